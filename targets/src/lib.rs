@@ -1,1 +1,133 @@
+//! Kernels: one table of functions per machine, all bit-equal to the scalar law of `smidgen-quant`.
+//!
+//! A machine's table is the scalar table with its own functions laid over it, so what it does not override is the law itself. Tables
+//! of machines other than the scalar one can only be had from [`available`], [`detect`] and [`named`], which ask the CPU first: that is
+//! why calling a table's functions is safe.
+//!
+//! This crate and its neighbours for the operating system hold the project's `unsafe` code.
 #![no_std]
+
+#[cfg(feature = "std")]
+extern crate std;
+
+mod parallel;
+pub mod scalar;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+pub use parallel::{Pool, Serial, Tile, for_each, for_tiles};
+use smidgen_quant::attention::Kv;
+pub use smidgen_quant::{Format, Input};
+
+/// The rows of a weight matrix as they lie in a file.
+#[derive(Clone, Copy, Debug)]
+pub struct Rows<'a> {
+    format: Format,
+    data: &'a [u8],
+    rows: usize,
+    cols: usize,
+    row_bytes: usize,
+}
+
+impl<'a> Rows<'a> {
+    /// `rows` rows of `cols` weights each. None unless `data` has exactly their bytes and a row fills whole blocks.
+    pub fn new(format: Format, data: &'a [u8], rows: usize, cols: usize) -> Option<Rows<'a>> {
+        let row_bytes = format.bytes(cols)?;
+        (row_bytes.checked_mul(rows)? == data.len()).then_some(Rows { format, data, rows, cols, row_bytes })
+    }
+
+    /// The block format.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Number of rows: outputs of a product.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Weights in a row: inputs of a product.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// Bytes of a row.
+    pub fn row_bytes(&self) -> usize {
+        self.row_bytes
+    }
+
+    /// The bytes of row `r`.
+    #[inline(always)]
+    pub fn row(&self, r: usize) -> &'a [u8] {
+        &self.data[r * self.row_bytes..][..self.row_bytes]
+    }
+}
+
+/// `out[t][r] = w[r] · x[t]` for the tokens (rows of the tile) and weight rows (columns of the tile) that the tile covers.
+pub type MatMul = fn(w: &Rows, x: &Input, out: &mut Tile);
+
+/// A machine's functions. Each equals the function of the same name in `smidgen-quant` bit for bit, and takes the same arguments.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs, reason = "each function is documented where the law defines it")]
+pub struct Kernels {
+    /// Name of the machine, for `--target`.
+    pub name: &'static str,
+    matmul: [MatMul; Format::ALL.len()],
+    pub quantize_q8:
+        fn(x: &[f32], t: usize, tokens: usize, qs: &mut [i8], scales: &mut [f32], sums: &mut [i32], offsets: &mut [f32]),
+    pub quantize_q8k: fn(x: &[f32], t: usize, tokens: usize, qs: &mut [i8], scales: &mut [f32], sums: &mut [i16]),
+    pub rms_norm: fn(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]),
+    pub silu_mul: fn(gate: &mut [f32], up: &[f32]),
+    pub rope: fn(x: &mut [f32], head_dim: usize, table: &[f32]),
+    pub add: fn(x: &mut [f32], y: &[f32]),
+    pub attention: fn(q: &[f32], visible: &[usize], head_dim: usize, scale: f32, kv: &Kv, out: &mut [f32]),
+}
+
+impl Kernels {
+    /// This table with another product for one format.
+    pub const fn with(mut self, format: Format, matmul: MatMul) -> Kernels {
+        self.matmul[format as usize] = matmul;
+        self
+    }
+
+    /// The tile of outputs, by this machine. Checks that the weights, the activations and the tile fit each other.
+    ///
+    /// # Panics
+    /// If they do not fit, or if `x` is not of the form that the format asks for: both are mistakes of the caller's code.
+    pub fn matmul(&self, w: &Rows, x: &Input, out: &mut Tile) {
+        let form_fits = matches!(
+            (w.format.activation(), x),
+            (smidgen_quant::Activation::F32, Input::F32 { .. })
+                | (smidgen_quant::Activation::Q8, Input::Q8(_))
+                | (smidgen_quant::Activation::Q8K, Input::Q8K(_))
+        );
+        assert!(form_fits && x.cols() == w.cols && x.is_complete());
+        assert!(out.first_row() + out.rows() <= x.tokens() && out.first_col() + out.cols() <= w.rows);
+        (self.matmul[w.format as usize])(w, x, out)
+    }
+}
+
+/// Every table that this machine can run, the scalar law first, the fastest last.
+pub fn available() -> impl Iterator<Item = &'static Kernels> {
+    core::iter::once(&scalar::KERNELS).chain(machine())
+}
+
+/// The fastest table for this machine.
+pub fn detect() -> &'static Kernels {
+    available().last().unwrap_or(&scalar::KERNELS)
+}
+
+/// The table of that name, if this machine can run it.
+pub fn named(name: &str) -> Option<&'static Kernels> {
+    available().find(|kernels| kernels.name == name)
+}
+
+#[cfg(all(target_arch = "x86_64", feature = "std"))]
+fn machine() -> impl Iterator<Item = &'static Kernels> {
+    x86::available()
+}
+
+#[cfg(not(all(target_arch = "x86_64", feature = "std")))]
+fn machine() -> impl Iterator<Item = &'static Kernels> {
+    core::iter::empty()
+}

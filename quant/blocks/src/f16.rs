@@ -1,0 +1,46 @@
+//! Half precision. The conversions are exact or correctly rounded, so a machine's own instruction gives the same bits.
+
+/// The value of an IEEE 754 binary16 given by its bits. Exact. Branch-free, so that loops over it vectorize.
+#[inline(always)]
+pub fn f16_to_f32(bits: u16) -> f32 {
+    let magnitude = ((bits & 0x7fff) as u32) << 13;
+    let scaled = f32::from_bits(magnitude) * f32::from_bits((254 - 15) << 23); // times 2^112 moves the exponent's bias
+    let special = if bits & 0x7c00 == 0x7c00 { 0x7f80_0000 } else { 0 }; // infinities and NaN keep an all-ones exponent
+    f32::from_bits(scaled.to_bits() | special | ((bits & 0x8000) as u32) << 16)
+}
+
+/// The nearest binary16, ties to even; above 65504 infinity.
+#[inline]
+pub fn f32_to_f16(value: f32) -> u16 {
+    half::f16::from_f32_const(value).to_bits()
+}
+
+/// The nearest binary16, ties to even; what is larger than 65504 becomes ±65504. NaN stays NaN.
+///
+/// The law's conversion into a key-value cache: an infinity there would turn masked keys into NaN.
+#[inline]
+pub fn f32_to_f16_saturating(value: f32) -> u16 {
+    f32_to_f16(value.clamp(-65504.0, 65504.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_half_decodes_as_the_half_crate_says() {
+        for bits in 0..=u16::MAX {
+            let expected = half::f16::from_bits(bits).to_f32_const();
+            let got = f16_to_f32(bits);
+            assert!(got.to_bits() == expected.to_bits() || (got.is_nan() && expected.is_nan()), "{bits:#06x}");
+        }
+    }
+
+    #[test]
+    fn saturation() {
+        assert_eq!(f32_to_f16_saturating(1e9), 0x7bff);
+        assert_eq!(f32_to_f16_saturating(f32::NEG_INFINITY), 0xfbff);
+        assert_eq!(f32_to_f16_saturating(65519.0), 0x7bff);
+        assert_eq!(f32_to_f16_saturating(1.0), 0x3c00);
+    }
+}

@@ -1,0 +1,223 @@
+//! The table of block formats.
+
+use crate::activation::Input;
+use crate::{iq4_nl, plain, q2_k, q3_k, q4_0, q4_1, q4_k, q5_0, q5_1, q5_k, q6_k, q8_0};
+
+/// One block of a quantized format: `LEN` weights in `size_of::<Self>()` bytes, as they lie in the file, with no alignment.
+pub trait Block: bytemuck::Pod {
+    /// Weights in a block.
+    const LEN: usize;
+
+    /// Writes the block's `LEN` weights.
+    fn decode(&self, out: &mut [f32]);
+
+    /// The law: `acc` plus the product of this block, the `b`-th of its row, with the same block of token `t`.
+    /// `x` is of the form that [`Format::activation`] names.
+    fn accumulate(&self, acc: f32, x: &Input, b: usize, t: usize) -> f32;
+}
+
+/// The form of the activations that a format is multiplied with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// As they are.
+    F32,
+    /// [`crate::Q8`], a scale for every 32.
+    Q8,
+    /// [`crate::Q8K`], a scale for every 256.
+    Q8K,
+}
+
+/// Why bytes and numbers do not fit a format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// A row's length is not a multiple of the format's block.
+    Length {
+        /// The format.
+        format: Format,
+        /// The row's length.
+        len: usize,
+    },
+    /// The bytes are not those of this many weights.
+    Bytes {
+        /// The format.
+        format: Format,
+        /// Bytes that the weights need.
+        expected: usize,
+        /// Bytes given.
+        found: usize,
+    },
+    /// There is no encoder for the format.
+    NoEncoder(Format),
+}
+
+impl core::fmt::Display for Error {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Error::Length { format, len } => {
+                write!(f, "{len} values do not fill whole {} blocks of {}", format.name(), format.block_len())
+            }
+            Error::Bytes { format, expected, found } => {
+                write!(f, "these {} weights take {expected} bytes, not {found}", format.name())
+            }
+            Error::NoEncoder(format) => write!(f, "{} can be read but not written", format.name()),
+        }
+    }
+}
+
+impl core::error::Error for Error {}
+
+macro_rules! formats {
+    ($($name:ident = $id:literal, $block:ty, $activation:ident, $encode:expr;)*) => {
+        /// A type of tensor that can be multiplied. The variants carry ggml's names.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[allow(non_camel_case_types, missing_docs, reason = "ggml's names are the field's terms")]
+        pub enum Format { $($name),* }
+
+        impl Format {
+            /// Every format, in the order of the variants.
+            pub const ALL: [Format; [$(Format::$name),*].len()] = [$(Format::$name),*];
+
+            /// ggml's number of the type, as it is written in a GGUF file.
+            pub const fn id(self) -> u32 {
+                match self { $(Format::$name => $id),* }
+            }
+
+            /// ggml's name.
+            pub const fn name(self) -> &'static str {
+                match self { $(Format::$name => stringify!($name)),* }
+            }
+
+            /// Weights in a block.
+            pub const fn block_len(self) -> usize {
+                match self { $(Format::$name => <$block as Row>::LEN),* }
+            }
+
+            /// Bytes of a block.
+            pub const fn block_bytes(self) -> usize {
+                match self { $(Format::$name => size_of::<$block>()),* }
+            }
+
+            /// The form of the activations.
+            pub const fn activation(self) -> Activation {
+                match self { $(Format::$name => Activation::$activation),* }
+            }
+
+            /// Decodes whole blocks: `out.len()` weights from `bytes`.
+            pub fn decode(self, bytes: &[u8], out: &mut [f32]) -> Result<(), Error> {
+                self.check(bytes, out.len())?;
+                match self { $(Format::$name => decode_blocks::<$block>(bytes, out)),* }
+                Ok(())
+            }
+
+            /// Encodes whole blocks: `values.len()` weights into `bytes`. Of the K-quants Q4_K and Q6_K can be written.
+            pub fn encode(self, values: &[f32], bytes: &mut [u8]) -> Result<(), Error> {
+                self.check(bytes, values.len())?;
+                match self {
+                    $(Format::$name => {
+                        let encode: Option<fn(&[f32]) -> $block> = $encode;
+                        let encode = encode.ok_or(Error::NoEncoder(self))?;
+                        let blocks: &mut [$block] = bytemuck::cast_slice_mut(bytes);
+                        for (block, values) in blocks.iter_mut().zip(values.chunks_exact(<$block as Row>::LEN)) {
+                            *block = encode(values);
+                        }
+                    }),*
+                }
+                Ok(())
+            }
+
+            /// The law: the product of one row of weights with token `t` of `x`. The row's bytes and `x` must fit each other and the
+            /// format; what is beyond the shorter of the two is left out.
+            pub fn dot(self, row: &[u8], x: &Input, t: usize) -> f32 {
+                match self { $(Format::$name => Row::dot(blocks_of::<$block>(row), x, t)),* }
+            }
+        }
+
+        #[cfg(test)]
+        pub(crate) const ENCODABLE: &[Format] = {
+            const CAN: &[(Format, bool)] = &[$((Format::$name, { let e: Option<fn(&[f32]) -> $block> = $encode; e.is_some() })),*];
+            const N: usize = { let (mut n, mut i) = (0, 0); while i < CAN.len() { n += CAN[i].1 as usize; i += 1; } n };
+            const LIST: [Format; N] = {
+                let (mut list, mut n, mut i) = ([Format::F32; N], 0, 0);
+                while i < CAN.len() { if CAN[i].1 { list[n] = CAN[i].0; n += 1; } i += 1; }
+                list
+            };
+            &LIST
+        };
+    };
+}
+
+formats! {
+    F32 = 0, plain::F32, F32, Some(plain::F32::encode);
+    F16 = 1, plain::F16, F32, Some(plain::F16::encode);
+    BF16 = 30, plain::BF16, F32, Some(plain::BF16::encode);
+    Q4_0 = 2, q4_0::Q4_0, Q8, Some(q4_0::Q4_0::encode);
+    Q4_1 = 3, q4_1::Q4_1, Q8, Some(q4_1::Q4_1::encode);
+    Q5_0 = 6, q5_0::Q5_0, Q8, Some(q5_0::Q5_0::encode);
+    Q5_1 = 7, q5_1::Q5_1, Q8, Some(q5_1::Q5_1::encode);
+    Q8_0 = 8, q8_0::Q8_0, Q8, Some(q8_0::Q8_0::encode);
+    Q2_K = 10, q2_k::Q2K, Q8K, None;
+    Q3_K = 11, q3_k::Q3K, Q8K, None;
+    Q4_K = 12, q4_k::Q4K, Q8K, Some(q4_k::Q4K::encode);
+    Q5_K = 13, q5_k::Q5K, Q8K, None;
+    Q6_K = 14, q6_k::Q6K, Q8K, Some(q6_k::Q6K::encode);
+    IQ4_NL = 20, iq4_nl::IQ4NL, Q8, None;
+}
+
+impl Format {
+    /// The format with ggml's number `id`.
+    pub fn from_id(id: u32) -> Option<Format> {
+        Format::ALL.into_iter().find(|format| format.id() == id)
+    }
+
+    /// Bytes of `len` weights; none if they do not fill whole blocks or the size overflows.
+    pub fn bytes(self, len: usize) -> Option<usize> {
+        if !len.is_multiple_of(self.block_len()) {
+            return None;
+        }
+        (len / self.block_len()).checked_mul(self.block_bytes())
+    }
+
+    fn check(self, bytes: &[u8], len: usize) -> Result<(), Error> {
+        let expected = self.bytes(len).ok_or(Error::Length { format: self, len })?;
+        if bytes.len() == expected { Ok(()) } else { Err(Error::Bytes { format: self, expected, found: bytes.len() }) }
+    }
+}
+
+fn decode_blocks<B: Row>(bytes: &[u8], out: &mut [f32]) {
+    for (block, out) in bytemuck::cast_slice::<u8, B>(bytes).iter().zip(out.chunks_exact_mut(B::LEN)) {
+        block.decode(out);
+    }
+}
+
+/// What the table needs of a type of weight, whether it comes in blocks or alone.
+pub(crate) trait Row: bytemuck::Pod {
+    /// Weights in a block.
+    const LEN: usize;
+
+    /// Writes the `LEN` weights.
+    fn decode(&self, out: &mut [f32]);
+
+    /// The law: the product of a row with token `t` of `x`; zero if `x` is of another form or has no such token.
+    fn dot(row: &[Self], x: &Input, t: usize) -> f32;
+}
+
+/// Blocks are added in order.
+impl<B: Block> Row for B {
+    const LEN: usize = B::LEN;
+
+    #[inline(always)]
+    fn decode(&self, out: &mut [f32]) {
+        Block::decode(self, out);
+    }
+
+    #[inline(always)]
+    fn dot(row: &[B], x: &Input, t: usize) -> f32 {
+        let blocks = if t < x.tokens() { x.cols() / B::LEN } else { 0 };
+        row.iter().take(blocks).enumerate().fold(0.0, |acc, (b, block)| block.accumulate(acc, x, b, t))
+    }
+}
+
+/// The whole blocks of `bytes`.
+fn blocks_of<B: Row>(bytes: &[u8]) -> &[B] {
+    bytemuck::cast_slice(&bytes[..bytes.len() / size_of::<B>() * size_of::<B>()])
+}

@@ -1,0 +1,117 @@
+//! The `f32` operations between matrix products: sums, norms, activation functions, rotary positions.
+//!
+//! Sums over a row are taken in sixteen stripes, element `i` into stripe `i % 16`, and the stripes are then added by one fixed tree:
+//! stripes `i` and `i + 8`, then `i + 4`, `i + 2`, `i + 1`. Sixteen lanes fill the widest machine and fold onto narrower ones.
+
+use crate::math;
+
+/// Number of stripes of a sum.
+pub const STRIPES: usize = 16;
+
+/// Adds the stripes by the law's tree.
+#[inline(always)]
+pub fn tree(mut lanes: [f32; STRIPES]) -> f32 {
+    let mut width = STRIPES / 2;
+    while width > 0 {
+        for i in 0..width {
+            lanes[i] += lanes[i + width];
+        }
+        width /= 2;
+    }
+    lanes[0]
+}
+
+/// Sum of the values that `term` makes of two slices, element by element, in stripes. The shorter slice decides the length.
+#[inline(always)]
+pub fn striped<A: Copy, B: Copy>(a: &[A], b: &[B], term: impl Fn(A, B) -> f32) -> f32 {
+    let mut lanes = [0f32; STRIPES];
+    let len = if a.len() < b.len() { a.len() } else { b.len() };
+    let (a, a_rest) = a[..len].as_chunks::<STRIPES>();
+    let (b, b_rest) = b[..len].as_chunks::<STRIPES>();
+    for (a, b) in a.iter().zip(b) {
+        for i in 0..STRIPES {
+            lanes[i] += term(a[i], b[i]);
+        }
+    }
+    for (i, (a, b)) in a_rest.iter().zip(b_rest).enumerate() {
+        lanes[i] += term(*a, *b);
+    }
+    tree(lanes)
+}
+
+/// Σ a b.
+#[inline(always)]
+pub fn dot(a: &[f32], b: &[f32]) -> f32 {
+    striped(a, b, |a, b| a * b)
+}
+
+/// Σ a.
+#[inline(always)]
+pub fn sum(a: &[f32]) -> f32 {
+    striped(a, a, |a, _| a)
+}
+
+/// `out = x / sqrt(mean(x²) + eps) * weight` (Zhang and Sennrich, "Root Mean Square Layer Normalization").
+#[inline(always)]
+pub fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
+    let mean = dot(x, x) / x.len() as f32;
+    let factor = 1.0 / math::sqrt(mean + eps);
+    for ((out, x), weight) in out.iter_mut().zip(x).zip(weight) {
+        *out = (x * factor) * weight;
+    }
+}
+
+/// `gate = silu(gate) * up`.
+#[inline(always)]
+pub fn silu_mul(gate: &mut [f32], up: &[f32]) {
+    for (gate, up) in gate.iter_mut().zip(up) {
+        *gate = math::silu(*gate) * up;
+    }
+}
+
+/// `x += y`.
+#[inline(always)]
+pub fn add(x: &mut [f32], y: &[f32]) {
+    for (x, y) in x.iter_mut().zip(y) {
+        *x += y;
+    }
+}
+
+/// Turns pairs of neighbours `(x[2i], x[2i + 1])` by the angle whose cosine and sine are `table[2i]` and `table[2i + 1]`
+/// (Su et al., "RoFormer"). `x` may hold several heads of `table.len()` values; what is beyond whole heads stays.
+#[inline(always)]
+pub fn rope(x: &mut [f32], head_dim: usize, table: &[f32]) {
+    for head in x.chunks_exact_mut(head_dim) {
+        for (pair, turn) in head.as_chunks_mut::<2>().0.iter_mut().zip(table.as_chunks::<2>().0) {
+            let [a, b] = *pair;
+            let [cos, sin] = *turn;
+            *pair = [a * cos - b * sin, a * sin + b * cos];
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stripes_and_tree_are_in_the_written_order() {
+        let a: [f32; 37] = core::array::from_fn(|i| 1.0 / (i + 1) as f32);
+        let mut lanes = [0f32; 16];
+        for (i, a) in a.iter().enumerate() {
+            lanes[i % 16] += a * a;
+        }
+        let l8: [f32; 8] = core::array::from_fn(|i| lanes[i] + lanes[i + 8]);
+        let l4: [f32; 4] = core::array::from_fn(|i| l8[i] + l8[i + 4]);
+        let expected = (l4[0] + l4[2]) + (l4[1] + l4[3]);
+        assert_eq!(dot(&a, &a).to_bits(), expected.to_bits());
+    }
+
+    #[test]
+    fn rms_norm_has_unit_mean_square() {
+        let x: [f32; 40] = core::array::from_fn(|i| i as f32 - 17.0);
+        let mut out = [0f32; 40];
+        rms_norm(&x, &[1.0; 40], 1e-5, &mut out);
+        assert!((dot(&out, &out) / 40.0 - 1.0).abs() < 1e-5);
+    }
+}

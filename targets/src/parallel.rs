@@ -1,0 +1,194 @@
+//! Work shared by threads, by rows and columns of an output only: a sum is never split, so it cannot depend on the number of threads.
+
+use core::marker::PhantomData;
+#[cfg(target_has_atomic = "ptr")]
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+/// Threads that run one job together.
+pub trait Pool: Sync {
+    /// Number of threads, the caller included.
+    fn threads(&self) -> usize;
+
+    /// Runs `job` on every thread that is free, the caller's among them, and returns when all that began have ended. The job shares
+    /// out its work by itself, so it does not matter how many threads come.
+    fn run(&self, job: &(dyn Fn() + Sync));
+}
+
+/// The calling thread alone.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Serial;
+
+impl Pool for Serial {
+    fn threads(&self) -> usize {
+        1
+    }
+
+    fn run(&self, job: &(dyn Fn() + Sync)) {
+        job();
+    }
+}
+
+/// Calls `job` once for each index below `count`. Threads take the next index when they are done with one, so a thread that is
+/// held up does not hold up the rest.
+#[cfg(target_has_atomic = "ptr")]
+fn share(pool: &dyn Pool, count: usize, job: impl Fn(usize) + Sync) {
+    if count <= 1 || pool.threads() == 1 {
+        return (0..count).for_each(job);
+    }
+    let next = AtomicUsize::new(0);
+    pool.run(&|| {
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            if index >= count {
+                break;
+            }
+            job(index);
+        }
+    });
+}
+
+/// Without atomic operations there is one core.
+#[cfg(not(target_has_atomic = "ptr"))]
+fn share(_: &dyn Pool, count: usize, job: impl Fn(usize) + Sync) {
+    (0..count).for_each(job);
+}
+
+/// A pointer that may go to another thread. Whoever uses it sees to it that no two threads touch the same element.
+struct Shared<T>(*mut T);
+
+// SAFETY: the pointer is only used by `for_each` and `for_tiles`, which give each element to one index, and each index to one thread.
+unsafe impl<T: Send> Sync for Shared<T> {}
+
+impl<T> Shared<T> {
+    fn get(&self) -> *mut T {
+        self.0
+    }
+}
+
+/// Calls `job` once for each item, on any thread.
+pub fn for_each<T: Send>(pool: &dyn Pool, items: &mut [T], job: impl Fn(&mut T) + Sync) {
+    let first = Shared(items.as_mut_ptr());
+    share(pool, items.len(), |index| {
+        // SAFETY: `share` calls with each index below `items.len()` once, so this is the only reference to the item.
+        job(unsafe { &mut *first.get().add(index) });
+    });
+}
+
+/// A rectangle of a row-major matrix of `f32`, to be written to.
+#[derive(Debug)]
+pub struct Tile<'a> {
+    /// First element of the rectangle.
+    start: *mut f32,
+    /// Elements between the beginnings of two rows.
+    stride: usize,
+    first_row: usize,
+    rows: usize,
+    first_col: usize,
+    cols: usize,
+    matrix: PhantomData<&'a mut f32>,
+}
+
+impl<'a> Tile<'a> {
+    /// The whole of a matrix with rows of `stride` elements. What does not fill a row is left out.
+    pub fn new(matrix: &'a mut [f32], stride: usize) -> Tile<'a> {
+        let rows = matrix.len() / stride.max(1);
+        Tile { start: matrix.as_mut_ptr(), stride, first_row: 0, rows, first_col: 0, cols: stride, matrix: PhantomData }
+    }
+
+    /// Number in the matrix of the first row.
+    pub fn first_row(&self) -> usize {
+        self.first_row
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Number in the matrix of the first column.
+    pub fn first_col(&self) -> usize {
+        self.first_col
+    }
+
+    /// Number of columns.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// The rectangle's part of its row `i`, counted from its own first.
+    #[inline(always)]
+    pub fn row(&mut self, i: usize) -> &mut [f32] {
+        assert!(i < self.rows);
+        // SAFETY: the rectangle lies inside one matrix that it borrows mutably together with disjoint rectangles only, and row `i` is in it.
+        unsafe { core::slice::from_raw_parts_mut(self.start.add(i * self.stride), self.cols) }
+    }
+}
+
+/// Cuts a matrix with rows of `stride` elements into rectangles of at most `row_grain` by `col_grain` and calls `job` once for each.
+pub fn for_tiles(
+    pool: &dyn Pool,
+    matrix: &mut [f32],
+    stride: usize,
+    row_grain: usize,
+    col_grain: usize,
+    job: impl Fn(Tile) + Sync,
+) {
+    let (row_grain, col_grain) = (row_grain.max(1), col_grain.max(1));
+    let rows = matrix.len() / stride.max(1);
+    let across = stride.div_ceil(col_grain);
+    let start = Shared(matrix.as_mut_ptr());
+    share(pool, rows.div_ceil(row_grain) * across, |index| {
+        let (first_row, first_col) = (index / across * row_grain, index % across * col_grain);
+        job(Tile {
+            // SAFETY: `first_row < rows` and `first_col < stride`, so the element is inside the matrix.
+            start: unsafe { start.get().add(first_row * stride + first_col) },
+            stride,
+            first_row,
+            rows: row_grain.min(rows - first_row),
+            first_col,
+            cols: col_grain.min(stride - first_col),
+            matrix: PhantomData,
+        });
+    });
+}
+
+#[cfg(all(test, feature = "std"))]
+mod tests {
+    use super::*;
+    use std::vec;
+
+    struct Threads(usize);
+    impl Pool for Threads {
+        fn threads(&self) -> usize {
+            self.0
+        }
+        fn run(&self, job: &(dyn Fn() + Sync)) {
+            std::thread::scope(|scope| {
+                for _ in 0..self.0 {
+                    scope.spawn(job);
+                }
+            });
+        }
+    }
+
+    #[test]
+    fn every_element_is_visited_once() {
+        for (rows, stride, row_grain, col_grain) in [(1, 7, 1, 3), (5, 8, 2, 8), (9, 33, 4, 5), (0, 4, 1, 1), (3, 1, 7, 9)] {
+            for threads in 1..4 {
+                let mut matrix = vec![0f32; rows * stride];
+                for_tiles(&Threads(threads), &mut matrix, stride, row_grain, col_grain, |mut tile| {
+                    let (first_row, first_col) = (tile.first_row(), tile.first_col());
+                    for i in 0..tile.rows() {
+                        for (j, x) in tile.row(i).iter_mut().enumerate() {
+                            *x += 1.0 + ((first_row + i) * stride + first_col + j) as f32;
+                        }
+                    }
+                });
+                assert!(matrix.iter().enumerate().all(|(i, x)| *x == 1.0 + i as f32));
+            }
+        }
+        let mut items = [0; 100];
+        for_each(&Threads(3), &mut items, |item| *item += 1);
+        assert_eq!(items, [1; 100]);
+    }
+}
