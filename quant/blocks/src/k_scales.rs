@@ -1,0 +1,130 @@
+//! The packed 6-bit scales of the K-quants, and what else their blocks of 256 share.
+
+use crate::Q8K;
+use crate::legacy::dot;
+
+/// Every byte of a word, masked.
+const fn each(byte: u8) -> u32 {
+    u32::from_le_bytes([byte; 4])
+}
+
+fn words(bytes: &[u8; 12]) -> [u32; 3] {
+    let [a, b, c] = [0, 4, 8].map(|i| u32::from_le_bytes([bytes[i], bytes[i + 1], bytes[i + 2], bytes[i + 3]]));
+    [a, b, c]
+}
+
+fn join(low: u32, high: u32) -> [u8; 8] {
+    (low as u64 | (high as u64) << 32).to_le_bytes()
+}
+
+/// The eight 6-bit scales and the eight 6-bit minima of Q4_K and Q5_K, each 0 to 63.
+///
+/// Bytes 0 to 3 hold scales 0 to 3 in their low six bits, bytes 4 to 7 the minima 0 to 3; bytes 8 to 11 hold the low nibbles of
+/// scales 4 to 7 (low) and minima 4 to 7 (high), whose upper two bits are on top of bytes 0 to 7.
+#[inline(always)]
+pub fn scales_and_mins(packed: &[u8; 12]) -> ([u8; 8], [u8; 8]) {
+    let [a, b, c] = words(packed);
+    let scales = join(a & each(63), c & each(15) | a >> 2 & each(48));
+    let mins = join(b & each(63), c >> 4 & each(15) | b >> 2 & each(48));
+    (scales, mins)
+}
+
+/// The inverse of [`scales_and_mins`], for values up to 63.
+pub fn pack_scales_and_mins(scales: &[u8; 8], mins: &[u8; 8]) -> [u8; 12] {
+    core::array::from_fn(|i| match i {
+        0..4 => scales[i] & 63 | scales[i + 4] >> 4 << 6,
+        4..8 => mins[i - 4] & 63 | mins[i] >> 4 << 6,
+        _ => scales[i - 4] & 15 | mins[i - 4] << 4,
+    })
+}
+
+/// The sixteen scales of Q3_K, each -32 to 31.
+///
+/// Byte `i < 8` holds the low nibbles of scales `i` and `i + 8`; bits `2 j` and `2 j + 1` of byte `8 + i` are the upper two of
+/// scale `4 j + i`.
+#[inline(always)]
+pub fn signed_scales(packed: &[u8; 12]) -> [i8; 16] {
+    let [a, b, c] = words(packed);
+    let low = join(a & each(15) | (c & each(3)) << 4, b & each(15) | (c >> 2 & each(3)) << 4);
+    let high = join(a >> 4 & each(15) | (c >> 4 & each(3)) << 4, b >> 4 & each(15) | (c >> 6 & each(3)) << 4);
+    core::array::from_fn(|i| if i < 8 { low[i] as i8 } else { high[i - 8] as i8 } - 32)
+}
+
+/// Σ q x of one group of 32, for each of its halves.
+#[inline(always)]
+pub(crate) fn dot_halves(levels: &[i8; 32], xs: &[i8]) -> [i32; 2] {
+    let (low, high) = levels.split_at(16);
+    [dot(low, &xs[..16]), dot(high, &xs[16..])]
+}
+
+/// Σ over the eight groups of block `b`, token `t`: the group's scale times Σ q x.
+#[inline(always)]
+pub(crate) fn dot_groups(scales: &[u8; 8], levels: impl Fn(usize) -> [i8; 32], x: &Q8K, b: usize, t: usize) -> i32 {
+    let mut sum = 0;
+    for (g, scale) in scales.iter().enumerate() {
+        sum += *scale as i32 * dot(&levels(g), x.group(8 * b + g, t));
+    }
+    sum
+}
+
+/// Σ over the eight groups of block `b`, token `t`: the group's minimum times Σ x.
+#[inline(always)]
+pub(crate) fn dot_mins(mins: &[u8; 8], x: &Q8K, b: usize, t: usize) -> i32 {
+    let mut sum = 0;
+    for (g, min) in mins.iter().enumerate() {
+        let s = 16 * b + 2 * g;
+        sum += *min as i32 * (x.sum(s, t) + x.sum(s + 1, t));
+    }
+    sum
+}
+
+/// As [`dot_groups`], with a signed scale for every 16 weights.
+#[inline(always)]
+pub(crate) fn dot_signed(scales: &[i8; 16], levels: impl Fn(usize) -> [i8; 32], x: &Q8K, b: usize, t: usize) -> i32 {
+    let mut sum = 0;
+    for (g, pair) in scales.as_chunks::<2>().0.iter().enumerate() {
+        let [low, high] = dot_halves(&levels(g), x.group(8 * b + g, t));
+        sum += pair[0] as i32 * low + pair[1] as i32 * high;
+    }
+    sum
+}
+
+/// The 2-bit levels of group `g` of Q2_K and Q3_K: bits `2 (g % 4)` of 32 bytes.
+#[inline(always)]
+pub(crate) fn two_bits(qs: &[u8; 64], g: usize) -> [i8; 32] {
+    let from = g / 4 * 32;
+    core::array::from_fn(|i| (qs[from + i] >> (2 * (g % 4)) & 3) as i8)
+}
+
+/// The 4-bit levels of group `g` of Q4_K and Q5_K: the low nibbles of 32 bytes, or the high ones if `g` is odd.
+#[inline(always)]
+pub(crate) fn four_bits(qs: &[u8; 128], g: usize) -> [i8; 32] {
+    let from = g / 2 * 32;
+    core::array::from_fn(|i| (qs[from + i] >> (4 * (g % 2)) & 15) as i8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packing_is_undone_by_unpacking() {
+        for seed in 0..64u8 {
+            let scales: [u8; 8] = core::array::from_fn(|i| seed.wrapping_mul(17).wrapping_add(i as u8 * 29) & 63);
+            let mins: [u8; 8] = core::array::from_fn(|i| seed.wrapping_mul(7).wrapping_add(i as u8 * 43) & 63);
+            assert_eq!(scales_and_mins(&pack_scales_and_mins(&scales, &mins)), (scales, mins));
+        }
+    }
+
+    #[test]
+    fn each_bit_of_the_signed_scales_has_its_place() {
+        assert_eq!(signed_scales(&[0; 12]), [-32; 16]);
+        assert_eq!(signed_scales(&[255; 12]), [31; 16]);
+        for j in 0..16 {
+            let mut packed = [0u8; 12];
+            packed[j % 8] = 0x5 << (4 * (j / 8));
+            packed[8 + j % 4] = 2 << (2 * (j / 4));
+            assert_eq!(signed_scales(&packed)[j], 0x25 - 32);
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! Q2_K: 256 weights of 2 bits, a scale and a minimum of 4 bits for every 16: `w = (d * sc) * q - (dmin * m)`. 84 bytes.
+
+use crate::format::Block;
+use crate::k_scales::{dot_halves, two_bits};
+use crate::{Input, f16_to_f32};
+
+/// A block as it lies in the file.
+#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+pub struct Q2K {
+    /// For each 16 weights the scale in the low nibble, the minimum in the high nibble.
+    pub scales: [u8; 16],
+    /// Weight `128 h + 32 s + i` is in bits `2 s` and `2 s + 1` of byte `32 h + i`.
+    pub qs: [u8; 64],
+    /// Scale of the scales, binary16, little-endian.
+    pub d: [u8; 2],
+    /// Scale of the minima, binary16, little-endian.
+    pub dmin: [u8; 2],
+}
+
+impl Q2K {
+    /// Scale of the scales.
+    #[inline(always)]
+    pub fn scale(&self) -> f32 {
+        f16_to_f32(u16::from_le_bytes(self.d))
+    }
+
+    /// Scale of the minima.
+    #[inline(always)]
+    pub fn min_scale(&self) -> f32 {
+        f16_to_f32(u16::from_le_bytes(self.dmin))
+    }
+
+    /// `q` of weights `32 g .. 32 g + 32`: 0 to 3. `g` is below 8.
+    #[inline(always)]
+    pub fn levels(&self, g: usize) -> [i8; 32] {
+        two_bits(&self.qs, g)
+    }
+}
+
+impl Block for Q2K {
+    const LEN: usize = 256;
+
+    fn decode(&self, out: &mut [f32]) {
+        let (d, dmin) = (self.scale(), self.min_scale());
+        for (i, out) in out.chunks_exact_mut(16).enumerate() {
+            let (scale, min) = (d * (self.scales[i] & 15) as f32, dmin * (self.scales[i] >> 4) as f32);
+            for (out, q) in out.iter_mut().zip(&self.levels(i / 2)[i % 2 * 16..]) {
+                *out = scale * *q as f32 - min;
+            }
+        }
+    }
+
+    /// `acc + ((d * dx) * isum - (dmin * dx) * msum)` with `isum = Σ sc Σ q x` and `msum = Σ m Σ x`.
+    #[inline(always)]
+    fn accumulate(&self, acc: f32, x: &Input, b: usize, t: usize) -> f32 {
+        let Input::Q8K(x) = x else { return acc };
+        let (mut isum, mut msum) = (0, 0);
+        for (g, pair) in self.scales.as_chunks::<2>().0.iter().enumerate() {
+            let dots = dot_halves(&self.levels(g), x.group(8 * b + g, t));
+            for (half, byte) in pair.iter().enumerate() {
+                isum += (byte & 15) as i32 * dots[half];
+                msum += (byte >> 4) as i32 * x.sum(16 * b + 2 * g + half, t);
+            }
+        }
+        let dx = x.scale(b, t);
+        acc + ((self.scale() * dx) * isum as f32 - (self.min_scale() * dx) * msum as f32)
+    }
+}

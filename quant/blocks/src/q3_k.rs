@@ -1,0 +1,56 @@
+//! Q3_K: 256 weights of 3 bits, a signed scale of 6 bits for every 16: `w = (d * sc) * (q - 4)`. 110 bytes.
+
+use crate::format::Block;
+use crate::k_scales::{dot_signed, signed_scales, two_bits};
+use crate::{Input, f16_to_f32};
+
+/// A block as it lies in the file.
+#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+pub struct Q3K {
+    /// The third bit of weight `32 g + i` is bit `g` of byte `i`.
+    pub hmask: [u8; 32],
+    /// The low bits of weight `128 h + 32 s + i` are bits `2 s` and `2 s + 1` of byte `32 h + i`.
+    pub qs: [u8; 64],
+    /// Packed as [`crate::k_scales::signed_scales`] tells.
+    pub scales: [u8; 12],
+    /// Scale of the scales, binary16, little-endian.
+    pub d: [u8; 2],
+}
+
+impl Q3K {
+    /// Scale of the scales.
+    #[inline(always)]
+    pub fn scale(&self) -> f32 {
+        f16_to_f32(u16::from_le_bytes(self.d))
+    }
+
+    /// `q - 4` of weights `32 g .. 32 g + 32`: -4 to 3. `g` is below 8.
+    #[inline(always)]
+    pub fn levels(&self, g: usize) -> [i8; 32] {
+        let low = two_bits(&self.qs, g);
+        core::array::from_fn(|i| (low[i] | ((self.hmask[i] >> g & 1) << 2) as i8) - 4)
+    }
+}
+
+impl Block for Q3K {
+    const LEN: usize = 256;
+
+    fn decode(&self, out: &mut [f32]) {
+        let (d, scales) = (self.scale(), signed_scales(&self.scales));
+        for (i, out) in out.chunks_exact_mut(16).enumerate() {
+            let scale = d * scales[i] as f32;
+            for (out, q) in out.iter_mut().zip(&self.levels(i / 2)[i % 2 * 16..]) {
+                *out = scale * *q as f32;
+            }
+        }
+    }
+
+    /// `acc + (d * dx) * isum` with `isum = Σ sc Σ (q - 4) x`.
+    #[inline(always)]
+    fn accumulate(&self, acc: f32, x: &Input, b: usize, t: usize) -> f32 {
+        let Input::Q8K(x) = x else { return acc };
+        let isum = dot_signed(&signed_scales(&self.scales), |g| self.levels(g), x, b, t);
+        acc + (self.scale() * x.scale(b, t)) * isum as f32
+    }
+}

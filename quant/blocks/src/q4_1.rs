@@ -1,0 +1,72 @@
+//! Q4_1: 32 weights of 4 bits, `w = d * q + m`. 20 bytes.
+
+use crate::format::Block;
+use crate::legacy::{dot, nibbles, pack_nibbles, range, reciprocal};
+use crate::{Input, f16_to_f32, f32_to_f16_saturating};
+
+/// A block as it lies in the file.
+#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+pub struct Q4_1 {
+    /// Scale, binary16, little-endian.
+    pub d: [u8; 2],
+    /// Smallest weight, binary16, little-endian.
+    pub m: [u8; 2],
+    /// Weight `i` in the low nibble of byte `i`, weight `i + 16` in its high nibble.
+    pub qs: [u8; 16],
+}
+
+impl Q4_1 {
+    /// The scale.
+    #[inline(always)]
+    pub fn scale(&self) -> f32 {
+        f16_to_f32(u16::from_le_bytes(self.d))
+    }
+
+    /// The smallest weight.
+    #[inline(always)]
+    pub fn min(&self) -> f32 {
+        f16_to_f32(u16::from_le_bytes(self.m))
+    }
+
+    /// `q` of the 32 weights: 0 to 15.
+    #[inline(always)]
+    pub fn levels(&self) -> [i8; 32] {
+        nibbles(&self.qs)
+    }
+
+    /// The levels span the values' range. A scale or a minimum beyond binary16 saturates.
+    pub fn encode(values: &[f32]) -> Q4_1 {
+        let (min, max) = range(values);
+        let d = (max - min) / 15.0;
+        let inverse = reciprocal(d);
+        let mut levels = [0; 32];
+        for (level, v) in levels.iter_mut().zip(values) {
+            *level = (((v - min) * inverse + 0.5) as i32).clamp(0, 15) as u8;
+        }
+        Q4_1 {
+            d: f32_to_f16_saturating(d).to_le_bytes(),
+            m: f32_to_f16_saturating(min).to_le_bytes(),
+            qs: pack_nibbles(&levels),
+        }
+    }
+}
+
+impl Block for Q4_1 {
+    const LEN: usize = 32;
+
+    fn decode(&self, out: &mut [f32]) {
+        let (d, m) = (self.scale(), self.min());
+        for (out, q) in out.iter_mut().zip(self.levels()) {
+            *out = d * q as f32 + m;
+        }
+    }
+
+    /// `acc + ((d * dx) * isum + m * offset)` with `isum = Σ q x` and `offset` as [`crate::Q8`] holds it.
+    #[inline(always)]
+    fn accumulate(&self, acc: f32, x: &Input, b: usize, t: usize) -> f32 {
+        let Input::Q8(x) = x else { return acc };
+        let (xs, dx, _, offset) = x.block(b, t);
+        acc + ((self.scale() * dx) * dot(&self.levels(), xs) as f32 + self.min() * offset)
+    }
+}

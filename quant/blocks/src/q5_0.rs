@@ -1,0 +1,61 @@
+//! Q5_0: 32 weights of 5 bits, `w = d * (q - 16)`. 22 bytes.
+
+use crate::format::Block;
+use crate::legacy::{dot, five_bits, pack_fifth_bits, pack_nibbles, peak, reciprocal};
+use crate::{Input, f16_to_f32, f32_to_f16_saturating};
+
+/// A block as it lies in the file.
+#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+pub struct Q5_0 {
+    /// Scale, binary16, little-endian.
+    pub d: [u8; 2],
+    /// The fifth bit of weight `i` is bit `i % 8` of byte `i / 8`.
+    pub qh: [u8; 4],
+    /// Weight `i` in the low nibble of byte `i`, weight `i + 16` in its high nibble.
+    pub qs: [u8; 16],
+}
+
+impl Q5_0 {
+    /// The scale.
+    #[inline(always)]
+    pub fn scale(&self) -> f32 {
+        f16_to_f32(u16::from_le_bytes(self.d))
+    }
+
+    /// `q - 16` of the 32 weights: -16 to 15.
+    #[inline(always)]
+    pub fn levels(&self) -> [i8; 32] {
+        five_bits(&self.qs, self.qh).map(|q| q - 16)
+    }
+
+    /// The scale is the value of largest magnitude over -16, so that this value is met exactly. A scale beyond binary16 saturates.
+    pub fn encode(values: &[f32]) -> Q5_0 {
+        let d = peak(values) / -16.0;
+        let inverse = reciprocal(d);
+        let mut levels = [0; 32];
+        for (level, v) in levels.iter_mut().zip(values) {
+            *level = ((v * inverse + 16.5) as i32).clamp(0, 31) as u8;
+        }
+        Q5_0 { d: f32_to_f16_saturating(d).to_le_bytes(), qh: pack_fifth_bits(&levels), qs: pack_nibbles(&levels) }
+    }
+}
+
+impl Block for Q5_0 {
+    const LEN: usize = 32;
+
+    fn decode(&self, out: &mut [f32]) {
+        let d = self.scale();
+        for (out, q) in out.iter_mut().zip(self.levels()) {
+            *out = d * q as f32;
+        }
+    }
+
+    /// `acc + (d * dx) * isum` with `isum = Σ (q - 16) x`.
+    #[inline(always)]
+    fn accumulate(&self, acc: f32, x: &Input, b: usize, t: usize) -> f32 {
+        let Input::Q8(x) = x else { return acc };
+        let (xs, dx, _, _) = x.block(b, t);
+        acc + (self.scale() * dx) * dot(&self.levels(), xs) as f32
+    }
+}

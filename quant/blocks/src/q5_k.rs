@@ -1,0 +1,68 @@
+//! Q5_K: 256 weights of 5 bits, a scale and a minimum of 6 bits for every 32: `w = (d * sc) * q - (dmin * m)`. 176 bytes.
+
+use crate::format::Block;
+use crate::k_scales::{dot_groups, dot_mins, four_bits, scales_and_mins};
+use crate::{Input, f16_to_f32};
+
+/// A block as it lies in the file.
+#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+pub struct Q5K {
+    /// Scale of the scales, binary16, little-endian.
+    pub d: [u8; 2],
+    /// Scale of the minima, binary16, little-endian.
+    pub dmin: [u8; 2],
+    /// Packed as [`scales_and_mins`] tells.
+    pub scales: [u8; 12],
+    /// The fifth bit of weight `32 g + i` is bit `g` of byte `i`.
+    pub qh: [u8; 32],
+    /// Weight `64 p + i` in the low nibble of byte `32 p + i`, weight `64 p + 32 + i` in its high nibble.
+    pub qs: [u8; 128],
+}
+
+impl Q5K {
+    /// Scale of the scales.
+    #[inline(always)]
+    pub fn scale(&self) -> f32 {
+        f16_to_f32(u16::from_le_bytes(self.d))
+    }
+
+    /// Scale of the minima.
+    #[inline(always)]
+    pub fn min_scale(&self) -> f32 {
+        f16_to_f32(u16::from_le_bytes(self.dmin))
+    }
+
+    /// `q` of weights `32 g .. 32 g + 32`: 0 to 31. `g` is below 8.
+    #[inline(always)]
+    pub fn levels(&self, g: usize) -> [i8; 32] {
+        let low = four_bits(&self.qs, g);
+        core::array::from_fn(|i| low[i] | ((self.qh[i] >> g & 1) << 4) as i8)
+    }
+}
+
+impl Block for Q5K {
+    const LEN: usize = 256;
+
+    fn decode(&self, out: &mut [f32]) {
+        let (d, dmin) = (self.scale(), self.min_scale());
+        let (scales, mins) = scales_and_mins(&self.scales);
+        for (g, out) in out.chunks_exact_mut(32).enumerate() {
+            let (scale, min) = (d * scales[g] as f32, dmin * mins[g] as f32);
+            for (out, q) in out.iter_mut().zip(self.levels(g)) {
+                *out = scale * q as f32 - min;
+            }
+        }
+    }
+
+    /// `acc + ((d * dx) * isum - (dmin * dx) * msum)` with `isum = Σ sc Σ q x` and `msum = Σ m Σ x`.
+    #[inline(always)]
+    fn accumulate(&self, acc: f32, x: &Input, b: usize, t: usize) -> f32 {
+        let Input::Q8K(x) = x else { return acc };
+        let (scales, mins) = scales_and_mins(&self.scales);
+        let isum = dot_groups(&scales, |g| self.levels(g), x, b, t);
+        let msum = dot_mins(&mins, x, b, t);
+        let dx = x.scale(b, t);
+        acc + ((self.scale() * dx) * isum as f32 - (self.min_scale() * dx) * msum as f32)
+    }
+}
