@@ -7,6 +7,8 @@ use crate::{iq4_nl, plain, q2_k, q3_k, q4_0, q4_1, q4_k, q5_0, q5_1, q5_k, q6_k,
 pub trait Block: bytemuck::Pod {
     /// Weights in a block.
     const LEN: usize;
+    /// Where the block's binary16 scales are, in bytes.
+    const SCALES: &[usize];
 
     /// Writes the block's `LEN` weights.
     fn decode(&self, out: &mut [f32]);
@@ -102,6 +104,17 @@ macro_rules! formats {
                 match self { $(Format::$name => Activation::$activation),* }
             }
 
+            /// Where a block's binary16 scales are, in bytes from its start; empty for F32, F16 and BF16.
+            pub const fn scales(self) -> &'static [usize] {
+                match self { $(Format::$name => <$block as Row>::SCALES),* }
+            }
+
+            /// The first block with a scale (for F32, F16 and BF16: the first weight) that is infinite or NaN. What `dot` and every
+            /// kernel return for such weights may differ between machines, so they are refused when a model is loaded.
+            pub fn first_non_finite(self, bytes: &[u8]) -> Option<usize> {
+                match self { $(Format::$name => blocks_of::<$block>(bytes).iter().position(|block| !Row::is_finite(block))),* }
+            }
+
             /// Decodes whole blocks: `out.len()` weights from `bytes`.
             pub fn decode(self, bytes: &[u8], out: &mut [f32]) -> Result<(), Error> {
                 self.check(bytes, out.len())?;
@@ -109,7 +122,8 @@ macro_rules! formats {
                 Ok(())
             }
 
-            /// Encodes whole blocks: `values.len()` weights into `bytes`. Of the K-quants Q4_K and Q6_K can be written.
+            /// Encodes whole blocks: `values.len()` weights into `bytes`. Of the K-quants Q4_K and Q6_K can be written. The values are
+            /// finite; scales (of F16: weights) that binary16 cannot hold become its largest value.
             pub fn encode(self, values: &[f32], bytes: &mut [u8]) -> Result<(), Error> {
                 self.check(bytes, values.len())?;
                 match self {
@@ -131,18 +145,6 @@ macro_rules! formats {
                 match self { $(Format::$name => Row::dot(blocks_of::<$block>(row), x, t)),* }
             }
         }
-
-        #[cfg(test)]
-        pub(crate) const ENCODABLE: &[Format] = {
-            const CAN: &[(Format, bool)] = &[$((Format::$name, { let e: Option<fn(&[f32]) -> $block> = $encode; e.is_some() })),*];
-            const N: usize = { let (mut n, mut i) = (0, 0); while i < CAN.len() { n += CAN[i].1 as usize; i += 1; } n };
-            const LIST: [Format; N] = {
-                let (mut list, mut n, mut i) = ([Format::F32; N], 0, 0);
-                while i < CAN.len() { if CAN[i].1 { list[n] = CAN[i].0; n += 1; } i += 1; }
-                list
-            };
-            &LIST
-        };
     };
 }
 
@@ -193,6 +195,11 @@ fn decode_blocks<B: Row>(bytes: &[u8], out: &mut [f32]) {
 pub(crate) trait Row: bytemuck::Pod {
     /// Weights in a block.
     const LEN: usize;
+    /// Where a block's binary16 scales are, in bytes.
+    const SCALES: &[usize];
+
+    /// Whether no scale, or no weight that stands alone, is infinite or NaN.
+    fn is_finite(&self) -> bool;
 
     /// Writes the `LEN` weights.
     fn decode(&self, out: &mut [f32]);
@@ -204,6 +211,12 @@ pub(crate) trait Row: bytemuck::Pod {
 /// Blocks are added in order.
 impl<B: Block> Row for B {
     const LEN: usize = B::LEN;
+    const SCALES: &[usize] = B::SCALES;
+
+    fn is_finite(&self) -> bool {
+        let bytes = bytemuck::bytes_of(self);
+        B::SCALES.iter().all(|at| u16::from_le_bytes([bytes[*at], bytes[at + 1]]) & 0x7c00 != 0x7c00)
+    }
 
     #[inline(always)]
     fn decode(&self, out: &mut [f32]) {
@@ -221,3 +234,6 @@ impl<B: Block> Row for B {
 fn blocks_of<B: Row>(bytes: &[u8]) -> &[B] {
     bytemuck::cast_slice(&bytes[..bytes.len() / size_of::<B>() * size_of::<B>()])
 }
+
+#[cfg(test)]
+mod tests;

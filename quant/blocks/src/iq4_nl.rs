@@ -1,11 +1,13 @@
-//! IQ4_NL: 32 weights of 4 bits on a fixed non-linear grid, `w = d * GRID[q]`. 18 bytes.
+//! IQ4_NL: 32 weights of 4 bits on a fixed non-linear grid, `w = d * VALUES[q]`. 18 bytes.
+
+use core::mem::offset_of;
 
 use crate::format::Block;
 use crate::legacy::{dot, nibbles};
 use crate::{Input, f16_to_f32};
 
 /// What the sixteen levels stand for.
-pub const GRID: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
+pub const VALUES: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
 
 /// A block as it lies in the file.
 #[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
@@ -24,15 +26,16 @@ impl IQ4NL {
         f16_to_f32(u16::from_le_bytes(self.d))
     }
 
-    /// `GRID[q]` of the 32 weights.
+    /// `VALUES[q]` of the 32 weights.
     #[inline(always)]
     pub fn levels(&self) -> [i8; 32] {
-        nibbles(&self.qs).map(|q| GRID[(q & 15) as usize])
+        nibbles(&self.qs).map(|q| VALUES[(q & 15) as usize])
     }
 }
 
 impl Block for IQ4NL {
     const LEN: usize = 32;
+    const SCALES: &[usize] = &[offset_of!(IQ4NL, d)];
 
     fn decode(&self, out: &mut [f32]) {
         let d = self.scale();
@@ -41,7 +44,7 @@ impl Block for IQ4NL {
         }
     }
 
-    /// `acc + (d * dx) * isum` with `isum = Σ GRID[q] x`.
+    /// `acc + (d * dx) * isum` with `isum = Σ VALUES[q] x`.
     #[inline(always)]
     fn accumulate(&self, acc: f32, x: &Input, b: usize, t: usize) -> f32 {
         let Input::Q8(x) = x else { return acc };

@@ -1,7 +1,7 @@
 //! The packed 6-bit scales of the K-quants, and what else their blocks of 256 share.
 
-use crate::Q8K;
 use crate::legacy::dot;
+use crate::{Q8K, f16_to_f32, f32_to_f16_saturating};
 
 /// Every byte of a word, masked.
 const fn each(byte: u8) -> u32 {
@@ -103,6 +103,14 @@ pub(crate) fn four_bits(qs: &[u8; 128], g: usize) -> [i8; 32] {
     core::array::from_fn(|i| (qs[from + i] >> (4 * (g % 2)) & 15) as i8)
 }
 
+/// The bits of the nearest finite binary16 that is not smaller in magnitude, if there is one: the largest group's code then stays in
+/// range even where binary16 is coarse.
+pub(crate) fn f16_away_from_zero(value: f32) -> u16 {
+    let bits = f32_to_f16_saturating(value);
+    let short = f16_to_f32(bits).abs() < value.abs() && bits & 0x7fff < 0x7bff;
+    bits + short as u16
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,8 +118,8 @@ mod tests {
     #[test]
     fn packing_is_undone_by_unpacking() {
         for seed in 0..64u8 {
-            let scales: [u8; 8] = core::array::from_fn(|i| seed.wrapping_mul(17).wrapping_add(i as u8 * 29) & 63);
-            let mins: [u8; 8] = core::array::from_fn(|i| seed.wrapping_mul(7).wrapping_add(i as u8 * 43) & 63);
+            let scales: [u8; 8] = core::array::from_fn(|i| seed.wrapping_mul(17).wrapping_add(i as u8 * 13) & 63);
+            let mins: [u8; 8] = core::array::from_fn(|i| seed.wrapping_mul(7).wrapping_add(i as u8 * 31) & 63);
             assert_eq!(scales_and_mins(&pack_scales_and_mins(&scales, &mins)), (scales, mins));
         }
     }
@@ -125,6 +133,15 @@ mod tests {
             packed[j % 8] = 0x5 << (4 * (j / 8));
             packed[8 + j % 4] = 2 << (2 * (j / 4));
             assert_eq!(signed_scales(&packed)[j], 0x25 - 32);
+        }
+    }
+
+    #[test]
+    fn away_from_zero_is_never_short_of_the_value() {
+        for (value, expected) in
+            [(0.0, 0), (1e-30, 1), (-1e-30, 0x8001), (1.0, 0x3c00), (1.0001, 0x3c01), (1e9, 0x7bff)]
+        {
+            assert_eq!(f16_away_from_zero(value), expected, "{value}");
         }
     }
 }

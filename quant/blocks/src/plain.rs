@@ -30,6 +30,11 @@ macro_rules! plain {
 
         impl Row for $name {
             const LEN: usize = 1;
+            const SCALES: &[usize] = &[];
+
+            fn is_finite(&self) -> bool {
+                self.value().is_finite()
+            }
 
             fn decode(&self, out: &mut [f32]) {
                 for out in out {

@@ -1,5 +1,7 @@
 //! Q2_K: 256 weights of 2 bits, a scale and a minimum of 4 bits for every 16: `w = (d * sc) * q - (dmin * m)`. 84 bytes.
 
+use core::mem::offset_of;
+
 use crate::format::Block;
 use crate::k_scales::{dot_halves, two_bits};
 use crate::{Input, f16_to_f32};
@@ -40,6 +42,7 @@ impl Q2K {
 
 impl Block for Q2K {
     const LEN: usize = 256;
+    const SCALES: &[usize] = &[offset_of!(Q2K, d), offset_of!(Q2K, dmin)];
 
     fn decode(&self, out: &mut [f32]) {
         let (d, dmin) = (self.scale(), self.min_scale());

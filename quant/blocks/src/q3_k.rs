@@ -1,5 +1,7 @@
 //! Q3_K: 256 weights of 3 bits, a signed scale of 6 bits for every 16: `w = (d * sc) * (q - 4)`. 110 bytes.
 
+use core::mem::offset_of;
+
 use crate::format::Block;
 use crate::k_scales::{dot_signed, signed_scales, two_bits};
 use crate::{Input, f16_to_f32};
@@ -35,6 +37,7 @@ impl Q3K {
 
 impl Block for Q3K {
     const LEN: usize = 256;
+    const SCALES: &[usize] = &[offset_of!(Q3K, d)];
 
     fn decode(&self, out: &mut [f32]) {
         let (d, scales) = (self.scale(), signed_scales(&self.scales));

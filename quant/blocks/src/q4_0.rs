@@ -1,5 +1,7 @@
 //! Q4_0: 32 weights of 4 bits, `w = d * (q - 8)`. 18 bytes.
 
+use core::mem::offset_of;
+
 use crate::format::Block;
 use crate::legacy::{dot, nibbles, pack_nibbles, peak, reciprocal};
 use crate::{Input, f16_to_f32, f32_to_f16_saturating};
@@ -28,7 +30,7 @@ impl Q4_0 {
     }
 
     /// The scale is the value of largest magnitude over -8, so that this value is met exactly. A scale beyond binary16 saturates.
-    pub fn encode(values: &[f32]) -> Q4_0 {
+    pub(crate) fn encode(values: &[f32]) -> Q4_0 {
         let d = peak(values) / -8.0;
         let inverse = reciprocal(d);
         let mut levels = [0; 32];
@@ -41,6 +43,7 @@ impl Q4_0 {
 
 impl Block for Q4_0 {
     const LEN: usize = 32;
+    const SCALES: &[usize] = &[offset_of!(Q4_0, d)];
 
     fn decode(&self, out: &mut [f32]) {
         let d = self.scale();

@@ -1,5 +1,7 @@
 //! Q4_1: 32 weights of 4 bits, `w = d * q + m`. 20 bytes.
 
+use core::mem::offset_of;
+
 use crate::format::Block;
 use crate::legacy::{dot, nibbles, pack_nibbles, range, reciprocal};
 use crate::{Input, f16_to_f32, f32_to_f16_saturating};
@@ -36,7 +38,7 @@ impl Q4_1 {
     }
 
     /// The levels span the values' range. A scale or a minimum beyond binary16 saturates.
-    pub fn encode(values: &[f32]) -> Q4_1 {
+    pub(crate) fn encode(values: &[f32]) -> Q4_1 {
         let (min, max) = range(values);
         let d = (max - min) / 15.0;
         let inverse = reciprocal(d);
@@ -54,6 +56,7 @@ impl Q4_1 {
 
 impl Block for Q4_1 {
     const LEN: usize = 32;
+    const SCALES: &[usize] = &[offset_of!(Q4_1, d), offset_of!(Q4_1, m)];
 
     fn decode(&self, out: &mut [f32]) {
         let (d, m) = (self.scale(), self.min());

@@ -1,10 +1,12 @@
 //! Q4_K: 256 weights of 4 bits, a scale and a minimum of 6 bits for every 32: `w = (d * sc) * q - (dmin * m)`. 144 bytes.
 
+use core::mem::offset_of;
+
 use crate::format::Block;
-use crate::k_scales::{dot_groups, dot_mins, four_bits, pack_scales_and_mins, scales_and_mins};
+use crate::k_scales::{dot_groups, dot_mins, f16_away_from_zero, four_bits, pack_scales_and_mins, scales_and_mins};
 use crate::legacy::{peak, range, reciprocal};
 use crate::math::round_even;
-use crate::{Input, f16_to_f32, f32_to_f16_saturating};
+use crate::{Input, f16_to_f32, ops};
 
 /// A block as it lies in the file.
 #[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
@@ -42,6 +44,7 @@ impl Q4K {
 
 impl Block for Q4K {
     const LEN: usize = 256;
+    const SCALES: &[usize] = &[offset_of!(Q4K, d), offset_of!(Q4K, dmin)];
 
     fn decode(&self, out: &mut [f32]) {
         let (d, dmin) = (self.scale(), self.min_scale());
@@ -69,26 +72,24 @@ impl Block for Q4K {
 impl Q4K {
     /// Searches each group's scale and minimum by weighted least squares, then their 6-bit codes among the neighbours of the nearest.
     /// The values are finite; what is beyond the format (some 6e7) saturates.
-    pub fn encode(values: &[f32]) -> Q4K {
+    pub(crate) fn encode(values: &[f32]) -> Q4K {
         let amax = peak(values).abs();
         let mut block: Q4K = bytemuck::Zeroable::zeroed();
         if amax == 0.0 {
             return block;
         }
         // Relative to the largest magnitude, so that no square overflows or vanishes.
-        let mut groups = [[0f32; 32]; 8];
-        for (value, to) in values.iter().zip(groups.as_flattened_mut()) {
-            *to = value / amax;
-        }
-        let fits = groups.map(|group| fit(&group));
+        let groups: [Group; 8] =
+            core::array::from_fn(|g| Group::new(core::array::from_fn(|i| values[32 * g + i] / amax)));
+        let fits = groups.each_ref().map(Group::fit);
         let (max_scale, max_min) = fits.iter().fold((0f32, 0f32), |(s, m), fit| (s.max(fit.0), m.max(fit.1)));
-        block.d = f32_to_f16_saturating(max_scale / 63.0 * amax).to_le_bytes();
-        block.dmin = f32_to_f16_saturating(max_min / 63.0 * amax).to_le_bytes();
+        block.d = f16_away_from_zero(max_scale / 63.0 * amax).to_le_bytes();
+        block.dmin = f16_away_from_zero(max_min / 63.0 * amax).to_le_bytes();
         let (d, dmin) = (block.scale() / amax, block.min_scale() / amax);
         let (mut scales, mut mins) = ([0; 8], [0; 8]);
-        for (g, (group, (scale, min))) in groups.iter().zip(fits).enumerate() {
-            (scales[g], mins[g]) = choose_codes(group, nearest_code(scale, d), nearest_code(min, dmin), d, dmin);
-            let (levels, _) = assign(group, d * scales[g] as f32, dmin * mins[g] as f32);
+        for (g, (group, fit)) in groups.iter().zip(fits).enumerate() {
+            (scales[g], mins[g]) = group.codes(fit, d, dmin);
+            let levels = group.levels(d * scales[g] as f32, dmin * mins[g] as f32);
             for (byte, level) in block.qs[g / 2 * 32..].iter_mut().zip(levels) {
                 *byte |= (level as u8) << (4 * (g % 2));
             }
@@ -98,76 +99,81 @@ impl Q4K {
     }
 }
 
-/// How much a value's error counts: values far from zero more, for they tend to meet larger activations.
-fn weights(group: &[f32; 32]) -> [f32; 32] {
-    let mean = group.iter().map(|v| v.abs()).sum::<f32>() / 32.0;
-    group.map(|v| mean + v.abs())
+/// 32 values and how much the error of each counts: values far from zero more, for they tend to meet larger activations.
+struct Group {
+    values: [f32; 32],
+    weights: [f32; 32],
 }
 
-fn nearest_code(value: f32, unit: f32) -> u8 {
-    round_even((value * reciprocal(unit)).clamp(0.0, 63.0)) as u8
-}
-
-/// The nearest levels for a scale and a minimum (`w = scale * q - min`), and their weighted squared error.
-fn assign(group: &[f32; 32], scale: f32, min: f32) -> ([f32; 32], f32) {
-    let inverse = reciprocal(scale);
-    let levels = group.map(|v| round_even(((v + min) * inverse).clamp(0.0, 15.0)));
-    let mut error = 0.0;
-    for ((v, q), w) in group.iter().zip(levels).zip(weights(group)) {
-        let difference = scale * q - min - v;
-        error += w * difference * difference;
+impl Group {
+    fn new(values: [f32; 32]) -> Group {
+        let mean = ops::sum(&values.map(f32::abs)) / 32.0;
+        Group { values, weights: values.map(|v| mean + v.abs()) }
     }
-    (levels, error)
-}
 
-/// The best pair of codes, each at most one from the nearest.
-fn choose_codes(group: &[f32; 32], scale: u8, min: u8, d: f32, dmin: f32) -> (u8, u8) {
-    let around = |code: u8| [code, code.saturating_sub(1), (code + 1).min(63)];
-    let (mut best, mut least) = ((scale, min), f32::INFINITY);
-    for scale in around(scale) {
-        for min in around(min) {
-            let (_, error) = assign(group, d * scale as f32, dmin * min as f32);
-            if error < least {
+    /// The nearest levels for `w = scale * q - min`.
+    fn levels(&self, scale: f32, min: f32) -> [f32; 32] {
+        let inverse = reciprocal(scale);
+        self.values.map(|v| round_even(((v + min) * inverse).clamp(0.0, 15.0)))
+    }
+
+    /// Weighted squared error with the nearest levels.
+    fn error(&self, scale: f32, min: f32) -> f32 {
+        let levels = self.levels(scale, min);
+        let squares: [f32; 32] = core::array::from_fn(|i| {
+            let difference = scale * levels[i] - min - self.values[i];
+            difference * difference
+        });
+        ops::dot(&self.weights, &squares)
+    }
+
+    /// Scale and minimum (neither negative): from several ranges the levels, from the levels the best line through them.
+    fn fit(&self) -> (f32, f32) {
+        let (low, high) = range(&self.values);
+        let low = low.min(0.0);
+        if high <= low {
+            return (0.0, -low);
+        }
+        let mut best = ((high - low) / 15.0, -low);
+        let mut least = self.error(best.0, best.1);
+        let wv: [f32; 32] = core::array::from_fn(|i| self.weights[i] * self.values[i]);
+        let (sw, sv) = (ops::sum(&self.weights), ops::sum(&wv));
+        for step in 0..=20 {
+            let levels = self.levels((high - low) / (14.0 + 0.1 * step as f32), -low);
+            let wq: [f32; 32] = core::array::from_fn(|i| self.weights[i] * levels[i]);
+            let (sq, sqq, sqv) = (ops::sum(&wq), ops::dot(&wq, &levels), ops::dot(&wv, &levels));
+            let determinant = sw * sqq - sq * sq;
+            if determinant <= 0.0 {
+                continue;
+            }
+            let (mut scale, mut min) = ((sw * sqv - sv * sq) / determinant, (sq * sqv - sqq * sv) / determinant);
+            if min < 0.0 {
+                (scale, min) = (sqv / sqq, 0.0);
+            }
+            let error = self.error(scale, min);
+            if error < least && scale >= 0.0 {
                 (best, least) = ((scale, min), error);
             }
         }
+        best
     }
-    best
-}
 
-/// Scale and minimum (neither negative) of one group: from several ranges the levels, from the levels the best line through them.
-fn fit(group: &[f32; 32]) -> (f32, f32) {
-    let (low, high) = range(group);
-    let low = low.min(0.0);
-    if high <= low {
-        return (0.0, -low);
+    /// The best codes of scale and minimum, each at most one from the nearest.
+    fn codes(&self, (scale, min): (f32, f32), d: f32, dmin: f32) -> (u8, u8) {
+        let around = |value: f32, unit: f32| {
+            let nearest = round_even((value * reciprocal(unit)).clamp(0.0, 63.0)) as u8;
+            [nearest, nearest.saturating_sub(1), (nearest + 1).min(63)]
+        };
+        let (scales, mins) = (around(scale, d), around(min, dmin));
+        let (mut best, mut least) = ((scales[0], mins[0]), f32::INFINITY);
+        for scale in scales {
+            for min in mins {
+                let error = self.error(d * scale as f32, dmin * min as f32);
+                if error < least {
+                    (best, least) = ((scale, min), error);
+                }
+            }
+        }
+        best
     }
-    let mut best = ((high - low) / 15.0, -low);
-    let (_, mut least) = assign(group, best.0, best.1);
-    let w = weights(group);
-    for step in 0..=20 {
-        let scale = (high - low) / (14.0 + 0.1 * step as f32);
-        let (levels, _) = assign(group, scale, -low);
-        let (mut sw, mut sq, mut sqq, mut sv, mut sqv) = (0.0, 0.0, 0.0, 0.0, 0.0);
-        for ((v, q), w) in group.iter().zip(levels).zip(w) {
-            sw += w;
-            sq += w * q;
-            sqq += w * q * q;
-            sv += w * v;
-            sqv += w * q * v;
-        }
-        let determinant = sw * sqq - sq * sq;
-        if determinant <= 0.0 {
-            continue;
-        }
-        let mut line = ((sw * sqv - sv * sq) / determinant, (sq * sqv - sqq * sv) / determinant);
-        if line.1 < 0.0 {
-            line = (sqv / sqq, 0.0);
-        }
-        let (_, error) = assign(group, line.0, line.1);
-        if error < least && line.0 >= 0.0 {
-            (best, least) = (line, error);
-        }
-    }
-    best
 }

@@ -1,5 +1,7 @@
 //! Q5_0: 32 weights of 5 bits, `w = d * (q - 16)`. 22 bytes.
 
+use core::mem::offset_of;
+
 use crate::format::Block;
 use crate::legacy::{dot, five_bits, pack_fifth_bits, pack_nibbles, peak, reciprocal};
 use crate::{Input, f16_to_f32, f32_to_f16_saturating};
@@ -30,7 +32,7 @@ impl Q5_0 {
     }
 
     /// The scale is the value of largest magnitude over -16, so that this value is met exactly. A scale beyond binary16 saturates.
-    pub fn encode(values: &[f32]) -> Q5_0 {
+    pub(crate) fn encode(values: &[f32]) -> Q5_0 {
         let d = peak(values) / -16.0;
         let inverse = reciprocal(d);
         let mut levels = [0; 32];
@@ -43,6 +45,7 @@ impl Q5_0 {
 
 impl Block for Q5_0 {
     const LEN: usize = 32;
+    const SCALES: &[usize] = &[offset_of!(Q5_0, d)];
 
     fn decode(&self, out: &mut [f32]) {
         let d = self.scale();

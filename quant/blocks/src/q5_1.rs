@@ -1,5 +1,7 @@
 //! Q5_1: 32 weights of 5 bits, `w = d * q + m`. 24 bytes.
 
+use core::mem::offset_of;
+
 use crate::format::Block;
 use crate::legacy::{dot, five_bits, pack_fifth_bits, pack_nibbles, range, reciprocal};
 use crate::{Input, f16_to_f32, f32_to_f16_saturating};
@@ -38,7 +40,7 @@ impl Q5_1 {
     }
 
     /// The levels span the values' range. A scale or a minimum beyond binary16 saturates.
-    pub fn encode(values: &[f32]) -> Q5_1 {
+    pub(crate) fn encode(values: &[f32]) -> Q5_1 {
         let (min, max) = range(values);
         let d = (max - min) / 31.0;
         let inverse = reciprocal(d);
@@ -57,6 +59,7 @@ impl Q5_1 {
 
 impl Block for Q5_1 {
     const LEN: usize = 32;
+    const SCALES: &[usize] = &[offset_of!(Q5_1, d), offset_of!(Q5_1, m)];
 
     fn decode(&self, out: &mut [f32]) {
         let (d, m) = (self.scale(), self.min());

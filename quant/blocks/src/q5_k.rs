@@ -1,5 +1,7 @@
 //! Q5_K: 256 weights of 5 bits, a scale and a minimum of 6 bits for every 32: `w = (d * sc) * q - (dmin * m)`. 176 bytes.
 
+use core::mem::offset_of;
+
 use crate::format::Block;
 use crate::k_scales::{dot_groups, dot_mins, four_bits, scales_and_mins};
 use crate::{Input, f16_to_f32};
@@ -43,6 +45,7 @@ impl Q5K {
 
 impl Block for Q5K {
     const LEN: usize = 256;
+    const SCALES: &[usize] = &[offset_of!(Q5K, d), offset_of!(Q5K, dmin)];
 
     fn decode(&self, out: &mut [f32]) {
         let (d, dmin) = (self.scale(), self.min_scale());

@@ -1,10 +1,12 @@
 //! Q6_K: 256 weights of 6 bits, a signed scale of 8 bits for every 16: `w = (d * sc) * (q - 32)`. 210 bytes.
 
+use core::mem::offset_of;
+
 use crate::format::Block;
-use crate::k_scales::dot_signed;
+use crate::k_scales::{dot_signed, f16_away_from_zero};
 use crate::legacy::{peak, reciprocal};
 use crate::math::round_even;
-use crate::{Input, f16_to_f32, f32_to_f16_saturating};
+use crate::{Input, f16_to_f32};
 
 /// A block as it lies in the file.
 #[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
@@ -50,6 +52,7 @@ impl Q6K {
 
 impl Block for Q6K {
     const LEN: usize = 256;
+    const SCALES: &[usize] = &[offset_of!(Q6K, d)];
 
     fn decode(&self, out: &mut [f32]) {
         let d = self.scale();
@@ -72,7 +75,7 @@ impl Block for Q6K {
 
 impl Q6K {
     /// Searches each group's scale by weighted least squares. The values are finite; what is beyond the format (some 2e8) saturates.
-    pub fn encode(values: &[f32]) -> Q6K {
+    pub(crate) fn encode(values: &[f32]) -> Q6K {
         let amax = peak(values).abs();
         let mut block: Q6K = bytemuck::Zeroable::zeroed();
         if amax == 0.0 {
@@ -84,7 +87,7 @@ impl Q6K {
             *to = value / amax;
         }
         let fits = groups.map(|group| fit(&group));
-        block.d = f32_to_f16_saturating(peak(&fits) / -128.0 * amax).to_le_bytes();
+        block.d = f16_away_from_zero(peak(&fits) / -128.0 * amax).to_le_bytes();
         let d = block.scale() / amax;
         let mut levels = [[0u8; 16]; 16];
         for (g, (group, scale)) in groups.iter().zip(fits).enumerate() {

@@ -1,5 +1,7 @@
 //! Q8_0: 32 weights of 8 bits, `w = d * q`. 34 bytes.
 
+use core::mem::offset_of;
+
 use crate::format::Block;
 use crate::legacy::{dot, peak, reciprocal};
 use crate::{Input, f16_to_f32, f32_to_f16_saturating};
@@ -22,16 +24,14 @@ impl Q8_0 {
     }
 
     /// The largest magnitude becomes 127; halves round away from zero. A scale beyond binary16 saturates.
-    pub fn encode(values: &[f32]) -> Q8_0 {
+    pub(crate) fn encode(values: &[f32]) -> Q8_0 {
         let d = peak(values).abs() / 127.0;
         let inverse = reciprocal(d);
         let mut qs = [0; 32];
         for (q, v) in qs.iter_mut().zip(values) {
-            let scaled = v * inverse;
-            let below = scaled.abs() as i32;
-            let magnitude = below + (2.0 * (scaled.abs() - below as f32)) as i32;
-            let magnitude = magnitude.clamp(0, 127);
-            *q = if scaled < 0.0 { -magnitude } else { magnitude } as i8;
+            let scaled = (v * inverse).clamp(-127.0, 127.0);
+            let below = scaled as i32;
+            *q = (below + (2.0 * (scaled - below as f32)) as i32) as i8;
         }
         Q8_0 { d: f32_to_f16_saturating(d).to_le_bytes(), qs }
     }
@@ -39,6 +39,7 @@ impl Q8_0 {
 
 impl Block for Q8_0 {
     const LEN: usize = 32;
+    const SCALES: &[usize] = &[offset_of!(Q8_0, d)];
 
     fn decode(&self, out: &mut [f32]) {
         let d = self.scale();
