@@ -1,0 +1,51 @@
+//! Why a file's tokenizer was refused.
+
+use alloc::string::String;
+use core::fmt;
+
+/// Why a file's tokenizer was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the variants' own texts name their fields")]
+pub enum Error {
+    /// A metadata key that this tokenizer needs is missing.
+    Missing { key: &'static str },
+    /// A metadata value, or the elements of an array, are of another type than `expected`.
+    WrongType { key: &'static str, expected: &'static str },
+    /// `tokenizer.ggml.model` is neither `gpt2` nor `llama`.
+    UnknownModel { name: String },
+    /// `tokenizer.ggml.pre` names no known rules for splitting text.
+    UnknownPre { name: String },
+    /// More tokens than 2³¹, or none.
+    VocabularySize { tokens: usize },
+    /// `tokenizer.ggml.scores` or `token_type` has not one element per token.
+    WrongLength { key: &'static str, found: usize, expected: usize },
+    /// A special token's id, given or by default, is outside of the vocabulary.
+    SpecialId { key: &'static str, id: i64, tokens: usize },
+    /// The token `id` is of type byte, but its text is not like `<0x0A>`.
+    ByteToken { id: u32 },
+    /// The merge `index` is not two tokens separated by a space whose joined text is a token too.
+    Merge { index: usize },
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Missing { key } => write!(f, "{key} is missing"),
+            Error::WrongType { key, expected } => write!(f, "{key} is not of type {expected}"),
+            Error::UnknownModel { name } => {
+                write!(f, "tokenizer.ggml.model {name:?} is not supported (gpt2 and llama are)")
+            }
+            Error::UnknownPre { name } => write!(f, "tokenizer.ggml.pre {name:?} is not supported"),
+            Error::VocabularySize { tokens } => write!(f, "tokenizer.ggml.tokens has {tokens} tokens"),
+            Error::WrongLength { key, found, expected } => {
+                write!(f, "{key} has {found} elements for {expected} tokens")
+            }
+            Error::SpecialId { key, id, tokens } => write!(f, "{key} is {id}, but there are {tokens} tokens"),
+            Error::ByteToken { id } => write!(f, "tokenizer.ggml.tokens: the byte token {id} is not like <0x0A>"),
+            Error::Merge { index } => write!(f, "tokenizer.ggml.merges: merge {index} does not name tokens"),
+        }
+    }
+}
+
+impl core::error::Error for Error {}

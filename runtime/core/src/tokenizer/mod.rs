@@ -1,0 +1,280 @@
+//! Text to token ids and back, by the vocabulary inside a GGUF file.
+//!
+//! Two families, as `tokenizer.ggml.model` names them: `gpt2`, byte-level BPE over pieces that the rules of
+//! `tokenizer.ggml.pre` cut, and `llama`, SentencePiece's BPE by scores with a fallback to bytes. Ids agree with llama.cpp's,
+//! but for two points of safety: control tokens never arise from plain text, however it is spelled, and special tokens are
+//! found left to right, the longest first.
+//!
+//! ```
+//! use smidgen::tokenizer::{Error, Special, Tokenizer};
+//!
+//! fn count(file: &smidgen_gguf::Gguf, prompt: &str) -> Result<usize, Error> {
+//!     let tokenizer = Tokenizer::parse(file)?;
+//!     let ids = tokenizer.encode(prompt, Special::Text);
+//!     assert_eq!(tokenizer.decode(&ids, false), prompt);
+//!     Ok(ids.len())
+//! }
+//! ```
+
+mod decode;
+mod error;
+mod merge;
+mod parse;
+mod special;
+mod split;
+#[cfg(test)]
+mod tests;
+mod unicode;
+mod vocab;
+
+use alloc::borrow::Cow;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+pub use decode::Decoder;
+pub use error::Error;
+use merge::{Merger, Merges};
+use special::Specials;
+use split::Rules;
+use vocab::{NONE, Vocab, char_of_byte};
+
+/// Whether a text may spell control tokens such as `<|im_end|>`. User-defined tokens are found in either case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Special {
+    /// It is text, whatever it spells: for everything that comes from outside.
+    Text,
+    /// Control tokens are found: for a prompt that a chat template made.
+    Parse,
+}
+
+/// A vocabulary and its rules, borrowed from the bytes of a file. Reading one takes time and memory in proportion to the
+/// vocabulary; nothing is built later, so it can be shared between threads.
+pub struct Tokenizer<'a> {
+    vocab: Vocab<'a>,
+    scheme: Scheme<'a>,
+    /// The token of each byte, or [`NONE`].
+    bytes: [u32; 256],
+    specials: Specials,
+    /// Special tokens swallow the ASCII spaces after them, but for those named here.
+    strips: Option<[Option<u32>; 3]>,
+    ids: Ids,
+    add_bos: bool,
+    add_eos: bool,
+    /// Sorted ids of the tokens that end a generation.
+    ends: Vec<u32>,
+}
+
+enum Scheme<'a> {
+    Bpe { rules: Rules, merges: Merges },
+    Spm { scores: &'a [[u8; 4]], space_prefix: bool },
+}
+
+/// Ids of the tokens with a role.
+#[derive(Clone, Copy, Default)]
+struct Ids {
+    bos: Option<u32>,
+    eos: Option<u32>,
+    eot: Option<u32>,
+    eom: Option<u32>,
+    unknown: Option<u32>,
+    padding: Option<u32>,
+}
+
+impl<'a> Tokenizer<'a> {
+    /// The ids of `text`, without the BOS and EOS of [`encode_prompt`](Tokenizer::encode_prompt).
+    ///
+    /// Takes n log n time in the length of the text. Bytes that the vocabulary cannot spell become its unknown token
+    /// (`llama`) or nothing (`gpt2`), as in llama.cpp.
+    pub fn encode(&self, text: &str, special: Special) -> Vec<u32> {
+        let mut ids = Vec::with_capacity(text.len() / 4 + 1);
+        self.encode_into(text, special, &mut ids);
+        ids
+    }
+
+    /// Like [`encode`](Tokenizer::encode), with a BOS before and an EOS after if the file asks for them. A BOS or EOS that
+    /// the text itself spells at its place is not doubled.
+    pub fn encode_prompt(&self, text: &str, special: Special) -> Vec<u32> {
+        let mut ids = Vec::with_capacity(text.len() / 4 + 3);
+        let bos = self.ids.bos.filter(|_| self.add_bos);
+        ids.extend(bos);
+        self.encode_into(text, special, &mut ids);
+        if let (Some(bos), [first, second, ..]) = (bos, ids.as_slice())
+            && *first == bos
+            && *second == bos
+        {
+            ids.remove(0);
+        }
+        if let Some(eos) = self.ids.eos.filter(|&eos| self.add_eos && ids.last() != Some(&eos)) {
+            ids.push(eos);
+        }
+        ids
+    }
+
+    fn encode_into(&self, text: &str, special: Special, ids: &mut Vec<u32>) {
+        let mut merger = Merger::default();
+        let mut rest = text;
+        while !rest.is_empty() {
+            let found = self.specials.find(&self.vocab, rest, special == Special::Parse);
+            let (at, token) = found.map_or((rest.len(), None), |(at, id)| (at, Some(id)));
+            let (plain, tail) = rest.split_at_checked(at).unwrap_or((rest, ""));
+            // Longer runs than this are cut, so that offsets fit in 32 bits.
+            let mut plain = plain;
+            while !plain.is_empty() {
+                let (part, later) = plain.split_at_checked(plain.floor_char_boundary(1 << 30)).unwrap_or((plain, ""));
+                match &self.scheme {
+                    Scheme::Bpe { rules, merges } => self.encode_bpe(part, rules, merges, &mut merger, ids),
+                    Scheme::Spm { scores, space_prefix } => {
+                        self.encode_spm(part, scores, *space_prefix, &mut merger, ids)
+                    }
+                }
+                plain = later;
+            }
+            rest = tail;
+            if let Some(id) = token {
+                ids.push(id);
+                rest = rest.get(self.vocab.text(id).map_or(0, str::len)..).unwrap_or_default();
+                if self.strips.is_some_and(|kept| !kept.contains(&Some(id))) {
+                    rest = rest.trim_start_matches(|c: char| c.is_ascii_whitespace() || c == '\u{B}');
+                }
+            }
+        }
+    }
+
+    fn encode_bpe(&self, text: &str, rules: &Rules, merges: &Merges, merger: &mut Merger, ids: &mut Vec<u32>) {
+        let mut spelled = String::new();
+        rules.split(text, &mut |piece| {
+            if rules.whole_pieces && piece.len() <= self.vocab.longest() {
+                spelled.clear();
+                spelled.extend(piece.bytes().map(char_of_byte));
+                if let Some(id) = self.vocab.plain_id(spelled.as_bytes()) {
+                    return ids.push(id);
+                }
+            }
+            merger.clear();
+            for byte in piece.bytes() {
+                merger.push(self.bytes[usize::from(byte)], 1);
+            }
+            merger.run(|left, right| merges.get(left.id, right.id));
+            ids.extend(merger.symbols().map(|symbol| symbol.id).filter(|&id| id != NONE));
+        });
+    }
+
+    fn encode_spm(&self, text: &str, scores: &[[u8; 4]], prefix: bool, merger: &mut Merger, ids: &mut Vec<u32>) {
+        let mut escaped = String::with_capacity(text.len() + text.len() / 2);
+        escaped.extend(prefix.then_some(SPACE));
+        escaped.extend(text.chars().map(|c| if c == ' ' { SPACE } else { c }));
+        let bytes = |start: u32, len: u32| {
+            escaped.as_bytes().get(start as usize..start as usize + len as usize).unwrap_or_default()
+        };
+        merger.clear();
+        let mut start = 0;
+        for c in escaped.chars() {
+            let len = c.len_utf8() as u32;
+            merger.push(self.vocab.plain_id(bytes(start, len)).unwrap_or(NONE), len);
+            start += len;
+        }
+        merger.run(|left, right| {
+            let len = left.len + right.len;
+            if len as usize > self.vocab.longest() {
+                return None;
+            }
+            let id = self.vocab.plain_id(bytes(left.start, len))?;
+            Some((priority(f32::from_le_bytes(*scores.get(id as usize)?)), id))
+        });
+        for symbol in merger.symbols() {
+            if symbol.id != NONE {
+                ids.push(symbol.id);
+                continue;
+            }
+            for &byte in bytes(symbol.start, symbol.len) {
+                let id = self.bytes[usize::from(byte)];
+                ids.extend(if id == NONE { self.ids.unknown } else { Some(id) });
+            }
+        }
+    }
+
+    /// Number of tokens: ids are below it.
+    pub fn vocab_len(&self) -> usize {
+        self.vocab.len()
+    }
+
+    /// How the file spells a token: byte-level BPE writes a space as `Ġ`, SentencePiece as `▁`.
+    pub fn token_text(&self, id: u32) -> Option<&'a str> {
+        self.vocab.text(id)
+    }
+
+    /// The token that the file spells `text`, of any type.
+    pub fn id_of(&self, text: &str) -> Option<u32> {
+        self.vocab.id(text.as_bytes())
+    }
+
+    /// Whether the token stands for an event or for the unknown, and not for text.
+    pub fn is_control(&self, id: u32) -> bool {
+        matches!(self.vocab.kind(id), Some(vocab::Kind::Control | vocab::Kind::Unknown))
+    }
+
+    /// Whether a generation ends with this token: EOS, EOT, EOM, or by its name.
+    pub fn is_end(&self, id: u32) -> bool {
+        self.ends.binary_search(&id).is_ok()
+    }
+
+    /// Tokens that end a generation, ascending.
+    pub fn ends(&self) -> &[u32] {
+        &self.ends
+    }
+
+    /// Beginning of a text.
+    pub fn bos(&self) -> Option<u32> {
+        self.ids.bos
+    }
+
+    /// End of a text.
+    pub fn eos(&self) -> Option<u32> {
+        self.ids.eos
+    }
+
+    /// End of a turn, given by the file or found by its name.
+    pub fn eot(&self) -> Option<u32> {
+        self.ids.eot
+    }
+
+    /// End of a message, given by the file or found by its name.
+    pub fn eom(&self) -> Option<u32> {
+        self.ids.eom
+    }
+
+    /// What stands for text that no token spells.
+    pub fn unknown(&self) -> Option<u32> {
+        self.ids.unknown
+    }
+
+    /// Filler.
+    pub fn padding(&self) -> Option<u32> {
+        self.ids.padding
+    }
+
+    /// Whether [`encode_prompt`](Tokenizer::encode_prompt) puts a BOS first.
+    pub fn adds_bos(&self) -> bool {
+        self.add_bos
+    }
+
+    /// Whether [`encode_prompt`](Tokenizer::encode_prompt) puts an EOS last.
+    pub fn adds_eos(&self) -> bool {
+        self.add_eos
+    }
+}
+
+/// How SentencePiece writes a space.
+const SPACE: char = '▁';
+
+/// Orders scores from high to low.
+fn priority(score: f32) -> u32 {
+    // Adding zero makes −0 equal to 0.
+    let bits = (score + 0.0).to_bits();
+    if bits >> 31 == 0 { !(bits | 1 << 31) } else { bits }
+}
+
+/// A SentencePiece spelling with its spaces.
+fn unescape(text: &str) -> Cow<'_, str> {
+    if text.contains(SPACE) { Cow::Owned(text.replace(SPACE, " ")) } else { Cow::Borrowed(text) }
+}

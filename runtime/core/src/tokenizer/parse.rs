@@ -1,0 +1,249 @@
+//! A tokenizer from the metadata of a file.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use smidgen_gguf::{Gguf, Value, ValueKind};
+
+use super::error::Error;
+use super::merge::Merges;
+use super::special::Specials;
+use super::split::Rules;
+use super::vocab::{Kind, MAX_ENTRIES, NONE, Vocab, byte_of, char_of_byte};
+use super::{Ids, Scheme, Tokenizer};
+
+const MODEL: &str = "tokenizer.ggml.model";
+const PRE: &str = "tokenizer.ggml.pre";
+const TOKENS: &str = "tokenizer.ggml.tokens";
+const TOKEN_TYPE: &str = "tokenizer.ggml.token_type";
+const SCORES: &str = "tokenizer.ggml.scores";
+const MERGES: &str = "tokenizer.ggml.merges";
+const ADD_BOS: &str = "tokenizer.ggml.add_bos_token";
+const ADD_EOS: &str = "tokenizer.ggml.add_eos_token";
+const ADD_SPACE_PREFIX: &str = "tokenizer.ggml.add_space_prefix";
+const BOS: &str = "tokenizer.ggml.bos_token_id";
+const EOS: &str = "tokenizer.ggml.eos_token_id";
+
+/// Names of a token that ends a turn, as in llama.cpp.
+const TURN_ENDS: &[&str] = &[
+    "<|eot_id|>",
+    "<|im_end|>",
+    "<|end|>",
+    "<end_of_turn>",
+    "<|endoftext|>",
+    "<|end_of_text|>",
+    "<EOT>",
+    "_<EOT>",
+    "[EOT]",
+    "<｜end▁of▁sentence｜>",
+    "<end_of_utterance>",
+];
+
+/// Names of other tokens that end a generation, as in llama.cpp.
+const OTHER_ENDS: &[&str] = &[
+    "<|eom_id|>",
+    "<|return|>",
+    "<|call|>",
+    "<|flush|>",
+    "<|calls|>",
+    "</s>",
+    "[EOS]",
+    "<eos>",
+    "<turn|>",
+    "<|tool_response>",
+    "[e~[",
+    "<|fim_pad|>",
+    "<fim-pad>",
+    "<fim_pad>",
+    "<PAD>",
+    "[PAD]",
+    "<|fim_repo|>",
+    "<|repo_name|>",
+    "<fim-repo>",
+    "<REPO>",
+    "<reponame>",
+    "<|file_sep|>",
+];
+
+impl<'a> Tokenizer<'a> {
+    /// Reads the tokenizer of a file and checks all of it.
+    ///
+    /// # Errors
+    /// When a key is missing or of the wrong type, `tokenizer.ggml.model` or `pre` is not known, an array has not one
+    /// element per token, a byte token is malformed, a merge names no token, or a special id lies outside of the vocabulary.
+    pub fn parse(file: &Gguf<'a>) -> Result<Tokenizer<'a>, Error> {
+        let model = string(file, MODEL)?.ok_or(Error::Missing { key: MODEL })?;
+        let byte_level = match model {
+            "gpt2" => true,
+            "llama" => false,
+            _ => return Err(Error::UnknownModel { name: String::from(model) }),
+        };
+        let texts = array(file, TOKENS, ValueKind::Str)?.ok_or(Error::Missing { key: TOKENS })?;
+        let texts = texts.strings().ok_or(Error::WrongType { key: TOKENS, expected: "array of strings" })?;
+        let mut vocab = Vocab::new(texts)?;
+        let count = vocab.len();
+        if let Some(kinds) = numbers(file, TOKEN_TYPE, ValueKind::I32, count)? {
+            for (id, &kind) in kinds.iter().enumerate() {
+                vocab.set_kind(id as u32, Kind::from_file(i32::from_le_bytes(kind)));
+            }
+        }
+
+        let scheme;
+        let add_bos;
+        let mut ids = Ids::default();
+        if byte_level {
+            let pre = string(file, PRE)?.unwrap_or("default");
+            let rules = Rules::named(pre).ok_or_else(|| Error::UnknownPre { name: String::from(pre) })?;
+            scheme = Scheme::Bpe { rules, merges: read_merges(file, &vocab)? };
+            add_bos = rules.add_bos;
+        } else {
+            let scores = numbers(file, SCORES, ValueKind::F32, count)?.ok_or(Error::Missing { key: SCORES })?;
+            let space_prefix = flag(file, ADD_SPACE_PREFIX)?.unwrap_or(true);
+            scheme = Scheme::Spm { scores, space_prefix };
+            add_bos = true;
+            ids = Ids { bos: Some(1), eos: Some(2), unknown: Some(0), ..ids };
+        }
+        for (key, id) in [
+            (BOS, &mut ids.bos),
+            (EOS, &mut ids.eos),
+            ("tokenizer.ggml.eot_token_id", &mut ids.eot),
+            ("tokenizer.ggml.eom_token_id", &mut ids.eom),
+            ("tokenizer.ggml.unknown_token_id", &mut ids.unknown),
+            ("tokenizer.ggml.padding_token_id", &mut ids.padding),
+        ] {
+            *id = special_id(file, key, *id, count)?;
+        }
+
+        let named = |name: &&str| vocab.id(name.as_bytes());
+        ids.eot = ids.eot.or_else(|| TURN_ENDS.iter().find_map(named));
+        ids.eom = ids.eom.or_else(|| named(&"<|eom_id|>"));
+        let mut ends: Vec<u32> = TURN_ENDS.iter().chain(OTHER_ENDS).filter_map(named).collect();
+        // A token by such a name is an event even where the file calls it text.
+        for &id in &ends {
+            vocab.set_kind(id, Kind::Control);
+        }
+        ends.extend([ids.eos, ids.eot, ids.eom].into_iter().flatten());
+        ends.sort_unstable();
+        ends.dedup();
+        // In these vocabularies a message ends with <|end|>, but not the turn.
+        let has = |name: &str| vocab.id(name.as_bytes()).is_some();
+        if (has("<|return|>") && has("<|call|>")) || (has("<|flush|>") && has("<|calls|>")) {
+            ends.retain(|&id| vocab.text(id) != Some("<|end|>"));
+        }
+
+        let add_bos = flag(file, ADD_BOS)?.unwrap_or(add_bos);
+        let add_eos = flag(file, ADD_EOS)?.unwrap_or(false);
+        for (wanted, id, key) in [(add_bos, ids.bos, BOS), (add_eos, ids.eos, EOS)] {
+            if wanted && id.is_none() {
+                return Err(Error::Missing { key });
+            }
+        }
+        // Files of Phi-3 do not say that their special tokens swallow spaces, so llama.cpp knows it by name.
+        let name = file.get("general.name").and_then(|value| value.as_str()).unwrap_or_default().to_ascii_lowercase();
+        let strips = (name.contains("phi-3") || name.contains("phi3"))
+            .then(|| ["<unk>", "<s>", "<|endoftext|>"].map(|name| vocab.id(name.as_bytes())));
+
+        let bytes = byte_tokens(&vocab, byte_level)?;
+        let specials = Specials::new(&vocab);
+        Ok(Tokenizer { vocab, scheme, bytes, specials, strips, ids, add_bos, add_eos, ends })
+    }
+}
+
+fn string<'a>(file: &Gguf<'a>, key: &'static str) -> Result<Option<&'a str>, Error> {
+    let Some(value) = file.get(key) else { return Ok(None) };
+    value.as_str().map(Some).ok_or(Error::WrongType { key, expected: "string" })
+}
+
+fn flag(file: &Gguf<'_>, key: &'static str) -> Result<Option<bool>, Error> {
+    let Some(value) = file.get(key) else { return Ok(None) };
+    value.as_bool().map(Some).ok_or(Error::WrongType { key, expected: "bool" })
+}
+
+fn array<'a>(file: &Gguf<'a>, key: &'static str, kind: ValueKind) -> Result<Option<smidgen_gguf::Array<'a>>, Error> {
+    let Some(value) = file.get(key) else { return Ok(None) };
+    let expected = match kind {
+        ValueKind::Str => "array of strings",
+        ValueKind::F32 => "array of f32",
+        _ => "array of i32",
+    };
+    value.as_array().filter(|array| array.kind() == kind).map(Some).ok_or(Error::WrongType { key, expected })
+}
+
+/// The elements of an array of one 4-byte number per token.
+fn numbers<'a>(
+    file: &Gguf<'a>,
+    key: &'static str,
+    kind: ValueKind,
+    expected: usize,
+) -> Result<Option<&'a [[u8; 4]]>, Error> {
+    let Some(array) = array(file, key, kind)? else { return Ok(None) };
+    if array.len() != expected {
+        return Err(Error::WrongLength { key, found: array.len(), expected });
+    }
+    Ok(Some(array.bytes().as_chunks().0))
+}
+
+fn special_id(file: &Gguf<'_>, key: &'static str, default: Option<u32>, tokens: usize) -> Result<Option<u32>, Error> {
+    let id = match (file.get(key), default) {
+        (None, None) => return Ok(None),
+        (None, Some(default)) => i64::from(default),
+        (Some(Value::U64(id)), _) => i64::try_from(id).unwrap_or(i64::MAX),
+        (Some(value), _) => value.as_i64().ok_or(Error::WrongType { key, expected: "integer" })?,
+    };
+    match u32::try_from(id) {
+        Ok(small) if (small as usize) < tokens => Ok(Some(small)),
+        _ => Err(Error::SpecialId { key, id, tokens }),
+    }
+}
+
+fn read_merges(file: &Gguf<'_>, vocab: &Vocab<'_>) -> Result<Merges, Error> {
+    let texts = array(file, MERGES, ValueKind::Str)?.and_then(|array| array.strings());
+    let texts = texts.ok_or(Error::Missing { key: MERGES })?;
+    if texts.len() > MAX_ENTRIES {
+        return Err(Error::Merge { index: MAX_ENTRIES });
+    }
+    let mut merges = Merges::new(texts.len());
+    let mut joined = NONE;
+    let mut spelled = Vec::new();
+    for (index, text) in texts.enumerate() {
+        let bytes = text.as_bytes();
+        let merge = || {
+            let space = bytes.iter().skip(1).position(|&byte| byte == b' ')? + 1;
+            let (left, right) = (bytes.get(..space)?, bytes.get(space + 1..)?);
+            // The tokens that merges make mostly follow each other, which saves searching.
+            joined = joined.wrapping_add(1);
+            let next = vocab.text(joined).map(str::as_bytes).unwrap_or_default();
+            if next.len() != left.len() + right.len() || !next.starts_with(left) || !next.ends_with(right) {
+                spelled.clear();
+                spelled.extend_from_slice(left);
+                spelled.extend_from_slice(right);
+                joined = vocab.id(&spelled)?;
+            }
+            Some((vocab.id(left)?, vocab.id(right)?))
+        };
+        let (left, right) = { merge }().ok_or(Error::Merge { index })?;
+        merges.push(left, right, joined);
+    }
+    Ok(merges)
+}
+
+/// The token of each byte.
+fn byte_tokens(vocab: &Vocab<'_>, byte_level: bool) -> Result<[u32; 256], Error> {
+    let mut tokens = [NONE; 256];
+    if byte_level {
+        for byte in 0..=u8::MAX {
+            let id = vocab.id(char_of_byte(byte).encode_utf8(&mut [0; 4]).as_bytes());
+            if let Some(id) = id.filter(|&id| vocab.kind(id) == Some(Kind::Normal)) {
+                tokens[usize::from(byte)] = id;
+            }
+        }
+    }
+    for id in (0..vocab.len() as u32).filter(|&id| vocab.kind(id) == Some(Kind::Byte)) {
+        let byte = vocab.text(id).and_then(byte_of).ok_or(Error::ByteToken { id })?;
+        let token = &mut tokens[usize::from(byte)];
+        if *token == NONE {
+            *token = id;
+        }
+    }
+    Ok(tokens)
+}

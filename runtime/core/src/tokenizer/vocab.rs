@@ -1,0 +1,230 @@
+//! Token texts and types, and the way back from a text to its id.
+
+use alloc::vec;
+use alloc::vec::Vec;
+
+use super::error::Error;
+
+/// No token.
+pub(super) const NONE: u32 = u32::MAX;
+
+/// Type of a token, by `tokenizer.ggml.token_type`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// No or an unknown type: never found in text, decodes to nothing.
+    Undefined,
+    Normal,
+    Unknown,
+    /// Stands for an event, such as the end of a turn: found in text only on demand.
+    Control,
+    /// Found in every text before anything else is.
+    UserDefined,
+    Unused,
+    /// One byte, spelled `<0x0A>`.
+    Byte,
+}
+
+impl Kind {
+    pub(super) fn from_file(value: i32) -> Kind {
+        match value {
+            1 => Kind::Normal,
+            2 => Kind::Unknown,
+            3 => Kind::Control,
+            4 => Kind::UserDefined,
+            5 => Kind::Unused,
+            6 => Kind::Byte,
+            _ => Kind::Undefined,
+        }
+    }
+}
+
+/// The tokens of a file, their texts borrowed from it.
+pub(super) struct Vocab<'a> {
+    tokens: Vec<&'a str>,
+    kinds: Vec<Kind>,
+    index: Index,
+    longest: usize,
+}
+
+impl<'a> Vocab<'a> {
+    /// Takes the tokens in order of their ids. Of equal texts the first is found; an empty text never is.
+    pub(super) fn new(texts: impl ExactSizeIterator<Item = &'a str>) -> Result<Vocab<'a>, Error> {
+        let count = texts.len();
+        if count == 0 || count > MAX_ENTRIES {
+            return Err(Error::VocabularySize { tokens: count });
+        }
+        let mut vocab = Vocab {
+            tokens: Vec::with_capacity(count),
+            kinds: vec![Kind::Normal; count],
+            index: Index::new(count),
+            longest: 0,
+        };
+        for text in texts {
+            vocab.longest = vocab.longest.max(text.len());
+            if !text.is_empty() {
+                let tokens = &vocab.tokens;
+                vocab.index.insert(hash(text.as_bytes()), tokens.len() as u32, |id| same(tokens, id, text.as_bytes()));
+            }
+            vocab.tokens.push(text);
+        }
+        Ok(vocab)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// Length of the longest text in bytes.
+    pub(super) fn longest(&self) -> usize {
+        self.longest
+    }
+
+    pub(super) fn text(&self, id: u32) -> Option<&'a str> {
+        self.tokens.get(id as usize).copied()
+    }
+
+    pub(super) fn kind(&self, id: u32) -> Option<Kind> {
+        self.kinds.get(id as usize).copied()
+    }
+
+    pub(super) fn set_kind(&mut self, id: u32, kind: Kind) {
+        if let Some(slot) = self.kinds.get_mut(id as usize) {
+            *slot = kind;
+        }
+    }
+
+    /// The token spelled `text`, of any type.
+    pub(super) fn id(&self, text: &[u8]) -> Option<u32> {
+        self.index.find(hash(text), |id| same(&self.tokens, id, text))
+    }
+
+    /// The token spelled `text`, unless its spelling only names it: a control token must not arise from plain text.
+    pub(super) fn plain_id(&self, text: &[u8]) -> Option<u32> {
+        self.id(text).filter(|&id| matches!(self.kind(id), Some(Kind::Normal | Kind::UserDefined | Kind::Unused)))
+    }
+}
+
+fn same(tokens: &[&str], id: u32, text: &[u8]) -> bool {
+    tokens.get(id as usize).is_some_and(|token| token.as_bytes() == text)
+}
+
+/// The byte that a token spelled like `<0x0A>` stands for.
+pub(super) fn byte_of(text: &str) -> Option<u8> {
+    match text.as_bytes() {
+        [b'<', b'0', b'x', high, low, b'>'] => {
+            let digit = |c: u8| char::from(c).to_digit(16).and_then(|d| u8::try_from(d).ok());
+            Some(digit(*high)? << 4 | digit(*low)?)
+        }
+        _ => None,
+    }
+}
+
+/// The character that byte-level BPE writes for a byte: printable Latin-1 for itself, U+0100 and up for the rest.
+pub(super) fn char_of_byte(byte: u8) -> char {
+    let point = match byte {
+        0..=0x20 => 0x100 + u32::from(byte),
+        0x7F..=0xA0 => 0x121 + u32::from(byte - 0x7F),
+        0xAD => 0x143,
+        _ => u32::from(byte),
+    };
+    char::from_u32(point).unwrap_or('\u{FFFD}')
+}
+
+/// The inverse of [`char_of_byte`].
+pub(super) fn byte_of_char(c: char) -> Option<u8> {
+    let point = u32::from(c);
+    let byte = match point {
+        0x21..=0x7E | 0xA1..=0xAC | 0xAE..=0xFF => point,
+        0x100..=0x120 => point - 0x100,
+        0x121..=0x142 => point - 0x121 + 0x7F,
+        0x143 => 0xAD,
+        _ => return None,
+    };
+    u8::try_from(byte).ok()
+}
+
+/// Most entries of an [`Index`].
+pub(super) const MAX_ENTRIES: usize = (1 << 31) - 1;
+
+/// An open-addressing hash table of numbers below its capacity. What they stand for is kept by the caller.
+pub(super) struct Index {
+    /// 0 is free; else the number plus one, and above it as many bits of the hash as fit.
+    slots: Vec<u32>,
+    bits: u32,
+}
+
+impl Index {
+    /// For at most `capacity` (≤ [`MAX_ENTRIES`]) numbers, each below it.
+    pub(super) fn new(capacity: usize) -> Index {
+        let bits = usize::BITS - capacity.leading_zeros();
+        Index { slots: vec![0; (capacity * 2).next_power_of_two()], bits }
+    }
+
+    fn tag(&self, hash: u64) -> u32 {
+        ((hash >> 32) as u32) << self.bits
+    }
+
+    /// Adds `number` unless one that `equals` it is there.
+    pub(super) fn insert(&mut self, hash: u64, number: u32, equals: impl Fn(u32) -> bool) {
+        let tag = self.tag(hash);
+        let mask = self.slots.len() - 1;
+        let mut at = hash as usize & mask;
+        for _ in 0..=mask {
+            let Some(slot) = self.slots.get_mut(at) else { return };
+            if *slot == 0 {
+                *slot = tag | (number + 1);
+                return;
+            }
+            let known = *slot ^ tag;
+            if known >> self.bits == 0 && equals(known - 1) {
+                return;
+            }
+            at = (at + 1) & mask;
+        }
+    }
+
+    /// The number with this hash that `equals` accepts.
+    pub(super) fn find(&self, hash: u64, equals: impl Fn(u32) -> bool) -> Option<u32> {
+        let tag = self.tag(hash);
+        let mask = self.slots.len() - 1;
+        let mut at = hash as usize & mask;
+        for _ in 0..=mask {
+            let slot = *self.slots.get(at)?;
+            if slot == 0 {
+                return None;
+            }
+            let known = slot ^ tag;
+            if known >> self.bits == 0 && equals(known - 1) {
+                return Some(known - 1);
+            }
+            at = (at + 1) & mask;
+        }
+        None
+    }
+}
+
+/// A fast hash of short texts. Not meant to resist an adversary: a file made to collide is slow to open, no worse.
+pub(super) fn hash(text: &[u8]) -> u64 {
+    let mut state = mix(0x9E37_79B9_7F4A_7C15 ^ text.len() as u64);
+    let (words, rest) = text.as_chunks::<8>();
+    for word in words {
+        state = mix(state ^ u64::from_le_bytes(*word));
+    }
+    let tail = match *rest {
+        [] => return state,
+        [a] => u64::from(a),
+        [a, b] => u64::from(u16::from_le_bytes([a, b])),
+        [a, b, c] => u64::from(u32::from_le_bytes([a, b, c, 0])),
+        [a, b, c, d] => u64::from(u32::from_le_bytes([a, b, c, d])),
+        [a, b, c, d, e] => u64::from_le_bytes([a, b, c, d, e, 0, 0, 0]),
+        [a, b, c, d, e, f] => u64::from_le_bytes([a, b, c, d, e, f, 0, 0]),
+        [a, b, c, d, e, f, g, ..] => u64::from_le_bytes([a, b, c, d, e, f, g, 0]),
+    };
+    mix(state ^ tail)
+}
+
+/// Spreads every bit of `n` over the low and the high half.
+pub(super) fn mix(n: u64) -> u64 {
+    let n = (n ^ n >> 32).wrapping_mul(0xD6E8_FEB8_6659_FD93);
+    n ^ n >> 32
+}

@@ -1,0 +1,109 @@
+//! Tokenizers against the ids that llama.cpp gives, for real vocabularies.
+//!
+//! The vocabularies lie in `vocab` of the folder `SMIDGEN_SHARED`, or of `shared` beside the workspace; SmolLM2's own in the
+//! model that `SMIDGEN_SMOLLM2` names, or in the user's cache. What is absent is said by name.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use smidgen::tokenizer::{Special, Tokenizer};
+use smidgen_gguf::Gguf;
+
+const MARKER: &str = "\n__ggml_vocab_test__\n";
+const SMOLLM2: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
+
+fn shared() -> PathBuf {
+    match std::env::var_os("SMIDGEN_SHARED") {
+        Some(path) => path.into(),
+        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared"),
+    }
+}
+
+fn smollm2() -> PathBuf {
+    if let Some(path) = std::env::var_os("SMIDGEN_SMOLLM2") {
+        return path.into();
+    }
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
+    cache.or_else(home).unwrap_or_default().join("smidgen").join(SMOLLM2)
+}
+
+/// Says what ran, past the capture of test output.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "golden tokenizer: {line}");
+}
+
+/// Checks one vocabulary, unless a file of it is absent.
+fn check(name: &str, model: &Path, vectors: &Path) {
+    let texts = vectors.with_extension(extended(vectors, "inp"));
+    let ids = vectors.with_extension(extended(vectors, "out"));
+    if let Some(missing) = [model, &texts, &ids].into_iter().find(|path| !path.exists()) {
+        return say(&format!("{name}: absent ({})", missing.display()));
+    }
+    let bytes = std::fs::read(model).unwrap();
+    let file = Gguf::parse(&bytes).unwrap();
+    let tokenizer = Tokenizer::parse(&file).unwrap();
+    let texts = std::fs::read_to_string(texts).unwrap();
+    let mut texts: Vec<&str> = texts.split(MARKER).collect();
+    let ids = std::fs::read_to_string(ids).unwrap();
+    let ids: Vec<Vec<u32>> =
+        ids.lines().map(|line| line.split_whitespace().map(|id| id.parse().unwrap()).collect()).collect();
+    // What follows the last marker is a text of its own in some of the files only.
+    if ids.len() + 1 == texts.len() && texts.last() == Some(&"") {
+        texts.pop();
+    }
+    assert_eq!(ids.len(), texts.len(), "{name}: one line of ids for each text");
+    for (text, ids) in texts.iter().zip(&ids) {
+        assert_eq!(tokenizer.encode(text, Special::Text), *ids, "{name}: {text:?}");
+        assert_eq!(tokenizer.decode(ids, false), *text, "{name}: {ids:?}");
+        let mut decoder = tokenizer.decoder(false);
+        let mut streamed: String = ids.iter().map(|&id| decoder.push(id).to_string()).collect();
+        streamed.push_str(decoder.finish());
+        assert_eq!(streamed, *text, "{name}: streamed {ids:?}");
+    }
+    say(&format!("{name}: {} texts agree", texts.len()));
+}
+
+fn extended(path: &Path, extension: &str) -> String {
+    path.extension().map_or_else(|| extension.to_string(), |old| format!("{}.{extension}", old.to_string_lossy()))
+}
+
+fn check_shared(name: &str) {
+    let model = shared().join("vocab").join(format!("ggml-vocab-{name}.gguf"));
+    check(name, &model, &model);
+}
+
+#[test]
+fn deepseek_llm() {
+    check_shared("deepseek-llm");
+}
+
+#[test]
+fn gpt_2() {
+    check_shared("gpt-2");
+}
+
+#[test]
+fn llama_bpe() {
+    check_shared("llama-bpe");
+}
+
+#[test]
+fn llama_spm() {
+    check_shared("llama-spm");
+}
+
+#[test]
+fn phi_3() {
+    check_shared("phi-3");
+}
+
+#[test]
+fn qwen2() {
+    check_shared("qwen2");
+}
+
+#[test]
+fn smollm2_in_its_model() {
+    check("smollm2", &smollm2(), &shared().join("vocab/smollm2"));
+}
