@@ -53,10 +53,12 @@ pub(crate) fn peak(values: &[f32]) -> f32 {
     peak
 }
 
-/// The smallest and the largest value.
+/// The smallest and the largest value. Of zeros that differ in sign the first: `f32::min` would leave that to the machine.
 pub(crate) fn range(values: &[f32]) -> (f32, f32) {
     let first = values.first().copied().unwrap_or(0.0);
-    values.iter().fold((first, first), |(min, max), v| (min.min(*v), max.max(*v)))
+    values
+        .iter()
+        .fold((first, first), |(min, max), v| (if *v < min { *v } else { min }, if *v > max { *v } else { max }))
 }
 
 /// One over `d`, zero if `d` is zero.

@@ -82,7 +82,8 @@ impl Q4K {
         let groups: [Group; 8] =
             core::array::from_fn(|g| Group::new(core::array::from_fn(|i| values[32 * g + i] / amax)));
         let fits = groups.each_ref().map(Group::fit);
-        let (max_scale, max_min) = fits.iter().fold((0f32, 0f32), |(s, m), fit| (s.max(fit.0), m.max(fit.1)));
+        let largest = |values: [f32; 8]| values.into_iter().fold(0f32, |max, v| if v > max { v } else { max });
+        let (max_scale, max_min) = (largest(fits.map(|fit| fit.0)), largest(fits.map(|fit| fit.1)));
         block.d = f16_away_from_zero(max_scale / 63.0 * amax).to_le_bytes();
         block.dmin = f16_away_from_zero(max_min / 63.0 * amax).to_le_bytes();
         let (d, dmin) = (block.scale() / amax, block.min_scale() / amax);
@@ -130,7 +131,7 @@ impl Group {
     /// Scale and minimum (neither negative): from several ranges the levels, from the levels the best line through them.
     fn fit(&self) -> (f32, f32) {
         let (low, high) = range(&self.values);
-        let low = low.min(0.0);
+        let low = if low < 0.0 { low } else { 0.0 };
         if high <= low {
             return (0.0, -low);
         }
