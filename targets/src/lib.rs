@@ -59,7 +59,13 @@ impl<'a> Rows<'a> {
     /// The bytes of row `r`.
     #[inline(always)]
     pub fn row(&self, r: usize) -> &'a [u8] {
-        &self.data[r * self.row_bytes..][..self.row_bytes]
+        self.rows_bytes(r, 1)
+    }
+
+    /// The bytes of `count` rows from row `first` on.
+    #[inline(always)]
+    pub fn rows_bytes(&self, first: usize, count: usize) -> &'a [u8] {
+        &self.data[first * self.row_bytes..][..count * self.row_bytes]
     }
 }
 

@@ -11,7 +11,7 @@
 //! |---|---|
 //! | `qs` | `(i / 32 * tokens + t) * 32 + i % 32` |
 //! | `scales` | `i / block * tokens + t`, block 32 or 256 |
-//! | `sums` | `Q8`: `i / 32 * tokens + t`; `Q8K`: `i / 16 * tokens + t` |
+//! | `sums` | `Q8`: `i / 32 * tokens + t`; `Q8K`: `(i / 32 * tokens + t) * 2 + i / 16 % 2`, so that the two halves of a group are neighbours |
 
 use crate::math::MAGIC;
 
@@ -130,7 +130,7 @@ impl<'a> Q8K<'a> {
     /// Sum of values `16 s .. 16 s + 16` of token `t`.
     #[inline(always)]
     pub fn sum(&self, s: usize, t: usize) -> i32 {
-        self.sums[s * self.tokens + t] as i32
+        self.sums[(s / 2 * self.tokens + t) * 2 + s % 2] as i32
     }
 
     /// Scale of block `b` of token `t`.
@@ -213,7 +213,7 @@ pub fn quantize_q8k(values: &[f32], t: usize, tokens: usize, qs: &mut [i8], scal
             let g = b * (K_BLOCK / GROUP) + g;
             let halves = quantize_group(group, factor, &mut qs.as_chunks_mut::<GROUP>().0[g * tokens + t]);
             for (half, sum) in halves.into_iter().enumerate() {
-                sums[(2 * g + half) * tokens + t] = sum as i16;
+                sums[(g * tokens + t) * 2 + half] = sum as i16;
             }
         }
     }

@@ -1,0 +1,291 @@
+//! Attention: keys in lanes for the scores, dimensions in lanes for the values, up to four queries at a time.
+
+use core::arch::x86_64::*;
+use smidgen_quant::attention::{self, CHUNK, KEYS, Kv, SCALED, softmax_chunk};
+use smidgen_quant::f16_to_f32;
+
+/// Queries that share each load of a key or a value.
+const QUERIES: usize = 4;
+
+/// Reads a cache. Its arrays hold whole chunks.
+///
+/// # Safety
+/// Needs AVX2 and F16C; the panel, key, dimension and group exist in the cache.
+trait Cache: Copy {
+    /// Whether each 32 dimensions have a scale.
+    const SCALES: bool;
+    /// Dimension `d` (counted through all panels) of a panel's 16 keys.
+    unsafe fn keys(self, d: usize) -> [__m256; 2];
+    /// Scales of a panel's 16 keys, groups counted through all panels.
+    unsafe fn key_scales(self, group: usize) -> [__m256; 2];
+    /// Eight neighbouring elements of the values.
+    unsafe fn values(self, at: usize) -> __m256;
+    /// Scale of a group of a value, groups counted through all values.
+    unsafe fn value_scale(self, group: usize) -> f32;
+}
+
+#[derive(Clone, Copy)]
+struct F16<'a>(&'a [u16], &'a [u16]);
+
+impl Cache for F16<'_> {
+    const SCALES: bool = false;
+
+    #[inline(always)]
+    unsafe fn keys(self, d: usize) -> [__m256; 2] {
+        // SAFETY: the caller's promise.
+        unsafe { halves(self.0, d * KEYS) }
+    }
+    #[inline(always)]
+    unsafe fn key_scales(self, _: usize) -> [__m256; 2] {
+        // SAFETY: the caller's promise.
+        unsafe { [_mm256_setzero_ps(); 2] }
+    }
+    #[inline(always)]
+    unsafe fn values(self, at: usize) -> __m256 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_cvtph_ps(_mm_loadu_si128(self.1.as_ptr().add(at).cast())) }
+    }
+    #[inline(always)]
+    unsafe fn value_scale(self, _: usize) -> f32 {
+        1.0
+    }
+}
+
+/// Sixteen halves.
+#[inline(always)]
+unsafe fn halves(from: &[u16], at: usize) -> [__m256; 2] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let from = from.as_ptr().add(at);
+        [0, 8].map(|i| _mm256_cvtph_ps(_mm_loadu_si128(from.add(i).cast())))
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Int8<'a> {
+    k: &'a [i8],
+    k_scales: &'a [u16],
+    v: &'a [i8],
+    v_scales: &'a [u16],
+}
+
+/// Eight bytes as floats.
+#[inline(always)]
+unsafe fn bytes(from: &[i8], at: usize) -> __m256 {
+    // SAFETY: the caller's promise.
+    unsafe { _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(from.as_ptr().add(at).cast()))) }
+}
+
+impl Cache for Int8<'_> {
+    const SCALES: bool = true;
+
+    #[inline(always)]
+    unsafe fn keys(self, d: usize) -> [__m256; 2] {
+        // SAFETY: the caller's promise.
+        unsafe { [bytes(self.k, d * KEYS), bytes(self.k, d * KEYS + 8)] }
+    }
+    #[inline(always)]
+    unsafe fn key_scales(self, group: usize) -> [__m256; 2] {
+        // SAFETY: the caller's promise.
+        unsafe { halves(self.k_scales, group * KEYS) }
+    }
+    #[inline(always)]
+    unsafe fn values(self, at: usize) -> __m256 {
+        // SAFETY: the caller's promise.
+        unsafe { bytes(self.v, at) }
+    }
+    #[inline(always)]
+    unsafe fn value_scale(self, group: usize) -> f32 {
+        // SAFETY: the caller's promise.
+        f16_to_f32(unsafe { *self.v_scales.get_unchecked(group) })
+    }
+}
+
+/// See [`attention::attention`].
+///
+/// # Safety
+/// Needs AVX2 and F16C.
+#[inline(always)]
+pub(super) unsafe fn attend(q: &[f32], visible: &[usize], head_dim: usize, scale: f32, kv: &Kv, out: &mut [f32]) {
+    let keys = visible.iter().max().copied().unwrap_or(0).next_multiple_of(CHUNK);
+    let elements = keys * head_dim;
+    let (complete, step) = match kv {
+        Kv::F16 { k, v } => (k.len() >= elements && v.len() >= elements, 8),
+        Kv::Q8 { k, k_scales, v, v_scales } => {
+            let scales = elements / SCALED;
+            let complete = k.len() >= elements && v.len() >= elements && k_scales.len() >= scales && v_scales.len() >= scales;
+            (complete, SCALED)
+        }
+    };
+    let queries = visible.len() * head_dim;
+    if !complete || head_dim == 0 || !head_dim.is_multiple_of(step) || q.len() < queries || out.len() < queries {
+        return attention::attention(q, visible, head_dim, scale, kv, out);
+    }
+    let tiles = q.chunks(QUERIES * head_dim).zip(out.chunks_mut(QUERIES * head_dim)).zip(visible.chunks(QUERIES));
+    for ((q, out), visible) in tiles {
+        // SAFETY: the cache holds `keys` keys, `q` and `out` the queries of `visible`, and `head_dim` fills whole steps.
+        unsafe {
+            match kv {
+                Kv::F16 { k, v } => some(F16(k, v), q, visible, head_dim, scale, out),
+                Kv::Q8 { k, k_scales, v, v_scales } => {
+                    some(Int8 { k, k_scales, v, v_scales }, q, visible, head_dim, scale, out)
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn some<C: Cache>(cache: C, q: &[f32], visible: &[usize], head_dim: usize, scale: f32, out: &mut [f32]) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match visible.len() {
+            1 => tile::<C, 1>(cache, q, visible, head_dim, scale, out),
+            2 => tile::<C, 2>(cache, q, visible, head_dim, scale, out),
+            3 => tile::<C, 3>(cache, q, visible, head_dim, scale, out),
+            _ => tile::<C, QUERIES>(cache, q, visible, head_dim, scale, out),
+        }
+    }
+}
+
+/// `N` queries.
+#[inline(always)]
+unsafe fn tile<C: Cache, const N: usize>(
+    cache: C,
+    q: &[f32],
+    visible: &[usize],
+    head_dim: usize,
+    scale: f32,
+    out: &mut [f32],
+) {
+    let most = visible.iter().max().copied().unwrap_or(0);
+    let (mut largest, mut sum) = ([f32::NEG_INFINITY; N], [0f32; N]);
+    let mut weights = [[0f32; CHUNK]; N];
+    out.fill(0.0);
+    for start in (0..most).step_by(CHUNK) {
+        let keys = CHUNK.min(most - start);
+        // SAFETY: the caller's promise; `start + keys <= most`, rounded up to whole panels inside the cache.
+        unsafe { scores::<C, N>(cache, q, start, keys, head_dim, scale, &mut weights) };
+        let mut correction = [1f32; N];
+        for i in 0..N {
+            let n = visible[i].saturating_sub(start).min(CHUNK);
+            if n > 0 {
+                correction[i] = softmax_chunk(&mut weights[i], n, &mut largest[i], &mut sum[i]);
+            } else {
+                weights[i] = [0.0; CHUNK];
+            }
+        }
+        let mut d = 0;
+        // SAFETY: the caller's promise; `d` stays below `head_dim`, a multiple of 8.
+        unsafe {
+            while d + 16 <= head_dim {
+                values::<C, N, 2>(cache, &weights, &correction, start, keys, head_dim, d, out);
+                d += 16;
+            }
+            if d < head_dim {
+                values::<C, N, 1>(cache, &weights, &correction, start, keys, head_dim, d, out);
+            }
+        }
+    }
+    for (out, sum) in out.chunks_exact_mut(head_dim).zip(sum) {
+        let inverse = 1.0 / sum;
+        for o in out {
+            *o *= inverse;
+        }
+    }
+}
+
+/// The scores of `keys` keys from `start` on, a multiple of [`CHUNK`].
+#[inline(always)]
+unsafe fn scores<C: Cache, const N: usize>(
+    cache: C,
+    q: &[f32],
+    start: usize,
+    keys: usize,
+    head_dim: usize,
+    scale: f32,
+    out: &mut [[f32; CHUNK]; N],
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let scale = _mm256_set1_ps(scale);
+        for first in (0..keys).step_by(KEYS) {
+            let panel = (start + first) / KEYS;
+            let mut total = [[_mm256_setzero_ps(); 2]; N];
+            let group_len = if C::SCALES { SCALED } else { head_dim };
+            for group in 0..head_dim / group_len {
+                let mut acc = [[_mm256_setzero_ps(); 2]; N];
+                for d in group * group_len..(group + 1) * group_len {
+                    let k = cache.keys(panel * head_dim + d);
+                    for i in 0..N {
+                        let q = _mm256_set1_ps(*q.get_unchecked(i * head_dim + d));
+                        for half in 0..2 {
+                            acc[i][half] = _mm256_add_ps(acc[i][half], _mm256_mul_ps(q, k[half]));
+                        }
+                    }
+                }
+                if C::SCALES {
+                    let scales = cache.key_scales(panel * (head_dim / SCALED) + group);
+                    for i in 0..N {
+                        for half in 0..2 {
+                            total[i][half] = _mm256_add_ps(total[i][half], _mm256_mul_ps(scales[half], acc[i][half]));
+                        }
+                    }
+                } else {
+                    total = acc;
+                }
+            }
+            for i in 0..N {
+                for half in 0..2 {
+                    let at = out[i].as_mut_ptr().add(first + 8 * half);
+                    _mm256_storeu_ps(at, _mm256_mul_ps(total[i][half], scale));
+                }
+            }
+        }
+    }
+}
+
+/// Adds the weighted values of `keys` keys from `start` on to `8 W` dimensions from `d` on.
+#[inline(always)]
+#[allow(clippy::too_many_arguments, reason = "the state of one loop of `tile`")]
+unsafe fn values<C: Cache, const N: usize, const W: usize>(
+    cache: C,
+    weights: &[[f32; CHUNK]; N],
+    correction: &[f32; N],
+    start: usize,
+    keys: usize,
+    head_dim: usize,
+    d: usize,
+    out: &mut [f32],
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let out = out.as_mut_ptr();
+        let mut acc = [[_mm256_setzero_ps(); W]; N];
+        for i in 0..N {
+            for half in 0..W {
+                let o = _mm256_loadu_ps(out.add(i * head_dim + d + 8 * half));
+                acc[i][half] = _mm256_add_ps(_mm256_mul_ps(o, _mm256_set1_ps(correction[i])), _mm256_setzero_ps());
+            }
+        }
+        for j in 0..keys {
+            let mut v = [_mm256_setzero_ps(); W];
+            for (half, v) in v.iter_mut().enumerate() {
+                *v = cache.values((start + j) * head_dim + d + 8 * half);
+            }
+            let scale = if C::SCALES { cache.value_scale(((start + j) * head_dim + d) / SCALED) } else { 1.0 };
+            for i in 0..N {
+                let p = if C::SCALES { weights[i][j] * scale } else { weights[i][j] };
+                let p = _mm256_set1_ps(p);
+                for half in 0..W {
+                    acc[i][half] = _mm256_add_ps(acc[i][half], _mm256_mul_ps(p, v[half]));
+                }
+            }
+        }
+        for i in 0..N {
+            for half in 0..W {
+                _mm256_storeu_ps(out.add(i * head_dim + d + 8 * half), acc[i][half]);
+            }
+        }
+    }
+}

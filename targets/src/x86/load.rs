@@ -1,0 +1,231 @@
+//! Eight rows of the formats with blocks of 32, turned so that lanes are rows.
+
+use super::isa::lanes_f16;
+use core::arch::x86_64::*;
+
+/// Block `b` of eight rows: vector `k` of `q` holds inputs `4k .. 4k + 4` of each row; `d` and `m` hold the rows' scales and minima.
+pub(super) struct Eight {
+    pub(super) q: [__m256i; 8],
+    pub(super) d: __m256,
+    pub(super) m: __m256,
+}
+
+/// A format with blocks of 32.
+///
+/// # Safety
+/// `load` needs AVX2 and F16C, and eight rows of `row_bytes` at `base` that have a block `b`.
+pub(super) trait Legacy {
+    /// Bytes of a block.
+    const BYTES: usize;
+    /// Largest value in `q`, which has no sign unless `SIGNED`.
+    const MAX: i32;
+    /// What is to be subtracted from each value of `q`.
+    const OFFSET: i32 = 0;
+    /// Whether `q` is int8 with a sign.
+    const SIGNED: bool = false;
+    /// Whether the format has a minimum.
+    const MIN: bool = false;
+
+    unsafe fn load(base: *const u8, row_bytes: usize, b: usize) -> Eight;
+}
+
+/// Vector `k` of the result holds double word `k` of the 16 bytes at each of eight addresses.
+#[inline(always)]
+pub(super) unsafe fn turn16(base: *const u8, row_bytes: usize) -> [__m256i; 4] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let pair = |i: usize| {
+            let low = _mm_loadu_si128(base.add(i * row_bytes).cast());
+            let high = _mm_loadu_si128(base.add((i + 4) * row_bytes).cast());
+            _mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1)
+        };
+        let (a, b, c, d) = (pair(0), pair(1), pair(2), pair(3));
+        let (ab, cd) = (_mm256_unpacklo_epi32(a, b), _mm256_unpacklo_epi32(c, d));
+        let (ef, gh) = (_mm256_unpackhi_epi32(a, b), _mm256_unpackhi_epi32(c, d));
+        [
+            _mm256_unpacklo_epi64(ab, cd),
+            _mm256_unpackhi_epi64(ab, cd),
+            _mm256_unpacklo_epi64(ef, gh),
+            _mm256_unpackhi_epi64(ef, gh),
+        ]
+    }
+}
+
+/// Vector `k` of the result holds double word `k` of the 32 bytes at each of eight addresses.
+#[inline(always)]
+pub(super) unsafe fn turn32(base: *const u8, row_bytes: usize) -> [__m256i; 8] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let [a, b, c, d] = turn16(base, row_bytes);
+        let [e, f, g, h] = turn16(base.add(16), row_bytes);
+        [a, b, c, d, e, f, g, h]
+    }
+}
+
+/// The double words at eight addresses.
+#[inline(always)]
+pub(super) unsafe fn words(base: *const u8, row_bytes: usize) -> __m256i {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let word = |i: usize| base.add(i * row_bytes).cast::<i32>().read_unaligned();
+        let four = |i: usize| {
+            let v = _mm_cvtsi32_si128(word(i));
+            let v = _mm_insert_epi32(v, word(i + 1), 1);
+            let v = _mm_insert_epi32(v, word(i + 2), 2);
+            _mm_insert_epi32(v, word(i + 3), 3)
+        };
+        _mm256_inserti128_si256(_mm256_castsi128_si256(four(0)), four(4), 1)
+    }
+}
+
+/// The halves at eight addresses as floats.
+#[inline(always)]
+pub(super) unsafe fn halves(base: *const u8, row_bytes: usize) -> __m256 {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let half = |i: usize| base.add(i * row_bytes).cast::<u16>().read_unaligned() as i32;
+        let four = |i: usize| {
+            let v = _mm_cvtsi32_si128(half(i));
+            let v = _mm_insert_epi16(v, half(i + 1), 1);
+            let v = _mm_insert_epi16(v, half(i + 2), 2);
+            _mm_insert_epi16(v, half(i + 3), 3)
+        };
+        _mm256_cvtph_ps(_mm_unpacklo_epi64(four(0), four(4)))
+    }
+}
+
+/// Sixteen nibble bytes a row: low nibbles are inputs 0..16, high nibbles 16..32.
+#[inline(always)]
+unsafe fn nibbles(base: *const u8, row_bytes: usize) -> [__m256i; 8] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let [a, b, c, d] = turn16(base, row_bytes);
+        let mask = _mm256_set1_epi8(15);
+        let low = |v| _mm256_and_si256(v, mask);
+        let high = |v| _mm256_and_si256(_mm256_srli_epi16(v, 4), mask);
+        [low(a), low(b), low(c), low(d), high(a), high(b), high(c), high(d)]
+    }
+}
+
+/// Adds 16 to the values whose bit in `bits` is set: bit `i` of a lane belongs to input `i`.
+#[inline(always)]
+unsafe fn fifth_bits(q: [__m256i; 8], bits: __m256i) -> [__m256i; 8] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let sixteen = _mm256_set1_epi8(16);
+        let (even, odd) = (_mm256_set1_epi32(0x0804_0201), _mm256_set1_epi32(0x8040_2010u32 as i32));
+        let mut out = q;
+        for (k, out) in out.iter_mut().enumerate() {
+            // Byte `k / 2` of each lane in all its bytes, then one bit tested in each.
+            let byte = (k / 2) as i32 * 0x0101_0101;
+            let lane = |i: i32| byte + i * 0x0404_0404;
+            let spread = _mm256_setr_epi32(lane(0), lane(1), lane(2), lane(3), lane(0), lane(1), lane(2), lane(3));
+            let mask = if k % 2 == 0 { even } else { odd };
+            let tested = _mm256_and_si256(_mm256_shuffle_epi8(bits, spread), mask);
+            let set = _mm256_and_si256(_mm256_cmpeq_epi8(tested, mask), sixteen);
+            *out = _mm256_or_si256(*out, set);
+        }
+        out
+    }
+}
+
+pub(super) struct Q40;
+impl Legacy for Q40 {
+    const BYTES: usize = 18;
+    const MAX: i32 = 15;
+    const OFFSET: i32 = 8;
+
+    #[inline(always)]
+    unsafe fn load(base: *const u8, row_bytes: usize, b: usize) -> Eight {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let at = base.add(b * Self::BYTES);
+            Eight { q: nibbles(at.add(2), row_bytes), d: halves(at, row_bytes), m: _mm256_setzero_ps() }
+        }
+    }
+}
+
+pub(super) struct Q41;
+impl Legacy for Q41 {
+    const BYTES: usize = 20;
+    const MAX: i32 = 15;
+    const MIN: bool = true;
+
+    #[inline(always)]
+    unsafe fn load(base: *const u8, row_bytes: usize, b: usize) -> Eight {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let at = base.add(b * Self::BYTES);
+            let (d, m) = lanes_f16(words(at, row_bytes));
+            Eight { q: nibbles(at.add(4), row_bytes), d, m }
+        }
+    }
+}
+
+pub(super) struct Q50;
+impl Legacy for Q50 {
+    const BYTES: usize = 22;
+    const MAX: i32 = 31;
+    const OFFSET: i32 = 16;
+
+    #[inline(always)]
+    unsafe fn load(base: *const u8, row_bytes: usize, b: usize) -> Eight {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let at = base.add(b * Self::BYTES);
+            let q = fifth_bits(nibbles(at.add(6), row_bytes), words(at.add(2), row_bytes));
+            Eight { q, d: halves(at, row_bytes), m: _mm256_setzero_ps() }
+        }
+    }
+}
+
+pub(super) struct Q51;
+impl Legacy for Q51 {
+    const BYTES: usize = 24;
+    const MAX: i32 = 31;
+    const MIN: bool = true;
+
+    #[inline(always)]
+    unsafe fn load(base: *const u8, row_bytes: usize, b: usize) -> Eight {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let at = base.add(b * Self::BYTES);
+            let (d, m) = lanes_f16(words(at, row_bytes));
+            Eight { q: fifth_bits(nibbles(at.add(8), row_bytes), words(at.add(4), row_bytes)), d, m }
+        }
+    }
+}
+
+pub(super) struct Q80;
+impl Legacy for Q80 {
+    const BYTES: usize = 34;
+    const MAX: i32 = 128;
+    const SIGNED: bool = true;
+
+    #[inline(always)]
+    unsafe fn load(base: *const u8, row_bytes: usize, b: usize) -> Eight {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let at = base.add(b * Self::BYTES);
+            Eight { q: turn32(at.add(2), row_bytes), d: halves(at, row_bytes), m: _mm256_setzero_ps() }
+        }
+    }
+}
+
+pub(super) struct Iq4Nl;
+impl Legacy for Iq4Nl {
+    const BYTES: usize = 18;
+    const MAX: i32 = 127;
+    const SIGNED: bool = true;
+
+    #[inline(always)]
+    unsafe fn load(base: *const u8, row_bytes: usize, b: usize) -> Eight {
+        // SAFETY: the caller's promise; the table has sixteen bytes.
+        unsafe {
+            let at = base.add(b * Self::BYTES);
+            let values = _mm256_broadcastsi128_si256(_mm_loadu_si128(smidgen_quant::iq4_nl::VALUES.as_ptr().cast()));
+            let q = nibbles(at.add(2), row_bytes).map(|q| _mm256_shuffle_epi8(values, q));
+            Eight { q, d: halves(at, row_bytes), m: _mm256_setzero_ps() }
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! Eight rows of a superblock of 256, turned so that lanes are rows.
+
+use super::isa::lanes_f16;
+use super::load::{halves, turn16, turn32, words};
+use core::arch::x86_64::*;
+
+/// A superblock of eight rows.
+pub(super) struct EightK {
+    /// Vector `8 g + k` holds inputs `32 g + 4 k ..` of each row, without sign.
+    pub(super) q: [__m256i; 64],
+    /// Scale of each sub-block, twice in the 16-bit halves of a lane.
+    pub(super) scales: [__m256i; 16],
+    /// What the sums of inputs `32 g .. 32 g + 16` and `32 g + 16 .. 32 g + 32` are multiplied by, as 16-bit halves: minima, or the scales
+    /// again where an offset is to be subtracted.
+    pub(super) pairs: [__m256i; 8],
+    pub(super) d: __m256,
+    pub(super) dmin: __m256,
+}
+
+impl EightK {
+    #[inline(always)]
+    pub(super) fn zero() -> EightK {
+        // SAFETY: all-zero bytes are valid vectors.
+        unsafe { core::mem::zeroed() }
+    }
+}
+
+/// A format with superblocks of 256.
+///
+/// # Safety
+/// `load` needs AVX2 and F16C, and eight rows of `row_bytes` at `base` that have a superblock `b`.
+pub(super) trait Super {
+    /// Bytes of a superblock.
+    const BYTES: usize;
+    /// Weights that share a scale: 16 or 32.
+    const SUB: usize;
+    /// Largest value in `q`.
+    const MAX: i32;
+    /// Twos exponent of what is to be subtracted from each value of `q`; none for the formats with minima.
+    const OFFSET_SHIFT: Option<i32>;
+
+    unsafe fn load(base: *const u8, row_bytes: usize, b: usize, out: &mut EightK);
+}
+
+/// The bytes `first` and `second` of each double word as the low and high 16 bits, without sign.
+#[inline(always)]
+unsafe fn spread(v: __m256i, first: i32, second: i32) -> __m256i {
+    // SAFETY: the caller's promise (AVX2).
+    unsafe {
+        let lane = |i: i32| (4 * i + first) | 0x8000 | (4 * i + second) << 16 | 0x8000_0000u32 as i32;
+        _mm256_shuffle_epi8(v, _mm256_setr_epi32(lane(0), lane(1), lane(2), lane(3), lane(0), lane(1), lane(2), lane(3)))
+    }
+}
+
+/// The same with sign.
+#[inline(always)]
+unsafe fn spread_signed(v: __m256i, first: i32, second: i32) -> __m256i {
+    // SAFETY: the caller's promise (AVX2).
+    unsafe { _mm256_srai_epi16(_mm256_slli_epi16(spread(v, first, second), 8), 8) }
+}
+
+/// The six-bit scales and minima that Q4_K and Q5_K share: twelve bytes at `at` of each row.
+#[inline(always)]
+unsafe fn scales_and_minima(at: *const u8, row_bytes: usize, out: &mut EightK) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let (a, b, c) = (words(at, row_bytes), words(at.add(4), row_bytes), words(at.add(8), row_bytes));
+        let (six, four, two) = (_mm256_set1_epi8(63), _mm256_set1_epi8(15), _mm256_set1_epi8(48));
+        let top = |v| _mm256_and_si256(_mm256_srli_epi32(v, 2), two);
+        let scales = [_mm256_and_si256(a, six), _mm256_or_si256(_mm256_and_si256(c, four), top(a))];
+        let high = _mm256_and_si256(_mm256_srli_epi32(c, 4), four);
+        let minima = [_mm256_and_si256(b, six), _mm256_or_si256(high, top(b))];
+        for g in 0..8 {
+            out.scales[g] = spread(scales[g / 4], g as i32 % 4, g as i32 % 4);
+            out.pairs[g] = spread(minima[g / 4], g as i32 % 4, g as i32 % 4);
+        }
+    }
+}
+
+/// Sixteen scales with sign, four to a double word, as scales of sub-blocks and as factors of an offset.
+#[inline(always)]
+unsafe fn signed_scales(four: [__m256i; 4], out: &mut EightK) {
+    // SAFETY: the caller's promise (AVX2).
+    unsafe {
+        for s in 0..16 {
+            out.scales[s] = spread_signed(four[s / 4], s as i32 % 4, s as i32 % 4);
+        }
+        for g in 0..8 {
+            out.pairs[g] = spread_signed(four[g / 2], 2 * (g as i32 % 2), 2 * (g as i32 % 2) + 1);
+        }
+    }
+}
+
+pub(super) struct Q4K;
+impl Super for Q4K {
+    const BYTES: usize = 144;
+    const SUB: usize = 32;
+    const MAX: i32 = 15;
+    const OFFSET_SHIFT: Option<i32> = None;
+
+    #[inline(always)]
+    unsafe fn load(base: *const u8, row_bytes: usize, b: usize, out: &mut EightK) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let at = base.add(b * Self::BYTES);
+            (out.d, out.dmin) = lanes_f16(words(at, row_bytes));
+            scales_and_minima(at.add(4), row_bytes, out);
+            let mask = _mm256_set1_epi8(15);
+            for i in 0..4 {
+                let both = turn32(at.add(16 + 32 * i), row_bytes);
+                for k in 0..8 {
+                    out.q[16 * i + k] = _mm256_and_si256(both[k], mask);
+                    out.q[16 * i + 8 + k] = _mm256_and_si256(_mm256_srli_epi16(both[k], 4), mask);
+                }
+            }
+        }
+    }
+}
+
+pub(super) struct Q5K;
+impl Super for Q5K {
+    const BYTES: usize = 176;
+    const SUB: usize = 32;
+    const MAX: i32 = 31;
+    const OFFSET_SHIFT: Option<i32> = None;
+
+    #[inline(always)]
+    unsafe fn load(base: *const u8, row_bytes: usize, b: usize, out: &mut EightK) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let at = base.add(b * Self::BYTES);
+            (out.d, out.dmin) = lanes_f16(words(at, row_bytes));
+            scales_and_minima(at.add(4), row_bytes, out);
+            let (mask, bit) = (_mm256_set1_epi8(15), _mm256_set1_epi8(1));
+            let mut fifth = turn32(at.add(16), row_bytes);
+            for i in 0..4 {
+                let both = turn32(at.add(48 + 32 * i), row_bytes);
+                for k in 0..8 {
+                    let low = _mm256_slli_epi16(_mm256_and_si256(fifth[k], bit), 4);
+                    out.q[16 * i + k] = _mm256_or_si256(_mm256_and_si256(both[k], mask), low);
+                    let high = _mm256_slli_epi16(_mm256_and_si256(_mm256_srli_epi16(fifth[k], 1), bit), 4);
+                    let nibble = _mm256_and_si256(_mm256_srli_epi16(both[k], 4), mask);
+                    out.q[16 * i + 8 + k] = _mm256_or_si256(nibble, high);
+                    fifth[k] = _mm256_srli_epi16(fifth[k], 2);
+                }
+            }
+        }
+    }
+}
+
+pub(super) struct Q6K;
+impl Super for Q6K {
+    const BYTES: usize = 210;
+    const SUB: usize = 16;
+    const MAX: i32 = 63;
+    const OFFSET_SHIFT: Option<i32> = Some(5);
+
+    #[inline(always)]
+    unsafe fn load(base: *const u8, row_bytes: usize, b: usize, out: &mut EightK) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let at = base.add(b * Self::BYTES);
+            (out.d, out.dmin) = (halves(at.add(208), row_bytes), _mm256_setzero_ps());
+            signed_scales(turn16(at.add(192), row_bytes), out);
+            let (four, two) = (_mm256_set1_epi8(15), _mm256_set1_epi8(48));
+            for half in 0..2 {
+                let first = turn32(at.add(64 * half), row_bytes);
+                let second = turn32(at.add(64 * half + 32), row_bytes);
+                let top = turn32(at.add(128 + 32 * half), row_bytes);
+                for k in 0..8 {
+                    let low = |v| _mm256_and_si256(v, four);
+                    let high = |v| _mm256_and_si256(_mm256_srli_epi16(v, 4), four);
+                    let q = &mut out.q[32 * half..];
+                    q[k] = _mm256_or_si256(low(first[k]), _mm256_and_si256(_mm256_slli_epi16(top[k], 4), two));
+                    q[8 + k] = _mm256_or_si256(low(second[k]), _mm256_and_si256(_mm256_slli_epi16(top[k], 2), two));
+                    q[16 + k] = _mm256_or_si256(high(first[k]), _mm256_and_si256(top[k], two));
+                    q[24 + k] = _mm256_or_si256(high(second[k]), _mm256_and_si256(_mm256_srli_epi16(top[k], 2), two));
+                }
+            }
+        }
+    }
+}
+
+/// Two bits of each byte: groups `4 half .. 4 half + 4` from 32 bytes a row, the first group in the lowest bits.
+#[inline(always)]
+unsafe fn quarters(bytes: [__m256i; 8], half: usize, out: &mut EightK) {
+    // SAFETY: the caller's promise (AVX2).
+    unsafe {
+        let mask = _mm256_set1_epi8(3);
+        for k in 0..8 {
+            let q = &mut out.q[32 * half + k..];
+            q[0] = _mm256_and_si256(bytes[k], mask);
+            q[8] = _mm256_and_si256(_mm256_srli_epi16(bytes[k], 2), mask);
+            q[16] = _mm256_and_si256(_mm256_srli_epi16(bytes[k], 4), mask);
+            q[24] = _mm256_and_si256(_mm256_srli_epi16(bytes[k], 6), mask);
+        }
+    }
+}
+
+pub(super) struct Q2K;
+impl Super for Q2K {
+    const BYTES: usize = 84;
+    const SUB: usize = 16;
+    const MAX: i32 = 3;
+    const OFFSET_SHIFT: Option<i32> = None;
+
+    #[inline(always)]
+    unsafe fn load(base: *const u8, row_bytes: usize, b: usize, out: &mut EightK) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let at = base.add(b * Self::BYTES);
+            (out.d, out.dmin) = lanes_f16(words(at.add(80), row_bytes));
+            let mask = _mm256_set1_epi8(15);
+            let both = turn16(at, row_bytes);
+            for s in 0..16 {
+                let scales = _mm256_and_si256(both[s / 4], mask);
+                out.scales[s] = spread(scales, s as i32 % 4, s as i32 % 4);
+            }
+            for g in 0..8 {
+                let minima = _mm256_and_si256(_mm256_srli_epi16(both[g / 2], 4), mask);
+                out.pairs[g] = spread(minima, 2 * (g as i32 % 2), 2 * (g as i32 % 2) + 1);
+            }
+            quarters(turn32(at.add(16), row_bytes), 0, out);
+            quarters(turn32(at.add(48), row_bytes), 1, out);
+        }
+    }
+}
+
+pub(super) struct Q3K;
+impl Super for Q3K {
+    const BYTES: usize = 110;
+    const SUB: usize = 16;
+    const MAX: i32 = 7;
+    const OFFSET_SHIFT: Option<i32> = Some(2);
+
+    #[inline(always)]
+    unsafe fn load(base: *const u8, row_bytes: usize, b: usize, out: &mut EightK) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let at = base.add(b * Self::BYTES);
+            (out.d, out.dmin) = (halves(at.add(108), row_bytes), _mm256_setzero_ps());
+            let (four, two, bias) = (_mm256_set1_epi8(15), _mm256_set1_epi8(48), _mm256_set1_epi8(32));
+            let (x, y, top) = (words(at.add(96), row_bytes), words(at.add(100), row_bytes), words(at.add(104), row_bytes));
+            let join = |low, high| {
+                let six = _mm256_or_si256(_mm256_and_si256(low, four), _mm256_and_si256(high, two));
+                _mm256_sub_epi8(six, bias)
+            };
+            let scales = [
+                join(x, _mm256_slli_epi16(top, 4)),
+                join(y, _mm256_slli_epi16(top, 2)),
+                join(_mm256_srli_epi16(x, 4), top),
+                join(_mm256_srli_epi16(y, 4), _mm256_srli_epi16(top, 2)),
+            ];
+            signed_scales(scales, out);
+            quarters(turn32(at.add(32), row_bytes), 0, out);
+            quarters(turn32(at.add(64), row_bytes), 1, out);
+            let mut high = turn32(at, row_bytes);
+            let bit = _mm256_set1_epi8(1);
+            for g in 0..8 {
+                for k in 0..8 {
+                    let set = _mm256_slli_epi16(_mm256_and_si256(high[k], bit), 2);
+                    out.q[8 * g + k] = _mm256_or_si256(out.q[8 * g + k], set);
+                    high[k] = _mm256_srli_epi16(high[k], 1);
+                }
+            }
+        }
+    }
+}

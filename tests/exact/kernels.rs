@@ -1,0 +1,177 @@
+//! Every kernel of every machine that can run here returns the bits of the scalar law.
+
+use smidgen_quant::attention::{self, CHUNK, Kv, KvMut, SCALED};
+use smidgen_targets::{Format, Kernels, Rows, Tile, available, scalar};
+use smidgen_tests::blocks::{Activations, Fill, Random, weights};
+
+fn machines() -> Vec<&'static Kernels> {
+    let machines: Vec<_> = available().collect();
+    println!("tables: {:?}", machines.iter().map(|kernels| kernels.name).collect::<Vec<_>>());
+    machines
+}
+
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|value| value.to_bits()).collect()
+}
+
+fn product(kernels: &Kernels, rows: &Rows, x: &Activations) -> Vec<u32> {
+    let mut out = vec![f32::NAN; rows.rows() * x.tokens];
+    kernels.matmul(rows, &x.input(rows.format()), &mut Tile::new(&mut out, rows.rows()));
+    bits(&out)
+}
+
+/// Compares all tables on one shape. The rows begin at an odd address.
+fn compare(machines: &[&Kernels], format: Format, rows: usize, cols: usize, values: Vec<f32>, fill: Fill, random: &mut Random) {
+    let mut bytes = vec![0];
+    bytes.extend(weights(format, rows * cols, 0.02, fill, random));
+    let w = Rows::new(format, &bytes[1..], rows, cols).expect("the bytes of these rows");
+    let expected = product(&scalar::KERNELS, &w, &Activations::new(&scalar::KERNELS, values.clone(), cols));
+    for kernels in machines {
+        let got = product(kernels, &w, &Activations::new(kernels, values.clone(), cols));
+        assert!(got == expected, "{} {} rows {rows} cols {cols} values {}", kernels.name, format.name(), values.len());
+    }
+}
+
+#[test]
+fn products_of_every_format_at_every_edge() {
+    let machines = machines();
+    let mut random = Random::new(1);
+    for format in Format::ALL {
+        let block = format.block_len();
+        let lengths: &[usize] = if block == 1 { &[1, 15, 16, 17, 40, 576] } else { &[block, 2 * block, 3 * block, 9 * block] };
+        for cols in lengths {
+            for rows in [1, 7, 8, 9, 15, 16, 17, 33] {
+                for tokens in [1, 2, 3, 4, 5] {
+                    let values = (0..tokens * cols).map(|_| random.signed()).collect();
+                    compare(&machines, format, rows, *cols, values, Fill::Random, &mut random);
+                }
+            }
+        }
+        for tokens in [63, 64, 65, 131] {
+            let cols = if block == 1 { 32 } else { 2 * block };
+            let values = (0..tokens * cols).map(|_| random.signed() * 100.0).collect();
+            compare(&machines, format, 17, cols, values, Fill::Random, &mut random);
+        }
+    }
+}
+
+#[test]
+fn products_of_extreme_bytes_and_activations() {
+    let machines = machines();
+    let mut random = Random::new(2);
+    for format in Format::ALL {
+        let cols = if format.block_len() == 1 { 64 } else { 3 * format.block_len() };
+        for fill in [Fill::Byte(0), Fill::Byte(0xff), Fill::Byte(0x80), Fill::Byte(0x7f), Fill::Byte(0xf0), Fill::Byte(0x0f)] {
+            let patterns: [&dyn Fn(usize) -> f32; 5] = [
+                &|_| 1.0,
+                &|_| -1.0,
+                &|i| if i % 2 == 0 { 1.0 } else { -1.0 },
+                &|i| if i % 97 == 0 { 1e30 } else { 1e-30 },
+                &|i| if i / 32 % 2 == 0 { 0.0 } else { -3.5 },
+            ];
+            for pattern in patterns {
+                let values = (0..3 * cols).map(pattern).collect();
+                compare(&machines, format, 17, cols, values, fill, &mut random);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_tile_is_the_same_part_of_the_whole() {
+    let machines = machines();
+    let mut random = Random::new(3);
+    for format in Format::ALL {
+        let cols = if format.block_len() == 1 { 48 } else { 2 * format.block_len() };
+        let bytes = weights(format, 40 * cols, 0.1, Fill::Random, &mut random);
+        let w = Rows::new(format, &bytes, 40, cols).expect("the bytes of these rows");
+        let values: Vec<f32> = (0..7 * cols).map(|_| random.signed()).collect();
+        for kernels in &machines {
+            let x = Activations::new(kernels, values.clone(), cols);
+            let whole = product(kernels, &w, &x);
+            let mut out = vec![0.0; 7 * 40];
+            smidgen_targets::for_tiles(&smidgen_targets::Serial, &mut out, 40, 3, 24, |mut tile| {
+                kernels.matmul(&w, &x.input(format), &mut tile);
+            });
+            assert!(bits(&out) == whole, "{} {}", kernels.name, format.name());
+        }
+    }
+}
+
+#[test]
+fn operations_between_products() {
+    let machines = machines();
+    let mut random = Random::new(4);
+    for len in [1, 2, 15, 16, 17, 31, 64, 576, 1000] {
+        let (x, y): (Vec<f32>, Vec<f32>) = (0..len).map(|_| (random.signed() * 20.0, random.signed())).unzip();
+        let law = &scalar::KERNELS;
+        for kernels in &machines {
+            let run = |k: &Kernels| {
+                let mut norm = vec![0.0; len];
+                (k.rms_norm)(&x, &y, 1e-5, &mut norm);
+                let (mut gate, mut sum, mut turned) = (x.clone(), x.clone(), x.clone());
+                (k.silu_mul)(&mut gate, &y);
+                (k.add)(&mut sum, &y);
+                let table: Vec<f32> = y.iter().take(len / 2 * 2).copied().collect();
+                (k.rope)(&mut turned, len, &table);
+                [norm, gate, sum, turned].map(|values| bits(&values))
+            };
+            assert!(run(kernels) == run(law), "{} len {len}", kernels.name);
+        }
+    }
+}
+
+/// A cache of `keys` random keys and values, as the two kinds of arrays.
+struct Cache {
+    half: (Vec<u16>, Vec<u16>),
+    int8: (Vec<i8>, Vec<u16>, Vec<i8>, Vec<u16>),
+}
+
+impl Cache {
+    fn random(keys: usize, head_dim: usize, random: &mut Random) -> Cache {
+        let size = keys.next_multiple_of(CHUNK) * head_dim;
+        let scales = size / SCALED;
+        let mut cache = Cache {
+            half: (vec![0; size], vec![0; size]),
+            int8: (vec![0; size], vec![0; scales], vec![0; size], vec![0; scales]),
+        };
+        for j in 0..keys {
+            let (key, value): (Vec<f32>, Vec<f32>) = (0..head_dim).map(|_| (random.signed() * 8.0, random.signed())).unzip();
+            KvMut::F16 { k: &mut cache.half.0, v: &mut cache.half.1 }.store(j, &key, &value);
+            if head_dim.is_multiple_of(SCALED) {
+                let (k, k_scales, v, v_scales) = (&mut cache.int8.0, &mut cache.int8.1, &mut cache.int8.2, &mut cache.int8.3);
+                KvMut::Q8 { k, k_scales, v, v_scales }.store(j, &key, &value);
+            }
+        }
+        cache
+    }
+}
+
+#[test]
+fn attention_over_both_kinds_of_cache() {
+    let machines = machines();
+    let mut random = Random::new(5);
+    for head_dim in [2, 8, 24, 32, 48, 64, 96, 128] {
+        let keys = 200;
+        let cache = Cache::random(keys, head_dim, &mut random);
+        let half = Kv::F16 { k: &cache.half.0, v: &cache.half.1 };
+        let int8 = Kv::Q8 { k: &cache.int8.0, k_scales: &cache.int8.1, v: &cache.int8.2, v_scales: &cache.int8.3 };
+        let visible: Vec<usize> = [1, 2, 15, 16, 17, 63, 64, 65, 66, 127, 128, 129, 130, 199, 200, 3, 200, 1, 64].into();
+        for count in [1, 2, 3, 4, 5, visible.len()] {
+            let q: Vec<f32> = (0..count * head_dim).map(|_| random.signed() * 3.0).collect();
+            for (kind, kv) in [("f16", &half), ("q8_0", &int8)] {
+                if kind == "q8_0" && !head_dim.is_multiple_of(SCALED) {
+                    continue;
+                }
+                let mut expected = vec![0.0; q.len()];
+                attention::attention(&q, &visible[..count], head_dim, 0.125, kv, &mut expected);
+                assert!(expected.iter().all(|x| x.is_finite()));
+                for kernels in &machines {
+                    let mut got = vec![f32::NAN; q.len()];
+                    (kernels.attention)(&q, &visible[..count], head_dim, 0.125, kv, &mut got);
+                    assert!(bits(&got) == bits(&expected), "{} {kind} head {head_dim} queries {count}", kernels.name);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Weights and activations from a seed.
+
+use smidgen_quant::Format;
+
+/// A xorshift generator: small, seeded, the same everywhere.
+#[derive(Clone, Debug)]
+pub struct Random(u64);
+
+impl Random {
+    /// A generator from any seed.
+    pub fn new(seed: u64) -> Random {
+        Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    /// The next 64 bits.
+    pub fn bits(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    /// Below `n`.
+    pub fn below(&mut self, n: usize) -> usize {
+        (self.bits() >> 33) as usize % n
+    }
+
+    /// Between -1 and 1.
+    pub fn signed(&mut self) -> f32 {
+        (self.bits() >> 40) as f32 / (1 << 23) as f32 - 1.0
+    }
+}
+
+/// Offsets in a block of its binary16 scales (or whole values).
+fn scales(format: Format) -> &'static [usize] {
+    match format {
+        Format::F32 | Format::BF16 => &[],
+        Format::Q4_1 | Format::Q5_1 | Format::Q4_K | Format::Q5_K => &[0, 2],
+        Format::Q2_K => &[80, 82],
+        Format::Q3_K => &[108],
+        Format::Q6_K => &[208],
+        Format::F16 | Format::Q4_0 | Format::Q5_0 | Format::Q8_0 | Format::IQ4_NL => &[0],
+    }
+}
+
+/// What the bytes beside the scales are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fill {
+    /// Random.
+    Random,
+    /// All the same.
+    Byte(u8),
+}
+
+/// `len` weights of a format: random bytes with finite scales of magnitude about `scale`.
+pub fn weights(format: Format, len: usize, scale: f32, fill: Fill, random: &mut Random) -> Vec<u8> {
+    let mut bytes = vec![0; format.bytes(len).expect("whole blocks")];
+    for byte in &mut bytes {
+        *byte = match fill {
+            Fill::Random => (random.bits() >> 32) as u8,
+            Fill::Byte(byte) => byte,
+        };
+    }
+    for block in bytes.chunks_exact_mut(format.block_bytes()) {
+        match format {
+            Format::F32 => block.copy_from_slice(&(random.signed() * scale).to_le_bytes()),
+            Format::BF16 => block.copy_from_slice(&(random.signed() * scale).to_le_bytes()[2..]),
+            _ => {
+                for at in scales(format) {
+                    let half = smidgen_quant::f32_to_f16(random.signed() * scale);
+                    block[*at..at + 2].copy_from_slice(&half.to_le_bytes());
+                }
+            }
+        }
+    }
+    bytes
+}
+
+/// Owned activations in every form.
+#[derive(Debug)]
+pub struct Activations {
+    /// Number of vectors.
+    pub tokens: usize,
+    /// Length of each.
+    pub cols: usize,
+    /// As they are, token-major.
+    pub values: Vec<f32>,
+    q8: (Vec<i8>, Vec<f32>, Vec<i32>, Vec<f32>),
+    q8k: (Vec<i8>, Vec<f32>, Vec<i16>),
+}
+
+impl Activations {
+    /// Quantizes token-major values by a table's functions. `cols` need not be whole blocks of either kind.
+    pub fn new(kernels: &smidgen_targets::Kernels, values: Vec<f32>, cols: usize) -> Activations {
+        let tokens = values.len() / cols;
+        let mut q8 = (vec![0; tokens * cols], vec![0.0; tokens * cols / 32], vec![0; tokens * cols / 32], vec![0.0; tokens * cols / 32]);
+        let mut q8k = (vec![0; tokens * cols], vec![0.0; tokens * cols / 256], vec![0; tokens * cols / 16]);
+        for (t, x) in values.chunks_exact(cols).enumerate() {
+            if cols.is_multiple_of(32) {
+                (kernels.quantize_q8)(x, t, tokens, &mut q8.0, &mut q8.1, &mut q8.2, &mut q8.3);
+            }
+            if cols.is_multiple_of(256) {
+                (kernels.quantize_q8k)(x, t, tokens, &mut q8k.0, &mut q8k.1, &mut q8k.2);
+            }
+        }
+        Activations { tokens, cols, values, q8, q8k }
+    }
+
+    /// The form that a format asks for.
+    pub fn input(&self, format: Format) -> smidgen_quant::Input<'_> {
+        use smidgen_quant::{Activation, Input, Q8, Q8K};
+        let (tokens, cols) = (self.tokens, self.cols);
+        match format.activation() {
+            Activation::F32 => Input::F32 { values: &self.values, cols },
+            Activation::Q8 => {
+                let (qs, scales, sums, offsets) = (&self.q8.0, &self.q8.1, &self.q8.2, &self.q8.3);
+                Input::Q8(Q8 { tokens, cols, qs, scales, sums, offsets })
+            }
+            Activation::Q8K => {
+                let (qs, scales, sums) = (&self.q8k.0, &self.q8k.1, &self.q8k.2);
+                Input::Q8K(Q8K { tokens, cols, qs, scales, sums })
+            }
+        }
+    }
+}
