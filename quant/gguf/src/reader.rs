@@ -166,40 +166,40 @@ impl<'a> Gguf<'a> {
     }
 
     fn unique_keys(&self) -> Result<(), Error> {
-        let positions = || {
+        self.unique("metadata key", || {
             let mut records = self.records();
             core::iter::from_fn(move || {
                 let position = records.cursor.pos;
-                let (_, kind, cursor) = records.next_key()?;
+                let (key, kind, cursor) = records.next_key()?;
                 records.skip(cursor, kind)?;
-                Some(position)
+                Some((key, position))
             })
-        };
-        self.unique("metadata key", positions)
+        })
     }
 
     fn unique_names(&self) -> Result<(), Error> {
-        self.unique("tensor name", || self.record_positions())
+        self.unique("tensor name", || self.briefs().map(|(brief, position)| (brief.name, position)))
     }
 
     /// Refuses two records that begin with the same text.
-    fn unique<I: Iterator<Item = usize>>(&self, field: &'static str, positions: impl Fn() -> I) -> Result<(), Error> {
+    fn unique<I: Iterator<Item = (&'a [u8], usize)>>(
+        &self,
+        field: &'static str,
+        records: impl Fn() -> I,
+    ) -> Result<(), Error> {
         let text = |pos| Cursor { bytes: self.bytes, pos }.text(field).unwrap_or_default();
-        adjacent_pairs(
-            positions,
-            |a, b| text(a).cmp(text(b)),
-            |a, b| match text(a) == text(b) {
-                true => Err(Error::Duplicate { field, offset: b as u64, first: a as u64 }),
-                false => Ok(()),
-            },
-        )
+        adjacent_pairs(records, text, |a, b| match text(a) == text(b) {
+            true => Err(Error::Duplicate { field, offset: b as u64, first: a as u64 }),
+            false => Ok(()),
+        })
     }
 
-    fn record_positions(&self) -> impl Iterator<Item = usize> {
+    /// Checked tensor records and their positions.
+    fn briefs(&self) -> impl Iterator<Item = (Brief<'a>, usize)> {
         let mut cursor = Cursor { bytes: self.bytes, pos: self.tensors };
         (0..self.n_tensors).map_while(move |_| {
             let position = cursor.pos;
-            Record::read(&mut cursor).ok().map(|_| position)
+            Brief::read(&mut cursor).ok().map(|brief| (brief, position))
         })
     }
 
@@ -226,14 +226,12 @@ impl<'a> Gguf<'a> {
         if in_order {
             return Ok(());
         }
-        let extent = |pos| {
-            let record = Record::read(&mut Cursor { bytes: self.bytes, pos });
-            record.map_or((0, 0), |r| (r.offset, r.offset + r.size))
-        };
+        let start = |pos| Brief::read(&mut Cursor { bytes: self.bytes, pos }).map_or(0, |b| b.offset);
+        let end = |pos| Record::read(&mut Cursor { bytes: self.bytes, pos }).map_or(0, |r| r.offset + r.size);
         adjacent_pairs(
-            || self.record_positions(),
-            |a, b| extent(a).0.cmp(&extent(b).0),
-            |a, b| match extent(a).1 > extent(b).0 {
+            || self.briefs().map(|(brief, position)| (brief.offset, position)),
+            start,
+            |a, b| match end(a) > start(b) {
                 true => Err(Error::Overlap { offset: b as u64, other: a as u64 }),
                 false => Ok(()),
             },
@@ -397,6 +395,21 @@ impl<'a> Iterator for Tensors<'a> {
 }
 
 impl ExactSizeIterator for Tensors<'_> {}
+
+/// What sorting needs of a checked tensor record, read without checking it again.
+struct Brief<'a> {
+    name: &'a [u8],
+    offset: u64,
+}
+
+impl<'a> Brief<'a> {
+    fn read(cursor: &mut Cursor<'a>) -> Result<Brief<'a>, Error> {
+        let name = cursor.text("tensor name")?;
+        let n_dims = cursor.u32("tensor n_dims")?;
+        cursor.take(u64::from(n_dims) * 8 + 4, "tensor dimensions")?;
+        Ok(Brief { name, offset: cursor.u64("tensor offset")? })
+    }
+}
 
 /// A tensor's record, with the checks that need no other record.
 pub(crate) struct Record<'a> {
