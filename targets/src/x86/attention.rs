@@ -56,8 +56,8 @@ impl Cache for F16<'_> {
 unsafe fn halves(from: &[u16], at: usize) -> [__m256; 2] {
     // SAFETY: the caller's promise.
     unsafe {
-        let from = from.as_ptr().add(at);
-        [0, 8].map(|i| _mm256_cvtph_ps(_mm_loadu_si128(from.add(i).cast())))
+        let from = from.as_ptr().add(at).cast::<__m128i>();
+        [_mm256_cvtph_ps(_mm_loadu_si128(from)), _mm256_cvtph_ps(_mm_loadu_si128(from.add(1)))]
     }
 }
 

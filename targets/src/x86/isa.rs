@@ -306,10 +306,14 @@ macro_rules! vnni {
         unsafe fn load<L: Legacy>(base: *const u8, row_bytes: usize, b: usize) -> Weights<Self> {
             // SAFETY: the caller's promise.
             unsafe {
-                let (q, d, m) = Self::rows::<L>(base, row_bytes, b);
-                // `dpbusd` takes bytes without sign: those with one are moved up by 128.
-                let q = if L::SIGNED { q.map(|q| $xor(q, Self::splat_int(0x8080_8080u32 as i32))) } else { q };
-                Weights { q, d, m }
+                let mut weights = Self::rows::<L>(base, row_bytes, b);
+                if L::SIGNED {
+                    // `dpbusd` takes bytes without sign: those with one are moved up by 128.
+                    for q in &mut weights.q {
+                        *q = $xor(*q, Self::splat_int(0x8080_8080u32 as i32));
+                    }
+                }
+                weights
             }
         }
 
@@ -319,7 +323,9 @@ macro_rules! vnni {
             unsafe {
                 Self::rows_k::<S>(base, row_bytes, b, out);
                 // The scale alone in each lane, with its sign.
-                out.scales = out.scales.map(|s| $srai::<16>(Self::shift_left::<16>(s)));
+                for scale in &mut out.scales {
+                    *scale = $srai::<16>(Self::shift_left::<16>(*scale));
+                }
             }
         }
 
@@ -361,10 +367,10 @@ pub(super) struct AvxVnni;
 
 impl AvxVnni {
     #[inline(always)]
-    unsafe fn rows<L: Legacy>(base: *const u8, row_bytes: usize, b: usize) -> ([__m256i; 8], __m256, __m256) {
+    unsafe fn rows<L: Legacy>(base: *const u8, row_bytes: usize, b: usize) -> Weights<Self> {
         // SAFETY: the caller's promise.
         let Eight { q, d, m } = unsafe { L::load(base, row_bytes, b) };
-        (q, d, m)
+        Weights { q, d, m }
     }
 
     #[inline(always)]
@@ -402,13 +408,16 @@ unsafe fn join_float(low: __m256, high: __m256) -> __m512 {
 
 impl Avx512Vnni {
     #[inline(always)]
-    unsafe fn rows<L: Legacy>(base: *const u8, row_bytes: usize, b: usize) -> ([__m512i; 8], __m512, __m512) {
+    unsafe fn rows<L: Legacy>(base: *const u8, row_bytes: usize, b: usize) -> Weights<Self> {
         // SAFETY: the caller's promise.
         unsafe {
             let low = L::load(base, row_bytes, b);
             let high = L::load(base.add(8 * row_bytes), row_bytes, b);
-            let q = core::array::from_fn(|k| join(low.q[k], high.q[k]));
-            (q, join_float(low.d, high.d), join_float(low.m, high.m))
+            let mut q = [Self::splat_int(0); 8];
+            for k in 0..8 {
+                q[k] = join(low.q[k], high.q[k]);
+            }
+            Weights { q, d: join_float(low.d, high.d), m: join_float(low.m, high.m) }
         }
     }
 

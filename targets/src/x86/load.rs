@@ -224,7 +224,10 @@ impl Legacy for Iq4Nl {
         unsafe {
             let at = base.add(b * Self::BYTES);
             let values = _mm256_broadcastsi128_si256(_mm_loadu_si128(smidgen_quant::iq4_nl::VALUES.as_ptr().cast()));
-            let q = nibbles(at.add(2), row_bytes).map(|q| _mm256_shuffle_epi8(values, q));
+            let mut q = nibbles(at.add(2), row_bytes);
+            for q in &mut q {
+                *q = _mm256_shuffle_epi8(values, *q);
+            }
             Eight { q, d: halves(at, row_bytes), m: _mm256_setzero_ps() }
         }
     }

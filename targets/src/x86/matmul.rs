@@ -20,19 +20,12 @@ fn prefetch(at: *const u8, bytes: usize) {
     }
 }
 
-/// Calls `group` for each whole group of rows of the tile with the group's bytes and its first column in the tile, and leaves the rows
-/// that are left over to the law.
-#[inline(always)]
-fn by_groups<I: Isa>(w: &Rows, x: &Input, out: &mut Tile, mut group: impl FnMut(&[u8], usize, &mut Tile)) {
-    let first = out.first_col();
-    let whole = out.cols() / I::ROWS * I::ROWS;
-    for c in (0..whole).step_by(I::ROWS) {
-        group(w.rows_bytes(first + c, I::ROWS), c, out);
-    }
+/// Leaves the rows from column `whole` of the tile on, which do not fill a group, to the law.
+fn left_over(w: &Rows, x: &Input, out: &mut Tile, whole: usize) {
+    let (first, first_token) = (out.first_col(), out.first_row());
     for t in 0..out.rows() {
-        let token = out.first_row() + t;
         for (c, y) in out.row(t).iter_mut().enumerate().skip(whole) {
-            *y = w.format().dot(w.row(first + c), x, token);
+            *y = w.format().dot(w.row(first + c), x, first_token + t);
         }
     }
 }
@@ -46,9 +39,11 @@ pub(super) unsafe fn legacy<I: Isa, L: Legacy>(w: &Rows, input: &Input, out: &mu
     let Input::Q8(x) = input else { return };
     let (row_bytes, blocks) = (w.row_bytes(), w.cols() / 32);
     let first_token = out.first_row();
-    by_groups::<I>(w, input, out, |bytes, c, out| {
-        let base = bytes.as_ptr();
-        // SAFETY: `bytes` are `I::ROWS` rows of whole blocks; the arrays of `x` hold `blocks` blocks of each token.
+    let whole = out.cols() / I::ROWS * I::ROWS;
+    left_over(w, input, out, whole);
+    for c in (0..whole).step_by(I::ROWS) {
+        let base = w.rows_bytes(out.first_col() + c, I::ROWS).as_ptr();
+        // SAFETY: at `base` are `I::ROWS` rows of whole blocks; the arrays of `x` hold `blocks` blocks of each token.
         unsafe {
             if out.rows() == 1 {
                 let mut acc = I::zero();
@@ -58,7 +53,7 @@ pub(super) unsafe fn legacy<I: Isa, L: Legacy>(w: &Rows, input: &Input, out: &mu
                     acc = one_block::<I, L>(acc, &weights, x, b, first_token);
                 }
                 I::store(out.row(0)[c..c + I::ROWS].as_mut_ptr(), acc);
-                return;
+                continue;
             }
             for t0 in (0..out.rows()).step_by(TOKENS) {
                 let tokens = TOKENS.min(out.rows() - t0);
@@ -74,7 +69,7 @@ pub(super) unsafe fn legacy<I: Isa, L: Legacy>(w: &Rows, input: &Input, out: &mu
                 }
             }
         }
-    });
+    }
 }
 
 /// # Safety
@@ -107,9 +102,11 @@ pub(super) unsafe fn k_quant<I: Isa, S: Super>(w: &Rows, input: &Input, out: &mu
     let mut weights = MaybeUninit::<WeightsK<I>>::zeroed();
     // SAFETY: all-zero bytes are valid vectors.
     let weights = unsafe { weights.assume_init_mut() };
-    by_groups::<I>(w, input, out, |bytes, c, out| {
-        let base = bytes.as_ptr();
-        // SAFETY: `bytes` are `I::ROWS` rows of whole superblocks; the arrays of `x` hold `blocks` superblocks of each token.
+    let whole = out.cols() / I::ROWS * I::ROWS;
+    left_over(w, input, out, whole);
+    for c in (0..whole).step_by(I::ROWS) {
+        let base = w.rows_bytes(out.first_col() + c, I::ROWS).as_ptr();
+        // SAFETY: at `base` are `I::ROWS` rows of whole superblocks; the arrays of `x` hold `blocks` superblocks of each token.
         unsafe {
             for t0 in (0..out.rows()).step_by(TOKENS) {
                 let tokens = TOKENS.min(out.rows() - t0);
@@ -128,7 +125,7 @@ pub(super) unsafe fn k_quant<I: Isa, S: Super>(w: &Rows, input: &Input, out: &mu
                 }
             }
         }
-    });
+    }
 }
 
 /// # Safety
