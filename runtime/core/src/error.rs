@@ -1,0 +1,159 @@
+//! Why a model was refused, or could not run.
+
+use alloc::string::String;
+use core::fmt;
+use smidgen_gguf::{TensorType, ValueKind};
+
+/// A metadata key of an architecture: `llama.block_count`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// What stands before the first dot: `general.architecture`.
+    pub architecture: &'static str,
+    /// The rest.
+    pub name: &'static str,
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.architecture, self.name)
+    }
+}
+
+/// A tensor's name: `output_norm.weight`, `blk.3.attn_q.weight`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TensorName {
+    /// The number of the layer that it belongs to, if it does.
+    pub layer: Option<usize>,
+    /// What follows the layer's prefix.
+    pub part: &'static str,
+}
+
+impl fmt::Display for TensorName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(layer) = self.layer {
+            write!(f, "blk.{layer}.")?;
+        }
+        f.write_str(self.part)
+    }
+}
+
+/// Why a model was refused, or could not run. The text is one line.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "each variant's text explains its fields")]
+pub enum Error {
+    /// No file was given, or none with `general.architecture`.
+    NoArchitecture,
+    /// `general.architecture` is not one of [`crate::Model::ARCHITECTURES`].
+    UnknownArchitecture { name: String },
+    /// A tensor is in two parts of a split file.
+    DuplicateTensor { name: String },
+    /// A required metadata key is missing.
+    MissingKey { key: Key },
+    /// A metadata value is of another type.
+    KeyType { key: Key, expected: &'static str, found: ValueKind },
+    /// An integer outside of its range: zero heads, absurdly many layers.
+    KeyRange { key: Key, value: u64, least: u64, most: u64 },
+    /// A float that must be finite and positive.
+    KeyNumber { key: Key, value: f32 },
+    /// A size that another must divide.
+    NotDivisible { key: Key, value: u64, divisor_key: Key, divisor: u64 },
+    /// A per-layer array that has not one element per layer.
+    KeyLength { key: Key, expected: usize, found: usize },
+    /// A per-layer array whose layers differ, which is not supported.
+    LayersDiffer { key: Key },
+    /// A value that is understood but not supported.
+    Unsupported { key: Key, value: u64 },
+    /// `rope.scaling.type` is none of `none`, `linear`, `llama3`.
+    UnknownRopeScaling { key: Key, name: String },
+    /// A rotary frequency that is not finite and positive, or too large for exact angles.
+    RopeFrequency { index: usize, value: f64 },
+    /// A required tensor is missing.
+    MissingTensor { tensor: TensorName },
+    /// A tensor's shape disagrees with the hyper-parameters.
+    TensorShape { tensor: TensorName, expected: [u64; 2], found: [u64; 4] },
+    /// A tensor's type cannot be used where it stands.
+    TensorKind { tensor: TensorName, found: TensorType },
+    /// A weight that must be finite is not.
+    WeightNotFinite { tensor: TensorName, index: usize },
+    /// A size in bytes does not fit this machine, or is more than [`crate::MAX_CONTEXT`].
+    ContextTooLarge { context: usize },
+    /// An option outside of its range.
+    OptionRange { option: &'static str, value: f64 },
+    /// A cache of q8_0 needs heads of a multiple of 32.
+    CacheHeadSize { head_size: usize },
+    /// Memory was refused.
+    OutOfMemory { bytes: usize },
+    /// There is nothing to compute.
+    NoTokens,
+    /// A token id that is not in the vocabulary.
+    TokenRange { token: u32, vocabulary: usize },
+    /// A sequence that the session does not have.
+    SequenceRange { sequence: usize, sequences: usize },
+    /// The tokens do not fit the context any more.
+    ContextFull { context: usize, used: usize, tokens: usize },
+    /// The outputs are not finite. The tensor is the first with a scale or weight that is not; none if all are, and the sum overflowed.
+    NotFinite { tensor: Option<TensorName> },
+    /// Scores to choose a token from are empty, not finite, or not of the expected number.
+    Scores { found: usize },
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::NoArchitecture => write!(f, "general.architecture is missing, so this is no model"),
+            Error::UnknownArchitecture { name } => {
+                write!(f, "architecture {name:?} is not supported; supported are:")?;
+                crate::Model::ARCHITECTURES.iter().try_for_each(|known| write!(f, " {known}"))
+            }
+            Error::DuplicateTensor { name } => write!(f, "tensor {name:?} is in two parts of the file"),
+            Error::MissingKey { key } => write!(f, "{key} is missing"),
+            Error::KeyType { key, expected, found } => write!(f, "{key} is of type {found}, expected {expected}"),
+            Error::KeyRange { key, value, least, most } => {
+                write!(f, "{key} is {value}, expected {least} to {most}")
+            }
+            Error::KeyNumber { key, value } => write!(f, "{key} is {value}, expected a positive finite number"),
+            Error::NotDivisible { key, value, divisor_key, divisor } => {
+                write!(f, "{key} is {value}, not a multiple of {divisor_key}, which is {divisor}")
+            }
+            Error::KeyLength { key, expected, found } => write!(f, "{key} has {found} elements for {expected} layers"),
+            Error::LayersDiffer { key } => write!(f, "{key} differs from layer to layer, which is not supported"),
+            Error::Unsupported { key, value } => write!(f, "{key} is {value}, which is not supported"),
+            Error::UnknownRopeScaling { key, name } => {
+                write!(f, "{key} is {name:?}, which is not supported (none, linear and llama3 are)")
+            }
+            Error::RopeFrequency { index, value } => write!(f, "rotary frequency {index} is {value}"),
+            Error::MissingTensor { tensor } => write!(f, "tensor {tensor} is missing"),
+            Error::TensorShape { tensor, expected, found } => {
+                write!(f, "tensor {tensor} has the shape {found:?}, expected {expected:?}")
+            }
+            Error::TensorKind { tensor, found } => {
+                write!(f, "tensor {tensor} is of type {found}, which is not supported")
+            }
+            Error::WeightNotFinite { tensor, index } => write!(f, "tensor {tensor}: weight {index} is not finite"),
+            Error::ContextTooLarge { context } => {
+                write!(f, "a context of {context} tokens is too large for this machine")
+            }
+            Error::OptionRange { option, value } => write!(f, "{option} cannot be {value}"),
+            Error::CacheHeadSize { head_size } => {
+                write!(f, "a q8_0 cache needs heads of a multiple of 32 values, not {head_size}; use f16")
+            }
+            Error::OutOfMemory { bytes } => write!(f, "{bytes} bytes of memory were refused; use a smaller context"),
+            Error::NoTokens => write!(f, "there are no tokens to run"),
+            Error::TokenRange { token, vocabulary } => {
+                write!(f, "token {token} is not in the vocabulary of {vocabulary} tokens")
+            }
+            Error::SequenceRange { sequence, sequences } => {
+                write!(f, "sequence {sequence} does not exist, there are {sequences}")
+            }
+            Error::ContextFull { context, used, tokens } => {
+                write!(f, "{tokens} tokens do not fit: {used} of the context's {context} are used")
+            }
+            Error::NotFinite { tensor: Some(tensor) } => write!(f, "tensor {tensor} holds a weight that is not finite"),
+            Error::NotFinite { tensor: None } => write!(f, "the model's outputs overflow"),
+            Error::Scores { found } => write!(f, "{found} scores cannot be chosen from"),
+        }
+    }
+}
+
+impl core::error::Error for Error {}

@@ -1,0 +1,312 @@
+//! Matrix products: weights of any format times the activations of some tokens, shared out to threads by output.
+
+use crate::memory::zeroed;
+use crate::{Error, TensorName};
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, Ordering};
+use smidgen_quant::activation::{GROUP, K_BLOCK};
+use smidgen_quant::{Activation, Q8, Q8K, ops};
+use smidgen_targets::{Format, Input, Kernels, Pool, Rows, Tile, for_each, for_tiles};
+
+/// How products with weights are computed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// By the law of the weights' format, activations rounded to int8 for the quantized ones.
+    #[default]
+    Law,
+    /// Weights decoded to `f32`, activations unrounded. Slow; a yardstick for the other.
+    F32,
+}
+
+/// What the operations of a forward pass run on.
+pub(crate) struct Machine<'p> {
+    pub(crate) kernels: &'static Kernels,
+    pub(crate) pool: &'p dyn Pool,
+    pub(crate) precision: Precision,
+    /// Whether every output so far is finite. Rounding to int8 would hide a NaN, so each product is looked at.
+    finite: AtomicBool,
+}
+
+/// Claims of work for each thread in one operation: more balance the threads better, fewer cost less.
+const CLAIMS: usize = 4;
+/// Outputs in a claim are a multiple of this, so that kernels get whole panels.
+const PANEL: usize = 16;
+
+impl<'p> Machine<'p> {
+    pub(crate) fn new(kernels: &'static Kernels, pool: &'p dyn Pool, precision: Precision) -> Machine<'p> {
+        Machine { kernels, pool, precision, finite: AtomicBool::new(true) }
+    }
+
+    pub(crate) fn is_finite(&self) -> bool {
+        self.finite.load(Ordering::Relaxed)
+    }
+
+    /// Takes note if a value is infinite or NaN.
+    pub(crate) fn check(&self, values: &[f32]) {
+        const MAGNITUDE: u32 = !(1 << 31);
+        let largest = values.iter().fold(0, |max, v| (v.to_bits() & MAGNITUDE).max(max));
+        if largest > f32::MAX.to_bits() {
+            self.finite.store(false, Ordering::Relaxed);
+        }
+    }
+
+    fn column_grain(&self, cols: usize) -> usize {
+        match self.pool.threads() {
+            0 | 1 => cols,
+            threads => cols.div_ceil(threads.saturating_mul(CLAIMS)).next_multiple_of(PANEL),
+        }
+    }
+
+    /// Calls `job` once for each row of a matrix with its number, on several threads if there are several rows.
+    pub(crate) fn rows(&self, matrix: &mut [f32], stride: usize, job: impl Fn(usize, &mut [f32]) + Sync) {
+        let rows = matrix.len() / stride.max(1);
+        let grain = rows.div_ceil(self.pool.threads().saturating_mul(CLAIMS).max(1));
+        for_tiles(self.pool, matrix, stride, grain, stride, |mut tile| {
+            for i in 0..tile.rows() {
+                let row = tile.first_row() + i;
+                job(row, tile.row(i));
+            }
+        });
+    }
+}
+
+/// A linear layer: `y = W x + b`, with the weights as they lie in the file.
+#[derive(Clone, Debug)]
+pub struct Linear<'a> {
+    /// The weights' tensor.
+    pub name: TensorName,
+    /// `[outputs × inputs]`
+    pub weight: Rows<'a>,
+    /// `[outputs]`, or empty.
+    pub bias: Vec<f32>,
+}
+
+impl Linear<'_> {
+    /// `out[t] = W x[t] + b` for every token; `out` is `[tokens × outputs]`.
+    pub(crate) fn apply(&self, machine: &Machine, x: &mut Activations, out: &mut [f32]) {
+        let (weight, outputs) = (&self.weight, self.weight.rows());
+        let (values, tokens, cols) = (x.values, x.tokens, x.cols);
+        let out = &mut out[..tokens * outputs];
+        let grain = machine.column_grain(outputs);
+        let input = match machine.precision {
+            Precision::Law => x.input(machine, weight.format().activation()),
+            Precision::F32 => Input::F32 { values, cols },
+        };
+        for_tiles(machine.pool, out, outputs, tokens, grain, |mut tile| {
+            match machine.precision {
+                Precision::Law => machine.kernels.matmul(weight, &input, &mut tile),
+                Precision::F32 => matmul_f32(weight, values, cols, &mut tile),
+            }
+            let first = tile.first_col();
+            for t in 0..tile.rows() {
+                let row = tile.row(t);
+                if let Some(bias) = self.bias.get(first..first + row.len()) {
+                    ops::add(row, bias);
+                }
+                machine.check(row);
+            }
+        });
+    }
+
+    /// Whether every decoded weight of every row is finite. Reads the whole tensor.
+    pub(crate) fn is_finite(&self) -> bool {
+        let mut part = [0f32; K_BLOCK];
+        (0..self.weight.rows()).all(|r| {
+            let mut finite = true;
+            decode_parts(&self.weight, r, &mut part, |_, weights| finite &= weights.iter().all(|w| w.is_finite()));
+            finite
+        })
+    }
+}
+
+/// Decodes row `r` in parts of up to 256 weights, and gives each with the number of its first weight.
+pub(crate) fn decode_parts(weight: &Rows, r: usize, part: &mut [f32; K_BLOCK], mut take: impl FnMut(usize, &[f32])) {
+    let format = weight.format();
+    let part_bytes = K_BLOCK / format.block_len() * format.block_bytes();
+    let mut first = 0;
+    for bytes in weight.row(r).chunks(part_bytes) {
+        let len = bytes.len() / format.block_bytes() * format.block_len();
+        // The lengths fit: `Rows` holds whole blocks.
+        if format.decode(bytes, &mut part[..len]).is_ok() {
+            take(first, &part[..len]);
+        }
+        first += len;
+    }
+}
+
+/// The product with decoded weights, summed in the stripes of [`ops::dot`].
+fn matmul_f32(weight: &Rows, x: &[f32], cols: usize, out: &mut Tile) {
+    const TOKENS: usize = 32;
+    let mut part = [0f32; K_BLOCK];
+    for r in 0..out.cols() {
+        let row = out.first_col() + r;
+        for first in (0..out.rows()).step_by(TOKENS) {
+            let tokens = TOKENS.min(out.rows() - first);
+            let mut sums = [[0f32; ops::STRIPES]; TOKENS];
+            decode_parts(weight, row, &mut part, |at, weights| {
+                for (t, lanes) in sums[..tokens].iter_mut().enumerate() {
+                    let x = &x[(out.first_row() + first + t) * cols + at..][..weights.len()];
+                    let (w_whole, w_rest) = weights.as_chunks::<{ ops::STRIPES }>();
+                    let (x_whole, x_rest) = x.as_chunks::<{ ops::STRIPES }>();
+                    for (w, x) in w_whole.iter().zip(x_whole) {
+                        for i in 0..ops::STRIPES {
+                            lanes[i] += w[i] * x[i];
+                        }
+                    }
+                    for ((w, x), lane) in w_rest.iter().zip(x_rest).zip(lanes) {
+                        *lane += w * x;
+                    }
+                }
+            });
+            for (t, lanes) in sums[..tokens].iter().enumerate() {
+                out.row(first + t)[r] = ops::tree(*lanes);
+            }
+        }
+    }
+}
+
+/// Memory for activations in the quantized forms. Arrays of a form that the model does not use are empty.
+#[derive(Debug)]
+pub(crate) struct Quantized {
+    qs: Vec<i8>,
+    scales: Vec<f32>,
+    sums: Vec<i32>,
+    offsets: Vec<f32>,
+    k_qs: Vec<i8>,
+    k_scales: Vec<f32>,
+    k_sums: Vec<i16>,
+}
+
+impl Quantized {
+    /// Room for `values` activations in each form that is used.
+    pub(crate) fn new(values: usize, q8: bool, q8k: bool) -> Result<Quantized, Error> {
+        let (n, k) = (if q8 { values } else { 0 }, if q8k { values } else { 0 });
+        Ok(Quantized {
+            qs: zeroed(n)?,
+            scales: zeroed(n / GROUP)?,
+            sums: zeroed(n / GROUP)?,
+            offsets: zeroed(n / GROUP)?,
+            k_qs: zeroed(k)?,
+            k_scales: zeroed(k / K_BLOCK)?,
+            k_sums: zeroed(k / 16)?,
+        })
+    }
+
+    /// Bytes that [`new`](Self::new) takes, for each value.
+    pub(crate) fn bytes(values: usize, q8: bool, q8k: bool) -> Option<usize> {
+        let q8 = if q8 { values.checked_add(values / GROUP * 12)? } else { 0 };
+        let q8k = if q8k { values.checked_add(values / K_BLOCK * 4 + values / 8)? } else { 0 };
+        q8.checked_add(q8k)
+    }
+}
+
+/// The inputs of one or more products, rounded when the first product asks for it.
+pub(crate) struct Activations<'s> {
+    /// `[tokens × cols]`
+    values: &'s [f32],
+    tokens: usize,
+    cols: usize,
+    quantized: &'s mut Quantized,
+    has_q8: bool,
+    has_q8k: bool,
+}
+
+/// Pieces that the rounding of one input is cut into, at most.
+const PIECES: usize = 16;
+/// Inputs below this size are rounded by the calling thread alone.
+const SMALL: usize = 1 << 13;
+
+impl<'s> Activations<'s> {
+    pub(crate) fn new(values: &'s [f32], cols: usize, quantized: &'s mut Quantized) -> Activations<'s> {
+        Activations { values, tokens: values.len() / cols.max(1), cols, quantized, has_q8: false, has_q8k: false }
+    }
+
+    fn input(&mut self, machine: &Machine, form: Activation) -> Input<'_> {
+        let (tokens, cols, len) = (self.tokens, self.cols, self.values.len());
+        match form {
+            Activation::F32 => Input::F32 { values: self.values, cols },
+            Activation::Q8 => {
+                if !self.has_q8 {
+                    self.quantize_q8(machine);
+                    self.has_q8 = true;
+                }
+                let Quantized { qs, scales, sums, offsets, .. } = &*self.quantized;
+                let n = len / GROUP;
+                Input::Q8(Q8 {
+                    tokens,
+                    cols,
+                    qs: &qs[..len],
+                    scales: &scales[..n],
+                    sums: &sums[..n],
+                    offsets: &offsets[..n],
+                })
+            }
+            Activation::Q8K => {
+                if !self.has_q8k {
+                    self.quantize_q8k(machine);
+                    self.has_q8k = true;
+                }
+                let Quantized { k_qs, k_scales, k_sums, .. } = &*self.quantized;
+                let (scales, sums) = (&k_scales[..len / K_BLOCK], &k_sums[..len / 16]);
+                Input::Q8K(Q8K { tokens, cols, qs: &k_qs[..len], scales, sums })
+            }
+        }
+    }
+
+    /// Blocks of `block` values in each piece.
+    fn piece(&self, machine: &Machine, block: usize) -> usize {
+        let blocks = self.cols / block;
+        if self.values.len() < SMALL || machine.pool.threads() == 1 {
+            blocks.max(1)
+        } else {
+            blocks.div_ceil(PIECES).max(1)
+        }
+    }
+
+    /// The layout is block-major, so a range of blocks of all tokens is one range of every array.
+    fn quantize_q8(&mut self, machine: &Machine) {
+        let (values, tokens, cols) = (self.values, self.tokens, self.cols);
+        let piece = self.piece(machine, GROUP);
+        let Quantized { qs, scales, sums, offsets, .. } = &mut *self.quantized;
+        let (len, n) = (values.len(), piece * tokens);
+        let mut arrays = qs[..len]
+            .chunks_mut(n * GROUP)
+            .zip(scales[..len / GROUP].chunks_mut(n))
+            .zip(sums[..len / GROUP].chunks_mut(n))
+            .zip(offsets[..len / GROUP].chunks_mut(n))
+            .enumerate();
+        let mut pieces: [_; PIECES] = core::array::from_fn(|_| arrays.next());
+        for_each(machine.pool, &mut pieces, |part| {
+            let Some((i, (((qs, scales), sums), offsets))) = part else { return };
+            let (from, to) = (*i * piece * GROUP, cols.min((*i + 1) * piece * GROUP));
+            for (t, values) in values.chunks_exact(cols).enumerate() {
+                (machine.kernels.quantize_q8)(&values[from..to], t, tokens, qs, scales, sums, offsets);
+            }
+        });
+    }
+
+    fn quantize_q8k(&mut self, machine: &Machine) {
+        let (values, tokens, cols) = (self.values, self.tokens, self.cols);
+        let piece = self.piece(machine, K_BLOCK);
+        let Quantized { k_qs, k_scales, k_sums, .. } = &mut *self.quantized;
+        let (len, n) = (values.len(), piece * tokens);
+        let mut arrays = k_qs[..len]
+            .chunks_mut(n * K_BLOCK)
+            .zip(k_scales[..len / K_BLOCK].chunks_mut(n))
+            .zip(k_sums[..len / 16].chunks_mut(n * (K_BLOCK / 16)))
+            .enumerate();
+        let mut pieces: [_; PIECES] = core::array::from_fn(|_| arrays.next());
+        for_each(machine.pool, &mut pieces, |part| {
+            let Some((i, ((qs, scales), sums))) = part else { return };
+            let (from, to) = (*i * piece * K_BLOCK, cols.min((*i + 1) * piece * K_BLOCK));
+            for (t, values) in values.chunks_exact(cols).enumerate() {
+                (machine.kernels.quantize_q8k)(&values[from..to], t, tokens, qs, scales, sums);
+            }
+        });
+    }
+}
+
+/// Whether a tensor type of a file can be multiplied.
+pub(crate) fn format_of(kind: smidgen_gguf::TensorType) -> Option<Format> {
+    Format::from_id(kind.id())
+}

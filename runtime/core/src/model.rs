@@ -1,0 +1,207 @@
+//! Opening a model: which architecture, and access to metadata and tensors with errors that name them.
+
+use crate::linear::{Linear, format_of};
+use crate::memory::{with_room, zeroed};
+use crate::models::llama::{self, Llama};
+use crate::{Error, Key, KvType, Options, TensorName};
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use smidgen_gguf::{Gguf, Tensor, Value};
+use smidgen_targets::{Format, Rows};
+
+/// A checked model whose weights lie in the files that it was parsed from.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Model<'a> {
+    /// The llama family.
+    Llama(Llama<'a>),
+}
+
+impl<'a> Model<'a> {
+    /// What `general.architecture` may be.
+    pub const ARCHITECTURES: &'static [&'static str] = &[llama::ARCHITECTURE];
+
+    /// Checks hyper-parameters and tensors of a model in one file, or in the parts of a split one, in order. Weights are not copied
+    /// and, but for the norms, not read.
+    ///
+    /// # Errors
+    /// The variants of [`Error`] up to [`Error::WeightNotFinite`].
+    pub fn parse(files: &[Gguf<'a>]) -> Result<Model<'a>, Error> {
+        let source = Source::new(files)?;
+        let name = source.get("general.architecture").and_then(|v| v.as_str()).ok_or(Error::NoArchitecture)?;
+        match name {
+            llama::ARCHITECTURE => Ok(Model::Llama(Llama::parse(&source)?)),
+            _ => Err(Error::UnknownArchitecture { name: name.chars().take(64).collect::<String>() }),
+        }
+    }
+
+    /// `general.architecture`.
+    pub fn architecture(&self) -> &'static str {
+        match self {
+            Model::Llama(_) => llama::ARCHITECTURE,
+        }
+    }
+
+    /// Number of tokens that the model knows.
+    pub fn vocabulary(&self) -> usize {
+        match self {
+            Model::Llama(model) => model.config.vocabulary,
+        }
+    }
+
+    /// Tokens that the model was trained to look back on.
+    pub fn context(&self) -> usize {
+        match self {
+            Model::Llama(model) => model.config.context,
+        }
+    }
+
+    /// Bytes of memory that a session of one sequence takes beside the weights: the cache for `context` tokens, and scratch memory for
+    /// `batch` tokens at a time. [`Options::bytes_needed`] counts several sequences.
+    ///
+    /// # Errors
+    /// [`Error::ContextTooLarge`] if the number overflows or the context is longer than [`crate::MAX_CONTEXT`].
+    pub fn bytes_needed(&self, context: usize, kv: KvType, batch: usize) -> Result<usize, Error> {
+        Options { kv, batch, ..Options::new(context) }.bytes_needed(self)
+    }
+}
+
+/// Largest extent of a tensor or number of heads that is believed.
+pub(crate) const MAX_EXTENT: u64 = 1 << 31;
+
+/// Metadata and tensors of a model's files.
+pub(crate) struct Source<'f, 'a> {
+    files: &'f [Gguf<'a>],
+    /// Tensors of all files by name.
+    tensors: Vec<Tensor<'a>>,
+}
+
+impl<'f, 'a> Source<'f, 'a> {
+    fn new(files: &'f [Gguf<'a>]) -> Result<Source<'f, 'a>, Error> {
+        let mut tensors = with_room(files.iter().map(|file| file.tensors().len()).sum())?;
+        for file in files {
+            tensors.extend(file.tensors());
+        }
+        tensors.sort_unstable_by_key(|tensor| tensor.name);
+        match tensors.windows(2).find(|pair| pair[0].name == pair[1].name) {
+            Some(pair) => Err(Error::DuplicateTensor { name: pair[0].name.to_string() }),
+            None => Ok(Source { files, tensors }),
+        }
+    }
+
+    /// The value of a key in the first file that has it.
+    fn get(&self, key: &str) -> Option<Value<'a>> {
+        self.files.iter().find_map(|file| file.get(key))
+    }
+
+    fn value(&self, key: Key) -> Option<Value<'a>> {
+        self.get(&key.to_string())
+    }
+
+    /// An integer from `least` to [`MAX_EXTENT`].
+    pub(crate) fn integer(&self, key: Key, least: u64) -> Result<Option<usize>, Error> {
+        self.value(key).map(|value| integer_of(key, value, least)).transpose()
+    }
+
+    pub(crate) fn required(&self, key: Key, least: u64) -> Result<usize, Error> {
+        self.integer(key, least)?.ok_or(Error::MissingKey { key })
+    }
+
+    /// An integer, or an array of one for each layer that are all the same.
+    pub(crate) fn per_layer(&self, key: Key, layers: usize) -> Result<Option<usize>, Error> {
+        let Some(Value::Array(array)) = self.value(key) else { return self.integer(key, 1) };
+        if array.len() != layers {
+            return Err(Error::KeyLength { key, expected: layers, found: array.len() });
+        }
+        let mut common = None;
+        for value in array {
+            let value = integer_of(key, value, 1)?;
+            if common.replace(value).is_some_and(|other| other != value) {
+                return Err(Error::LayersDiffer { key });
+            }
+        }
+        Ok(common)
+    }
+
+    /// A positive finite number.
+    pub(crate) fn number(&self, key: Key) -> Result<Option<f32>, Error> {
+        let Some(value) = self.value(key) else { return Ok(None) };
+        let number = value.as_f32().ok_or(Error::KeyType { key, expected: "float", found: value.kind() })?;
+        if number.is_finite() && number > 0.0 { Ok(Some(number)) } else { Err(Error::KeyNumber { key, value: number }) }
+    }
+
+    pub(crate) fn text(&self, key: Key) -> Result<Option<&'a str>, Error> {
+        let Some(value) = self.value(key) else { return Ok(None) };
+        value.as_str().map(Some).ok_or(Error::KeyType { key, expected: "string", found: value.kind() })
+    }
+
+    /// The tensor of that name, if it is there.
+    pub(crate) fn tensor(&self, name: TensorName) -> Option<Tensor<'a>> {
+        let name = name.to_string();
+        let at = self.tensors.binary_search_by_key(&name.as_str(), |tensor| tensor.name).ok()?;
+        self.tensors.get(at).copied()
+    }
+
+    /// A vector of finite `f32`, copied; empty if the tensor is absent.
+    pub(crate) fn vector(&self, name: TensorName, len: usize) -> Result<Vec<f32>, Error> {
+        let Some(tensor) = self.tensor(name) else { return Ok(Vec::new()) };
+        check_shape(name, &tensor, len, 1)?;
+        let format = match format_of(tensor.kind) {
+            Some(format @ (Format::F32 | Format::F16 | Format::BF16)) => format,
+            _ => return Err(Error::TensorKind { tensor: name, found: tensor.kind }),
+        };
+        let mut values = zeroed(len)?;
+        if format.decode(tensor.data, &mut values).is_err() {
+            return Err(Error::TensorKind { tensor: name, found: tensor.kind });
+        }
+        match values.iter().position(|value| !value.is_finite()) {
+            Some(index) => Err(Error::WeightNotFinite { tensor: name, index }),
+            None => Ok(values),
+        }
+    }
+
+    pub(crate) fn required_vector(&self, name: TensorName, len: usize) -> Result<Vec<f32>, Error> {
+        let values = self.vector(name, len)?;
+        if values.is_empty() { Err(Error::MissingTensor { tensor: name }) } else { Ok(values) }
+    }
+
+    /// The matrix `[outputs × inputs]` of a name.
+    pub(crate) fn matrix(&self, name: TensorName, outputs: usize, inputs: usize) -> Result<Rows<'a>, Error> {
+        let tensor = self.tensor(name).ok_or(Error::MissingTensor { tensor: name })?;
+        check_shape(name, &tensor, inputs, outputs)?;
+        let unsupported = Error::TensorKind { tensor: name, found: tensor.kind };
+        let format = format_of(tensor.kind).ok_or(unsupported.clone())?;
+        Rows::new(format, tensor.data, outputs, inputs).ok_or(unsupported)
+    }
+
+    /// A matrix with a bias, if there is one.
+    pub(crate) fn linear(
+        &self,
+        name: TensorName,
+        bias: &'static str,
+        outputs: usize,
+        inputs: usize,
+    ) -> Result<Linear<'a>, Error> {
+        let weight = self.matrix(name, outputs, inputs)?;
+        Ok(Linear { name, weight, bias: self.vector(TensorName { part: bias, ..name }, outputs)? })
+    }
+}
+
+fn integer_of(key: Key, value: Value, least: u64) -> Result<usize, Error> {
+    let Some(integer) = value.as_u64() else {
+        return Err(Error::KeyType { key, expected: "non-negative integer", found: value.kind() });
+    };
+    match usize::try_from(integer) {
+        Ok(size) if (least..=MAX_EXTENT).contains(&integer) => Ok(size),
+        _ => Err(Error::KeyRange { key, value: integer, least, most: MAX_EXTENT }),
+    }
+}
+
+fn check_shape(name: TensorName, tensor: &Tensor, inputs: usize, outputs: usize) -> Result<(), Error> {
+    let expected = [inputs as u64, outputs as u64];
+    if tensor.dims == [expected[0], expected[1], 1, 1] {
+        Ok(())
+    } else {
+        Err(Error::TensorShape { tensor: name, expected, found: tensor.dims })
+    }
+}

@@ -1,0 +1,3 @@
+//! One file (or folder) for each family of architectures: its hyper-parameters, its weights, its forward pass.
+
+pub mod llama;

@@ -1,0 +1,111 @@
+//! Greedy continuations and perplexities agree with those that llama.cpp computed from the same files, within stated tolerances.
+
+use serde_json::Value;
+use smidgen::sampler::log_probability;
+use smidgen::{KvType, Model, Options, Precision, Session};
+use smidgen_gguf::Gguf;
+use smidgen_host::ThreadPool;
+use smidgen_tests::{best, shared, smollm2};
+use std::num::NonZeroUsize;
+use std::path::Path;
+
+/// A continuation may leave the reference's where the reference's two best log-probabilities are this close.
+const CLOSE: f64 = 0.2;
+
+fn numbers(value: &Value) -> Vec<u32> {
+    value.as_array().unwrap().iter().map(|id| u32::try_from(id.as_u64().unwrap()).unwrap()).collect()
+}
+
+fn pool() -> ThreadPool {
+    ThreadPool::new(NonZeroUsize::new(2).unwrap()).unwrap()
+}
+
+/// Follows each line's continuation; returns the number of steps compared.
+fn follow(model: &Path, lines: &Path, options: Options) -> usize {
+    let bytes = std::fs::read(model).unwrap();
+    let model = Model::parse(&[Gguf::parse(&bytes).unwrap()]).unwrap();
+    let mut session = Session::new(&model, &options, smidgen_targets::detect()).unwrap();
+    let mut compared = 0;
+    for (number, line) in std::fs::read_to_string(lines).unwrap().lines().enumerate() {
+        let line: Value = serde_json::from_str(line).unwrap();
+        session.truncate(0, 0);
+        let mut next = best(session.forward(0, &numbers(&line["prompt_ids"]), &pool()).unwrap());
+        for (step, expected) in numbers(&line["greedy_ids"]).into_iter().enumerate() {
+            compared += 1;
+            if next != expected {
+                let log = |rank: usize| line["top5_logprobs"][step][rank][1].as_f64().unwrap();
+                let gap = log(0) - log(1);
+                println!("{} line {number}: differs at step {step}, gap {gap:.4}", lines.display());
+                assert!(gap <= CLOSE, "line {number}, step {step}: {next} is not {expected}, and the gap is {gap}");
+                break;
+            }
+            next = best(session.forward(0, &[next], &pool()).unwrap());
+        }
+    }
+    println!("RAN: {} of {} steps agree with {}", compared, "all", lines.display());
+    compared
+}
+
+/// Perplexity of the ids in one context.
+fn perplexity(model: &Path, ids: &[u32], options: Options) -> f64 {
+    let bytes = std::fs::read(model).unwrap();
+    let model = Model::parse(&[Gguf::parse(&bytes).unwrap()]).unwrap();
+    let mut session = Session::new(&model, &options, smidgen_targets::detect()).unwrap();
+    let (mut sum, mut count) = (0.0, 0);
+    session
+        .forward_all(0, &ids[..ids.len() - 1], &pool(), |number, logits| {
+            sum += log_probability(logits, ids[number + 1]);
+            count += 1;
+        })
+        .unwrap();
+    assert_eq!(count, ids.len() - 1);
+    (-sum / count as f64).exp()
+}
+
+#[test]
+fn stories_continue_as_the_reference_does() {
+    let Some(shared) = shared() else { return };
+    for name in ["stories15M.Q4_0", "stories15M.Q8_0", "stories260K.F16", "stories260K.Q8_0"] {
+        let model = shared.join(format!("models/{name}.gguf"));
+        let lines = shared.join(format!("golden/stories/{name}.jsonl"));
+        for precision in [Precision::Law, Precision::F32] {
+            let compared = follow(&model, &lines, Options { precision, ..Options::new(128) });
+            assert!(compared > 0);
+        }
+    }
+}
+
+#[test]
+fn smollm2_continues_as_the_reference_does() {
+    let (Some(shared), Some(model)) = (shared(), smollm2()) else { return };
+    let lines = shared.join("golden/smollm2/greedy.jsonl");
+    for kv in [KvType::F16, KvType::Q8_0] {
+        assert!(follow(&model, &lines, Options { kv, ..Options::new(256) }) > 0);
+    }
+}
+
+/// Relative tolerance of a perplexity.
+fn compare_perplexity(options: Options, tolerance: f64) {
+    let (Some(shared), Some(model)) = (shared(), smollm2()) else { return };
+    let golden = std::fs::read_to_string(shared.join("golden/smollm2/alice.Q4_1.json")).unwrap();
+    let golden: Value = serde_json::from_str(&golden).unwrap();
+    let (ids, expected) = (numbers(&golden["ids"]), golden["perplexity"].as_f64().unwrap());
+    let found = perplexity(&model, &ids, Options { context: ids.len(), ..options });
+    println!("RAN: perplexity {found:.4}, reference {expected:.4}, {options:?}");
+    assert!((found / expected - 1.0).abs() <= tolerance, "{found} is not {expected}");
+}
+
+#[test]
+fn perplexity_by_the_law() {
+    compare_perplexity(Options::new(1), 0.005);
+}
+
+#[test]
+fn perplexity_with_a_small_cache() {
+    compare_perplexity(Options { kv: KvType::Q8_0, ..Options::new(1) }, 0.005);
+}
+
+#[test]
+fn perplexity_in_f32() {
+    compare_perplexity(Options { precision: Precision::F32, ..Options::new(1) }, 0.0005);
+}
