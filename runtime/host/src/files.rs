@@ -1,0 +1,185 @@
+//! Model files in memory, mapped and not copied.
+
+use crate::Error;
+use memmap2::{Mmap, MmapOptions};
+use smidgen_gguf::Gguf;
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// One GGUF file, or all parts of a split one, mapped read-only and checked by [`Gguf::parse`].
+///
+/// A part of a split model is named `NAME-00001-of-0000N.gguf`; opening any of the parts opens all of them, from the same
+/// directory. The metadata `split.no`, `split.count` and `split.tensors.count` of each must agree with the names and with
+/// each other.
+///
+/// The file must not be changed while it is open. Its length is compared once more after mapping, so a file that is still
+/// being written or is cut short at that moment is refused. One that is truncated *later* takes pages away that are in use:
+/// the operating system then ends the process (`SIGBUS` on Unix; Windows does not allow the truncation). Programs that
+/// update a model should write a new file and rename it over the old one, which leaves the mapped one as it was.
+pub struct ModelFile {
+    parts: Vec<Part>,
+}
+
+struct Part {
+    path: PathBuf,
+    map: Mmap,
+}
+
+impl ModelFile {
+    /// Maps the file at `path` and, if its name says that it is a part, the other parts.
+    ///
+    /// # Errors
+    /// Each names the path: [`Error::Read`], [`Error::NotAFile`], [`Error::EmptyFile`], [`Error::FileChanged`],
+    /// [`Error::NotGguf`] (with the parser's error and offset), and for split files [`Error::SplitPart`],
+    /// [`Error::SplitMetadata`], [`Error::SplitUnnamed`] and [`Error::SplitDuplicate`].
+    pub fn open(path: impl AsRef<Path>) -> Result<ModelFile, Error> {
+        let path = path.as_ref();
+        let name = SplitName::of(path);
+        if let Some(SplitName { part, count, .. }) = name
+            && !(1..=count).contains(&part)
+        {
+            return Err(Error::SplitPart { path: path.to_owned(), part, count });
+        }
+        // The part that was asked for is opened first, so that a mistaken path is reported as it was written.
+        let asked = map(path)?;
+        let Some(SplitName { stem, part: own, count }) = name.filter(|name| name.count > 1) else {
+            let count = parse(path, &asked)?.get("split.count").and_then(|value| value.as_u64()).unwrap_or(1);
+            if count > 1 {
+                return Err(Error::SplitUnnamed { path: path.to_owned(), count });
+            }
+            return Ok(ModelFile { parts: vec![Part { path: path.to_owned(), map: asked }] });
+        };
+        check_number(path, &parse(path, &asked)?, "split.count", u64::from(count))?;
+        let mut asked = Some(asked);
+        let mut parts = Vec::new();
+        for part in 1..=count {
+            let path = path.with_file_name(format!("{stem}-{part:05}-of-{count:05}.gguf"));
+            let map = match asked.take_if(|_| part == own) {
+                Some(map) => map,
+                None => map(&path)?,
+            };
+            parts.push(Part { path, map });
+        }
+        check_parts(&parts)?;
+        Ok(ModelFile { parts })
+    }
+
+    /// The bytes of each part, in order; one for a file that is not split.
+    pub fn bytes(&self) -> Vec<&[u8]> {
+        self.parts.iter().map(|part| &*part.map).collect()
+    }
+
+    /// The path of each part, in order.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.parts.iter().map(|part| part.path.as_path())
+    }
+
+    /// The sum of the parts' lengths in bytes.
+    pub fn size(&self) -> u64 {
+        self.parts.iter().map(|part| part.map.len() as u64).sum()
+    }
+}
+
+fn map(path: &Path) -> Result<Mmap, Error> {
+    let failed = |error: io::Error| Error::Read { path: path.to_owned(), error };
+    // Asked before opening, because opening a pipe would wait for a writer.
+    if !fs::metadata(path).map_err(failed)?.is_file() {
+        return Err(Error::NotAFile { path: path.to_owned() });
+    }
+    let file = File::open(path).map_err(failed)?;
+    let length = file.metadata().map_err(failed)?.len();
+    if length == 0 {
+        return Err(Error::EmptyFile { path: path.to_owned() });
+    }
+    let too_large = |_| failed(io::Error::other("too large for this machine's address space"));
+    let bytes = usize::try_from(length).map_err(too_large)?;
+    // SAFETY: the mapping is private and read-only, and is kept alive by `Part`. That nobody truncates or rewrites the file
+    // meanwhile cannot be ensured from here; it is the documented condition of `ModelFile`.
+    let map = unsafe { MmapOptions::new().len(bytes).map(&file) }.map_err(failed)?;
+    let now = file.metadata().map_err(failed)?.len();
+    if now != length {
+        return Err(Error::FileChanged { path: path.to_owned(), mapped: length, now });
+    }
+    // Only a hint: reading works without it.
+    #[cfg(unix)]
+    let _ = map.advise(memmap2::Advice::WillNeed);
+    Ok(map)
+}
+
+fn parse<'a>(path: &Path, bytes: &'a [u8]) -> Result<Gguf<'a>, Error> {
+    Gguf::parse(bytes).map_err(|error| Error::NotGguf { path: path.to_owned(), error })
+}
+
+fn check_parts(parts: &[Part]) -> Result<(), Error> {
+    let mut total = 0;
+    let mut names = HashSet::new();
+    let mut files = Vec::new();
+    for (part, number) in parts.iter().zip(0_u64..) {
+        let gguf = parse(&part.path, &part.map)?;
+        check_number(&part.path, &gguf, "split.count", parts.len() as u64)?;
+        check_number(&part.path, &gguf, "split.no", number)?;
+        for tensor in gguf.tensors() {
+            if !names.insert(tensor.name) {
+                return Err(Error::SplitDuplicate { path: part.path.clone(), tensor: tensor.name.to_owned() });
+            }
+            total += 1;
+        }
+        files.push((&part.path, gguf));
+    }
+    files.iter().try_for_each(|(path, gguf)| check_number(path, gguf, "split.tensors.count", total))
+}
+
+fn check_number(path: &Path, gguf: &Gguf, key: &'static str, expected: u64) -> Result<(), Error> {
+    let found = gguf.get(key).and_then(|value| value.as_u64());
+    if found == Some(expected) {
+        return Ok(());
+    }
+    Err(Error::SplitMetadata { path: path.to_owned(), key, found, expected })
+}
+
+/// What a name of the form `STEM-MMMMM-of-NNNNN.gguf` says.
+#[derive(Debug, PartialEq, Eq)]
+struct SplitName<'a> {
+    stem: &'a str,
+    part: u32,
+    count: u32,
+}
+
+impl SplitName<'_> {
+    fn of(path: &Path) -> Option<SplitName<'_>> {
+        let rest = path.file_name()?.to_str()?.strip_suffix(".gguf")?;
+        let (rest, count) = rest.split_at_checked(rest.len().checked_sub(5)?)?;
+        let rest = rest.strip_suffix("-of-")?;
+        let (rest, part) = rest.split_at_checked(rest.len().checked_sub(5)?)?;
+        let number = |digits: &str| digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse().ok()).flatten();
+        Some(SplitName { stem: rest.strip_suffix('-')?, part: number(part)?, count: number(count)? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_parts() {
+        let of = |name| SplitName::of(Path::new(name));
+        assert_eq!(of("d/a-b-00002-of-00003.gguf"), Some(SplitName { stem: "a-b", part: 2, count: 3 }));
+        assert_eq!(of("-00001-of-00001.gguf"), Some(SplitName { stem: "", part: 1, count: 1 }));
+        for name in [
+            "a.gguf",
+            ".gguf",
+            "a-00001-of-0003.gguf",
+            "a-00001-of-00003.bin",
+            "a00001-of-00003.gguf",
+            "a-+0001-of-00003.gguf",
+            "a-00001-of-+0003.gguf",
+            "\u{e9}00001.gguf",
+            "..",
+            "/",
+        ] {
+            assert_eq!(of(name), None, "{name}");
+        }
+    }
+}

