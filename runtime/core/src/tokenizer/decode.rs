@@ -49,7 +49,7 @@ impl<'a> Tokenizer<'a> {
         let (Some(text), Some(kind)) = (self.vocab.text(id), self.vocab.kind(id)) else { return };
         match (kind, &self.scheme) {
             (Kind::Control | Kind::Unknown | Kind::UserDefined, _) => bytes.extend_from_slice(text.as_bytes()),
-            (Kind::Byte, _) => bytes.extend(byte_of(text)),
+            (Kind::Byte, _) => bytes.extend(byte_of(text.as_bytes())),
             (Kind::Normal, Scheme::Spm { .. }) => bytes.extend_from_slice(unescape(text).as_bytes()),
             (Kind::Normal, Scheme::Bpe { .. }) => {
                 for c in text.chars() {

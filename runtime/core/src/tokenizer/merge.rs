@@ -22,8 +22,8 @@ pub(super) struct Symbol {
 #[derive(Default)]
 pub(super) struct Merger {
     symbols: Vec<Symbol>,
-    /// Smallest first: (priority, left symbol, length of both, token of both).
-    queue: BinaryHeap<Reverse<(u32, u32, u32, u32)>>,
+    /// Smallest first: priority, left symbol, length of both, token of both, 32 bits each.
+    queue: BinaryHeap<Reverse<u128>>,
 }
 
 impl Merger {
@@ -50,7 +50,8 @@ impl Merger {
         for left in 0..self.symbols.len() as u32 {
             self.offer(left, &pair);
         }
-        while let Some(Reverse((_, at, len, id))) = self.queue.pop() {
+        while let Some(Reverse(entry)) = self.queue.pop() {
+            let [at, len, id] = [64, 32, 0].map(|shift| (entry >> shift) as u32);
             let Some(left) = self.symbols.get(at as usize).copied() else { continue };
             let Some(right) = self.symbols.get(left.next as usize).copied() else { continue };
             // Symbols only grow, so an equal total means that neither has changed since the pair was offered.
@@ -75,7 +76,8 @@ impl Merger {
         let Some(left) = self.symbols.get(at as usize) else { return };
         let Some(right) = self.symbols.get(left.next as usize) else { return };
         if let Some((priority, id)) = pair(left, right) {
-            self.queue.push(Reverse((priority, at, left.len + right.len, id)));
+            let parts = [priority, at, left.len + right.len, id];
+            self.queue.push(Reverse(parts.into_iter().fold(0, |entry, part| entry << 32 | u128::from(part))));
         }
     }
 

@@ -65,8 +65,17 @@ pub struct Tokenizer<'a> {
 }
 
 enum Scheme<'a> {
-    Bpe { rules: Rules, merges: Merges },
-    Spm { scores: &'a [[u8; 4]], space_prefix: bool },
+    Bpe {
+        rules: Rules,
+        merges: Merges,
+    },
+    Spm {
+        scores: &'a [[u8; 4]],
+        /// Whether text begins with a space that is not its own.
+        space_prefix: bool,
+        /// Whether words can be merged one by one.
+        word_by_word: bool,
+    },
 }
 
 /// Ids of the tokens with a role.
@@ -123,8 +132,17 @@ impl<'a> Tokenizer<'a> {
                 let (part, later) = plain.split_at_checked(plain.floor_char_boundary(1 << 30)).unwrap_or((plain, ""));
                 match &self.scheme {
                     Scheme::Bpe { rules, merges } => self.encode_bpe(part, rules, merges, &mut merger, ids),
-                    Scheme::Spm { scores, space_prefix } => {
-                        self.encode_spm(part, scores, *space_prefix, &mut merger, ids)
+                    Scheme::Spm { scores, space_prefix, word_by_word } => {
+                        let mut spelled = String::with_capacity(part.len() + part.len() / 2);
+                        spelled.extend(space_prefix.then_some(SPACE));
+                        spelled.extend(part.chars().map(|c| if c == ' ' { SPACE } else { c }));
+                        let mut words = spelled.as_str();
+                        while !words.is_empty() {
+                            let end = if *word_by_word { word_end(words) } else { words.len() };
+                            let (word, rest) = words.split_at_checked(end).unwrap_or((words, ""));
+                            self.encode_spm(word, scores, &mut merger, ids);
+                            words = rest;
+                        }
                     }
                 }
                 plain = later;
@@ -132,7 +150,7 @@ impl<'a> Tokenizer<'a> {
             rest = tail;
             if let Some(id) = token {
                 ids.push(id);
-                rest = rest.get(self.vocab.text(id).map_or(0, str::len)..).unwrap_or_default();
+                rest = rest.get(self.vocab.bytes(id).map_or(0, <[u8]>::len)..).unwrap_or_default();
                 if self.strips.is_some_and(|kept| !kept.contains(&Some(id))) {
                     rest = rest.trim_start_matches(|c: char| c.is_ascii_whitespace() || c == '\u{B}');
                 }
@@ -159,16 +177,14 @@ impl<'a> Tokenizer<'a> {
         });
     }
 
-    fn encode_spm(&self, text: &str, scores: &[[u8; 4]], prefix: bool, merger: &mut Merger, ids: &mut Vec<u32>) {
-        let mut escaped = String::with_capacity(text.len() + text.len() / 2);
-        escaped.extend(prefix.then_some(SPACE));
-        escaped.extend(text.chars().map(|c| if c == ' ' { SPACE } else { c }));
+    /// Merges a text with SentencePiece's spelling of spaces.
+    fn encode_spm(&self, spelled: &str, scores: &[[u8; 4]], merger: &mut Merger, ids: &mut Vec<u32>) {
         let bytes = |start: u32, len: u32| {
-            escaped.as_bytes().get(start as usize..start as usize + len as usize).unwrap_or_default()
+            spelled.as_bytes().get(start as usize..start as usize + len as usize).unwrap_or_default()
         };
         merger.clear();
         let mut start = 0;
-        for c in escaped.chars() {
+        for c in spelled.chars() {
             let len = c.len_utf8() as u32;
             merger.push(self.vocab.plain_id(bytes(start, len)).unwrap_or(NONE), len);
             start += len;
@@ -266,6 +282,12 @@ impl<'a> Tokenizer<'a> {
 
 /// How SentencePiece writes a space.
 const SPACE: char = '▁';
+
+/// Where the first word ends: after spaces and what follows them, at the next space.
+fn word_end(text: &str) -> usize {
+    let word = text.trim_start_matches(SPACE);
+    word.find(SPACE).map_or(text.len(), |at| text.len() - word.len() + at)
+}
 
 /// Orders scores from high to low.
 fn priority(score: f32) -> u32 {

@@ -1,6 +1,7 @@
 //! A tokenizer from the metadata of a file.
 
 use alloc::string::String;
+use alloc::vec;
 use alloc::vec::Vec;
 
 use smidgen_gguf::{Gguf, Value, ValueKind};
@@ -9,7 +10,7 @@ use super::error::Error;
 use super::merge::Merges;
 use super::special::Specials;
 use super::split::Rules;
-use super::vocab::{Kind, MAX_ENTRIES, NONE, Vocab, byte_of, char_of_byte};
+use super::vocab::{Kind, MAX_ENTRIES, NONE, Texts, Vocab, byte_of, char_of_byte, same_text};
 use super::{Ids, Scheme, Tokenizer};
 
 const MODEL: &str = "tokenizer.ggml.model";
@@ -23,6 +24,9 @@ const ADD_EOS: &str = "tokenizer.ggml.add_eos_token";
 const ADD_SPACE_PREFIX: &str = "tokenizer.ggml.add_space_prefix";
 const BOS: &str = "tokenizer.ggml.bos_token_id";
 const EOS: &str = "tokenizer.ggml.eos_token_id";
+
+/// How SentencePiece writes a space.
+const SPACE_BYTES: &[u8] = "▁".as_bytes();
 
 /// Names of a token that ends a turn, as in llama.cpp.
 const TURN_ENDS: &[&str] = &[
@@ -79,14 +83,15 @@ impl<'a> Tokenizer<'a> {
             _ => return Err(Error::UnknownModel { name: String::from(model) }),
         };
         let texts = array(file, TOKENS, ValueKind::Str)?.ok_or(Error::Missing { key: TOKENS })?;
-        let texts = texts.strings().ok_or(Error::WrongType { key: TOKENS, expected: "array of strings" })?;
-        let mut vocab = Vocab::new(texts)?;
-        let count = vocab.len();
-        if let Some(kinds) = numbers(file, TOKEN_TYPE, ValueKind::I32, count)? {
-            for (id, &kind) in kinds.iter().enumerate() {
-                vocab.set_kind(id as u32, Kind::from_file(i32::from_le_bytes(kind)));
-            }
+        let count = texts.len();
+        if count == 0 || count > MAX_ENTRIES {
+            return Err(Error::VocabularySize { tokens: count });
         }
+        let kinds = match numbers(file, TOKEN_TYPE, ValueKind::I32, count)? {
+            Some(kinds) => kinds.iter().map(|&kind| Kind::from_file(i32::from_le_bytes(kind))).collect(),
+            None => vec![Kind::Normal; count],
+        };
+        let mut vocab = Vocab::new(Texts(texts.bytes()), kinds);
 
         let scheme;
         let add_bos;
@@ -99,7 +104,7 @@ impl<'a> Tokenizer<'a> {
         } else {
             let scores = numbers(file, SCORES, ValueKind::F32, count)?.ok_or(Error::Missing { key: SCORES })?;
             let space_prefix = flag(file, ADD_SPACE_PREFIX)?.unwrap_or(true);
-            scheme = Scheme::Spm { scores, space_prefix };
+            scheme = Scheme::Spm { scores, space_prefix, word_by_word: spaces_lead(&vocab) };
             add_bos = true;
             ids = Ids { bos: Some(1), eos: Some(2), unknown: Some(0), ..ids };
         }
@@ -197,23 +202,22 @@ fn special_id(file: &Gguf<'_>, key: &'static str, default: Option<u32>, tokens: 
 }
 
 fn read_merges(file: &Gguf<'_>, vocab: &Vocab<'_>) -> Result<Merges, Error> {
-    let texts = array(file, MERGES, ValueKind::Str)?.and_then(|array| array.strings());
-    let texts = texts.ok_or(Error::Missing { key: MERGES })?;
-    if texts.len() > MAX_ENTRIES {
+    let array = array(file, MERGES, ValueKind::Str)?.ok_or(Error::Missing { key: MERGES })?;
+    if array.len() > MAX_ENTRIES {
         return Err(Error::Merge { index: MAX_ENTRIES });
     }
-    let mut merges = Merges::new(texts.len());
+    let mut merges = Merges::new(array.len());
     let mut joined = NONE;
     let mut spelled = Vec::new();
-    for (index, text) in texts.enumerate() {
-        let bytes = text.as_bytes();
-        let merge = || {
-            let space = bytes.iter().skip(1).position(|&byte| byte == b' ')? + 1;
-            let (left, right) = (bytes.get(..space)?, bytes.get(space + 1..)?);
+    for (index, merge) in Texts(array.bytes()).enumerate() {
+        let mut ids = || {
+            let space = merge.iter().skip(1).position(|&byte| byte == b' ')? + 1;
+            let (left, right) = (merge.get(..space)?, merge.get(space + 1..)?);
             // The tokens that merges make mostly follow each other, which saves searching.
             joined = joined.wrapping_add(1);
-            let next = vocab.text(joined).map(str::as_bytes).unwrap_or_default();
-            if next.len() != left.len() + right.len() || !next.starts_with(left) || !next.ends_with(right) {
+            let next = vocab.bytes(joined).unwrap_or_default();
+            let split = next.split_at_checked(left.len());
+            if !split.is_some_and(|(l, r)| same_text(l, left) && same_text(r, right)) {
                 spelled.clear();
                 spelled.extend_from_slice(left);
                 spelled.extend_from_slice(right);
@@ -221,10 +225,22 @@ fn read_merges(file: &Gguf<'_>, vocab: &Vocab<'_>) -> Result<Merges, Error> {
             }
             Some((vocab.id(left)?, vocab.id(right)?))
         };
-        let (left, right) = { merge }().ok_or(Error::Merge { index })?;
+        let (left, right) = ids().ok_or(Error::Merge { index })?;
         merges.push(left, right, joined);
     }
     Ok(merges)
+}
+
+/// Whether no token has a space after anything but spaces, so that no merge reaches over the start of a word.
+fn spaces_lead(vocab: &Vocab<'_>) -> bool {
+    let leads = |text: &[u8]| {
+        let mut word = text;
+        while let Some(rest) = word.strip_prefix(SPACE_BYTES) {
+            word = rest;
+        }
+        !word.windows(SPACE_BYTES.len()).any(|part| part == SPACE_BYTES)
+    };
+    (0..vocab.len() as u32).all(|id| vocab.bytes(id).is_none_or(leads))
 }
 
 /// The token of each byte.
@@ -239,7 +255,7 @@ fn byte_tokens(vocab: &Vocab<'_>, byte_level: bool) -> Result<[u32; 256], Error>
         }
     }
     for id in (0..vocab.len() as u32).filter(|&id| vocab.kind(id) == Some(Kind::Byte)) {
-        let byte = vocab.text(id).and_then(byte_of).ok_or(Error::ByteToken { id })?;
+        let byte = vocab.bytes(id).and_then(byte_of).ok_or(Error::ByteToken { id })?;
         let token = &mut tokens[usize::from(byte)];
         if *token == NONE {
             *token = id;

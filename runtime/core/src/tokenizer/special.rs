@@ -21,11 +21,11 @@ impl Specials {
         let mut ids = Vec::new();
         for id in 0..vocab.len() as u32 {
             let Some(kind) = class(vocab, id) else { continue };
-            let Some(&byte) = vocab.text(id).and_then(|text| text.as_bytes().first()) else { continue };
+            let Some(&byte) = vocab.bytes(id).and_then(|text| text.first()) else { continue };
             first[usize::from(byte)] |= kind;
             ids.push(id);
         }
-        ids.sort_unstable_by_key(|&id| (vocab.text(id), id));
+        ids.sort_unstable_by_key(|&id| (vocab.bytes(id), id));
         Specials { ids, first }
     }
 
@@ -46,12 +46,12 @@ impl Specials {
         let mut best = None;
         for (depth, byte) in bytes.iter().enumerate() {
             // Candidates agree with the text so far; those that end sooner sort first.
-            let at = |id: &u32| vocab.text(*id).and_then(|text| text.as_bytes().get(depth));
+            let at = |id: &u32| vocab.bytes(*id).and_then(|text| text.get(depth));
             let from = candidates.partition_point(|id| at(id) < Some(byte));
             let to = candidates.partition_point(|id| at(id) <= Some(byte));
             candidates = candidates.get(from..to).unwrap_or_default();
             let Some(&id) = candidates.first() else { break };
-            let complete = vocab.text(id).is_some_and(|text| text.len() == depth + 1);
+            let complete = vocab.bytes(id).is_some_and(|text| text.len() == depth + 1);
             if complete && class(vocab, id).is_some_and(|kind| kind & wanted != 0) {
                 best = Some(id);
             }

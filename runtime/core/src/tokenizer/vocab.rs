@@ -3,8 +3,6 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
-use super::error::Error;
-
 /// No token.
 pub(super) const NONE: u32 = u32::MAX;
 
@@ -40,34 +38,24 @@ impl Kind {
 
 /// The tokens of a file, their texts borrowed from it.
 pub(super) struct Vocab<'a> {
-    tokens: Vec<&'a str>,
+    /// UTF-8, as the file has been checked for.
+    tokens: Vec<&'a [u8]>,
     kinds: Vec<Kind>,
     index: Index,
     longest: usize,
 }
 
 impl<'a> Vocab<'a> {
-    /// Takes the tokens in order of their ids. Of equal texts the first is found; an empty text never is.
-    pub(super) fn new(texts: impl ExactSizeIterator<Item = &'a str>) -> Result<Vocab<'a>, Error> {
-        let count = texts.len();
-        if count == 0 || count > MAX_ENTRIES {
-            return Err(Error::VocabularySize { tokens: count });
-        }
-        let mut vocab = Vocab {
-            tokens: Vec::with_capacity(count),
-            kinds: vec![Kind::Normal; count],
-            index: Index::new(count),
-            longest: 0,
-        };
-        for text in texts {
+    /// Takes the tokens of a string array and their kinds, both in order of the ids. Of equal texts the first is found; an
+    /// empty text never is.
+    pub(super) fn new(texts: Texts<'a>, kinds: Vec<Kind>) -> Vocab<'a> {
+        let mut vocab = Vocab { tokens: texts.collect(), kinds, index: Index::new(0), longest: 0 };
+        vocab.index = Index::new(vocab.tokens.len());
+        for (id, text) in vocab.tokens.iter().enumerate().filter(|(_, text)| !text.is_empty()) {
             vocab.longest = vocab.longest.max(text.len());
-            if !text.is_empty() {
-                let tokens = &vocab.tokens;
-                vocab.index.insert(hash(text.as_bytes()), tokens.len() as u32, |id| same(tokens, id, text.as_bytes()));
-            }
-            vocab.tokens.push(text);
+            vocab.index.insert(hash(text), id as u32, |other| same(&vocab.tokens, other, text));
         }
-        Ok(vocab)
+        vocab
     }
 
     pub(super) fn len(&self) -> usize {
@@ -80,6 +68,11 @@ impl<'a> Vocab<'a> {
     }
 
     pub(super) fn text(&self, id: u32) -> Option<&'a str> {
+        self.bytes(id).and_then(|bytes| core::str::from_utf8(bytes).ok())
+    }
+
+    /// The UTF-8 of a token's text.
+    pub(super) fn bytes(&self, id: u32) -> Option<&'a [u8]> {
         self.tokens.get(id as usize).copied()
     }
 
@@ -104,13 +97,27 @@ impl<'a> Vocab<'a> {
     }
 }
 
-fn same(tokens: &[&str], id: u32, text: &[u8]) -> bool {
-    tokens.get(id as usize).is_some_and(|token| token.as_bytes() == text)
+fn same(tokens: &[&[u8]], id: u32, text: &[u8]) -> bool {
+    tokens.get(id as usize).is_some_and(|token| same_text(token, text))
+}
+
+/// The texts of a string array, by its bytes in the file: the length (u64) before each.
+pub(super) struct Texts<'a>(pub(super) &'a [u8]);
+
+impl<'a> Iterator for Texts<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let (&len, rest) = self.0.split_first_chunk()?;
+        let (text, rest) = rest.split_at_checked(usize::try_from(u64::from_le_bytes(len)).ok()?)?;
+        self.0 = rest;
+        Some(text)
+    }
 }
 
 /// The byte that a token spelled like `<0x0A>` stands for.
-pub(super) fn byte_of(text: &str) -> Option<u8> {
-    match text.as_bytes() {
+pub(super) fn byte_of(text: &[u8]) -> Option<u8> {
+    match text {
         [b'<', b'0', b'x', high, low, b'>'] => {
             let digit = |c: u8| char::from(c).to_digit(16).and_then(|d| u8::try_from(d).ok());
             Some(digit(*high)? << 4 | digit(*low)?)
@@ -205,22 +212,30 @@ impl Index {
 
 /// A fast hash of short texts. Not meant to resist an adversary: a file made to collide is slow to open, no worse.
 pub(super) fn hash(text: &[u8]) -> u64 {
-    let mut state = mix(0x9E37_79B9_7F4A_7C15 ^ text.len() as u64);
-    let (words, rest) = text.as_chunks::<8>();
-    for word in words {
-        state = mix(state ^ u64::from_le_bytes(*word));
+    let (first, last) = ends(text);
+    let state = (first ^ text.len() as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ last.rotate_left(32);
+    if text.len() <= 16 {
+        return mix(state);
     }
-    let tail = match *rest {
-        [] => return state,
-        [a] => u64::from(a),
-        [a, b] => u64::from(u16::from_le_bytes([a, b])),
-        [a, b, c] => u64::from(u32::from_le_bytes([a, b, c, 0])),
-        [a, b, c, d] => u64::from(u32::from_le_bytes([a, b, c, d])),
-        [a, b, c, d, e] => u64::from_le_bytes([a, b, c, d, e, 0, 0, 0]),
-        [a, b, c, d, e, f] => u64::from_le_bytes([a, b, c, d, e, f, 0, 0]),
-        [a, b, c, d, e, f, g, ..] => u64::from_le_bytes([a, b, c, d, e, f, g, 0]),
-    };
-    mix(state ^ tail)
+    text.as_chunks().0.iter().fold(mix(state), |state, word| mix(state ^ u64::from_le_bytes(*word)))
+}
+
+/// Two words that, with its length, hold all of a text of 16 bytes or fewer, and the ends of a longer one.
+fn ends(text: &[u8]) -> (u64, u64) {
+    if let (Some(&first), Some(&last)) = (text.first_chunk(), text.last_chunk()) {
+        (u64::from_le_bytes(first), u64::from_le_bytes(last))
+    } else if let (Some(&first), Some(&last)) = (text.first_chunk(), text.last_chunk()) {
+        (u64::from(u32::from_le_bytes(first)) | u64::from(u32::from_le_bytes(last)) << 32, 0)
+    } else if let (Some(&first), Some(&middle), Some(&last)) = (text.first(), text.get(text.len() / 2), text.last()) {
+        (u64::from_le_bytes([first, middle, last, 0, 0, 0, 0, 0]), 0)
+    } else {
+        (0, 0)
+    }
+}
+
+/// Equality, quick for short texts.
+pub(super) fn same_text(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && ends(a) == ends(b) && (a.len() <= 16 || a == b)
 }
 
 /// Spreads every bit of `n` over the low and the high half.
