@@ -8,11 +8,13 @@ const fn each(byte: u8) -> u32 {
     u32::from_le_bytes([byte; 4])
 }
 
+#[inline(always)]
 fn words(bytes: &[u8; 12]) -> [u32; 3] {
     let [a, b, c] = [0, 4, 8].map(|i| u32::from_le_bytes([bytes[i], bytes[i + 1], bytes[i + 2], bytes[i + 3]]));
     [a, b, c]
 }
 
+#[inline(always)]
 fn join(low: u32, high: u32) -> [u8; 8] {
     (low as u64 | (high as u64) << 32).to_le_bytes()
 }
@@ -50,13 +52,6 @@ pub fn signed_scales(packed: &[u8; 12]) -> [i8; 16] {
     core::array::from_fn(|i| if i < 8 { low[i] as i8 } else { high[i - 8] as i8 } - 32)
 }
 
-/// Σ q x of one group of 32, for each of its halves.
-#[inline(always)]
-pub(crate) fn dot_halves(levels: &[i8; 32], xs: &[i8]) -> [i32; 2] {
-    let (low, high) = levels.split_at(16);
-    [dot(low, &xs[..16]), dot(high, &xs[16..])]
-}
-
 /// Σ over the eight groups of block `b`, token `t`: the group's scale times Σ q x.
 #[inline(always)]
 pub(crate) fn dot_groups(scales: &[u8; 8], levels: impl Fn(usize) -> [i8; 32], x: &Q8K, b: usize, t: usize) -> i32 {
@@ -83,8 +78,11 @@ pub(crate) fn dot_mins(mins: &[u8; 8], x: &Q8K, b: usize, t: usize) -> i32 {
 pub(crate) fn dot_signed(scales: &[i8; 16], levels: impl Fn(usize) -> [i8; 32], x: &Q8K, b: usize, t: usize) -> i32 {
     let mut sum = 0;
     for (g, pair) in scales.as_chunks::<2>().0.iter().enumerate() {
-        let [low, high] = dot_halves(&levels(g), x.group(8 * b + g, t));
-        sum += pair[0] as i32 * low + pair[1] as i32 * high;
+        let (levels, xs) = (levels(g), x.group(8 * b + g, t));
+        for (half, scale) in pair.iter().enumerate() {
+            let part = 16 * half..16 * half + 16;
+            sum += *scale as i32 * dot(&levels[part.clone()], &xs[part]);
+        }
     }
     sum
 }
@@ -92,15 +90,33 @@ pub(crate) fn dot_signed(scales: &[i8; 16], levels: impl Fn(usize) -> [i8; 32], 
 /// The 2-bit levels of group `g` of Q2_K and Q3_K: bits `2 (g % 4)` of 32 bytes.
 #[inline(always)]
 pub(crate) fn two_bits(qs: &[u8; 64], g: usize) -> [i8; 32] {
-    let from = g / 4 * 32;
-    core::array::from_fn(|i| (qs[from + i] >> (2 * (g % 4)) & 3) as i8)
+    let bytes = thirty_two(qs, g / 4);
+    // Shifts by a constant vectorize.
+    match g % 4 {
+        0 => bytes.map(|q| (q & 3) as i8),
+        1 => bytes.map(|q| (q >> 2 & 3) as i8),
+        2 => bytes.map(|q| (q >> 4 & 3) as i8),
+        _ => bytes.map(|q| (q >> 6) as i8),
+    }
 }
 
 /// The 4-bit levels of group `g` of Q4_K and Q5_K: the low nibbles of 32 bytes, or the high ones if `g` is odd.
 #[inline(always)]
 pub(crate) fn four_bits(qs: &[u8; 128], g: usize) -> [i8; 32] {
-    let from = g / 2 * 32;
-    core::array::from_fn(|i| (qs[from + i] >> (4 * (g % 2)) & 15) as i8)
+    let bytes = thirty_two(qs, g / 2);
+    if g.is_multiple_of(2) { bytes.map(|q| (q & 15) as i8) } else { bytes.map(|q| (q >> 4) as i8) }
+}
+
+/// `level` for every byte that has bit `g`, zero for the others.
+#[inline(always)]
+pub(crate) fn bit_as(level: i8, bytes: &[u8; 32], g: usize) -> [i8; 32] {
+    let bit = 1 << g;
+    bytes.map(|byte| if byte & bit != 0 { level } else { 0 })
+}
+
+#[inline(always)]
+fn thirty_two(bytes: &[u8], i: usize) -> [u8; 32] {
+    bytes.as_chunks::<32>().0[i]
 }
 
 /// The bits of the nearest finite binary16 that is not smaller in magnitude, if there is one: the largest group's code then stays in

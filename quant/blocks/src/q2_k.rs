@@ -3,7 +3,7 @@
 use core::mem::offset_of;
 
 use crate::format::Block;
-use crate::k_scales::{dot_halves, two_bits};
+use crate::k_scales::{dot_signed, two_bits};
 use crate::{Input, f16_to_f32};
 
 /// A block as it lies in the file.
@@ -58,13 +58,10 @@ impl Block for Q2K {
     #[inline(always)]
     fn accumulate(&self, acc: f32, x: &Input, b: usize, t: usize) -> f32 {
         let Input::Q8K(x) = x else { return acc };
-        let (mut isum, mut msum) = (0, 0);
-        for (g, pair) in self.scales.as_chunks::<2>().0.iter().enumerate() {
-            let dots = dot_halves(&self.levels(g), x.group(8 * b + g, t));
-            for (half, byte) in pair.iter().enumerate() {
-                isum += (byte & 15) as i32 * dots[half];
-                msum += (byte >> 4) as i32 * x.sum(16 * b + 2 * g + half, t);
-            }
+        let isum = dot_signed(&self.scales.map(|byte| (byte & 15) as i8), |g| self.levels(g), x, b, t);
+        let mut msum = 0;
+        for (s, byte) in self.scales.iter().enumerate() {
+            msum += (byte >> 4) as i32 * x.sum(16 * b + s, t);
         }
         let dx = x.scale(b, t);
         acc + ((self.scale() * dx) * isum as f32 - (self.min_scale() * dx) * msum as f32)

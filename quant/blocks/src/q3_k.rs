@@ -3,7 +3,7 @@
 use core::mem::offset_of;
 
 use crate::format::Block;
-use crate::k_scales::{dot_signed, signed_scales, two_bits};
+use crate::k_scales::{bit_as, dot_signed, signed_scales, two_bits};
 use crate::{Input, f16_to_f32};
 
 /// A block as it lies in the file.
@@ -30,8 +30,8 @@ impl Q3K {
     /// `q - 4` of weights `32 g .. 32 g + 32`: -4 to 3. `g` is below 8.
     #[inline(always)]
     pub fn levels(&self, g: usize) -> [i8; 32] {
-        let low = two_bits(&self.qs, g);
-        core::array::from_fn(|i| (low[i] | ((self.hmask[i] >> g & 1) << 2) as i8) - 4)
+        let (low, high) = (two_bits(&self.qs, g), bit_as(4, &self.hmask, g));
+        core::array::from_fn(|i| (low[i] | high[i]) - 4)
     }
 }
 

@@ -3,7 +3,7 @@
 use core::mem::offset_of;
 
 use crate::format::Block;
-use crate::k_scales::{dot_groups, dot_mins, four_bits, scales_and_mins};
+use crate::k_scales::{bit_as, dot_groups, dot_mins, four_bits, scales_and_mins};
 use crate::{Input, f16_to_f32};
 
 /// A block as it lies in the file.
@@ -38,8 +38,8 @@ impl Q5K {
     /// `q` of weights `32 g .. 32 g + 32`: 0 to 31. `g` is below 8.
     #[inline(always)]
     pub fn levels(&self, g: usize) -> [i8; 32] {
-        let low = four_bits(&self.qs, g);
-        core::array::from_fn(|i| low[i] | ((self.qh[i] >> g & 1) << 4) as i8)
+        let (low, high) = (four_bits(&self.qs, g), bit_as(16, &self.qh, g));
+        core::array::from_fn(|i| low[i] | high[i])
     }
 }
 

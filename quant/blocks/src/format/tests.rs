@@ -165,7 +165,7 @@ fn dot_follows_the_written_expression() {
     let mut random = Random(8);
     let (cols, tokens) = (768, 2);
     let x = Activations::new(&mut random, cols, tokens);
-    for format in Format::ALL {
+    for format in Format::ALL.into_iter().flat_map(|format| [format; 20]) {
         let row = random.blocks(format, cols / format.block_len());
         let with_scales = |scales: [f32; 2]| {
             let mut row = row.clone();
