@@ -1,0 +1,256 @@
+//! Tokenizers that must be refused, each with a stable error that names the field.
+
+use smidgen::tokenizer::{Error, Special, Tokenizer};
+use smidgen_gguf::{Gguf, NewValue, Writer};
+
+type Entry<'a> = (&'a str, NewValue<'a>);
+
+/// A file of nothing but metadata.
+fn file(entries: &[Entry<'_>]) -> Vec<u8> {
+    let mut writer = Writer::new();
+    for (key, value) in entries {
+        writer.metadata(&format!("tokenizer.ggml.{key}"), value.clone()).unwrap();
+    }
+    writer.write(&[], Vec::new()).unwrap()
+}
+
+/// Opens a good tokenizer with `changes`: entries that replace one of the same key, or are added.
+fn open<'a>(good: &[Entry<'a>], changes: &[Entry<'a>]) -> Result<usize, Error> {
+    let mut entries: Vec<Entry<'a>> = good.to_vec();
+    for change in changes {
+        entries.retain(|(key, _)| *key != change.0);
+        entries.push(change.clone());
+    }
+    let bytes = file(&entries);
+    let tokenizer = Tokenizer::parse(&Gguf::parse(&bytes).unwrap())?;
+    tokenizer.encode_prompt("ab <s> ab", Special::Parse);
+    Ok(tokenizer.vocab_len())
+}
+
+const SPM_TOKENS: &[&str] = &["<unk>", "<s>", "</s>", "<0x0A>", "▁", "a", "b", "ab"];
+const SPM_SCORES: &[f32] = &[0.0, 0.0, 0.0, 0.0, -3.0, -2.0, -1.5, -1.0];
+const SPM_TYPES: &[i32] = &[2, 3, 3, 6, 1, 1, 1, 1];
+
+fn spm() -> Vec<Entry<'static>> {
+    vec![
+        ("model", "llama".into()),
+        ("tokens", SPM_TOKENS.into()),
+        ("scores", SPM_SCORES.into()),
+        ("token_type", SPM_TYPES.into()),
+    ]
+}
+
+const BPE_TOKENS: &[&str] = &["<|endoftext|>", "a", "b", "Ġ", "ab"];
+
+fn bpe() -> Vec<Entry<'static>> {
+    vec![
+        ("model", "gpt2".into()),
+        ("pre", "gpt-2".into()),
+        ("tokens", BPE_TOKENS.into()),
+        ("merges", (&["a b"] as &[&str]).into()),
+    ]
+}
+
+fn without(entries: Vec<Entry<'static>>, key: &str) -> Vec<Entry<'static>> {
+    entries.into_iter().filter(|entry| entry.0 != key).collect()
+}
+
+#[test]
+fn the_good_files_are_good() {
+    assert_eq!(open(&spm(), &[]), Ok(8));
+    assert_eq!(open(&bpe(), &[]), Ok(5));
+}
+
+#[test]
+fn row_48_special_id_outside_of_the_vocabulary() {
+    for (name, key) in [
+        ("bos_token_id", "tokenizer.ggml.bos_token_id"),
+        ("eos_token_id", "tokenizer.ggml.eos_token_id"),
+        ("eot_token_id", "tokenizer.ggml.eot_token_id"),
+        ("eom_token_id", "tokenizer.ggml.eom_token_id"),
+        ("unknown_token_id", "tokenizer.ggml.unknown_token_id"),
+        ("padding_token_id", "tokenizer.ggml.padding_token_id"),
+    ] {
+        for (good, tokens) in [(spm(), 8), (bpe(), 5)] {
+            let last = u32::try_from(tokens - 1).unwrap();
+            assert_eq!(open(&good, &[(name, last.into())]), Ok(tokens), "{name}");
+            let error = |id| Err(Error::SpecialId { key, id, tokens });
+            assert_eq!(open(&good, &[(name, (last + 1).into())]), error(i64::from(last) + 1), "{name}");
+            assert_eq!(open(&good, &[(name, u32::MAX.into())]), error(i64::from(u32::MAX)), "{name}");
+            assert_eq!(open(&good, &[(name, (-1i32).into())]), error(-1), "{name}");
+            assert_eq!(open(&good, &[(name, (1u64 << 32).into())]), error(1 << 32), "{name}");
+            assert_eq!(open(&good, &[(name, u64::MAX.into())]), error(i64::MAX), "{name}");
+        }
+    }
+}
+
+#[test]
+fn row_48_default_special_id_outside_of_the_vocabulary() {
+    let small = |count| {
+        [
+            ("tokens", SPM_TOKENS[..count].into()),
+            ("scores", SPM_SCORES[..count].into()),
+            ("token_type", SPM_TYPES[..count].into()),
+        ]
+    };
+    assert_eq!(open(&spm(), &small(3)), Ok(3));
+    let eos = Error::SpecialId { key: "tokenizer.ggml.eos_token_id", id: 2, tokens: 2 };
+    assert_eq!(open(&spm(), &small(2)), Err(eos));
+    let bos = Error::SpecialId { key: "tokenizer.ggml.bos_token_id", id: 1, tokens: 1 };
+    assert_eq!(open(&spm(), &small(1)), Err(bos));
+}
+
+#[test]
+fn row_48_special_id_of_the_wrong_type() {
+    let key = "tokenizer.ggml.bos_token_id";
+    for value in [NewValue::from("1"), NewValue::from(1.0f32), NewValue::from(true), NewValue::from(&[1u32] as &[u32])]
+    {
+        assert_eq!(open(&spm(), &[("bos_token_id", value)]), Err(Error::WrongType { key, expected: "integer" }));
+    }
+}
+
+#[test]
+fn row_48_bos_or_eos_wanted_but_not_given() {
+    let missing = |key| Err(Error::Missing { key });
+    assert_eq!(open(&bpe(), &[("add_bos_token", true.into())]), missing("tokenizer.ggml.bos_token_id"));
+    assert_eq!(open(&bpe(), &[("add_eos_token", true.into())]), missing("tokenizer.ggml.eos_token_id"));
+    assert_eq!(open(&bpe(), &[("pre", "llama-bpe".into())]), missing("tokenizer.ggml.bos_token_id"));
+}
+
+#[test]
+fn row_49_scores_of_the_wrong_length() {
+    let key = "tokenizer.ggml.scores";
+    for found in [0, 1, 7, 9] {
+        let scores = vec![0.0f32; found];
+        let error = Error::WrongLength { key, found, expected: 8 };
+        assert_eq!(open(&spm(), &[("scores", scores.as_slice().into())]), Err(error));
+    }
+}
+
+#[test]
+fn row_49_scores_of_the_wrong_type() {
+    let error = Error::WrongType { key: "tokenizer.ggml.scores", expected: "array of f32" };
+    for value in [
+        NewValue::from(&[0.0f64; 8] as &[f64]),
+        NewValue::from(&[0u8; 8] as &[u8]),
+        NewValue::from(&[""; 8] as &[&str]),
+        NewValue::from(0.0f32),
+    ] {
+        assert_eq!(open(&spm(), &[("scores", value)]), Err(error.clone()));
+    }
+}
+
+#[test]
+fn row_49_token_type_of_the_wrong_length() {
+    let key = "tokenizer.ggml.token_type";
+    for (good, expected) in [(spm(), 8), (bpe(), 5)] {
+        for found in [0, 1, expected - 1, expected + 1] {
+            let types = vec![1i32; found];
+            let error = Error::WrongLength { key, found, expected };
+            assert_eq!(open(&good, &[("token_type", types.as_slice().into())]), Err(error));
+        }
+    }
+}
+
+#[test]
+fn row_49_token_type_of_the_wrong_type() {
+    let error = Error::WrongType { key: "tokenizer.ggml.token_type", expected: "array of i32" };
+    for value in [
+        NewValue::from(&[1i64; 8] as &[i64]),
+        NewValue::from(&[1i8; 8] as &[i8]),
+        NewValue::from(&[1.0f32; 8] as &[f32]),
+        NewValue::from("normal"),
+    ] {
+        assert_eq!(open(&spm(), &[("token_type", value)]), Err(error.clone()));
+    }
+}
+
+#[test]
+fn row_50_malformed_byte_token() {
+    for text in ["<0x-1>", "<0x+1>", "<0x>", "<0x0>", "<0x00A>", "<0xG0>", "<0x0A", "0x0A", "", "\n", "<0x€>"] {
+        let mut tokens = SPM_TOKENS.to_vec();
+        tokens[3] = text;
+        let error = Err(Error::ByteToken { id: 3 });
+        assert_eq!(open(&spm(), &[("tokens", tokens.as_slice().into())]), error, "{text:?}");
+    }
+    let mut tokens = BPE_TOKENS.to_vec();
+    tokens[2] = "<0x-1>";
+    let changes = [
+        ("tokens", tokens.as_slice().into()),
+        ("token_type", (&[1, 1, 6, 1, 1] as &[i32]).into()),
+        ("merges", (&[] as &[&str]).into()),
+    ];
+    assert_eq!(open(&bpe(), &changes), Err(Error::ByteToken { id: 2 }));
+}
+
+#[test]
+fn row_51_merges_that_name_no_token() {
+    for merge in ["x y", "a x", "x b", "b a", "a  b", "a b b", "ab", "a ", " b", " ", "", "ab ", "a\u{a0}b"] {
+        let error = Err(Error::Merge { index: 1 });
+        assert_eq!(open(&bpe(), &[("merges", (&["a b", merge] as &[&str]).into())]), error, "{merge:?}");
+    }
+    // Both parts must be tokens even where their joined text is one.
+    let tokens: &[&str] = &["<|endoftext|>", "a", "b", "abb", "ab"];
+    for (index, merges) in [(0, &["a bb"] as &[&str]), (1, &["a b", "a bb"])] {
+        assert_eq!(open(&bpe(), &[("tokens", tokens.into()), ("merges", merges.into())]), Err(Error::Merge { index }));
+    }
+}
+
+#[test]
+fn merges_of_the_wrong_type() {
+    let error = Error::WrongType { key: "tokenizer.ggml.merges", expected: "array of strings" };
+    assert_eq!(open(&bpe(), &[("merges", (&[1i32, 2] as &[i32]).into())]), Err(error.clone()));
+    assert_eq!(open(&bpe(), &[("merges", "a b".into())]), Err(error));
+}
+
+#[test]
+fn unknown_model_and_rules_are_named() {
+    let name = || "no-such".to_string();
+    assert_eq!(open(&bpe(), &[("model", "no-such".into())]), Err(Error::UnknownModel { name: name() }));
+    assert_eq!(open(&bpe(), &[("pre", "no-such".into())]), Err(Error::UnknownPre { name: name() }));
+    assert!(Error::UnknownPre { name: name() }.to_string().contains("no-such"));
+}
+
+#[test]
+fn missing_keys_are_named() {
+    for (good, name, key) in [
+        (spm(), "model", "tokenizer.ggml.model"),
+        (spm(), "tokens", "tokenizer.ggml.tokens"),
+        (spm(), "scores", "tokenizer.ggml.scores"),
+        (bpe(), "tokens", "tokenizer.ggml.tokens"),
+        (bpe(), "merges", "tokenizer.ggml.merges"),
+    ] {
+        assert_eq!(open(&without(good, name), &[]), Err(Error::Missing { key }));
+    }
+}
+
+#[test]
+fn keys_of_the_wrong_type_are_named() {
+    for (name, key, expected) in [
+        ("model", "tokenizer.ggml.model", "string"),
+        ("pre", "tokenizer.ggml.pre", "string"),
+        ("tokens", "tokenizer.ggml.tokens", "array of strings"),
+        ("add_bos_token", "tokenizer.ggml.add_bos_token", "bool"),
+        ("add_eos_token", "tokenizer.ggml.add_eos_token", "bool"),
+    ] {
+        assert_eq!(open(&bpe(), &[(name, 1u32.into())]), Err(Error::WrongType { key, expected }));
+    }
+    let key = "tokenizer.ggml.add_space_prefix";
+    assert_eq!(open(&spm(), &[("add_space_prefix", "no".into())]), Err(Error::WrongType { key, expected: "bool" }));
+}
+
+#[test]
+fn a_vocabulary_of_no_tokens() {
+    let none: &[&str] = &[];
+    assert_eq!(open(&bpe(), &[("tokens", none.into())]), Err(Error::VocabularySize { tokens: 0 }));
+}
+
+#[test]
+fn odd_but_harmless_files_open() {
+    // Equal and empty tokens, kinds that no one knows, scores that are not numbers.
+    let tokens: &[&str] = &["", "", "a", "a", "▁", "b", "ab", "▁ab"];
+    let scores: &[f32] = &[f32::NAN, f32::INFINITY, -0.0, 0.0, f32::NEG_INFINITY, f32::NAN, f32::NAN, -f32::NAN];
+    let types: &[i32] = &[i32::MIN, i32::MAX, 0, 1, 4, 5, 3, 7];
+    let changes = [("tokens", tokens.into()), ("scores", scores.into()), ("token_type", types.into())];
+    assert_eq!(open(&spm(), &changes), Ok(8));
+}
