@@ -79,8 +79,15 @@ pub struct Kernels {
     /// Name of the machine, for `--target`.
     pub name: &'static str,
     matmul: [MatMul; Format::ALL.len()],
-    pub quantize_q8:
-        fn(x: &[f32], t: usize, tokens: usize, qs: &mut [i8], scales: &mut [f32], sums: &mut [i32], offsets: &mut [f32]),
+    pub quantize_q8: fn(
+        x: &[f32],
+        t: usize,
+        tokens: usize,
+        qs: &mut [i8],
+        scales: &mut [f32],
+        sums: &mut [i32],
+        offsets: &mut [f32],
+    ),
     pub quantize_q8k: fn(x: &[f32], t: usize, tokens: usize, qs: &mut [i8], scales: &mut [f32], sums: &mut [i16]),
     pub rms_norm: fn(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]),
     pub silu_mul: fn(gate: &mut [f32], up: &[f32]),

@@ -173,7 +173,9 @@ mod tests {
 
     #[test]
     fn every_element_is_visited_once() {
-        for (rows, stride, row_grain, col_grain) in [(1, 7, 1, 3), (5, 8, 2, 8), (9, 33, 4, 5), (0, 4, 1, 1), (3, 1, 7, 9)] {
+        for (rows, stride, row_grain, col_grain) in
+            [(1, 7, 1, 3), (5, 8, 2, 8), (9, 33, 4, 5), (0, 4, 1, 1), (3, 1, 7, 9)]
+        {
             for threads in 1..4 {
                 let mut matrix = vec![0f32; rows * stride];
                 for_tiles(&Threads(threads), &mut matrix, stride, row_grain, col_grain, |mut tile| {

@@ -99,7 +99,9 @@ impl Input<'_> {
             Input::F32 { values, cols } => *cols > 0 && values.len().is_multiple_of(*cols),
             Input::Q8(x) => {
                 fits(x.qs.len(), 1, x.tokens, x.cols)
-                    && [x.scales.len(), x.sums.len(), x.offsets.len()].iter().all(|len| fits(*len, GROUP, x.tokens, x.cols))
+                    && [x.scales.len(), x.sums.len(), x.offsets.len()]
+                        .iter()
+                        .all(|len| fits(*len, GROUP, x.tokens, x.cols))
             }
             Input::Q8K(x) => {
                 fits(x.qs.len(), 1, x.tokens, x.cols)
@@ -225,7 +227,8 @@ mod tests {
 
     #[test]
     fn values_stay_within_127_and_sums_add_up() {
-        let values: [f32; 64] = core::array::from_fn(|i| ((i * 37 % 64) as f32 - 31.5) * if i < 32 { 1e-3 } else { 7.7e20 });
+        let values: [f32; 64] =
+            core::array::from_fn(|i| ((i * 37 % 64) as f32 - 31.5) * if i < 32 { 1e-3 } else { 7.7e20 });
         let (mut qs, mut scales, mut sums, mut offsets) = ([0i8; 64], [0f32; 2], [0i32; 2], [0f32; 2]);
         quantize_q8(&values, 0, 1, &mut qs, &mut scales, &mut sums, &mut offsets);
         for (b, block) in qs.as_chunks::<32>().0.iter().enumerate() {

@@ -53,7 +53,13 @@ pub fn tanh(x: f32) -> f32 {
 /// Square root, correctly rounded, so that a machine's own instruction gives the same bits. Zero for what is not positive.
 #[inline]
 pub fn sqrt(x: f32) -> f32 {
-    if x > 0.0 && x < f32::INFINITY { sqrt64(x as f64) as f32 } else if x > 0.0 || x.is_nan() { x } else { 0.0 }
+    if x > 0.0 && x < f32::INFINITY {
+        sqrt64(x as f64) as f32
+    } else if x > 0.0 || x.is_nan() {
+        x
+    } else {
+        0.0
+    }
 }
 
 /// Newton's iteration from a guess by halving the exponent.

@@ -113,7 +113,8 @@ pub(super) unsafe fn attend(q: &[f32], visible: &[usize], head_dim: usize, scale
         Kv::F16 { k, v } => (k.len() >= elements && v.len() >= elements, 8),
         Kv::Q8 { k, k_scales, v, v_scales } => {
             let scales = elements / SCALED;
-            let complete = k.len() >= elements && v.len() >= elements && k_scales.len() >= scales && v_scales.len() >= scales;
+            let complete =
+                k.len() >= elements && v.len() >= elements && k_scales.len() >= scales && v_scales.len() >= scales;
             (complete, SCALED)
         }
     };

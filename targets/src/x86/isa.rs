@@ -141,7 +141,16 @@ unsafe fn four(x: *const i8) -> i32 {
 pub(super) unsafe fn lanes_f16(words: __m256i) -> (__m256, __m256) {
     // SAFETY: the caller's promise (AVX2, F16C).
     unsafe {
-        let order = _mm256_setr_epi32(0x0504_0100, 0x0d0c_0908, 0x0706_0302, 0x0f0e_0b0a, 0x0504_0100, 0x0d0c_0908, 0x0706_0302, 0x0f0e_0b0a);
+        let order = _mm256_setr_epi32(
+            0x0504_0100,
+            0x0d0c_0908,
+            0x0706_0302,
+            0x0f0e_0b0a,
+            0x0504_0100,
+            0x0d0c_0908,
+            0x0706_0302,
+            0x0f0e_0b0a,
+        );
         let halves = _mm256_permute4x64_epi64(_mm256_shuffle_epi8(words, order), 0b11_01_10_00);
         (_mm256_cvtph_ps(_mm256_castsi256_si128(halves)), _mm256_cvtph_ps(_mm256_extracti128_si256(halves, 1)))
     }

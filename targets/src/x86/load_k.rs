@@ -48,7 +48,10 @@ unsafe fn spread(v: __m256i, first: i32, second: i32) -> __m256i {
     // SAFETY: the caller's promise (AVX2).
     unsafe {
         let lane = |i: i32| (4 * i + first) | 0x8000 | (4 * i + second) << 16 | 0x8000_0000u32 as i32;
-        _mm256_shuffle_epi8(v, _mm256_setr_epi32(lane(0), lane(1), lane(2), lane(3), lane(0), lane(1), lane(2), lane(3)))
+        _mm256_shuffle_epi8(
+            v,
+            _mm256_setr_epi32(lane(0), lane(1), lane(2), lane(3), lane(0), lane(1), lane(2), lane(3)),
+        )
     }
 }
 
@@ -240,7 +243,8 @@ impl Super for Q3K {
             let at = base.add(b * Self::BYTES);
             (out.d, out.dmin) = (halves(at.add(108), row_bytes), _mm256_setzero_ps());
             let (four, two, bias) = (_mm256_set1_epi8(15), _mm256_set1_epi8(48), _mm256_set1_epi8(32));
-            let (x, y, top) = (words(at.add(96), row_bytes), words(at.add(100), row_bytes), words(at.add(104), row_bytes));
+            let (x, y, top) =
+                (words(at.add(96), row_bytes), words(at.add(100), row_bytes), words(at.add(104), row_bytes));
             let join = |low, high| {
                 let six = _mm256_or_si256(_mm256_and_si256(low, four), _mm256_and_si256(high, two));
                 _mm256_sub_epi8(six, bias)

@@ -75,7 +75,13 @@ pub(super) unsafe fn legacy<I: Isa, L: Legacy>(w: &Rows, input: &Input, out: &mu
 /// # Safety
 /// `x` has block `b` of token `t`.
 #[inline(always)]
-unsafe fn one_block<I: Isa, L: Legacy>(acc: I::Float, w: &super::isa::Weights<I>, x: &Q8, b: usize, t: usize) -> I::Float {
+unsafe fn one_block<I: Isa, L: Legacy>(
+    acc: I::Float,
+    w: &super::isa::Weights<I>,
+    x: &Q8,
+    b: usize,
+    t: usize,
+) -> I::Float {
     let at = b * x.tokens + t;
     // SAFETY: the caller's promise.
     unsafe {
@@ -145,4 +151,3 @@ unsafe fn one_superblock<I: Isa, S: Super>(acc: I::Float, w: &WeightsK<I>, x: &Q
         )
     }
 }
-

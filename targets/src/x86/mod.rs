@@ -5,6 +5,11 @@
 //! `#[inline(always)]` and generic over the machine ([`isa::Isa`]) and the format, and becomes code for the machine in the
 //! `#[target_feature]` functions that `table!` makes.
 
+#![allow(
+    clippy::needless_range_loop,
+    reason = "kernels walk several arrays by one number, which is a lane, a row or an input"
+)]
+
 mod attention;
 mod isa;
 mod load;
@@ -31,6 +36,23 @@ macro_rules! compiled_for {
     };
 }
 
+/// The products of a machine, one a format: the function's name, the loop that it is, and what loads the format's weights.
+macro_rules! products {
+    ($features:literal, $isa:ident $(, $name:ident: $loop:ident, $format:path)*) => {
+        $(
+            fn $name(w: &Rows, x: &Input, out: &mut Tile) {
+                #[target_feature(enable = $features)]
+                fn inner(w: &Rows, x: &Input, out: &mut Tile) {
+                    // SAFETY: the features are those of the machine, and `Kernels::matmul` has checked the arguments.
+                    unsafe { matmul::$loop::<$isa, $format>(w, x, out) }
+                }
+                // SAFETY: the table that this is part of is handed out only where the CPU has the features.
+                unsafe { inner(w, x, out) }
+            }
+        )*
+    };
+}
+
 /// The table of one machine: its module, name, features and instructions.
 macro_rules! table {
     ($module:ident, $name:literal, $features:literal, $isa:ident) => {
@@ -41,20 +63,23 @@ macro_rules! table {
             use smidgen_quant::attention::Kv;
             use smidgen_quant::{activation, ops};
 
+            products! {
+                $features, $isa,
+                q4_0: legacy, load::Q40,
+                q4_1: legacy, load::Q41,
+                q5_0: legacy, load::Q50,
+                q5_1: legacy, load::Q51,
+                q8_0: legacy, load::Q80,
+                iq4_nl: legacy, load::Iq4Nl,
+                q2_k: k_quant, load_k::Q2K,
+                q3_k: k_quant, load_k::Q3K,
+                q4_k: k_quant, load_k::Q4K,
+                q5_k: k_quant, load_k::Q5K,
+                q6_k: k_quant, load_k::Q6K
+            }
+
             compiled_for! {
                 $features,
-                // SAFETY (all products and attention): the features are those of the machine, and `Kernels` has checked the arguments.
-                q4_0(w: &Rows, x: &Input, out: &mut Tile) => unsafe { matmul::legacy::<$isa, load::Q40>(w, x, out) },
-                q4_1(w: &Rows, x: &Input, out: &mut Tile) => unsafe { matmul::legacy::<$isa, load::Q41>(w, x, out) },
-                q5_0(w: &Rows, x: &Input, out: &mut Tile) => unsafe { matmul::legacy::<$isa, load::Q50>(w, x, out) },
-                q5_1(w: &Rows, x: &Input, out: &mut Tile) => unsafe { matmul::legacy::<$isa, load::Q51>(w, x, out) },
-                q8_0(w: &Rows, x: &Input, out: &mut Tile) => unsafe { matmul::legacy::<$isa, load::Q80>(w, x, out) },
-                iq4_nl(w: &Rows, x: &Input, out: &mut Tile) => unsafe { matmul::legacy::<$isa, load::Iq4Nl>(w, x, out) },
-                q2_k(w: &Rows, x: &Input, out: &mut Tile) => unsafe { matmul::k_quant::<$isa, load_k::Q2K>(w, x, out) },
-                q3_k(w: &Rows, x: &Input, out: &mut Tile) => unsafe { matmul::k_quant::<$isa, load_k::Q3K>(w, x, out) },
-                q4_k(w: &Rows, x: &Input, out: &mut Tile) => unsafe { matmul::k_quant::<$isa, load_k::Q4K>(w, x, out) },
-                q5_k(w: &Rows, x: &Input, out: &mut Tile) => unsafe { matmul::k_quant::<$isa, load_k::Q5K>(w, x, out) },
-                q6_k(w: &Rows, x: &Input, out: &mut Tile) => unsafe { matmul::k_quant::<$isa, load_k::Q6K>(w, x, out) },
                 plain(w: &Rows, x: &Input, out: &mut Tile) => scalar::matmul(w, x, out),
                 quantize_q8(x: &[f32], t: usize, tokens: usize, qs: &mut [i8], scales: &mut [f32], sums: &mut [i32], offsets: &mut [f32])
                     => activation::quantize_q8(x, t, tokens, qs, scales, sums, offsets),
@@ -65,6 +90,7 @@ macro_rules! table {
                 rope(x: &mut [f32], head_dim: usize, table: &[f32]) => ops::rope(x, head_dim, table),
                 add(x: &mut [f32], y: &[f32]) => ops::add(x, y),
                 attend(q: &[f32], visible: &[usize], head_dim: usize, scale: f32, kv: &Kv, out: &mut [f32])
+                    // SAFETY: the features are those of the machine.
                     => unsafe { attention::attend(q, visible, head_dim, scale, kv, out) }
             }
 
@@ -111,10 +137,7 @@ pub(super) fn available() -> impl Iterator<Item = &'static Kernels> {
     use std::is_x86_feature_detected as has;
     let avx2 = has!("avx2") && has!("f16c");
     let avx512 = has!("avx512f") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl");
-    let tables = [
-        (avx2, &AVX2),
-        (avx2 && has!("avxvnni"), &AVXVNNI),
-        (avx2 && avx512 && has!("avx512vnni"), &AVX512VNNI),
-    ];
+    let tables =
+        [(avx2, &AVX2), (avx2 && has!("avxvnni"), &AVXVNNI), (avx2 && avx512 && has!("avx512vnni"), &AVX512VNNI)];
     tables.into_iter().filter(|(present, _)| *present).map(|(_, table)| table)
 }
