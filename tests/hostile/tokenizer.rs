@@ -9,7 +9,7 @@ type Entry<'a> = (&'a str, NewValue<'a>);
 fn file(entries: &[Entry<'_>]) -> Vec<u8> {
     let mut writer = Writer::new();
     for (key, value) in entries {
-        writer.metadata(&format!("tokenizer.ggml.{key}"), value.clone()).unwrap();
+        writer.metadata(&format!("tokenizer.ggml.{key}"), *value).unwrap();
     }
     writer.write(&[], Vec::new()).unwrap()
 }
@@ -19,7 +19,7 @@ fn open<'a>(good: &[Entry<'a>], changes: &[Entry<'a>]) -> Result<usize, Error> {
     let mut entries: Vec<Entry<'a>> = good.to_vec();
     for change in changes {
         entries.retain(|(key, _)| *key != change.0);
-        entries.push(change.clone());
+        entries.push(*change);
     }
     let bytes = file(&entries);
     let tokenizer = Tokenizer::parse(&Gguf::parse(&bytes).unwrap())?;
