@@ -20,7 +20,7 @@ esac
 if rustc --target "$target" --print target-libdir 2>/dev/null | xargs -r test -d; then
     exec cargo "$command" --target "$target" "$@"
 fi
-if [ ! -x /usr/bin/cargo ] || [ ! -d /usr/src/rustc-web* ] && [ ! -d "$(/usr/bin/rustc --print sysroot)/lib/rustlib/src" ]; then
+if [ ! -x /usr/bin/cargo ] || [ ! -e "$(/usr/bin/rustc --print sysroot)/lib/rustlib/src" ]; then
     echo "cross.sh: no $target here: run 'rustup target add $target', or install rustc-web, cargo-web and rust-web-src" >&2
     exit 1
 fi

@@ -74,7 +74,7 @@ pub type MatMul = fn(w: &Rows, x: &Input, out: &mut Tile);
 
 /// A machine's functions. Each equals the function of the same name in `smidgen-quant` bit for bit, and takes the same arguments.
 #[derive(Clone, Copy, Debug)]
-#[allow(missing_docs, reason = "each function is documented where the law defines it")]
+#[allow(missing_docs, clippy::type_complexity, reason = "each function is documented and named where the law defines it")]
 pub struct Kernels {
     /// Name of the machine, for `--target`.
     pub name: &'static str,
