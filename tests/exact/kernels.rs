@@ -1,14 +1,9 @@
 //! Every kernel of every machine that can run here returns the bits of the scalar law.
 
 use smidgen_quant::attention::{self, CHUNK, Kv, KvMut, SCALED};
-use smidgen_targets::{Format, Kernels, Rows, Tile, available, scalar};
+use smidgen_targets::{Format, Kernels, Rows, Tile, scalar};
 use smidgen_tests::blocks::{Activations, Fill, Random, weights};
-
-fn machines() -> Vec<&'static Kernels> {
-    let machines: Vec<_> = available().collect();
-    println!("tables: {:?}", machines.iter().map(|kernels| kernels.name).collect::<Vec<_>>());
-    machines
-}
+use smidgen_tests::tables;
 
 fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|value| value.to_bits()).collect()
@@ -21,7 +16,15 @@ fn product(kernels: &Kernels, rows: &Rows, x: &Activations) -> Vec<u32> {
 }
 
 /// Compares all tables on one shape. The rows begin at an odd address.
-fn compare(machines: &[&Kernels], format: Format, rows: usize, cols: usize, values: Vec<f32>, fill: Fill, random: &mut Random) {
+fn compare(
+    machines: &[&Kernels],
+    format: Format,
+    rows: usize,
+    cols: usize,
+    values: Vec<f32>,
+    fill: Fill,
+    random: &mut Random,
+) {
     let mut bytes = vec![0];
     bytes.extend(weights(format, rows * cols, 0.02, fill, random));
     let w = Rows::new(format, &bytes[1..], rows, cols).expect("the bytes of these rows");
@@ -34,11 +37,12 @@ fn compare(machines: &[&Kernels], format: Format, rows: usize, cols: usize, valu
 
 #[test]
 fn products_of_every_format_at_every_edge() {
-    let machines = machines();
+    let machines = tables();
     let mut random = Random::new(1);
     for format in Format::ALL {
         let block = format.block_len();
-        let lengths: &[usize] = if block == 1 { &[1, 15, 16, 17, 40, 576] } else { &[block, 2 * block, 3 * block, 9 * block] };
+        let lengths: &[usize] =
+            if block == 1 { &[1, 15, 16, 17, 40, 576] } else { &[block, 2 * block, 3 * block, 9 * block] };
         for cols in lengths {
             for rows in [1, 7, 8, 9, 15, 16, 17, 33] {
                 for tokens in [1, 2, 3, 4, 5] {
@@ -57,11 +61,13 @@ fn products_of_every_format_at_every_edge() {
 
 #[test]
 fn products_of_extreme_bytes_and_activations() {
-    let machines = machines();
+    let machines = tables();
     let mut random = Random::new(2);
     for format in Format::ALL {
         let cols = if format.block_len() == 1 { 64 } else { 3 * format.block_len() };
-        for fill in [Fill::Byte(0), Fill::Byte(0xff), Fill::Byte(0x80), Fill::Byte(0x7f), Fill::Byte(0xf0), Fill::Byte(0x0f)] {
+        for fill in
+            [Fill::Byte(0), Fill::Byte(0xff), Fill::Byte(0x80), Fill::Byte(0x7f), Fill::Byte(0xf0), Fill::Byte(0x0f)]
+        {
             let patterns: [&dyn Fn(usize) -> f32; 5] = [
                 &|_| 1.0,
                 &|_| -1.0,
@@ -79,7 +85,7 @@ fn products_of_extreme_bytes_and_activations() {
 
 #[test]
 fn a_tile_is_the_same_part_of_the_whole() {
-    let machines = machines();
+    let machines = tables();
     let mut random = Random::new(3);
     for format in Format::ALL {
         let cols = if format.block_len() == 1 { 48 } else { 2 * format.block_len() };
@@ -100,7 +106,7 @@ fn a_tile_is_the_same_part_of_the_whole() {
 
 #[test]
 fn operations_between_products() {
-    let machines = machines();
+    let machines = tables();
     let mut random = Random::new(4);
     for len in [1, 2, 15, 16, 17, 31, 64, 576, 1000] {
         let (x, y): (Vec<f32>, Vec<f32>) = (0..len).map(|_| (random.signed() * 20.0, random.signed())).unzip();
@@ -136,10 +142,12 @@ impl Cache {
             int8: (vec![0; size], vec![0; scales], vec![0; size], vec![0; scales]),
         };
         for j in 0..keys {
-            let (key, value): (Vec<f32>, Vec<f32>) = (0..head_dim).map(|_| (random.signed() * 8.0, random.signed())).unzip();
+            let (key, value): (Vec<f32>, Vec<f32>) =
+                (0..head_dim).map(|_| (random.signed() * 8.0, random.signed())).unzip();
             KvMut::F16 { k: &mut cache.half.0, v: &mut cache.half.1 }.store(j, &key, &value);
             if head_dim.is_multiple_of(SCALED) {
-                let (k, k_scales, v, v_scales) = (&mut cache.int8.0, &mut cache.int8.1, &mut cache.int8.2, &mut cache.int8.3);
+                let (k, k_scales, v, v_scales) =
+                    (&mut cache.int8.0, &mut cache.int8.1, &mut cache.int8.2, &mut cache.int8.3);
                 KvMut::Q8 { k, k_scales, v, v_scales }.store(j, &key, &value);
             }
         }
@@ -149,14 +157,15 @@ impl Cache {
 
 #[test]
 fn attention_over_both_kinds_of_cache() {
-    let machines = machines();
+    let machines = tables();
     let mut random = Random::new(5);
     for head_dim in [2, 8, 24, 32, 48, 64, 96, 128] {
         let keys = 200;
         let cache = Cache::random(keys, head_dim, &mut random);
         let half = Kv::F16 { k: &cache.half.0, v: &cache.half.1 };
         let int8 = Kv::Q8 { k: &cache.int8.0, k_scales: &cache.int8.1, v: &cache.int8.2, v_scales: &cache.int8.3 };
-        let visible: Vec<usize> = [1, 2, 15, 16, 17, 63, 64, 65, 66, 127, 128, 129, 130, 199, 200, 3, 200, 1, 64].into();
+        let visible: Vec<usize> =
+            [1, 2, 15, 16, 17, 63, 64, 65, 66, 127, 128, 129, 130, 199, 200, 3, 200, 1, 64].into();
         for count in [1, 2, 3, 4, 5, visible.len()] {
             let q: Vec<f32> = (0..count * head_dim).map(|_| random.signed() * 3.0).collect();
             for (kind, kv) in [("f16", &half), ("q8_0", &int8)] {

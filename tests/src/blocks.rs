@@ -31,18 +31,6 @@ impl Random {
     }
 }
 
-/// Offsets in a block of its binary16 scales (or whole values).
-fn scales(format: Format) -> &'static [usize] {
-    match format {
-        Format::F32 | Format::BF16 => &[],
-        Format::Q4_1 | Format::Q5_1 | Format::Q4_K | Format::Q5_K => &[0, 2],
-        Format::Q2_K => &[80, 82],
-        Format::Q3_K => &[108],
-        Format::Q6_K => &[208],
-        Format::F16 | Format::Q4_0 | Format::Q5_0 | Format::Q8_0 | Format::IQ4_NL => &[0],
-    }
-}
-
 /// What the bytes beside the scales are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fill {
@@ -63,10 +51,11 @@ pub fn weights(format: Format, len: usize, scale: f32, fill: Fill, random: &mut 
     }
     for block in bytes.chunks_exact_mut(format.block_bytes()) {
         match format {
+            Format::F16 => block.copy_from_slice(&smidgen_quant::f32_to_f16(random.signed() * scale).to_le_bytes()),
             Format::F32 => block.copy_from_slice(&(random.signed() * scale).to_le_bytes()),
             Format::BF16 => block.copy_from_slice(&(random.signed() * scale).to_le_bytes()[2..]),
             _ => {
-                for at in scales(format) {
+                for at in format.scales() {
                     let half = smidgen_quant::f32_to_f16(random.signed() * scale);
                     block[*at..at + 2].copy_from_slice(&half.to_le_bytes());
                 }

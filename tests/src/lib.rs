@@ -1,7 +1,9 @@
 //! Shared helpers of the tests.
 
+pub mod blocks;
 pub mod seeded;
 
+use smidgen_targets::Kernels;
 use std::path::{Path, PathBuf};
 
 /// The folder of golden files: `SMIDGEN_SHARED`, or `shared` beside the workspace. Says so and gives none if it is absent.
@@ -30,6 +32,17 @@ pub fn smollm2() -> Option<PathBuf> {
     }
     println!("ABSENT: the model smollm2, {} (set SMIDGEN_SMOLLM2)", path.display());
     None
+}
+
+/// Every table of kernels that this machine can run, the scalar law first. Fails if one that `SMIDGEN_EXPECT_TABLES` names (separated by
+/// commas) is missing.
+pub fn tables() -> Vec<&'static Kernels> {
+    let tables: Vec<_> = smidgen_targets::available().collect();
+    println!("tables: {}", tables.iter().map(|kernels| kernels.name).collect::<Vec<_>>().join(", "));
+    for name in std::env::var("SMIDGEN_EXPECT_TABLES").unwrap_or_default().split(',').filter(|name| !name.is_empty()) {
+        assert!(tables.iter().any(|kernels| kernels.name == name), "this machine does not run the table {name}, which was expected");
+    }
+    tables
 }
 
 /// The number of the largest score, the first if there are several.
