@@ -24,7 +24,7 @@ pub use error::{Error, Key, TensorName};
 pub use kv::KvType;
 pub use linear::{Linear, Precision};
 pub use model::Model;
-//pub use sampler::Sampler;
+pub use sampler::{Sampler, Sampling};
 pub use session::{Options, Session};
 
 /// The longest context, in tokens. Rotary angles are exact up to here.

@@ -144,18 +144,20 @@ fn matmul_f32(weight: &Rows, x: &[f32], cols: usize, out: &mut Tile) {
             let tokens = TOKENS.min(out.rows() - first);
             let mut sums = [[0f32; ops::STRIPES]; TOKENS];
             decode_parts(weight, row, &mut part, |at, weights| {
-                for (t, lanes) in sums[..tokens].iter_mut().enumerate() {
+                for (t, sum) in sums[..tokens].iter_mut().enumerate() {
                     let x = &x[(out.first_row() + first + t) * cols + at..][..weights.len()];
                     let (w_whole, w_rest) = weights.as_chunks::<{ ops::STRIPES }>();
                     let (x_whole, x_rest) = x.as_chunks::<{ ops::STRIPES }>();
+                    let mut lanes = *sum;
                     for (w, x) in w_whole.iter().zip(x_whole) {
                         for i in 0..ops::STRIPES {
                             lanes[i] += w[i] * x[i];
                         }
                     }
-                    for ((w, x), lane) in w_rest.iter().zip(x_rest).zip(lanes) {
-                        *lane += w * x;
+                    for (i, (w, x)) in w_rest.iter().zip(x_rest).enumerate() {
+                        lanes[i] += w * x;
                     }
+                    *sum = lanes;
                 }
             });
             for (t, lanes) in sums[..tokens].iter().enumerate() {
