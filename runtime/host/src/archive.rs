@@ -6,6 +6,9 @@ use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
 use std::path::Path;
 
+/// Bytes between two reports of progress.
+const STEP: u64 = 1 << 20;
+
 /// Why a file did not come out of an archive.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -27,7 +30,7 @@ pub(crate) struct Expected {
     pub(crate) sha256: &'static str,
 }
 
-/// Copies `member` of the archive to `out`, and checks its length and hash. `seen` is told the bytes so far.
+/// Copies `member` of the archive to `out`, and checks its length and hash. `seen` is told the bytes so far, now and then.
 pub(crate) fn extract(
     archive: &Path,
     manager: PackageManager,
@@ -71,7 +74,7 @@ fn copy(
 ) -> Result<(), Failure> {
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 1 << 18];
-    let mut total = 0_u64;
+    let (mut total, mut told) = (0_u64, 0);
     loop {
         let count = match from.read(&mut buffer) {
             Ok(0) => break,
@@ -86,7 +89,10 @@ fn copy(
         }
         hash.update(bytes);
         out.write_all(bytes).map_err(Failure::Write)?;
-        seen(total);
+        if total - told >= STEP || total == expected.bytes {
+            seen(total);
+            told = total;
+        }
     }
     if total != expected.bytes {
         return Err(Failure::Size(total));

@@ -26,7 +26,7 @@ pub enum Stage {
 
 /// Is told how far a pull has come.
 pub trait Progress {
-    /// `done` of `total` bytes of this stage, some twenty times a second; the total is 0 when there is none.
+    /// `done` of `total` bytes of this stage, up to a few dozen times a second; the total is 0 when there is none.
     fn update(&mut self, stage: Stage, done: u64, total: u64);
 }
 

@@ -19,7 +19,7 @@ pub(super) fn to_json(
         Some(_) => return Err(minijinja::Error::new(ErrorKind::InvalidOperation, "tojson takes two separators")),
         None => [if indent.is_some() { "," } else { ", " }.to_owned(), ": ".to_owned()],
     };
-    let indent = indent.map(|value| usize::try_from(value)).transpose()?;
+    let indent = indent.map(usize::try_from).transpose()?;
     if indent.is_some_and(|indent| indent > 16) {
         return Err(minijinja::Error::new(ErrorKind::InvalidOperation, "tojson indents by at most 16"));
     }
