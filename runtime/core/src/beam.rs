@@ -100,7 +100,8 @@ pub fn search(
         }
         let tokens: Vec<_> = beams.iter().zip(&next).map(|(beam, step)| (beam.sequence, step.2)).collect();
         let vocabulary = session.vocabulary();
-        choices = session.forward_each(&tokens, pool)?.chunks_exact(vocabulary).map(|logits| best(logits, wide)).collect();
+        choices =
+            session.forward_each(&tokens, pool)?.chunks_exact(vocabulary).map(|logits| best(logits, wide)).collect();
     }
     if ended.len() < width {
         ended.extend(beams.into_iter().map(|beam| hypothesis(beam.tokens, beam.log_probability, false)));

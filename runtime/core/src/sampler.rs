@@ -125,7 +125,8 @@ impl Sampler {
             sort_first(&mut self.candidates, top_k);
             self.candidates.truncate(top_k);
         }
-        let largest = self.candidates.iter().fold(f32::NEG_INFINITY, |max, c| if c.logit > max { c.logit } else { max });
+        let largest =
+            self.candidates.iter().fold(f32::NEG_INFINITY, |max, c| if c.logit > max { c.logit } else { max });
         if top_p < 1.0 {
             keep_top_p(&mut self.candidates, largest, top_p);
         }
