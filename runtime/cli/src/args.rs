@@ -1,0 +1,245 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+/// Runs small models from GGUF files on a CPU, with the same bits on every machine.
+#[derive(Debug, Parser)]
+#[command(
+    name = "smidgen",
+    version,
+    arg_required_else_help = true,
+    after_help = "Examples:
+  smidgen run smollm2 -p \"Why is the sky blue?\"
+  smidgen run smollm2 --chat
+  smidgen run model.gguf -p \"Once upon a time\" --raw -n 100
+  smidgen inspect model.gguf
+  smidgen bench smollm2 --threads 1,2
+
+A model is the path of a GGUF file (of any part, if it is split) or a short name, which is pulled first; 'smidgen pull' lists them."
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Continue a text, or answer it
+    Run(RunArgs),
+    /// Measure tokens per second
+    Bench(BenchArgs),
+    /// Show what is in a file
+    Inspect(InspectArgs),
+    /// Turn text into token ids, or back
+    Tokenize(TokenizeArgs),
+    /// Measure how well a model predicts a text
+    Perplexity(PerplexityArgs),
+    /// Download models by short name into the cache, or list the known ones
+    Pull(PullArgs),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// How to compute.
+#[derive(Debug, Args)]
+pub(crate) struct MachineArgs {
+    /// Kernels to use instead of the fastest: scalar, avx2, …; every choice gives the same bits
+    #[arg(long, value_name = "NAME")]
+    pub(crate) target: Option<String>,
+}
+
+/// How many threads.
+#[derive(Debug, Args)]
+pub(crate) struct ThreadArgs {
+    /// Threads to use [default: the number of physical cores]
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<NonZeroUsize>,
+}
+
+/// A text from one of three places.
+#[derive(Debug, Args)]
+pub(crate) struct TextArgs {
+    /// The text
+    #[arg(short, long, value_name = "TEXT", conflicts_with = "file", allow_hyphen_values = true)]
+    pub(crate) prompt: Option<String>,
+    /// Read the text from a file
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// '-' to read the text from stdin
+    #[arg(value_name = "-", value_parser = ["-"], conflicts_with_all = ["prompt", "file"])]
+    pub(crate) stdin: Option<String>,
+}
+
+/// How a cache holds keys and values.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(crate) enum KvArg {
+    /// 16 bits
+    F16,
+    /// 8 bits with a scale for every 32
+    #[value(name = "q8_0")]
+    Q8,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  smidgen run smollm2 -p \"Name three colours.\" --temp 0
+  smidgen run smollm2 -f question.txt -n 200 --stop \"\\n\\n\"
+  echo \"Once upon a time\" | smidgen run stories.gguf - --raw
+
+With a prompt and a model that has a chat template, the prompt becomes the user's turn, unless --raw is given. The same seed gives
+the same text, on any machine and with any number of threads.")]
+pub(crate) struct RunArgs {
+    /// Path or short name
+    pub(crate) model: PathBuf,
+    #[command(flatten)]
+    pub(crate) text: TextArgs,
+    /// Tokens to generate at most [default: until the model ends or the context is full]
+    #[arg(short, long, value_name = "N")]
+    pub(crate) n: Option<usize>,
+    /// Temperature; 0 always takes the likeliest token
+    #[arg(long, value_name = "T", default_value_t = 0.2)]
+    pub(crate) temp: f32,
+    /// Choose among the K likeliest tokens; 0 for all
+    #[arg(long, value_name = "K", default_value_t = 40)]
+    pub(crate) top_k: usize,
+    /// Choose among the likeliest tokens that together have probability P
+    #[arg(long, value_name = "P", default_value_t = 0.95)]
+    pub(crate) top_p: f32,
+    /// Leave out tokens less likely than P times the likeliest
+    #[arg(long, value_name = "P", default_value_t = 0.05)]
+    pub(crate) min_p: f32,
+    /// Divide the logits of recent tokens by R; 1 for no penalty
+    #[arg(long, value_name = "R", default_value_t = 1.0)]
+    pub(crate) repeat_penalty: f32,
+    /// Subtract F from a recent token's logit for each time it occurred
+    #[arg(long, value_name = "F", default_value_t = 0.0)]
+    pub(crate) frequency_penalty: f32,
+    /// Subtract F from the logit of every token that occurred recently
+    #[arg(long, value_name = "F", default_value_t = 0.0)]
+    pub(crate) presence_penalty: f32,
+    /// How many tokens are recent for the penalties
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub(crate) penalty_window: usize,
+    /// Search with B beams instead of sampling
+    #[arg(long, value_name = "B", default_value = "1")]
+    pub(crate) beams: NonZeroUsize,
+    /// End before this text; may be given several times
+    #[arg(long, value_name = "S")]
+    pub(crate) stop: Vec<String>,
+    /// Seed of the random choices
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Tokens of context [default: the model's, at most 8192]
+    #[arg(long, value_name = "N")]
+    pub(crate) ctx: Option<NonZeroUsize>,
+    /// How the cache holds keys and values
+    #[arg(long, value_name = "TYPE", default_value = "f16")]
+    pub(crate) kv: KvArg,
+    /// Talk: each line is a turn; /exit or the end of input leaves
+    #[arg(long, conflicts_with_all = ["raw", "ids", "file", "stdin"])]
+    pub(crate) chat: bool,
+    /// The system's turn of a chat, instead of the template's own
+    #[arg(long, value_name = "TEXT", conflicts_with = "raw")]
+    pub(crate) system: Option<String>,
+    /// Continue the prompt as it is, without the chat template
+    #[arg(long)]
+    pub(crate) raw: bool,
+    /// Print the generated ids as a JSON array instead of text
+    #[arg(long)]
+    pub(crate) ids: bool,
+    #[command(flatten)]
+    pub(crate) threads: ThreadArgs,
+    #[command(flatten)]
+    pub(crate) machine: MachineArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    /// Path or short name
+    pub(crate) model: PathBuf,
+    /// Tokens of the prompt; 0 to leave the prefill out
+    #[arg(short, long, value_name = "N", default_value_t = 512)]
+    pub(crate) prompt: usize,
+    /// Tokens to generate; 0 to leave the decoding out
+    #[arg(short, long, value_name = "N", default_value_t = 128)]
+    pub(crate) n: usize,
+    /// Numbers of threads, one row each [default: the number of physical cores]
+    #[arg(long, value_name = "N,…", value_delimiter = ',')]
+    pub(crate) threads: Vec<NonZeroUsize>,
+    /// Runs of each row, of which the median is shown
+    #[arg(short, long, value_name = "N", default_value = "3")]
+    pub(crate) repeat: NonZeroUsize,
+    /// How the cache holds keys and values
+    #[arg(long, value_name = "TYPE", default_value = "f16")]
+    pub(crate) kv: KvArg,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) machine: MachineArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InspectArgs {
+    /// Path or short name
+    pub(crate) model: PathBuf,
+    /// Print JSON, with whole arrays
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) machine: MachineArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  smidgen tokenize smollm2 -p \"Hello world\"
+  echo '[19556, 905]' | smidgen tokenize smollm2 --decode")]
+pub(crate) struct TokenizeArgs {
+    /// Path or short name
+    pub(crate) model: PathBuf,
+    #[command(flatten)]
+    pub(crate) text: TextArgs,
+    /// Let the text spell special tokens such as <|im_end|>
+    #[arg(long)]
+    pub(crate) special: bool,
+    /// Read ids (a JSON array) and print their text
+    #[arg(long)]
+    pub(crate) decode: bool,
+    #[command(flatten)]
+    pub(crate) machine: MachineArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PerplexityArgs {
+    /// Path or short name
+    pub(crate) model: PathBuf,
+    /// The text
+    pub(crate) file: PathBuf,
+    /// Score the first N tokens [default: as many as the context holds]
+    #[arg(long, value_name = "N")]
+    pub(crate) tokens: Option<NonZeroUsize>,
+    /// Compute with unrounded activations: slow, to see what rounding costs
+    #[arg(long)]
+    pub(crate) f32: bool,
+    /// How the cache holds keys and values
+    #[arg(long, value_name = "TYPE", default_value = "f16")]
+    pub(crate) kv: KvArg,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) threads: ThreadArgs,
+    #[command(flatten)]
+    pub(crate) machine: MachineArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PullArgs {
+    /// Short names; without any, the known ones are listed
+    pub(crate) model: Vec<String>,
+}

@@ -1,0 +1,98 @@
+//! Models, texts and machines from the words of the command line.
+
+use crate::args::{KvArg, MachineArgs, TextArgs, ThreadArgs};
+use crate::progress::PullBar;
+use smidgen::{KvType, Model, tokenizer::Tokenizer};
+use smidgen_gguf::Gguf;
+use smidgen_host::{ModelFile, ThreadPool, physical_cores};
+use smidgen_targets::Kernels;
+use std::error::Error;
+use std::io::Read;
+use std::num::NonZeroUsize;
+use std::path::Path;
+
+/// Opens the file that `model` names, which is pulled first if it is a short name.
+pub(crate) fn file(model: &Path) -> Result<ModelFile, Box<dyn Error>> {
+    let path = smidgen_host::resolve(model, &mut PullBar::new())?;
+    Ok(ModelFile::open(path)?)
+}
+
+/// The parts of an open file, read.
+pub(crate) fn parts(file: &ModelFile) -> Result<Vec<Gguf<'_>>, Box<dyn Error>> {
+    let parse = |bytes| Gguf::parse(bytes).map_err(|error| named(file, error));
+    file.bytes().into_iter().map(parse).collect()
+}
+
+/// The model in the parts.
+pub(crate) fn model<'a>(file: &ModelFile, parts: &[Gguf<'a>]) -> Result<Model<'a>, Box<dyn Error>> {
+    Model::parse(parts).map_err(|error| named(file, error))
+}
+
+/// The tokenizer in the first part.
+pub(crate) fn tokenizer<'a>(file: &ModelFile, parts: &[Gguf<'a>]) -> Result<Tokenizer<'a>, Box<dyn Error>> {
+    let first = parts.first().ok_or("no file")?;
+    Tokenizer::parse(first).map_err(|error| named(file, error))
+}
+
+/// An error with the file's name before it.
+fn named(file: &ModelFile, error: impl Error) -> Box<dyn Error> {
+    let path = file.paths().next().map(|path| path.display().to_string()).unwrap_or_default();
+    format!("{path}: {error}").into()
+}
+
+/// The kernels that were asked for, or the fastest.
+pub(crate) fn kernels(args: &MachineArgs) -> Result<&'static Kernels, Box<dyn Error>> {
+    let Some(name) = &args.target else { return Ok(smidgen_targets::detect()) };
+    smidgen_targets::named(name).ok_or_else(|| {
+        let names: Vec<_> = smidgen_targets::available().map(|kernels| kernels.name).collect();
+        format!("--target {name}: this machine has {}", names.join(", ")).into()
+    })
+}
+
+/// The threads that were asked for, or one for each core.
+pub(crate) fn pool(args: &ThreadArgs) -> Result<ThreadPool, Box<dyn Error>> {
+    pool_of(args.threads.unwrap_or_else(physical_cores))
+}
+
+/// A pool of this many threads.
+pub(crate) fn pool_of(threads: NonZeroUsize) -> Result<ThreadPool, Box<dyn Error>> {
+    Ok(ThreadPool::new(threads)?)
+}
+
+/// The text that was given, if one was.
+pub(crate) fn text(args: &TextArgs) -> Result<Option<String>, Box<dyn Error>> {
+    if let Some(text) = &args.prompt {
+        return Ok(Some(text.clone()));
+    }
+    if let Some(path) = &args.file {
+        return Ok(Some(file_text(path)?));
+    }
+    if args.stdin.is_some() { Ok(Some(stdin()?)) } else { Ok(None) }
+}
+
+/// A file's text.
+pub(crate) fn file_text(path: &Path) -> Result<String, Box<dyn Error>> {
+    let bytes = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    utf8(bytes, &path.display().to_string())
+}
+
+/// All of stdin.
+pub(crate) fn stdin() -> Result<String, Box<dyn Error>> {
+    let mut bytes = Vec::new();
+    std::io::stdin().lock().read_to_end(&mut bytes).map_err(|error| format!("stdin: {error}"))?;
+    utf8(bytes, "stdin")
+}
+
+fn utf8(bytes: Vec<u8>, name: &str) -> Result<String, Box<dyn Error>> {
+    String::from_utf8(bytes)
+        .map_err(|error| format!("{name}: not UTF-8 text at byte {}", error.utf8_error().valid_up_to()).into())
+}
+
+impl From<KvArg> for KvType {
+    fn from(kv: KvArg) -> KvType {
+        match kv {
+            KvArg::F16 => KvType::F16,
+            KvArg::Q8 => KvType::Q8_0,
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! `smidgen run`.
+
+use crate::args::RunArgs;
+use crate::open;
+use smidgen::beam::{self, Search};
+use smidgen::generate::{Finish, Request, Stops, generate};
+use smidgen::sampler::{Sampler, Sampling};
+use smidgen::tokenizer::{Special, Tokenizer};
+use smidgen::{Model, Options, Session};
+use smidgen_gguf::Gguf;
+use smidgen_host::{ChatTemplate, Message};
+use smidgen_targets::{Kernels, Pool};
+use std::error::Error;
+use std::io::{self, IsTerminal, Write};
+use std::ops::ControlFlow;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Context that is taken without `--ctx`, at most.
+const CONTEXT: usize = 8192;
+/// Exit code after Ctrl-C, by convention.
+const INTERRUPTED: u8 = 130;
+
+/// Whether Ctrl-C was pressed since the generation began.
+static INTERRUPT: AtomicBool = AtomicBool::new(false);
+/// Whether a generation is under way; Ctrl-C ends the program otherwise.
+static GENERATING: AtomicBool = AtomicBool::new(false);
+
+/// What all turns of a run share.
+struct Run<'m, 'a> {
+    args: &'m RunArgs,
+    tokenizer: Tokenizer<'a>,
+    template: Option<ChatTemplate>,
+    session: Session<'m, 'a>,
+    sampler: Sampler,
+}
+
+pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Box<dyn Error>> {
+    let kernels = open::kernels(&args.machine)?;
+    let sampler = Sampler::new(sampling(args))?;
+    let text = open::text(&args.text)?;
+    let file = open::file(&args.model)?;
+    let parts = open::parts(&file)?;
+    let model = open::model(&file, &parts)?;
+    let tokenizer = open::tokenizer(&file, &parts)?;
+    let template = if args.raw { None } else { template(&parts, &tokenizer)? };
+    let terminal = io::stdin().is_terminal();
+    let chat = args.chat || text.is_none() && terminal && template.is_some() && !args.ids;
+    if chat && template.is_none() {
+        return Err(format!("--chat: {} has no chat template; use -p and --raw", args.model.display()).into());
+    }
+    let text = match text {
+        None if !chat && terminal => return Err("no prompt: give -p TEXT, -f FILE or - for stdin".into()),
+        None if !chat => Some(open::stdin()?),
+        text => text,
+    };
+    let session = session(args, &model, kernels)?;
+    ctrlc::set_handler(|| {
+        if !GENERATING.load(Ordering::SeqCst) || INTERRUPT.swap(true, Ordering::SeqCst) {
+            std::process::exit(INTERRUPTED.into());
+        }
+    })?;
+    let mut run = Run { args, tokenizer, template, session, sampler };
+    open::pool(&args.threads)?
+        .enter(|pool| if chat { run.chat(text, pool) } else { run.once(&text.unwrap_or_default(), pool) })
+}
+
+fn sampling(args: &RunArgs) -> Sampling {
+    Sampling {
+        temperature: args.temp,
+        top_k: args.top_k,
+        top_p: args.top_p,
+        min_p: args.min_p,
+        repetition_penalty: args.repeat_penalty,
+        frequency_penalty: args.frequency_penalty,
+        presence_penalty: args.presence_penalty,
+        window: args.penalty_window,
+        seed: args.seed,
+    }
+}
+
+fn session<'m, 'a>(
+    args: &RunArgs,
+    model: &'m Model<'a>,
+    kernels: &'static Kernels,
+) -> Result<Session<'m, 'a>, Box<dyn Error>> {
+    let context = args.ctx.map_or(model.context().min(CONTEXT), |context| context.get());
+    if context > model.context() {
+        eprintln!("smidgen: --ctx {context} is more than the {} that the model was trained for", model.context());
+    }
+    let mut options = Options::new(context);
+    options.kv = args.kv.into();
+    options.sequences = args.beams.get();
+    Ok(Session::new(model, &options, kernels)?)
+}
+
+fn template(parts: &[Gguf], tokenizer: &Tokenizer) -> Result<Option<ChatTemplate>, Box<dyn Error>> {
+    let source = parts.first().and_then(|part| part.get("tokenizer.chat_template")).and_then(|value| value.as_str());
+    let spelled = |id: Option<u32>| id.and_then(|id| tokenizer.token_text(id)).unwrap_or_default();
+    let parse = |source| ChatTemplate::parse(source, spelled(tokenizer.bos()), spelled(tokenizer.eos()));
+    Ok(source.map(parse).transpose()?)
+}
+
+impl Run<'_, '_> {
+    /// One prompt, one answer.
+    fn once(&mut self, text: &str, pool: &dyn Pool) -> Result<ExitCode, Box<dyn Error>> {
+        // A prompt without a template is all the user's own, so it may spell special tokens.
+        let prompt = match &self.template {
+            None => self.tokenizer.encode_prompt(text, Special::Parse),
+            Some(_) => self.rendered(&[("user".into(), text.into())])?,
+        };
+        if prompt.is_empty() {
+            return Err("the prompt is empty".into());
+        }
+        let (tokens, _) =
+            if self.args.beams.get() > 1 { self.beams(&prompt, pool)? } else { self.generate(&prompt, &prompt, pool)? };
+        let mut out = io::stdout().lock();
+        if self.args.ids {
+            writeln!(out, "{}", serde_json::to_string(&tokens)?)?;
+        } else if out.is_terminal() {
+            writeln!(out)?;
+        }
+        Ok(exit_code())
+    }
+
+    /// Turns from the terminal (or lines of stdin), the first one perhaps from the command line.
+    fn chat(&mut self, mut first: Option<String>, pool: &dyn Pool) -> Result<ExitCode, Box<dyn Error>> {
+        let terminal = io::stdin().is_terminal();
+        if terminal {
+            eprintln!("/exit leaves, /clear begins anew, Ctrl-C stops an answer.");
+        }
+        let mut turns: Vec<(String, String)> = Vec::new();
+        // What the session's cache holds.
+        let mut held: Vec<u32> = Vec::new();
+        loop {
+            let line = match first.take() {
+                Some(text) => text,
+                None => {
+                    if terminal {
+                        eprint!("> ");
+                    }
+                    let mut line = String::new();
+                    if io::stdin().read_line(&mut line)? == 0 {
+                        return Ok(ExitCode::SUCCESS);
+                    }
+                    line.trim_end_matches(['\n', '\r']).to_owned()
+                }
+            };
+            match line.trim() {
+                "" => continue,
+                "/exit" => return Ok(ExitCode::SUCCESS),
+                "/clear" => {
+                    turns.clear();
+                    continue;
+                }
+                _ => turns.push(("user".into(), line)),
+            }
+            let prompt = self.rendered(&turns)?;
+            // The conversation so far is in the cache, up to where the template or the tokenizer now writes it otherwise.
+            let same = held.iter().zip(&prompt).take_while(|(a, b)| a == b).count().min(prompt.len().saturating_sub(1));
+            self.session.truncate(0, same);
+            let (tokens, text) = self.generate(prompt.get(same..).unwrap_or_default(), &prompt, pool)?;
+            writeln!(io::stdout())?;
+            turns.push(("assistant".into(), text));
+            held = prompt;
+            held.extend(&tokens);
+            held.truncate(self.session.len(0));
+        }
+    }
+
+    /// The ids of a conversation up to where the next answer begins.
+    fn rendered(&self, turns: &[(String, String)]) -> Result<Vec<u32>, Box<dyn Error>> {
+        let template = self.template.as_ref().ok_or("no chat template")?;
+        let system = self.args.system.iter().map(|content| Message { role: "system", content });
+        let turns = turns.iter().map(|(role, content)| Message { role, content });
+        let text = template.render(&system.chain(turns).collect::<Vec<_>>(), true)?;
+        Ok(self.tokenizer.encode(&text, Special::Parse))
+    }
+
+    /// Refuses a prompt that leaves no room, in the words of the command line.
+    fn check(&self, prompt: &[u32]) -> Result<(), Box<dyn Error>> {
+        let context = self.session.options().context;
+        if prompt.len() < context {
+            return Ok(());
+        }
+        let tokens = prompt.len();
+        Err(format!("the prompt has {tokens} tokens and the context holds {context}: shorten it or raise --ctx").into())
+    }
+
+    /// Generates after `new`, the part of `prompt` that the session does not hold, and prints the text as it comes.
+    fn generate(&mut self, new: &[u32], prompt: &[u32], pool: &dyn Pool) -> Result<(Vec<u32>, String), Box<dyn Error>> {
+        self.check(prompt)?;
+        let Run { args, tokenizer, session, sampler, .. } = self;
+        let stops: Vec<&str> = args.stop.iter().map(String::as_str).collect();
+        let is_end = |token| tokenizer.is_end(token);
+        let request = Request { prompt: new, max_tokens: args.n.unwrap_or(usize::MAX), stops: &stops, is_end: &is_end };
+        let mut decoder = tokenizer.decoder_after(prompt, false);
+        let mut whole = String::new();
+        let mut printed = Ok(());
+        INTERRUPT.store(false, Ordering::SeqCst);
+        GENERATING.store(true, Ordering::SeqCst);
+        let generated = generate(session, sampler, &mut decoder, &request, pool, &mut |text| {
+            if !text.is_empty() {
+                whole.push_str(text);
+                printed = if args.ids { Ok(()) } else { print(text) };
+            }
+            if printed.is_err() || INTERRUPT.load(Ordering::SeqCst) {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        });
+        GENERATING.store(false, Ordering::SeqCst);
+        let generated = generated?;
+        printed?;
+        if generated.finish == Finish::ContextFull {
+            eprintln!("smidgen: the context of {} tokens is full", session.options().context);
+        }
+        Ok((generated.tokens, whole))
+    }
+
+    /// Searches with beams and prints the best continuation.
+    fn beams(&mut self, prompt: &[u32], pool: &dyn Pool) -> Result<(Vec<u32>, String), Box<dyn Error>> {
+        self.check(prompt)?;
+        let Run { args, tokenizer, session, .. } = self;
+        let room = session.options().context - prompt.len();
+        let search =
+            Search { width: args.beams.get(), max_tokens: args.n.unwrap_or(room).min(room), length_penalty: 1.0 };
+        let found = beam::search(session, prompt, &search, &|token| tokenizer.is_end(token), pool)?;
+        let tokens = found.into_iter().next().map(|hypothesis| hypothesis.tokens).unwrap_or_default();
+        let stops: Vec<&str> = args.stop.iter().map(String::as_str).collect();
+        let mut stops = Stops::new(&stops);
+        let mut decoder = tokenizer.decoder_after(prompt, false);
+        let mut whole = String::new();
+        for token in tokens.iter().filter(|token| !tokenizer.is_end(**token)) {
+            whole.push_str(decoder.push(*token));
+        }
+        whole.push_str(decoder.finish());
+        stops.push(&whole);
+        stops.flush();
+        if !args.ids {
+            print(stops.certain())?;
+        }
+        Ok((tokens, stops.certain().to_owned()))
+    }
+}
+
+fn print(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
+
+fn exit_code() -> ExitCode {
+    if INTERRUPT.load(Ordering::SeqCst) { ExitCode::from(INTERRUPTED) } else { ExitCode::SUCCESS }
+}
