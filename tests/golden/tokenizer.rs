@@ -30,7 +30,8 @@ fn smollm2() -> PathBuf {
 
 /// Says what ran, past the capture of test output.
 fn say(line: &str) {
-    let _ = writeln!(std::io::stderr(), "golden tokenizer: {line}");
+    // In one call, for tests write at the same time.
+    let _ = std::io::stderr().write_all(format!("golden tokenizer: {line}\n").as_bytes());
 }
 
 /// Checks one vocabulary, unless a file of it is absent.
