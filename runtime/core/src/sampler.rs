@@ -233,6 +233,7 @@ pub fn log_sum(logits: &[f32]) -> f64 {
 mod tests {
     use super::*;
     use alloc::vec;
+    use core::f32::consts::LN_2;
 
     fn draws(sampling: Sampling, logits: &[f32], count: usize) -> Vec<u32> {
         let mut sampler = Sampler::new(sampling).unwrap();
@@ -260,7 +261,7 @@ mod tests {
         seed: 7,
     };
     /// Probabilities 1/2, 1/4, 1/8, 1/8 of tokens 2, 0, 1, 3.
-    const LOGITS: [f32; 4] = [-0.693_147_2, -1.386_294_4, 0.0, -1.386_294_4];
+    const LOGITS: [f32; 4] = [-LN_2, -2.0 * LN_2, 0.0, -2.0 * LN_2];
 
     #[test]
     fn greedy_takes_the_lowest_of_equals() {
