@@ -8,7 +8,7 @@ pub(crate) fn matmul(w: &Rows, x: &Input, out: &mut Tile) {
     let (first_row, first_token) = (out.first_col(), out.first_row());
     for t in 0..out.rows() {
         for (r, y) in out.row(t).iter_mut().enumerate() {
-            *y = w.format().dot(w.row(first_row + r), x, first_token + t);
+            *y = w.dot(first_row + r, x, first_token + t);
         }
     }
 }

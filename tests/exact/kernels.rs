@@ -1,7 +1,7 @@
 //! Every kernel of every machine that can run here returns the bits of the scalar law.
 
 use smidgen_quant::attention::{self, CHUNK, Kv, KvMut, SCALED};
-use smidgen_targets::{Format, Kernels, Rows, Tile, scalar};
+use smidgen_targets::{Format, Kernels, Layout, Rows, Tile, scalar};
 use smidgen_tests::blocks::{Activations, Fill, Random, weights};
 use smidgen_tests::tables;
 
@@ -15,7 +15,7 @@ fn product(kernels: &Kernels, rows: &Rows, x: &Activations) -> Vec<u32> {
     bits(&out)
 }
 
-/// Compares all tables on one shape. The rows begin at an odd address.
+/// Compares all tables on one shape, plain and packed. The rows begin at an odd address.
 fn compare(
     machines: &[&Kernels],
     format: Format,
@@ -27,11 +27,19 @@ fn compare(
 ) {
     let mut bytes = vec![0];
     bytes.extend(weights(format, rows * cols, 0.02, fill, random));
-    let w = Rows::new(format, &bytes[1..], rows, cols).expect("the bytes of these rows");
-    let expected = product(&scalar::KERNELS, &w, &Activations::new(&scalar::KERNELS, values.clone(), cols));
+    let mut packed = vec![0; bytes.len()];
+    let row_bytes = (bytes.len() - 1) / rows;
+    format.pack(row_bytes, &bytes[1..], &mut packed[1..]);
+    let plain = Rows::new(format, Layout::Plain, &bytes[1..], rows, cols).expect("the bytes of these rows");
+    let packed = Rows::new(format, Layout::Packed, &packed[1..], rows, cols);
+    assert_eq!(packed.is_some(), format.can_be_packed());
+    let expected = product(&scalar::KERNELS, &plain, &Activations::new(&scalar::KERNELS, values.clone(), cols));
     for kernels in machines {
-        let got = product(kernels, &w, &Activations::new(kernels, values.clone(), cols));
-        assert!(got == expected, "{} {} rows {rows} cols {cols} values {}", kernels.name, format.name(), values.len());
+        for w in [Some(plain), packed].into_iter().flatten() {
+            let got = product(kernels, &w, &Activations::new(kernels, values.clone(), cols));
+            let (name, layout) = (format.name(), w.layout());
+            assert!(got == expected, "{} {name} {layout:?} rows {rows} cols {cols} values {}", kernels.name, values.len());
+        }
     }
 }
 
@@ -44,7 +52,7 @@ fn products_of_every_format_at_every_edge() {
         let lengths: &[usize] =
             if block == 1 { &[1, 15, 16, 17, 40, 576] } else { &[block, 2 * block, 3 * block, 9 * block] };
         for cols in lengths {
-            for rows in [1, 7, 8, 9, 15, 16, 17, 33] {
+            for rows in [1, 7, 8, 9, 15, 16, 17, 24, 33] {
                 for tokens in [1, 2, 3, 4, 5] {
                     let values = (0..tokens * cols).map(|_| random.signed()).collect();
                     compare(&machines, format, rows, *cols, values, Fill::Random, &mut random);
@@ -90,16 +98,23 @@ fn a_tile_is_the_same_part_of_the_whole() {
     for format in Format::ALL {
         let cols = if format.block_len() == 1 { 48 } else { 2 * format.block_len() };
         let bytes = weights(format, 40 * cols, 0.1, Fill::Random, &mut random);
-        let w = Rows::new(format, &bytes, 40, cols).expect("the bytes of these rows");
+        let mut packed = vec![0; bytes.len()];
+        format.pack(bytes.len() / 40, &bytes, &mut packed);
+        let plain = Rows::new(format, Layout::Plain, &bytes, 40, cols);
+        let packed = Rows::new(format, Layout::Packed, &packed, 40, cols);
         let values: Vec<f32> = (0..7 * cols).map(|_| random.signed()).collect();
-        for kernels in &machines {
-            let x = Activations::new(kernels, values.clone(), cols);
-            let whole = product(kernels, &w, &x);
-            let mut out = vec![0.0; 7 * 40];
-            smidgen_targets::for_tiles(&smidgen_targets::Serial, &mut out, 40, 3, 24, |mut tile| {
-                kernels.matmul(&w, &x.input(format), &mut tile);
-            });
-            assert!(bits(&out) == whole, "{} {}", kernels.name, format.name());
+        for w in [plain, packed].into_iter().flatten() {
+            for kernels in &machines {
+                let x = Activations::new(kernels, values.clone(), cols);
+                let whole = product(kernels, &w, &x);
+                for col_grain in [24, 5, 32] {
+                    let mut out = vec![0.0; 7 * 40];
+                    smidgen_targets::for_tiles(&smidgen_targets::Serial, &mut out, 40, 3, col_grain, |mut tile| {
+                        kernels.matmul(&w, &x.input(format), &mut tile);
+                    });
+                    assert!(bits(&out) == whole, "{} {} {:?}", kernels.name, format.name(), w.layout());
+                }
+            }
         }
     }
 }

@@ -144,6 +144,13 @@ macro_rules! formats {
             pub fn dot(self, row: &[u8], x: &Input, t: usize) -> f32 {
                 match self { $(Format::$name => Row::dot(blocks_of::<$block>(row), x, t)),* }
             }
+
+            /// One step of the law: `acc` plus the product of `block`, the `b`-th of its row, with token `t` of `x`. F32, F16 and BF16
+            /// have no blocks, and add nothing.
+            #[inline]
+            pub fn accumulate(self, acc: f32, block: &[u8], x: &Input, b: usize, t: usize) -> f32 {
+                match self { $(Format::$name => blocks_of::<$block>(block).first().map_or(acc, |w| Row::accumulate(w, acc, x, b, t))),* }
+            }
         }
     };
 }
@@ -204,6 +211,11 @@ pub(crate) trait Row: bytemuck::Pod {
     /// Writes the `LEN` weights.
     fn decode(&self, out: &mut [f32]);
 
+    /// One step of the law, for what comes in blocks.
+    fn accumulate(&self, acc: f32, _x: &Input, _b: usize, _t: usize) -> f32 {
+        acc
+    }
+
     /// The law: the product of a row with token `t` of `x`; zero if `x` is of another form or has no such token.
     fn dot(row: &[Self], x: &Input, t: usize) -> f32;
 }
@@ -224,9 +236,14 @@ impl<B: Block> Row for B {
     }
 
     #[inline(always)]
+    fn accumulate(&self, acc: f32, x: &Input, b: usize, t: usize) -> f32 {
+        Block::accumulate(self, acc, x, b, t)
+    }
+
+    #[inline(always)]
     fn dot(row: &[B], x: &Input, t: usize) -> f32 {
         let blocks = if t < x.tokens() { x.cols() / B::LEN } else { 0 };
-        row.iter().take(blocks).enumerate().fold(0.0, |acc, (b, block)| block.accumulate(acc, x, b, t))
+        row.iter().take(blocks).enumerate().fold(0.0, |acc, (b, block)| Block::accumulate(block, acc, x, b, t))
     }
 }
 

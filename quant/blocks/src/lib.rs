@@ -20,6 +20,7 @@ mod format;
 mod legacy;
 pub mod math;
 pub mod ops;
+pub mod packed;
 
 pub mod iq4_nl;
 pub mod k_scales;

@@ -71,7 +71,7 @@ impl fmt::Display for ValueKind {
 
 macro_rules! tensor_types {
     ($($variant:ident = $id:literal, $len:literal, $bytes:literal;)*) => {
-        /// Type of a tensor's data, by ggml's table. Data is rows of whole blocks of [`block_len`](Self::block_len)
+        /// Type of a tensor's data, by ggml's table and, from id 1000 on, Smidgen's own. Data is rows of whole blocks of [`block_len`](Self::block_len)
         /// elements in [`block_bytes`](Self::block_bytes) bytes.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[expect(non_camel_case_types, reason = "the names by which the whole field knows these formats")]
@@ -152,12 +152,37 @@ tensor_types! {
     NVFP4 = 40, 64, 36;
     Q1_0 = 41, 128, 18;
     Q2_0 = 42, 64, 18;
+    Q4_0_P16 = 1002, 32, 18;
+    Q4_1_P16 = 1003, 32, 20;
+    Q5_0_P16 = 1006, 32, 22;
+    Q5_1_P16 = 1007, 32, 24;
+    Q8_0_P16 = 1008, 32, 34;
+    Q2_K_P16 = 1010, 256, 84;
+    Q3_K_P16 = 1011, 256, 110;
+    Q4_K_P16 = 1012, 256, 144;
+    Q5_K_P16 = 1013, 256, 176;
+    Q6_K_P16 = 1014, 256, 210;
+    IQ4_NL_P16 = 1020, 32, 18;
 }
+
+/// What Smidgen adds to the id of a type for the same blocks in panels of 16 rows. ggml has no such ids, so other readers refuse the
+/// file rather than misread it.
+const PACKED: u32 = 1000;
 
 impl TensorType {
     /// The id of this type in the file.
     pub fn id(self) -> u32 {
         self as u32
+    }
+
+    /// The type of the same blocks in panels of 16 rows, Smidgen's own (see `docs/gguf.md`); `None` for what is not packed.
+    pub fn packed(self) -> Option<TensorType> {
+        TensorType::from_id(self.id() + PACKED)
+    }
+
+    /// The type whose blocks this one holds in panels; `None` for ggml's own types.
+    pub fn unpacked(self) -> Option<TensorType> {
+        self.id().checked_sub(PACKED).and_then(TensorType::from_id)
     }
 
     /// Bytes of `elements` elements; `None` if they are not whole blocks or the size does not fit in 64 bits.

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
 use smidgen_quant::activation::{GROUP, K_BLOCK};
 use smidgen_quant::{Activation, Q8, Q8K, ops};
-use smidgen_targets::{Format, Input, Kernels, Pool, Rows, Tile, for_each, for_tiles};
+use smidgen_targets::{Format, Input, Kernels, Layout, Pool, Rows, Tile, for_each, for_tiles};
 
 /// How products with weights are computed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -122,14 +122,17 @@ impl Linear<'_> {
 /// Decodes row `r` in parts of up to 256 weights, and gives each with the number of its first weight.
 pub(crate) fn decode_parts(weight: &Rows, r: usize, part: &mut [f32; K_BLOCK], mut take: impl FnMut(usize, &[f32])) {
     let format = weight.format();
-    let part_bytes = K_BLOCK / format.block_len() * format.block_bytes();
+    let mut bytes = [0; K_BLOCK * size_of::<f32>()];
+    let bytes = &mut bytes[..K_BLOCK / format.block_len() * format.block_bytes()];
     let mut first = 0;
-    for bytes in weight.row(r).chunks(part_bytes) {
+    while first < weight.cols() {
+        let bytes = weight.blocks(r, first / format.block_len(), bytes);
         let len = bytes.len() / format.block_bytes() * format.block_len();
         // The lengths fit: `Rows` holds whole blocks.
-        if format.decode(bytes, &mut part[..len]).is_ok() {
-            take(first, &part[..len]);
+        if len == 0 || format.decode(bytes, &mut part[..len]).is_err() {
+            return;
         }
+        take(first, &part[..len]);
         first += len;
     }
 }
@@ -142,22 +145,11 @@ fn matmul_f32(weight: &Rows, x: &[f32], cols: usize, out: &mut Tile) {
         let row = out.first_col() + r;
         for first in (0..out.rows()).step_by(TOKENS) {
             let tokens = TOKENS.min(out.rows() - first);
+            let x = &x[(out.first_row() + first) * cols..][..tokens * cols];
             let mut sums = [[0f32; ops::STRIPES]; TOKENS];
             decode_parts(weight, row, &mut part, |at, weights| {
-                for (t, sum) in sums[..tokens].iter_mut().enumerate() {
-                    let x = &x[(out.first_row() + first + t) * cols + at..][..weights.len()];
-                    let (w_whole, w_rest) = weights.as_chunks::<{ ops::STRIPES }>();
-                    let (x_whole, x_rest) = x.as_chunks::<{ ops::STRIPES }>();
-                    let mut lanes = *sum;
-                    for (w, x) in w_whole.iter().zip(x_whole) {
-                        for i in 0..ops::STRIPES {
-                            lanes[i] += w[i] * x[i];
-                        }
-                    }
-                    for (i, (w, x)) in w_rest.iter().zip(x_rest).enumerate() {
-                        lanes[i] += w * x;
-                    }
-                    *sum = lanes;
+                for (sum, x) in sums.iter_mut().zip(x.chunks_exact(cols)) {
+                    accumulate(sum, weights, &x[at..]);
                 }
             });
             for (t, lanes) in sums[..tokens].iter().enumerate() {
@@ -165,6 +157,22 @@ fn matmul_f32(weight: &Rows, x: &[f32], cols: usize, out: &mut Tile) {
             }
         }
     }
+}
+
+/// Adds products to the stripes. The first weight is in the first stripe.
+fn accumulate(sum: &mut [f32; ops::STRIPES], weights: &[f32], x: &[f32]) {
+    let (w_whole, w_rest) = weights.as_chunks::<{ ops::STRIPES }>();
+    let (x_whole, x_rest) = x[..weights.len()].as_chunks::<{ ops::STRIPES }>();
+    let mut lanes = *sum;
+    for (w, x) in w_whole.iter().zip(x_whole) {
+        for i in 0..ops::STRIPES {
+            lanes[i] += w[i] * x[i];
+        }
+    }
+    for (i, (w, x)) in w_rest.iter().zip(x_rest).enumerate() {
+        lanes[i] += w * x;
+    }
+    *sum = lanes;
 }
 
 /// Memory for activations in the quantized forms. Arrays of a form that the model does not use are empty.
@@ -308,7 +316,8 @@ impl<'s> Activations<'s> {
     }
 }
 
-/// Whether a tensor type of a file can be multiplied.
-pub(crate) fn format_of(kind: smidgen_gguf::TensorType) -> Option<Format> {
-    Format::from_id(kind.id())
+/// How to multiply a tensor type of a file, if that can be done.
+pub(crate) fn format_of(kind: smidgen_gguf::TensorType) -> Option<(Format, Layout)> {
+    let layout = if kind.unpacked().is_some() { Layout::Packed } else { Layout::Plain };
+    Some((Format::from_id(kind.unpacked().unwrap_or(kind).id())?, layout))
 }

@@ -147,7 +147,7 @@ impl<'f, 'a> Source<'f, 'a> {
         let Some(tensor) = self.tensor(name) else { return Ok(Vec::new()) };
         check_shape(name, &tensor, len, 1)?;
         let format = match format_of(tensor.kind) {
-            Some(format @ (Format::F32 | Format::F16 | Format::BF16)) => format,
+            Some((format @ (Format::F32 | Format::F16 | Format::BF16), _)) => format,
             _ => return Err(Error::TensorKind { tensor: name, found: tensor.kind }),
         };
         let mut values = zeroed(len)?;
@@ -170,8 +170,8 @@ impl<'f, 'a> Source<'f, 'a> {
         let tensor = self.tensor(name).ok_or(Error::MissingTensor { tensor: name })?;
         check_shape(name, &tensor, inputs, outputs)?;
         let unsupported = Error::TensorKind { tensor: name, found: tensor.kind };
-        let format = format_of(tensor.kind).ok_or(unsupported.clone())?;
-        Rows::new(format, tensor.data, outputs, inputs).ok_or(unsupported)
+        let (format, layout) = format_of(tensor.kind).ok_or(unsupported.clone())?;
+        Rows::new(format, layout, tensor.data, outputs, inputs).ok_or(unsupported)
     }
 
     /// A matrix with a bias, if there is one.

@@ -1,6 +1,6 @@
 //! What the x86 machines differ in: how many rows a vector has, and how bytes are multiplied and added.
 
-use super::load::{Eight, Legacy};
+use super::load::{Eight, Legacy, Source};
 use super::load_k::{EightK, Super};
 use core::arch::x86_64::*;
 
@@ -46,8 +46,10 @@ pub(super) trait Isa: Copy {
     /// Products of 16-bit halves, added in pairs.
     unsafe fn multiply_pairs(a: Self::Int, b: Self::Int) -> Self::Int;
 
-    unsafe fn load<L: Legacy>(base: *const u8, row_bytes: usize, b: usize) -> Weights<Self>;
-    unsafe fn load_k<S: Super>(base: *const u8, row_bytes: usize, b: usize, out: &mut WeightsK<Self>);
+    /// The weights of a block in `ROWS` rows: `rows` gives eight of them, by their number.
+    unsafe fn load<L: Legacy, S: Source>(rows: impl Fn(usize) -> S) -> Weights<Self>;
+    /// The weights of a superblock in `ROWS` rows.
+    unsafe fn load_k<L: Super, S: Source>(rows: impl Fn(usize) -> S, out: &mut WeightsK<Self>);
 
     /// Σ (q - OFFSET) x over 32 inputs, whose sum is at `sum`.
     unsafe fn dot<L: Legacy>(q: &[Self::Int; 8], x: *const i8, sum: *const i32) -> Self::Int;
@@ -136,26 +138,6 @@ unsafe fn four(x: *const i8) -> i32 {
     unsafe { x.cast::<i32>().read_unaligned() }
 }
 
-/// The low and the high half of each lane, as floats.
-#[inline(always)]
-pub(super) unsafe fn lanes_f16(words: __m256i) -> (__m256, __m256) {
-    // SAFETY: the caller's promise (AVX2, F16C).
-    unsafe {
-        let order = _mm256_setr_epi32(
-            0x0504_0100,
-            0x0d0c_0908,
-            0x0706_0302,
-            0x0f0e_0b0a,
-            0x0504_0100,
-            0x0d0c_0908,
-            0x0706_0302,
-            0x0f0e_0b0a,
-        );
-        let halves = _mm256_permute4x64_epi64(_mm256_shuffle_epi8(words, order), 0b11_01_10_00);
-        (_mm256_cvtph_ps(_mm256_castsi256_si128(halves)), _mm256_cvtph_ps(_mm256_extracti128_si256(halves, 1)))
-    }
-}
-
 /// Functions that the two machines with 256-bit vectors share.
 macro_rules! eight_rows {
     () => {
@@ -239,17 +221,17 @@ impl Isa for Avx2 {
     eight_rows!();
 
     #[inline(always)]
-    unsafe fn load<L: Legacy>(base: *const u8, row_bytes: usize, b: usize) -> Weights<Self> {
+    unsafe fn load<L: Legacy, S: Source>(rows: impl Fn(usize) -> S) -> Weights<Self> {
         // SAFETY: the caller's promise.
-        let Eight { q, d, m } = unsafe { L::load(base, row_bytes, b) };
+        let Eight { q, d, m } = unsafe { L::load(rows(0)) };
         Weights { q, d, m }
     }
 
     #[inline(always)]
-    unsafe fn load_k<S: Super>(base: *const u8, row_bytes: usize, b: usize, out: &mut WeightsK<Self>) {
+    unsafe fn load_k<L: Super, S: Source>(rows: impl Fn(usize) -> S, out: &mut WeightsK<Self>) {
         let mut eight = EightK::zero();
         // SAFETY: the caller's promise.
-        unsafe { S::load(base, row_bytes, b, &mut eight) };
+        unsafe { L::load(rows(0), &mut eight) };
         let EightK { q, scales, pairs, d, dmin } = eight;
         *out = WeightsK { q, scales, pairs, d, dmin };
     }
@@ -312,10 +294,10 @@ impl Isa for Avx2 {
 macro_rules! vnni {
     ($dpbusd:ident, $xor:ident, $mullo:ident, $srai:ident) => {
         #[inline(always)]
-        unsafe fn load<L: Legacy>(base: *const u8, row_bytes: usize, b: usize) -> Weights<Self> {
+        unsafe fn load<L: Legacy, S: Source>(rows: impl Fn(usize) -> S) -> Weights<Self> {
             // SAFETY: the caller's promise.
             unsafe {
-                let mut weights = Self::rows::<L>(base, row_bytes, b);
+                let mut weights = Self::rows::<L, S>(rows);
                 if L::SIGNED {
                     // `dpbusd` takes bytes without sign: those with one are moved up by 128.
                     for q in &mut weights.q {
@@ -327,10 +309,10 @@ macro_rules! vnni {
         }
 
         #[inline(always)]
-        unsafe fn load_k<S: Super>(base: *const u8, row_bytes: usize, b: usize, out: &mut WeightsK<Self>) {
+        unsafe fn load_k<L: Super, S: Source>(rows: impl Fn(usize) -> S, out: &mut WeightsK<Self>) {
             // SAFETY: the caller's promise.
             unsafe {
-                Self::rows_k::<S>(base, row_bytes, b, out);
+                Self::rows_k::<L, S>(rows, out);
                 // The scale alone in each lane, with its sign.
                 for scale in &mut out.scales {
                     *scale = $srai::<16>(Self::shift_left::<16>(*scale));
@@ -376,17 +358,17 @@ pub(super) struct AvxVnni;
 
 impl AvxVnni {
     #[inline(always)]
-    unsafe fn rows<L: Legacy>(base: *const u8, row_bytes: usize, b: usize) -> Weights<Self> {
+    unsafe fn rows<L: Legacy, S: Source>(rows: impl Fn(usize) -> S) -> Weights<Self> {
         // SAFETY: the caller's promise.
-        let Eight { q, d, m } = unsafe { L::load(base, row_bytes, b) };
+        let Eight { q, d, m } = unsafe { L::load(rows(0)) };
         Weights { q, d, m }
     }
 
     #[inline(always)]
-    unsafe fn rows_k<S: Super>(base: *const u8, row_bytes: usize, b: usize, out: &mut WeightsK<Self>) {
+    unsafe fn rows_k<L: Super, S: Source>(rows: impl Fn(usize) -> S, out: &mut WeightsK<Self>) {
         let mut eight = EightK::zero();
         // SAFETY: the caller's promise.
-        unsafe { S::load(base, row_bytes, b, &mut eight) };
+        unsafe { L::load(rows(0), &mut eight) };
         let EightK { q, scales, pairs, d, dmin } = eight;
         *out = WeightsK { q, scales, pairs, d, dmin };
     }
@@ -417,11 +399,10 @@ unsafe fn join_float(low: __m256, high: __m256) -> __m512 {
 
 impl Avx512Vnni {
     #[inline(always)]
-    unsafe fn rows<L: Legacy>(base: *const u8, row_bytes: usize, b: usize) -> Weights<Self> {
+    unsafe fn rows<L: Legacy, S: Source>(rows: impl Fn(usize) -> S) -> Weights<Self> {
         // SAFETY: the caller's promise.
         unsafe {
-            let low = L::load(base, row_bytes, b);
-            let high = L::load(base.add(8 * row_bytes), row_bytes, b);
+            let (low, high) = (L::load(rows(0)), L::load(rows(8)));
             let mut q = [Self::splat_int(0); 8];
             for k in 0..8 {
                 q[k] = join(low.q[k], high.q[k]);
@@ -431,12 +412,12 @@ impl Avx512Vnni {
     }
 
     #[inline(always)]
-    unsafe fn rows_k<S: Super>(base: *const u8, row_bytes: usize, b: usize, out: &mut WeightsK<Self>) {
+    unsafe fn rows_k<L: Super, S: Source>(rows: impl Fn(usize) -> S, out: &mut WeightsK<Self>) {
         // SAFETY: the caller's promise.
         unsafe {
             let (mut low, mut high) = (EightK::zero(), EightK::zero());
-            S::load(base, row_bytes, b, &mut low);
-            S::load(base.add(8 * row_bytes), row_bytes, b, &mut high);
+            L::load(rows(0), &mut low);
+            L::load(rows(8), &mut high);
             for k in 0..64 {
                 out.q[k] = join(low.q[k], high.q[k]);
             }

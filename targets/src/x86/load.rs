@@ -1,9 +1,8 @@
 //! Eight rows of the formats with blocks of 32, turned so that lanes are rows.
 
-use super::isa::lanes_f16;
 use core::arch::x86_64::*;
 
-/// Block `b` of eight rows: vector `k` of `q` holds inputs `4k .. 4k + 4` of each row; `d` and `m` hold the rows' scales and minima.
+/// A block of eight rows: vector `k` of `q` holds inputs `4k .. 4k + 4` of each row; `d` and `m` hold the rows' scales and minima.
 pub(super) struct Eight {
     pub(super) q: [__m256i; 8],
     pub(super) d: __m256,
@@ -13,7 +12,7 @@ pub(super) struct Eight {
 /// A format with blocks of 32.
 ///
 /// # Safety
-/// `load` needs AVX2 and F16C, and eight rows of `row_bytes` at `base` that have a block `b`.
+/// `load` needs AVX2 and F16C, and rows that have the block.
 pub(super) trait Legacy {
     /// Bytes of a block.
     const BYTES: usize;
@@ -26,80 +25,148 @@ pub(super) trait Legacy {
     /// Whether the format has a minimum.
     const MIN: bool = false;
 
-    unsafe fn load(base: *const u8, row_bytes: usize, b: usize) -> Eight;
+    unsafe fn load(rows: impl Source) -> Eight;
 }
 
-/// Vector `k` of the result holds double word `k` of the 16 bytes at each of eight addresses.
-#[inline(always)]
-pub(super) unsafe fn turn16(base: *const u8, row_bytes: usize) -> [__m256i; 4] {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let pair = |i: usize| {
-            let low = _mm_loadu_si128(base.add(i * row_bytes).cast());
-            let high = _mm_loadu_si128(base.add((i + 4) * row_bytes).cast());
-            _mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1)
-        };
-        let (a, b, c, d) = (pair(0), pair(1), pair(2), pair(3));
-        let (ab, cd) = (_mm256_unpacklo_epi32(a, b), _mm256_unpacklo_epi32(c, d));
-        let (ef, gh) = (_mm256_unpackhi_epi32(a, b), _mm256_unpackhi_epi32(c, d));
-        [
-            _mm256_unpacklo_epi64(ab, cd),
-            _mm256_unpackhi_epi64(ab, cd),
-            _mm256_unpacklo_epi64(ef, gh),
-            _mm256_unpackhi_epi64(ef, gh),
-        ]
+/// Where block `b` of eight rows lies. Offsets are counted inside one row's block.
+///
+/// # Safety
+/// Everything needs AVX2 and F16C, and rows that have the block with bytes up to the end of what is read.
+pub(super) trait Source: Copy {
+    /// The halves at an offset of each row, as floats.
+    unsafe fn halves(self, offset: usize) -> __m256;
+    /// The halves at an offset and behind it.
+    unsafe fn two_halves(self, offset: usize) -> (__m256, __m256);
+    /// The double words at an offset.
+    unsafe fn words(self, offset: usize) -> __m256i;
+    /// Vector `k` holds double word `k` of the 16 bytes at an offset.
+    unsafe fn turn16(self, offset: usize) -> [__m256i; 4];
+
+    /// Vector `k` holds double word `k` of the 32 bytes at an offset.
+    #[inline(always)]
+    unsafe fn turn32(self, offset: usize) -> [__m256i; 8] {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let [a, b, c, d] = self.turn16(offset);
+            let [e, f, g, h] = self.turn16(offset + 16);
+            [a, b, c, d, e, f, g, h]
+        }
     }
 }
 
-/// Vector `k` of the result holds double word `k` of the 32 bytes at each of eight addresses.
-#[inline(always)]
-pub(super) unsafe fn turn32(base: *const u8, row_bytes: usize) -> [__m256i; 8] {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let [a, b, c, d] = turn16(base, row_bytes);
-        let [e, f, g, h] = turn16(base.add(16), row_bytes);
-        [a, b, c, d, e, f, g, h]
+/// Eight rows one after another, as a GGUF file has them.
+#[derive(Clone, Copy)]
+pub(super) struct Plain {
+    /// The block in the first row.
+    pub(super) block: *const u8,
+    pub(super) row_bytes: usize,
+}
+
+impl Source for Plain {
+    #[inline(always)]
+    unsafe fn halves(self, offset: usize) -> __m256 {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let half = |i: usize| self.block.add(offset + i * self.row_bytes).cast::<u16>().read_unaligned() as i32;
+            let four = |i: usize| {
+                let v = _mm_cvtsi32_si128(half(i));
+                let v = _mm_insert_epi16(v, half(i + 1), 1);
+                let v = _mm_insert_epi16(v, half(i + 2), 2);
+                _mm_insert_epi16(v, half(i + 3), 3)
+            };
+            _mm256_cvtph_ps(_mm_unpacklo_epi64(four(0), four(4)))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn two_halves(self, offset: usize) -> (__m256, __m256) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let order = |a, b, c, d| _mm256_setr_epi32(a, b, c, d, a, b, c, d);
+            let order = order(0x0504_0100, 0x0d0c_0908, 0x0706_0302, 0x0f0e_0b0a);
+            let halves = _mm256_permute4x64_epi64(_mm256_shuffle_epi8(self.words(offset), order), 0b11_01_10_00);
+            (_mm256_cvtph_ps(_mm256_castsi256_si128(halves)), _mm256_cvtph_ps(_mm256_extracti128_si256(halves, 1)))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn words(self, offset: usize) -> __m256i {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let word = |i: usize| self.block.add(offset + i * self.row_bytes).cast::<i32>().read_unaligned();
+            let four = |i: usize| {
+                let v = _mm_cvtsi32_si128(word(i));
+                let v = _mm_insert_epi32(v, word(i + 1), 1);
+                let v = _mm_insert_epi32(v, word(i + 2), 2);
+                _mm_insert_epi32(v, word(i + 3), 3)
+            };
+            _mm256_inserti128_si256(_mm256_castsi128_si256(four(0)), four(4), 1)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn turn16(self, offset: usize) -> [__m256i; 4] {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let pair = |i: usize| {
+                let low = _mm_loadu_si128(self.block.add(offset + i * self.row_bytes).cast());
+                let high = _mm_loadu_si128(self.block.add(offset + (i + 4) * self.row_bytes).cast());
+                _mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1)
+            };
+            let (a, b, c, d) = (pair(0), pair(1), pair(2), pair(3));
+            let (ab, cd) = (_mm256_unpacklo_epi32(a, b), _mm256_unpacklo_epi32(c, d));
+            let (ef, gh) = (_mm256_unpackhi_epi32(a, b), _mm256_unpackhi_epi32(c, d));
+            [
+                _mm256_unpacklo_epi64(ab, cd),
+                _mm256_unpackhi_epi64(ab, cd),
+                _mm256_unpacklo_epi64(ef, gh),
+                _mm256_unpackhi_epi64(ef, gh),
+            ]
+        }
     }
 }
 
-/// The double words at eight addresses.
-#[inline(always)]
-pub(super) unsafe fn words(base: *const u8, row_bytes: usize) -> __m256i {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let word = |i: usize| base.add(i * row_bytes).cast::<i32>().read_unaligned();
-        let four = |i: usize| {
-            let v = _mm_cvtsi32_si128(word(i));
-            let v = _mm_insert_epi32(v, word(i + 1), 1);
-            let v = _mm_insert_epi32(v, word(i + 2), 2);
-            _mm_insert_epi32(v, word(i + 3), 3)
-        };
-        _mm256_inserti128_si256(_mm256_castsi128_si256(four(0)), four(4), 1)
-    }
+/// Eight of the sixteen rows of a packed panel, in which each field of a block lies together for all rows.
+#[derive(Clone, Copy)]
+pub(super) struct Panel {
+    /// The block of all sixteen rows.
+    pub(super) block: *const u8,
+    /// 0 or 8.
+    pub(super) first_row: usize,
 }
 
-/// The halves at eight addresses as floats.
-#[inline(always)]
-pub(super) unsafe fn halves(base: *const u8, row_bytes: usize) -> __m256 {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let half = |i: usize| base.add(i * row_bytes).cast::<u16>().read_unaligned() as i32;
-        let four = |i: usize| {
-            let v = _mm_cvtsi32_si128(half(i));
-            let v = _mm_insert_epi16(v, half(i + 1), 1);
-            let v = _mm_insert_epi16(v, half(i + 2), 2);
-            _mm_insert_epi16(v, half(i + 3), 3)
-        };
-        _mm256_cvtph_ps(_mm_unpacklo_epi64(four(0), four(4)))
+impl Source for Panel {
+    #[inline(always)]
+    unsafe fn halves(self, offset: usize) -> __m256 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_cvtph_ps(_mm_loadu_si128(self.block.add(16 * offset + 2 * self.first_row).cast())) }
+    }
+
+    #[inline(always)]
+    unsafe fn two_halves(self, offset: usize) -> (__m256, __m256) {
+        // SAFETY: the caller's promise.
+        unsafe { (self.halves(offset), self.halves(offset + 2)) }
+    }
+
+    #[inline(always)]
+    unsafe fn words(self, offset: usize) -> __m256i {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_loadu_si256(self.block.add(16 * offset + 4 * self.first_row).cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn turn16(self, offset: usize) -> [__m256i; 4] {
+        // SAFETY: the caller's promise.
+        unsafe { [self.words(offset), self.words(offset + 4), self.words(offset + 8), self.words(offset + 12)] }
     }
 }
 
 /// Sixteen nibble bytes a row: low nibbles are inputs 0..16, high nibbles 16..32.
 #[inline(always)]
-unsafe fn nibbles(base: *const u8, row_bytes: usize) -> [__m256i; 8] {
+unsafe fn nibbles(rows: impl Source, offset: usize) -> [__m256i; 8] {
     // SAFETY: the caller's promise.
     unsafe {
-        let [a, b, c, d] = turn16(base, row_bytes);
+        let [a, b, c, d] = rows.turn16(offset);
         let mask = _mm256_set1_epi8(15);
         let low = |v| _mm256_and_si256(v, mask);
         let high = |v| _mm256_and_si256(_mm256_srli_epi16(v, 4), mask);
@@ -136,12 +203,9 @@ impl Legacy for Q40 {
     const OFFSET: i32 = 8;
 
     #[inline(always)]
-    unsafe fn load(base: *const u8, row_bytes: usize, b: usize) -> Eight {
+    unsafe fn load(rows: impl Source) -> Eight {
         // SAFETY: the caller's promise.
-        unsafe {
-            let at = base.add(b * Self::BYTES);
-            Eight { q: nibbles(at.add(2), row_bytes), d: halves(at, row_bytes), m: _mm256_setzero_ps() }
-        }
+        unsafe { Eight { q: nibbles(rows, 2), d: rows.halves(0), m: _mm256_setzero_ps() } }
     }
 }
 
@@ -152,12 +216,11 @@ impl Legacy for Q41 {
     const MIN: bool = true;
 
     #[inline(always)]
-    unsafe fn load(base: *const u8, row_bytes: usize, b: usize) -> Eight {
+    unsafe fn load(rows: impl Source) -> Eight {
         // SAFETY: the caller's promise.
         unsafe {
-            let at = base.add(b * Self::BYTES);
-            let (d, m) = lanes_f16(words(at, row_bytes));
-            Eight { q: nibbles(at.add(4), row_bytes), d, m }
+            let (d, m) = rows.two_halves(0);
+            Eight { q: nibbles(rows, 4), d, m }
         }
     }
 }
@@ -169,12 +232,11 @@ impl Legacy for Q50 {
     const OFFSET: i32 = 16;
 
     #[inline(always)]
-    unsafe fn load(base: *const u8, row_bytes: usize, b: usize) -> Eight {
+    unsafe fn load(rows: impl Source) -> Eight {
         // SAFETY: the caller's promise.
         unsafe {
-            let at = base.add(b * Self::BYTES);
-            let q = fifth_bits(nibbles(at.add(6), row_bytes), words(at.add(2), row_bytes));
-            Eight { q, d: halves(at, row_bytes), m: _mm256_setzero_ps() }
+            let q = fifth_bits(nibbles(rows, 6), rows.words(2));
+            Eight { q, d: rows.halves(0), m: _mm256_setzero_ps() }
         }
     }
 }
@@ -186,12 +248,11 @@ impl Legacy for Q51 {
     const MIN: bool = true;
 
     #[inline(always)]
-    unsafe fn load(base: *const u8, row_bytes: usize, b: usize) -> Eight {
+    unsafe fn load(rows: impl Source) -> Eight {
         // SAFETY: the caller's promise.
         unsafe {
-            let at = base.add(b * Self::BYTES);
-            let (d, m) = lanes_f16(words(at, row_bytes));
-            Eight { q: fifth_bits(nibbles(at.add(8), row_bytes), words(at.add(4), row_bytes)), d, m }
+            let (d, m) = rows.two_halves(0);
+            Eight { q: fifth_bits(nibbles(rows, 8), rows.words(4)), d, m }
         }
     }
 }
@@ -203,12 +264,9 @@ impl Legacy for Q80 {
     const SIGNED: bool = true;
 
     #[inline(always)]
-    unsafe fn load(base: *const u8, row_bytes: usize, b: usize) -> Eight {
+    unsafe fn load(rows: impl Source) -> Eight {
         // SAFETY: the caller's promise.
-        unsafe {
-            let at = base.add(b * Self::BYTES);
-            Eight { q: turn32(at.add(2), row_bytes), d: halves(at, row_bytes), m: _mm256_setzero_ps() }
-        }
+        unsafe { Eight { q: rows.turn32(2), d: rows.halves(0), m: _mm256_setzero_ps() } }
     }
 }
 
@@ -219,16 +277,15 @@ impl Legacy for Iq4Nl {
     const SIGNED: bool = true;
 
     #[inline(always)]
-    unsafe fn load(base: *const u8, row_bytes: usize, b: usize) -> Eight {
+    unsafe fn load(rows: impl Source) -> Eight {
         // SAFETY: the caller's promise; the table has sixteen bytes.
         unsafe {
-            let at = base.add(b * Self::BYTES);
             let values = _mm256_broadcastsi128_si256(_mm_loadu_si128(smidgen_quant::iq4_nl::VALUES.as_ptr().cast()));
-            let mut q = nibbles(at.add(2), row_bytes);
+            let mut q = nibbles(rows, 2);
             for q in &mut q {
                 *q = _mm256_shuffle_epi8(values, *q);
             }
-            Eight { q, d: halves(at, row_bytes), m: _mm256_setzero_ps() }
+            Eight { q, d: rows.halves(0), m: _mm256_setzero_ps() }
         }
     }
 }

@@ -1,7 +1,6 @@
 //! Eight rows of a superblock of 256, turned so that lanes are rows.
 
-use super::isa::lanes_f16;
-use super::load::{halves, turn16, turn32, words};
+use super::load::Source;
 use core::arch::x86_64::*;
 
 /// A superblock of eight rows.
@@ -28,7 +27,7 @@ impl EightK {
 /// A format with superblocks of 256.
 ///
 /// # Safety
-/// `load` needs AVX2 and F16C, and eight rows of `row_bytes` at `base` that have a superblock `b`.
+/// `load` needs AVX2 and F16C, and rows that have the superblock.
 pub(super) trait Super {
     /// Bytes of a superblock.
     const BYTES: usize;
@@ -39,7 +38,7 @@ pub(super) trait Super {
     /// Twos exponent of what is to be subtracted from each value of `q`; none for the formats with minima.
     const OFFSET_SHIFT: Option<i32>;
 
-    unsafe fn load(base: *const u8, row_bytes: usize, b: usize, out: &mut EightK);
+    unsafe fn load(rows: impl Source, out: &mut EightK);
 }
 
 /// The bytes `first` and `second` of each double word as the low and high 16 bits, without sign.
@@ -62,12 +61,12 @@ unsafe fn spread_signed(v: __m256i, first: i32, second: i32) -> __m256i {
     unsafe { _mm256_srai_epi16(_mm256_slli_epi16(spread(v, first, second), 8), 8) }
 }
 
-/// The six-bit scales and minima that Q4_K and Q5_K share: twelve bytes at `at` of each row.
+/// The six-bit scales and minima that Q4_K and Q5_K share: twelve bytes at an offset of each row.
 #[inline(always)]
-unsafe fn scales_and_minima(at: *const u8, row_bytes: usize, out: &mut EightK) {
+unsafe fn scales_and_minima(rows: impl Source, offset: usize, out: &mut EightK) {
     // SAFETY: the caller's promise.
     unsafe {
-        let (a, b, c) = (words(at, row_bytes), words(at.add(4), row_bytes), words(at.add(8), row_bytes));
+        let (a, b, c) = (rows.words(offset), rows.words(offset + 4), rows.words(offset + 8));
         let (six, four, two) = (_mm256_set1_epi8(63), _mm256_set1_epi8(15), _mm256_set1_epi8(48));
         let top = |v| _mm256_and_si256(_mm256_srli_epi32(v, 2), two);
         let scales = [_mm256_and_si256(a, six), _mm256_or_si256(_mm256_and_si256(c, four), top(a))];
@@ -102,15 +101,14 @@ impl Super for Q4K {
     const OFFSET_SHIFT: Option<i32> = None;
 
     #[inline(always)]
-    unsafe fn load(base: *const u8, row_bytes: usize, b: usize, out: &mut EightK) {
+    unsafe fn load(rows: impl Source, out: &mut EightK) {
         // SAFETY: the caller's promise.
         unsafe {
-            let at = base.add(b * Self::BYTES);
-            (out.d, out.dmin) = lanes_f16(words(at, row_bytes));
-            scales_and_minima(at.add(4), row_bytes, out);
+            (out.d, out.dmin) = rows.two_halves(0);
+            scales_and_minima(rows, 4, out);
             let mask = _mm256_set1_epi8(15);
             for i in 0..4 {
-                let both = turn32(at.add(16 + 32 * i), row_bytes);
+                let both = rows.turn32(16 + 32 * i);
                 for k in 0..8 {
                     out.q[16 * i + k] = _mm256_and_si256(both[k], mask);
                     out.q[16 * i + 8 + k] = _mm256_and_si256(_mm256_srli_epi16(both[k], 4), mask);
@@ -128,16 +126,15 @@ impl Super for Q5K {
     const OFFSET_SHIFT: Option<i32> = None;
 
     #[inline(always)]
-    unsafe fn load(base: *const u8, row_bytes: usize, b: usize, out: &mut EightK) {
+    unsafe fn load(rows: impl Source, out: &mut EightK) {
         // SAFETY: the caller's promise.
         unsafe {
-            let at = base.add(b * Self::BYTES);
-            (out.d, out.dmin) = lanes_f16(words(at, row_bytes));
-            scales_and_minima(at.add(4), row_bytes, out);
+            (out.d, out.dmin) = rows.two_halves(0);
+            scales_and_minima(rows, 4, out);
             let (mask, bit) = (_mm256_set1_epi8(15), _mm256_set1_epi8(1));
-            let mut fifth = turn32(at.add(16), row_bytes);
+            let mut fifth = rows.turn32(16);
             for i in 0..4 {
-                let both = turn32(at.add(48 + 32 * i), row_bytes);
+                let both = rows.turn32(48 + 32 * i);
                 for k in 0..8 {
                     let low = _mm256_slli_epi16(_mm256_and_si256(fifth[k], bit), 4);
                     out.q[16 * i + k] = _mm256_or_si256(_mm256_and_si256(both[k], mask), low);
@@ -159,17 +156,16 @@ impl Super for Q6K {
     const OFFSET_SHIFT: Option<i32> = Some(5);
 
     #[inline(always)]
-    unsafe fn load(base: *const u8, row_bytes: usize, b: usize, out: &mut EightK) {
+    unsafe fn load(rows: impl Source, out: &mut EightK) {
         // SAFETY: the caller's promise.
         unsafe {
-            let at = base.add(b * Self::BYTES);
-            (out.d, out.dmin) = (halves(at.add(208), row_bytes), _mm256_setzero_ps());
-            signed_scales(turn16(at.add(192), row_bytes), out);
+            (out.d, out.dmin) = (rows.halves(208), _mm256_setzero_ps());
+            signed_scales(rows.turn16(192), out);
             let (four, two) = (_mm256_set1_epi8(15), _mm256_set1_epi8(48));
             for half in 0..2 {
-                let first = turn32(at.add(64 * half), row_bytes);
-                let second = turn32(at.add(64 * half + 32), row_bytes);
-                let top = turn32(at.add(128 + 32 * half), row_bytes);
+                let first = rows.turn32(64 * half);
+                let second = rows.turn32(64 * half + 32);
+                let top = rows.turn32(128 + 32 * half);
                 for k in 0..8 {
                     let low = |v| _mm256_and_si256(v, four);
                     let high = |v| _mm256_and_si256(_mm256_srli_epi16(v, 4), four);
@@ -208,13 +204,12 @@ impl Super for Q2K {
     const OFFSET_SHIFT: Option<i32> = None;
 
     #[inline(always)]
-    unsafe fn load(base: *const u8, row_bytes: usize, b: usize, out: &mut EightK) {
+    unsafe fn load(rows: impl Source, out: &mut EightK) {
         // SAFETY: the caller's promise.
         unsafe {
-            let at = base.add(b * Self::BYTES);
-            (out.d, out.dmin) = lanes_f16(words(at.add(80), row_bytes));
+            (out.d, out.dmin) = rows.two_halves(80);
             let mask = _mm256_set1_epi8(15);
-            let both = turn16(at, row_bytes);
+            let both = rows.turn16(0);
             for s in 0..16 {
                 let scales = _mm256_and_si256(both[s / 4], mask);
                 out.scales[s] = spread(scales, s as i32 % 4, s as i32 % 4);
@@ -223,8 +218,8 @@ impl Super for Q2K {
                 let minima = _mm256_and_si256(_mm256_srli_epi16(both[g / 2], 4), mask);
                 out.pairs[g] = spread(minima, 2 * (g as i32 % 2), 2 * (g as i32 % 2) + 1);
             }
-            quarters(turn32(at.add(16), row_bytes), 0, out);
-            quarters(turn32(at.add(48), row_bytes), 1, out);
+            quarters(rows.turn32(16), 0, out);
+            quarters(rows.turn32(48), 1, out);
         }
     }
 }
@@ -237,14 +232,12 @@ impl Super for Q3K {
     const OFFSET_SHIFT: Option<i32> = Some(2);
 
     #[inline(always)]
-    unsafe fn load(base: *const u8, row_bytes: usize, b: usize, out: &mut EightK) {
+    unsafe fn load(rows: impl Source, out: &mut EightK) {
         // SAFETY: the caller's promise.
         unsafe {
-            let at = base.add(b * Self::BYTES);
-            (out.d, out.dmin) = (halves(at.add(108), row_bytes), _mm256_setzero_ps());
+            (out.d, out.dmin) = (rows.halves(108), _mm256_setzero_ps());
             let (four, two, bias) = (_mm256_set1_epi8(15), _mm256_set1_epi8(48), _mm256_set1_epi8(32));
-            let (x, y, top) =
-                (words(at.add(96), row_bytes), words(at.add(100), row_bytes), words(at.add(104), row_bytes));
+            let (x, y, top) = (rows.words(96), rows.words(100), rows.words(104));
             let join = |low, high| {
                 let six = _mm256_or_si256(_mm256_and_si256(low, four), _mm256_and_si256(high, two));
                 _mm256_sub_epi8(six, bias)
@@ -256,9 +249,9 @@ impl Super for Q3K {
                 join(_mm256_srli_epi16(y, 4), _mm256_srli_epi16(top, 2)),
             ];
             signed_scales(scales, out);
-            quarters(turn32(at.add(32), row_bytes), 0, out);
-            quarters(turn32(at.add(64), row_bytes), 1, out);
-            let mut high = turn32(at, row_bytes);
+            quarters(rows.turn32(32), 0, out);
+            quarters(rows.turn32(64), 1, out);
+            let mut high = rows.turn32(0);
             let bit = _mm256_set1_epi8(1);
             for g in 0..8 {
                 for k in 0..8 {

@@ -1,15 +1,18 @@
-//! The loops of a product: groups of rows in lanes, blocks in order, tokens inside a block.
+//! The loops of a product: rows in lanes, blocks in order, tokens inside a block.
 
-use super::isa::{Isa, WeightsK};
-use super::load::Legacy;
+use super::isa::{Isa, Weights, WeightsK};
+use super::load::{Legacy, Panel, Plain, Source};
 use super::load_k::Super;
 use crate::{Rows, Tile};
 use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 use core::mem::MaybeUninit;
+use smidgen_quant::packed::PANEL;
 use smidgen_quant::{Input, Q8, Q8K};
 
 /// Tokens whose sums are kept while the weights of one block are in registers.
 const TOKENS: usize = 64;
+/// How far ahead a packed panel is asked for, in bytes.
+const AHEAD: usize = 4096;
 
 /// Asks for the lines of `bytes` bytes from `at` on. Harmless wherever it points.
 #[inline(always)]
@@ -20,52 +23,145 @@ fn prefetch(at: *const u8, bytes: usize) {
     }
 }
 
-/// Leaves the rows from column `whole` of the tile on, which do not fill a group, to the law.
-fn left_over(w: &Rows, x: &Input, out: &mut Tile, whole: usize) {
-    let (first, first_token) = (out.first_col(), out.first_row());
+/// The bytes of some rows, and where eight of them have a block.
+trait Group: Copy {
+    type Source: Source;
+
+    /// Block `b`, of `block_bytes` bytes a row, of the rows from `first` on.
+    fn rows(self, first: usize, b: usize, block_bytes: usize) -> Self::Source;
+
+    /// Asks for the bytes that will be wanted some time after those of block `b` of `rows` rows.
+    fn ask(self, rows: usize, b: usize, block_bytes: usize);
+}
+
+/// Rows one after another.
+#[derive(Clone, Copy)]
+struct Lines {
+    base: *const u8,
+    row_bytes: usize,
+}
+
+impl Group for Lines {
+    type Source = Plain;
+
+    #[inline(always)]
+    fn rows(self, first: usize, b: usize, block_bytes: usize) -> Plain {
+        Plain { block: self.base.wrapping_add(first * self.row_bytes + b * block_bytes), row_bytes: self.row_bytes }
+    }
+
+    #[inline(always)]
+    fn ask(self, rows: usize, b: usize, block_bytes: usize) {
+        prefetch(self.base.wrapping_add(rows * (self.row_bytes + b * block_bytes)), rows * block_bytes);
+    }
+}
+
+/// A packed panel.
+#[derive(Clone, Copy)]
+struct Packed {
+    base: *const u8,
+}
+
+impl Group for Packed {
+    type Source = Panel;
+
+    #[inline(always)]
+    fn rows(self, first: usize, b: usize, block_bytes: usize) -> Panel {
+        Panel { block: self.base.wrapping_add(PANEL * b * block_bytes), first_row: first }
+    }
+
+    #[inline(always)]
+    fn ask(self, _: usize, b: usize, block_bytes: usize) {
+        prefetch(self.base.wrapping_add(PANEL * b * block_bytes + AHEAD), PANEL * block_bytes);
+    }
+}
+
+/// Columns of the tile that are worked on as panels, as groups of `rows` plain rows, and one by one: where each of the three ends.
+/// Tiles begin at a panel unless all of their rows are plain.
+#[inline(always)]
+fn parts(w: &Rows, out: &Tile, rows: usize) -> (usize, usize) {
+    let packed = w.packed_rows().saturating_sub(out.first_col()).min(out.cols()) / PANEL * PANEL;
+    let packed = if out.first_col().is_multiple_of(PANEL) { packed } else { 0 };
+    // Packed rows that are no whole panel of this tile are left to the law.
+    let first_plain = w.packed_rows().saturating_sub(out.first_col()).min(out.cols());
+    if first_plain > packed { (packed, packed) } else { (packed, packed + (out.cols() - packed) / rows * rows) }
+}
+
+/// Leaves the rows from column `first` of the tile on to the law.
+fn left_over(w: &Rows, x: &Input, out: &mut Tile, first: usize) {
+    let (first_row, first_token) = (out.first_col(), out.first_row());
     for t in 0..out.rows() {
-        for (c, y) in out.row(t).iter_mut().enumerate().skip(whole) {
-            *y = w.format().dot(w.row(first + c), x, first_token + t);
+        for (c, y) in out.row(t).iter_mut().enumerate().skip(first) {
+            *y = w.dot(first_row + c, x, first_token + t);
         }
     }
 }
 
-/// A format with blocks of 32.
+/// A format with blocks of 32. `HALVES` vectors make a panel.
 ///
 /// # Safety
 /// Needs the CPU features of `I`. The arguments fit each other, as [`crate::Kernels::matmul`] checks.
 #[inline(always)]
-pub(super) unsafe fn legacy<I: Isa, L: Legacy>(w: &Rows, input: &Input, out: &mut Tile) {
+pub(super) unsafe fn legacy<I: Isa, L: Legacy, const HALVES: usize>(w: &Rows, input: &Input, out: &mut Tile) {
     let Input::Q8(x) = input else { return };
-    let (row_bytes, blocks) = (w.row_bytes(), w.cols() / 32);
+    let (row_bytes, first_row) = (w.row_bytes(), out.first_col());
+    let (packed, plain) = parts(w, out, I::ROWS);
+    // SAFETY: at each `base` are the rows' whole blocks; the arrays of `x` hold as many blocks of each token.
+    unsafe {
+        for c in (0..packed).step_by(PANEL) {
+            let base = w.bytes(first_row + c, PANEL).as_ptr();
+            legacy_group::<I, L, Packed, HALVES>(Packed { base }, w.cols() / 32, x, out, c);
+        }
+        for c in (packed..plain).step_by(I::ROWS) {
+            let base = w.bytes(first_row + c, I::ROWS).as_ptr();
+            legacy_group::<I, L, Lines, 1>(Lines { base, row_bytes }, w.cols() / 32, x, out, c);
+        }
+    }
+    left_over(w, input, out, plain);
+}
+
+/// `N` vectors of rows from column `c` of the tile on.
+///
+/// # Safety
+/// As for [`legacy`]; the group's rows have `blocks` blocks.
+#[inline(always)]
+unsafe fn legacy_group<I: Isa, L: Legacy, G: Group, const N: usize>(
+    group: G,
+    blocks: usize,
+    x: &Q8,
+    out: &mut Tile,
+    c: usize,
+) {
     let first_token = out.first_row();
-    let whole = out.cols() / I::ROWS * I::ROWS;
-    left_over(w, input, out, whole);
-    for c in (0..whole).step_by(I::ROWS) {
-        let base = w.rows_bytes(out.first_col() + c, I::ROWS).as_ptr();
-        // SAFETY: at `base` are `I::ROWS` rows of whole blocks; the arrays of `x` hold `blocks` blocks of each token.
-        unsafe {
-            if out.rows() == 1 {
-                let mut acc = I::zero();
-                for b in 0..blocks {
-                    prefetch(base.wrapping_add(I::ROWS * (row_bytes + b * L::BYTES)), I::ROWS * L::BYTES);
-                    let weights = I::load::<L>(base, row_bytes, b);
-                    acc = one_block::<I, L>(acc, &weights, x, b, first_token);
+    // SAFETY: the caller's promise.
+    unsafe {
+        if out.rows() == 1 {
+            let mut acc = [I::zero(); N];
+            for b in 0..blocks {
+                group.ask(N * I::ROWS, b, L::BYTES);
+                for (n, acc) in acc.iter_mut().enumerate() {
+                    let weights = I::load::<L, G::Source>(|first| group.rows(n * I::ROWS + first, b, L::BYTES));
+                    *acc = one_block::<I, L>(*acc, &weights, x, b, first_token);
                 }
-                I::store(out.row(0)[c..c + I::ROWS].as_mut_ptr(), acc);
-                continue;
             }
+            for (n, acc) in acc.iter().enumerate() {
+                let at = c + n * I::ROWS;
+                I::store(out.row(0)[at..at + I::ROWS].as_mut_ptr(), *acc);
+            }
+            return;
+        }
+        for n in 0..N {
+            let at = c + n * I::ROWS;
             for t0 in (0..out.rows()).step_by(TOKENS) {
                 let tokens = TOKENS.min(out.rows() - t0);
                 let mut acc = [I::zero(); TOKENS];
                 for b in 0..blocks {
-                    let weights = I::load::<L>(base, row_bytes, b);
+                    let weights = I::load::<L, G::Source>(|first| group.rows(n * I::ROWS + first, b, L::BYTES));
                     for (t, acc) in acc[..tokens].iter_mut().enumerate() {
                         *acc = one_block::<I, L>(*acc, &weights, x, b, first_token + t0 + t);
                     }
                 }
                 for (t, acc) in acc[..tokens].iter().enumerate() {
-                    I::store(out.row(t0 + t)[c..c + I::ROWS].as_mut_ptr(), *acc);
+                    I::store(out.row(t0 + t)[at..at + I::ROWS].as_mut_ptr(), *acc);
                 }
             }
         }
@@ -75,13 +171,7 @@ pub(super) unsafe fn legacy<I: Isa, L: Legacy>(w: &Rows, input: &Input, out: &mu
 /// # Safety
 /// `x` has block `b` of token `t`.
 #[inline(always)]
-unsafe fn one_block<I: Isa, L: Legacy>(
-    acc: I::Float,
-    w: &super::isa::Weights<I>,
-    x: &Q8,
-    b: usize,
-    t: usize,
-) -> I::Float {
+unsafe fn one_block<I: Isa, L: Legacy>(acc: I::Float, w: &Weights<I>, x: &Q8, b: usize, t: usize) -> I::Float {
     let at = b * x.tokens + t;
     // SAFETY: the caller's promise.
     unsafe {
@@ -96,38 +186,64 @@ unsafe fn one_block<I: Isa, L: Legacy>(
     }
 }
 
-/// A format with superblocks of 256.
+/// A format with superblocks of 256. `HALVES` vectors make a panel.
 ///
 /// # Safety
 /// As for [`legacy`].
 #[inline(always)]
-pub(super) unsafe fn k_quant<I: Isa, S: Super>(w: &Rows, input: &Input, out: &mut Tile) {
+pub(super) unsafe fn k_quant<I: Isa, L: Super, const HALVES: usize>(w: &Rows, input: &Input, out: &mut Tile) {
     let Input::Q8K(x) = input else { return };
-    let (row_bytes, blocks) = (w.row_bytes(), w.cols() / 256);
-    let first_token = out.first_row();
+    let (row_bytes, first_row) = (w.row_bytes(), out.first_col());
+    let (packed, plain) = parts(w, out, I::ROWS);
     let mut weights = MaybeUninit::<WeightsK<I>>::zeroed();
-    // SAFETY: all-zero bytes are valid vectors.
-    let weights = unsafe { weights.assume_init_mut() };
-    let whole = out.cols() / I::ROWS * I::ROWS;
-    left_over(w, input, out, whole);
-    for c in (0..whole).step_by(I::ROWS) {
-        let base = w.rows_bytes(out.first_col() + c, I::ROWS).as_ptr();
-        // SAFETY: at `base` are `I::ROWS` rows of whole superblocks; the arrays of `x` hold `blocks` superblocks of each token.
-        unsafe {
+    // SAFETY: all-zero bytes are valid vectors. At each `base` are the rows' whole superblocks; the arrays of `x` hold as many
+    // superblocks of each token.
+    unsafe {
+        let weights = weights.assume_init_mut();
+        for c in (0..packed).step_by(PANEL) {
+            let base = w.bytes(first_row + c, PANEL).as_ptr();
+            k_group::<I, L, Packed, HALVES>(Packed { base }, weights, w.cols() / 256, x, out, c);
+        }
+        for c in (packed..plain).step_by(I::ROWS) {
+            let base = w.bytes(first_row + c, I::ROWS).as_ptr();
+            k_group::<I, L, Lines, 1>(Lines { base, row_bytes }, weights, w.cols() / 256, x, out, c);
+        }
+    }
+    left_over(w, input, out, plain);
+}
+
+/// `N` vectors of rows from column `c` of the tile on.
+///
+/// # Safety
+/// As for [`legacy`]; the group's rows have `blocks` superblocks.
+#[inline(always)]
+unsafe fn k_group<I: Isa, L: Super, G: Group, const N: usize>(
+    group: G,
+    weights: &mut WeightsK<I>,
+    blocks: usize,
+    x: &Q8K,
+    out: &mut Tile,
+    c: usize,
+) {
+    let first_token = out.first_row();
+    // SAFETY: the caller's promise.
+    unsafe {
+        for n in 0..N {
+            let at = c + n * I::ROWS;
             for t0 in (0..out.rows()).step_by(TOKENS) {
                 let tokens = TOKENS.min(out.rows() - t0);
                 let mut acc = [I::zero(); TOKENS];
                 for b in 0..blocks {
-                    if out.rows() == 1 {
-                        prefetch(base.wrapping_add(I::ROWS * (row_bytes + b * S::BYTES)), I::ROWS * S::BYTES);
+                    if out.rows() == 1 && n == 0 {
+                        group.ask(N * I::ROWS, b, L::BYTES);
                     }
-                    I::load_k::<S>(base, row_bytes, b, weights);
+                    I::load_k::<L, G::Source>(|first| group.rows(n * I::ROWS + first, b, L::BYTES), weights);
                     for (t, acc) in acc[..tokens].iter_mut().enumerate() {
-                        *acc = one_superblock::<I, S>(*acc, weights, x, b, first_token + t0 + t);
+                        *acc = one_superblock::<I, L>(*acc, weights, x, b, first_token + t0 + t);
                     }
                 }
                 for (t, acc) in acc[..tokens].iter().enumerate() {
-                    I::store(out.row(t0 + t)[c..c + I::ROWS].as_mut_ptr(), *acc);
+                    I::store(out.row(t0 + t)[at..at + I::ROWS].as_mut_ptr(), *acc);
                 }
             }
         }
@@ -137,11 +253,11 @@ pub(super) unsafe fn k_quant<I: Isa, S: Super>(w: &Rows, input: &Input, out: &mu
 /// # Safety
 /// `x` has superblock `b` of token `t`.
 #[inline(always)]
-unsafe fn one_superblock<I: Isa, S: Super>(acc: I::Float, w: &WeightsK<I>, x: &Q8K, b: usize, t: usize) -> I::Float {
+unsafe fn one_superblock<I: Isa, L: Super>(acc: I::Float, w: &WeightsK<I>, x: &Q8K, b: usize, t: usize) -> I::Float {
     let group = 8 * b * x.tokens + t;
     // SAFETY: the caller's promise.
     unsafe {
-        I::accumulate_k::<S>(
+        I::accumulate_k::<L>(
             acc,
             w,
             x.qs.as_ptr().add(32 * group),

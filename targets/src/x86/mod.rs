@@ -38,13 +38,13 @@ macro_rules! compiled_for {
 
 /// The products of a machine, one a format: the function's name, the loop that it is, and what loads the format's weights.
 macro_rules! products {
-    ($features:literal, $isa:ident $(, $name:ident: $loop:ident, $format:path)*) => {
+    ($features:literal, $isa:ident, $halves:literal $(, $name:ident: $loop:ident, $format:path)*) => {
         $(
             fn $name(w: &Rows, x: &Input, out: &mut Tile) {
                 #[target_feature(enable = $features)]
                 fn inner(w: &Rows, x: &Input, out: &mut Tile) {
                     // SAFETY: the features are those of the machine, and `Kernels::matmul` has checked the arguments.
-                    unsafe { matmul::$loop::<$isa, $format>(w, x, out) }
+                    unsafe { matmul::$loop::<$isa, $format, $halves>(w, x, out) }
                 }
                 // SAFETY: the table that this is part of is handed out only where the CPU has the features.
                 unsafe { inner(w, x, out) }
@@ -53,9 +53,9 @@ macro_rules! products {
     };
 }
 
-/// The table of one machine: its module, name, features and instructions.
+/// The table of one machine: its module, name, features, instructions, and how many of its vectors make a panel.
 macro_rules! table {
-    ($module:ident, $name:literal, $features:literal, $isa:ident) => {
+    ($module:ident, $name:literal, $features:literal, $isa:ident, $halves:literal) => {
         mod $module {
             use super::isa::$isa;
             use super::{Format, Kernels, attention, load, load_k, matmul};
@@ -64,7 +64,7 @@ macro_rules! table {
             use smidgen_quant::{activation, ops};
 
             products! {
-                $features, $isa,
+                $features, $isa, $halves,
                 q4_0: legacy, load::Q40,
                 q4_1: legacy, load::Q41,
                 q5_0: legacy, load::Q50,
@@ -123,9 +123,9 @@ macro_rules! table {
     };
 }
 
-table!(avx2, "avx2", "avx2,f16c", Avx2);
-table!(avxvnni, "avxvnni", "avx2,f16c,avxvnni", AvxVnni);
-table!(avx512vnni, "avx512vnni", "avx2,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni", Avx512Vnni);
+table!(avx2, "avx2", "avx2,f16c", Avx2, 2);
+table!(avxvnni, "avxvnni", "avx2,f16c,avxvnni", AvxVnni, 2);
+table!(avx512vnni, "avx512vnni", "avx2,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni", Avx512Vnni, 1);
 
 static AVX2: Kernels = avx2::KERNELS;
 static AVXVNNI: Kernels = avxvnni::KERNELS;
