@@ -20,30 +20,35 @@ fn pool() -> ThreadPool {
     ThreadPool::new(NonZeroUsize::new(2).unwrap()).unwrap()
 }
 
-/// Follows each line's continuation; returns the number of steps compared.
-fn follow(model: &Path, lines: &Path, options: Options) -> usize {
+/// Follows each line's continuation by the largest logits. Where it leaves the reference's, the reference must be undecided.
+fn follow(model: &Path, lines: &Path, options: Options) {
     let bytes = std::fs::read(model).unwrap();
     let model = Model::parse(&[Gguf::parse(&bytes).unwrap()]).unwrap();
     let mut session = Session::new(&model, &options, smidgen_targets::detect()).unwrap();
-    let mut compared = 0;
+    let (pool, name) = (pool(), lines.file_name().unwrap().to_string_lossy());
+    let (mut agreed, mut count, mut wrong) = (0, 0, Vec::new());
     for (number, line) in std::fs::read_to_string(lines).unwrap().lines().enumerate() {
         let line: Value = serde_json::from_str(line).unwrap();
         session.truncate(0, 0);
-        let mut next = best(session.forward(0, &numbers(&line["prompt_ids"]), &pool()).unwrap());
-        for (step, expected) in numbers(&line["greedy_ids"]).into_iter().enumerate() {
-            compared += 1;
-            if next != expected {
+        let expected = numbers(&line["greedy_ids"]);
+        let mut next = best(session.forward(0, &numbers(&line["prompt_ids"]), &pool).unwrap());
+        for (step, expected) in expected.iter().enumerate() {
+            if next != *expected {
                 let log = |rank: usize| line["top5_logprobs"][step][rank][1].as_f64().unwrap();
                 let gap = log(0) - log(1);
-                println!("{} line {number}: differs at step {step}, gap {gap:.4}", lines.display());
-                assert!(gap <= CLOSE, "line {number}, step {step}: {next} is not {expected}, and the gap is {gap}");
+                println!("{name}: line {number} differs at step {step}, where the reference's gap is {gap:.4}");
+                if gap > CLOSE {
+                    wrong.push((number, step, gap));
+                }
                 break;
             }
-            next = best(session.forward(0, &[next], &pool()).unwrap());
+            agreed += 1;
+            next = best(session.forward(0, &[next], &pool).unwrap());
         }
+        count += expected.len();
     }
-    println!("RAN: {} of {} steps agree with {}", compared, "all", lines.display());
-    compared
+    println!("RAN: {name}: {agreed} of {count} steps agree, {options:?}");
+    assert!(agreed > 0 && wrong.is_empty(), "{name}, (line, step, gap): {wrong:?}");
 }
 
 /// Perplexity of the ids in one context.
@@ -69,8 +74,7 @@ fn stories_continue_as_the_reference_does() {
         let model = shared.join(format!("models/{name}.gguf"));
         let lines = shared.join(format!("golden/stories/{name}.jsonl"));
         for precision in [Precision::Law, Precision::F32] {
-            let compared = follow(&model, &lines, Options { precision, ..Options::new(128) });
-            assert!(compared > 0);
+            follow(&model, &lines, Options { precision, ..Options::new(128) });
         }
     }
 }
@@ -80,32 +84,47 @@ fn smollm2_continues_as_the_reference_does() {
     let (Some(shared), Some(model)) = (shared(), smollm2()) else { return };
     let lines = shared.join("golden/smollm2/greedy.jsonl");
     for kv in [KvType::F16, KvType::Q8_0] {
-        assert!(follow(&model, &lines, Options { kv, ..Options::new(256) }) > 0);
+        follow(&model, &lines, Options { kv, ..Options::new(256) });
     }
 }
 
-/// Relative tolerance of a perplexity.
-fn compare_perplexity(options: Options, tolerance: f64) {
-    let (Some(shared), Some(model)) = (shared(), smollm2()) else { return };
+/// What an independent computation gives for the same file and text: weights decoded by the Python package `gguf`, everything else in
+/// `f32` by numpy, keys and values rounded to binary16. The reference differs from it by 0.12 %, for the reference rounds activations to
+/// int8: log-probabilities of single tokens differ by 0.08 (standard deviation), so the mean of 1,535 is uncertain by 0.2 %.
+const UNROUNDED: f64 = 20.3633;
+
+/// Perplexities found, and the reference's; none if there is nothing to compute them from.
+fn perplexities(options: Options) -> Option<(f64, f64)> {
+    let (shared, model) = (shared()?, smollm2()?);
     let golden = std::fs::read_to_string(shared.join("golden/smollm2/alice.Q4_1.json")).unwrap();
     let golden: Value = serde_json::from_str(&golden).unwrap();
     let (ids, expected) = (numbers(&golden["ids"]), golden["perplexity"].as_f64().unwrap());
     let found = perplexity(&model, &ids, Options { context: ids.len(), ..options });
     println!("RAN: perplexity {found:.4}, reference {expected:.4}, {options:?}");
+    Some((found, expected))
+}
+
+fn is_within(found: f64, expected: f64, tolerance: f64) {
     assert!((found / expected - 1.0).abs() <= tolerance, "{found} is not {expected}");
 }
 
 #[test]
 fn perplexity_by_the_law() {
-    compare_perplexity(Options::new(1), 0.005);
+    let Some((found, expected)) = perplexities(Options::new(1)) else { return };
+    is_within(found, expected, 0.005);
 }
 
 #[test]
 fn perplexity_with_a_small_cache() {
-    compare_perplexity(Options { kv: KvType::Q8_0, ..Options::new(1) }, 0.005);
+    let Some((found, expected)) = perplexities(Options { kv: KvType::Q8_0, ..Options::new(1) }) else { return };
+    is_within(found, expected, 0.005);
 }
 
 #[test]
 fn perplexity_in_f32() {
-    compare_perplexity(Options { precision: Precision::F32, ..Options::new(1) }, 0.0005);
+    let Some((found, expected)) = perplexities(Options { precision: Precision::F32, ..Options::new(1) }) else {
+        return;
+    };
+    is_within(found, UNROUNDED, 0.0005);
+    is_within(found, expected, 0.005);
 }

@@ -163,16 +163,13 @@ fn matmul_f32(weight: &Rows, x: &[f32], cols: usize, out: &mut Tile) {
 fn accumulate(sum: &mut [f32; ops::STRIPES], weights: &[f32], x: &[f32]) {
     let (w_whole, w_rest) = weights.as_chunks::<{ ops::STRIPES }>();
     let (x_whole, x_rest) = x[..weights.len()].as_chunks::<{ ops::STRIPES }>();
-    let mut lanes = *sum;
     for (w, x) in w_whole.iter().zip(x_whole) {
-        for i in 0..ops::STRIPES {
-            lanes[i] += w[i] * x[i];
-        }
+        let products: [f32; ops::STRIPES] = core::array::from_fn(|i| w[i] * x[i]);
+        *sum = core::array::from_fn(|i| sum[i] + products[i]);
     }
-    for (i, (w, x)) in w_rest.iter().zip(x_rest).enumerate() {
-        lanes[i] += w * x;
+    for (sum, (w, x)) in sum.iter_mut().zip(w_rest.iter().zip(x_rest)) {
+        *sum += w * x;
     }
-    *sum = lanes;
 }
 
 /// Memory for activations in the quantized forms. Arrays of a form that the model does not use are empty.
