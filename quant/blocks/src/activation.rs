@@ -161,7 +161,7 @@ fn largest(values: &[f32]) -> f32 {
 
 /// The scale of a block and the factor that its values are multiplied by, from the largest magnitude.
 #[inline(always)]
-fn scale_of(amax: f32) -> (f32, f32) {
+pub fn scale_of(amax: f32) -> (f32, f32) {
     if amax >= TINY { (amax / 127.0, 127.0 / amax) } else { (0.0, 0.0) }
 }
 

@@ -61,6 +61,14 @@ pub(super) trait Isa: Copy {
         scale: Self::Int,
     ) -> Self::Int;
 
+    /// A multiple of the sum of a block's activations, which has 16 bits, in every lane. As a product of pairs, since the compiler would
+    /// otherwise multiply before it broadcasts, which is slower.
+    #[inline(always)]
+    unsafe fn multiple(factor: i32, sum: *const i32) -> Self::Int {
+        // SAFETY: the caller's promise.
+        unsafe { Self::multiply_pairs(Self::splat_int(*sum), Self::splat_int(factor & 0xffff)) }
+    }
+
     /// The law of the formats with blocks of 32: `acc + (d * dx) * isum`, and `+ m * offset` within where there is a minimum.
     #[inline(always)]
     unsafe fn accumulate<L: Legacy>(
@@ -212,9 +220,9 @@ macro_rules! eight_rows {
 #[derive(Clone, Copy)]
 pub(super) struct Avx2;
 
-/// How many sums of two products of `MAX` and 127 fit into 16 bits with sign.
+/// How many sums of two products of `max` and 127 fit into 16 bits with sign, as a power of two.
 const fn fitting(max: i32) -> usize {
-    (32767 / (max * 254)) as usize
+    1 << (32767 / (max * 254)).ilog2()
 }
 
 impl Isa for Avx2 {
@@ -250,14 +258,10 @@ impl Isa for Avx2 {
                 }
                 acc
             } else {
-                let isum = match L::MAX {
-                    15 => Self::dot_scaled::<8, 15>(_mm256_setzero_si256(), q.as_ptr(), x, ones),
-                    _ => Self::dot_scaled::<8, 31>(_mm256_setzero_si256(), q.as_ptr(), x, ones),
-                };
-                match L::OFFSET {
-                    0 => isum,
-                    8 => _mm256_sub_epi32(isum, _mm256_slli_epi32(_mm256_set1_epi32(*sum), 3)),
-                    _ => _mm256_sub_epi32(isum, _mm256_slli_epi32(_mm256_set1_epi32(*sum), 4)),
+                let start = if L::OFFSET == 0 { Self::splat_int(0) } else { Self::multiple(-L::OFFSET, sum) };
+                match L::MAX {
+                    15 => Self::dot_scaled::<8, 15>(start, q.as_ptr(), x, ones),
+                    _ => Self::dot_scaled::<8, 31>(start, q.as_ptr(), x, ones),
                 }
             }
         }
@@ -272,16 +276,13 @@ impl Isa for Avx2 {
     ) -> __m256i {
         // SAFETY: the caller's promise.
         unsafe {
-            let mut k = 0;
-            while k < Q {
-                let mut sums = _mm256_maddubs_epi16(*q.add(k), _mm256_set1_epi32(four(x.add(4 * k))));
-                k += 1;
-                let mut added = 1;
-                while k < Q && added < const { fitting(MAX) } {
+            // Products are added in 16 bits as long as they fit.
+            let step = const { if fitting(MAX) < Q { fitting(MAX) } else { Q } };
+            for first in (0..Q).step_by(step) {
+                let mut sums = _mm256_maddubs_epi16(*q.add(first), _mm256_set1_epi32(four(x.add(4 * first))));
+                for k in first + 1..first + step {
                     let products = _mm256_maddubs_epi16(*q.add(k), _mm256_set1_epi32(four(x.add(4 * k))));
                     sums = _mm256_add_epi16(sums, products);
-                    k += 1;
-                    added += 1;
                 }
                 acc = _mm256_add_epi32(acc, _mm256_madd_epi16(sums, scale));
             }
@@ -325,7 +326,7 @@ macro_rules! vnni {
             // SAFETY: the caller's promise.
             unsafe {
                 let offset = if L::SIGNED { 128 } else { L::OFFSET };
-                let mut acc = Self::splat_int(if offset == 0 { 0 } else { -offset * *sum });
+                let mut acc = if offset == 0 { Self::splat_int(0) } else { Self::multiple(-offset, sum) };
                 for (k, q) in q.iter().enumerate() {
                     acc = $dpbusd(acc, *q, Self::splat_int(four(x.add(4 * k))));
                 }

@@ -10,6 +10,7 @@
     reason = "kernels walk several arrays by one number, which is a lane, a row or an input"
 )]
 
+mod activation;
 mod attention;
 mod isa;
 mod load;
@@ -58,10 +59,10 @@ macro_rules! table {
     ($module:ident, $name:literal, $features:literal, $isa:ident, $halves:literal) => {
         mod $module {
             use super::isa::$isa;
-            use super::{Format, Kernels, attention, load, load_k, matmul};
+            use super::{Format, Kernels, activation, attention, load, load_k, matmul};
             use crate::{Input, Rows, Tile, scalar};
             use smidgen_quant::attention::Kv;
-            use smidgen_quant::{activation, ops};
+            use smidgen_quant::ops;
 
             products! {
                 $features, $isa, $halves,
@@ -82,9 +83,11 @@ macro_rules! table {
                 $features,
                 plain(w: &Rows, x: &Input, out: &mut Tile) => scalar::matmul(w, x, out),
                 quantize_q8(x: &[f32], t: usize, tokens: usize, qs: &mut [i8], scales: &mut [f32], sums: &mut [i32], offsets: &mut [f32])
-                    => activation::quantize_q8(x, t, tokens, qs, scales, sums, offsets),
+                    // SAFETY: the features are those of the machine.
+                    => unsafe { activation::quantize_q8(x, t, tokens, qs, scales, sums, offsets) },
                 quantize_q8k(x: &[f32], t: usize, tokens: usize, qs: &mut [i8], scales: &mut [f32], sums: &mut [i16])
-                    => activation::quantize_q8k(x, t, tokens, qs, scales, sums),
+                    // SAFETY: the features are those of the machine.
+                    => unsafe { activation::quantize_q8k(x, t, tokens, qs, scales, sums) },
                 rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) => ops::rms_norm(x, weight, eps, out),
                 silu_mul(gate: &mut [f32], up: &[f32]) => ops::silu_mul(gate, up),
                 rope(x: &mut [f32], head_dim: usize, table: &[f32]) => ops::rope(x, head_dim, table),
