@@ -350,6 +350,8 @@ pub struct Tensor<'a> {
     pub n_dims: u32,
     /// Type of the data.
     pub kind: TensorType,
+    /// Where the type's id is in the file, in bytes.
+    pub kind_at: u64,
     /// Where the data begins in the file, in bytes.
     pub offset: u64,
     /// The data: rows of whole blocks, without padding.
@@ -385,8 +387,8 @@ impl<'a> Iterator for Tensors<'a> {
         let offset = record.offset.checked_add(self.data)?;
         let end = offset.checked_add(record.size)?;
         let data = self.cursor.bytes.get(usize::try_from(offset).ok()?..usize::try_from(end).ok()?)?;
-        let Record { name, dims, n_dims, kind, .. } = record;
-        Some(Tensor { name, dims, n_dims, kind, offset, data })
+        let Record { name, dims, n_dims, kind, kind_at, .. } = record;
+        Some(Tensor { name, dims, n_dims, kind, kind_at, offset, data })
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -417,6 +419,8 @@ pub(crate) struct Record<'a> {
     dims: [u64; 4],
     n_dims: u32,
     kind: TensorType,
+    /// Where in the file the kind's id stands.
+    kind_at: u64,
     /// From the start of tensor data.
     offset: u64,
     /// Bytes of data.
@@ -445,16 +449,16 @@ impl<'a> Record<'a> {
             *dim = value;
         }
         let elements = elements.ok_or(Error::SizeOverflow { field: "tensor element count", offset: dims_at })?;
-        let offset = cursor.offset();
+        let kind_at = cursor.offset();
         let id = cursor.u32("tensor type")?;
-        let kind = TensorType::from_id(id).ok_or(Error::UnknownTensorType { offset, id })?;
+        let kind = TensorType::from_id(id).ok_or(Error::UnknownTensorType { offset: kind_at, id })?;
         if !dims[0].is_multiple_of(kind.block_len()) {
             return Err(Error::PartialBlock { offset: dims_at, row: dims[0], block: kind.block_len() });
         }
         let size = kind.bytes(elements).ok_or(Error::SizeOverflow { field: "tensor byte size", offset: dims_at })?;
         let offset_at = cursor.offset();
         let offset = cursor.u64("tensor offset")?;
-        Ok(Record { name, dims, n_dims, kind, offset, size, offset_at })
+        Ok(Record { name, dims, n_dims, kind, kind_at, offset, size, offset_at })
     }
 
     /// Where in the file the data ends, given where all tensor data begins.
