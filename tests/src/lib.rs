@@ -1,6 +1,7 @@
 //! Shared helpers of the tests.
 
 pub mod blocks;
+pub mod chat;
 pub mod seeded;
 
 use smidgen_targets::Kernels;

@@ -13,6 +13,8 @@ pub enum Meta {
     F32(f32),
     Str(&'static str),
     U32s(Vec<u32>),
+    I32s(Vec<i32>),
+    Strs(Vec<String>),
 }
 
 /// A tensor that a [`File`] owns.
@@ -72,6 +74,7 @@ impl File {
     pub fn bytes(&self) -> Vec<u8> {
         let mut writer = Writer::new();
         for (key, value) in &self.metadata {
+            let strings: Vec<&str>;
             let value: NewValue = match value {
                 Meta::U32(v) => (*v).into(),
                 Meta::I32(v) => (*v).into(),
@@ -79,6 +82,11 @@ impl File {
                 Meta::F32(v) => (*v).into(),
                 Meta::Str(v) => (*v).into(),
                 Meta::U32s(v) => v.as_slice().into(),
+                Meta::I32s(v) => v.as_slice().into(),
+                Meta::Strs(v) => {
+                    strings = v.iter().map(String::as_str).collect();
+                    strings.as_slice().into()
+                }
             };
             writer.metadata(key, value).unwrap();
         }

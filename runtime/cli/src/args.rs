@@ -39,6 +39,9 @@ pub(crate) enum Command {
     /// Download models by short name into the cache, or list the known ones
     Pull(PullArgs),
     /// Print a completion script for a shell
+    #[command(after_help = "Examples:
+  smidgen completions bash > ~/.local/share/bash-completion/completions/smidgen
+  smidgen completions fish > ~/.config/fish/completions/smidgen.fish")]
     Completions {
         /// The shell
         shell: clap_complete::Shell,
@@ -57,7 +60,7 @@ pub(crate) struct MachineArgs {
 #[derive(Debug, Args)]
 pub(crate) struct ThreadArgs {
     /// Threads to use [default: the number of physical cores]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count)]
     pub(crate) threads: Option<NonZeroUsize>,
 }
 
@@ -67,11 +70,11 @@ pub(crate) struct TextArgs {
     /// The text
     #[arg(short, long, value_name = "TEXT", conflicts_with = "file", allow_hyphen_values = true)]
     pub(crate) prompt: Option<String>,
-    /// Read the text from a file
+    /// Read the text from a file; '-' for stdin
     #[arg(short, long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
     /// '-' to read the text from stdin
-    #[arg(value_name = "-", value_parser = ["-"], conflicts_with_all = ["prompt", "file"])]
+    #[arg(value_name = "-", value_parser = ["-"], hide_possible_values = true, conflicts_with_all = ["prompt", "file"])]
     pub(crate) stdin: Option<String>,
 }
 
@@ -99,52 +102,52 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) text: TextArgs,
     /// Tokens to generate at most [default: until the model ends or the context is full]
-    #[arg(short, long, value_name = "N")]
-    pub(crate) n: Option<usize>,
+    #[arg(short, long, value_name = "N", value_parser = count)]
+    pub(crate) n: Option<NonZeroUsize>,
     /// Temperature; 0 always takes the likeliest token
-    #[arg(long, value_name = "T", default_value_t = 0.2)]
+    #[arg(long, value_name = "T", default_value_t = 0.2, allow_hyphen_values = true, value_parser = temperature)]
     pub(crate) temp: f32,
     /// Choose among the K likeliest tokens; 0 for all
     #[arg(long, value_name = "K", default_value_t = 40)]
     pub(crate) top_k: usize,
     /// Choose among the likeliest tokens that together have probability P
-    #[arg(long, value_name = "P", default_value_t = 0.95)]
+    #[arg(long, value_name = "P", default_value_t = 0.95, allow_hyphen_values = true, value_parser = mass)]
     pub(crate) top_p: f32,
     /// Leave out tokens less likely than P times the likeliest
-    #[arg(long, value_name = "P", default_value_t = 0.05)]
+    #[arg(long, value_name = "P", default_value_t = 0.05, allow_hyphen_values = true, value_parser = share)]
     pub(crate) min_p: f32,
     /// Divide the logits of recent tokens by R; 1 for no penalty
-    #[arg(long, value_name = "R", default_value_t = 1.0)]
+    #[arg(long, value_name = "R", default_value_t = 1.0, allow_hyphen_values = true, value_parser = divisor)]
     pub(crate) repeat_penalty: f32,
     /// Subtract F from a recent token's logit for each time it occurred
-    #[arg(long, value_name = "F", default_value_t = 0.0)]
+    #[arg(long, value_name = "F", default_value_t = 0.0, allow_hyphen_values = true, value_parser = finite)]
     pub(crate) frequency_penalty: f32,
     /// Subtract F from the logit of every token that occurred recently
-    #[arg(long, value_name = "F", default_value_t = 0.0)]
+    #[arg(long, value_name = "F", default_value_t = 0.0, allow_hyphen_values = true, value_parser = finite)]
     pub(crate) presence_penalty: f32,
     /// How many tokens are recent for the penalties
     #[arg(long, value_name = "N", default_value_t = 64)]
     pub(crate) penalty_window: usize,
     /// Search with B beams instead of sampling
-    #[arg(long, value_name = "B", default_value = "1")]
+    #[arg(long, value_name = "B", default_value = "1", value_parser = count)]
     pub(crate) beams: NonZeroUsize,
     /// End before this text; may be given several times
-    #[arg(long, value_name = "S")]
+    #[arg(long, value_name = "S", allow_hyphen_values = true)]
     pub(crate) stop: Vec<String>,
     /// Seed of the random choices
     #[arg(long, value_name = "S", default_value_t = 0)]
     pub(crate) seed: u64,
     /// Tokens of context [default: the model's, at most 8192]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count)]
     pub(crate) ctx: Option<NonZeroUsize>,
     /// How the cache holds keys and values
     #[arg(long, value_name = "TYPE", default_value = "f16")]
     pub(crate) kv: KvArg,
-    /// Talk: each line is a turn; /exit or the end of input leaves
+    /// Talk: each line is a turn; /clear begins anew, /exit or the end of input leaves
     #[arg(long, conflicts_with_all = ["raw", "ids", "file", "stdin"])]
     pub(crate) chat: bool,
     /// The system's turn of a chat, instead of the template's own
-    #[arg(long, value_name = "TEXT", conflicts_with = "raw")]
+    #[arg(long, value_name = "TEXT", conflicts_with = "raw", allow_hyphen_values = true)]
     pub(crate) system: Option<String>,
     /// Continue the prompt as it is, without the chat template
     #[arg(long)]
@@ -159,6 +162,9 @@ pub(crate) struct RunArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  smidgen bench smollm2
+  smidgen bench model.gguf -p 128 -n 32 --threads 1,2,4 --json")]
 pub(crate) struct BenchArgs {
     /// Path or short name
     pub(crate) model: PathBuf,
@@ -169,10 +175,10 @@ pub(crate) struct BenchArgs {
     #[arg(short, long, value_name = "N", default_value_t = 128)]
     pub(crate) n: usize,
     /// Numbers of threads, one row each [default: the number of physical cores]
-    #[arg(long, value_name = "N,…", value_delimiter = ',')]
+    #[arg(long, value_name = "N,…", value_delimiter = ',', value_parser = count)]
     pub(crate) threads: Vec<NonZeroUsize>,
     /// Runs of each row, of which the median is shown
-    #[arg(short, long, value_name = "N", default_value = "3")]
+    #[arg(short, long, value_name = "N", default_value = "3", value_parser = count)]
     pub(crate) repeat: NonZeroUsize,
     /// How the cache holds keys and values
     #[arg(long, value_name = "TYPE", default_value = "f16")]
@@ -185,6 +191,9 @@ pub(crate) struct BenchArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  smidgen inspect model.gguf
+  smidgen inspect model.gguf --json > model.json")]
 pub(crate) struct InspectArgs {
     /// Path or short name
     pub(crate) model: PathBuf,
@@ -215,13 +224,16 @@ pub(crate) struct TokenizeArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  smidgen perplexity smollm2 book.txt --tokens 2000
+  smidgen perplexity model.gguf book.txt --json")]
 pub(crate) struct PerplexityArgs {
     /// Path or short name
     pub(crate) model: PathBuf,
     /// The text
     pub(crate) file: PathBuf,
     /// Score the first N tokens [default: as many as the context holds]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count)]
     pub(crate) tokens: Option<NonZeroUsize>,
     /// Compute with unrounded activations: slow, to see what rounding costs
     #[arg(long)]
@@ -239,7 +251,42 @@ pub(crate) struct PerplexityArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  smidgen pull
+  smidgen pull smollm2
+
+The cache is $SMIDGEN_CACHE, or smidgen in $XDG_CACHE_HOME or the platform's usual place.")]
 pub(crate) struct PullArgs {
     /// Short names; without any, the known ones are listed
     pub(crate) model: Vec<String>,
+}
+
+/// A number of things, of which there is one at least.
+fn count(text: &str) -> Result<NonZeroUsize, String> {
+    text.parse().map_err(|_| "must be a whole number from 1".into())
+}
+
+/// A number that `fits` the words.
+fn number(text: &str, fits: impl Fn(f32) -> bool, words: &str) -> Result<f32, String> {
+    text.parse().ok().filter(|value: &f32| value.is_finite() && fits(*value)).ok_or_else(|| format!("must be {words}"))
+}
+
+fn temperature(text: &str) -> Result<f32, String> {
+    number(text, |value| value >= 0.0, "a number from 0")
+}
+
+fn mass(text: &str) -> Result<f32, String> {
+    number(text, |value| value > 0.0 && value <= 1.0, "a number above 0, at most 1")
+}
+
+fn share(text: &str) -> Result<f32, String> {
+    number(text, |value| (0.0..=1.0).contains(&value), "a number from 0 to 1")
+}
+
+fn divisor(text: &str) -> Result<f32, String> {
+    number(text, |value| value > 0.0, "a number above 0")
+}
+
+fn finite(text: &str) -> Result<f32, String> {
+    number(text, |_| true, "a number")
 }

@@ -18,6 +18,10 @@ pub(crate) fn bench(args: &BenchArgs) -> Outcome {
     let file = open::file(&args.model)?;
     let parts = open::parts(&file)?;
     let model = open::model(&file, &parts)?;
+    let tokens = args.prompt.checked_add(args.n).filter(|tokens| *tokens <= smidgen::MAX_CONTEXT);
+    let tokens = tokens.ok_or_else(|| format!("-p and -n: at most {} tokens together", smidgen::MAX_CONTEXT))?;
+    let mut options = Options::new(tokens.max(2));
+    options.kv = args.kv.into();
     let threads = if args.threads.is_empty() { vec![physical_cores()] } else { args.threads.clone() };
     let mut rows = Vec::new();
     let mut out = std::io::stdout().lock();
@@ -28,7 +32,7 @@ pub(crate) fn bench(args: &BenchArgs) -> Outcome {
         let mut rates = Vec::new();
         open::pool_of(threads)?.enter(|pool| -> Result<(), Box<dyn Error>> {
             for _ in 0..args.repeat.get() {
-                rates.push(measure(args, &model, kernels, pool)?);
+                rates.push(measure(args, &model, &options, kernels, pool)?);
             }
             Ok(())
         })?;
@@ -62,12 +66,11 @@ pub(crate) fn bench(args: &BenchArgs) -> Outcome {
 fn measure(
     args: &BenchArgs,
     model: &Model,
+    options: &Options,
     kernels: &'static Kernels,
     pool: &dyn Pool,
 ) -> Result<(f64, f64), Box<dyn Error>> {
-    let mut options = Options::new((args.prompt + args.n).max(2));
-    options.kv = args.kv.into();
-    let mut session = Session::new(model, &options, kernels)?;
+    let mut session = Session::new(model, options, kernels)?;
     let token = |i: usize| (i * 7919 % model.vocabulary()) as u32;
     let prompt: Vec<u32> = (0..args.prompt).map(token).collect();
     let start = Instant::now();

@@ -65,7 +65,7 @@ fn shape<'t>(tensor: &'t Tensor) -> &'t [u64] {
 fn text(part: &Gguf, path: &str, out: &mut impl Write) -> std::io::Result<()> {
     writeln!(out, "{path}: GGUF version {}, alignment {}\n\nmetadata", part.version(), part.alignment())?;
     for (key, value) in part.metadata() {
-        writeln!(out, "  {key} = {}", shown(&value))?;
+        writeln!(out, "  {} = {}", key.escape_debug(), shown(&value))?;
     }
     writeln!(out, "\ntensors")?;
     let mut types: Vec<(&str, usize, u64, u64)> = Vec::new();
@@ -75,7 +75,7 @@ fn text(part: &Gguf, path: &str, out: &mut impl Write) -> std::io::Result<()> {
         writeln!(
             out,
             "  {:<40} {:>7}  {:>20}  {:>12} bytes at {}",
-            tensor.name,
+            tensor.name.escape_debug().to_string(),
             tensor.kind.name(),
             dims.join(" x "),
             bytes,
@@ -113,12 +113,14 @@ fn shown(value: &Value) -> String {
             format!("{:?}… ({} bytes)", text.chars().take(SHOWN_CHARS).collect::<String>(), text.len())
         }
         Value::Str(text) => format!("{text:?}"),
+        Value::F32(number) => format!("{number:?}"),
+        Value::F64(number) => format!("{number:?}"),
         other => value_json(other).to_string(),
     }
 }
 
 fn shown_array(array: &Array) -> String {
     let first: Vec<_> = array.iter().take(SHOWN).map(|value| shown(&value)).collect();
-    let more = if array.len() as usize > SHOWN { ", …" } else { "" };
+    let more = if array.len() > SHOWN { ", …" } else { "" };
     format!("[{}{more}] ({} of {:?})", first.join(", "), array.len(), array.kind())
 }

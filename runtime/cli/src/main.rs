@@ -6,6 +6,7 @@ mod inspect;
 mod open;
 mod perplexity;
 mod progress;
+mod prompt;
 mod run;
 mod tokenize;
 
@@ -39,29 +40,43 @@ fn ended(outcome: Result<ExitCode, Box<dyn std::error::Error>>) -> ExitCode {
     match outcome {
         Ok(code) => code,
         Err(error) => {
-            // Whoever reads our output has gone; there is nobody to tell.
-            let gone = error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe);
-            if !gone {
-                eprintln!("smidgen: {error}");
+            match error.downcast_ref::<io::Error>() {
+                // Whoever read our output has gone; there is nobody to tell.
+                Some(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+                // Only writing results fails without the name of a file.
+                Some(error) => tell(format_args!("smidgen: stdout: {error}\n")),
+                None => tell(format_args!("smidgen: {error}\n")),
             }
             ExitCode::FAILURE
         }
     }
 }
 
+/// Writes to stderr. If nobody can be told, so be it: the exit code says it too.
+fn tell(text: std::fmt::Arguments) {
+    let _ = io::stderr().lock().write_fmt(text);
+}
+
 /// Help and the version as they are; a mistake on one line.
 fn usage(error: &clap::Error) -> ExitCode {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
-        return if error.print().is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+        return ended(error.print().map(|()| ExitCode::SUCCESS).map_err(Into::into));
     }
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        eprint!("{error}");
+        tell(format_args!("{error}"));
         return ExitCode::from(2);
     }
     let text = error.to_string();
     let mistake = text.split("\nUsage:").next().unwrap_or(&text).replace("For more information, try '--help'.", "");
-    let line = mistake.split_whitespace().collect::<Vec<_>>().join(" ");
-    eprintln!("smidgen: {}; 'smidgen --help' shows the usage", line.trim_start_matches("error: "));
+    // Paragraphs are the mistake and tips; the tip about values that look like flags leads astray.
+    let paragraphs = mistake.split("\n\n").map(|part| part.split_whitespace().collect::<Vec<_>>().join(" "));
+    let told: Vec<_> = paragraphs
+        .map(|part| part.trim_start_matches("error: ").trim_start_matches("tip: ").to_owned())
+        .filter(|part| !part.is_empty() && !part.starts_with("to pass '"))
+        .collect();
+    let command = std::env::args().nth(1).filter(|name| Cli::command().find_subcommand(name).is_some());
+    let command = command.map(|name| format!(" {name}")).unwrap_or_default();
+    tell(format_args!("smidgen: {}; 'smidgen{command} --help' shows the usage\n", told.join("; ")));
     ExitCode::from(2)
 }
 

@@ -7,7 +7,7 @@ use smidgen_gguf::Gguf;
 use smidgen_host::{ModelFile, ThreadPool, physical_cores};
 use smidgen_targets::Kernels;
 use std::error::Error;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::num::NonZeroUsize;
 use std::path::Path;
 
@@ -56,7 +56,7 @@ pub(crate) fn pool(args: &ThreadArgs) -> Result<ThreadPool, Box<dyn Error>> {
 
 /// A pool of this many threads.
 pub(crate) fn pool_of(threads: NonZeroUsize) -> Result<ThreadPool, Box<dyn Error>> {
-    Ok(ThreadPool::new(threads)?)
+    ThreadPool::new(threads).map_err(|error| format!("--threads {threads}: {error}").into())
 }
 
 /// The text that was given, if one was.
@@ -64,15 +64,20 @@ pub(crate) fn text(args: &TextArgs) -> Result<Option<String>, Box<dyn Error>> {
     if let Some(text) = &args.prompt {
         return Ok(Some(text.clone()));
     }
-    if let Some(path) = &args.file {
-        return Ok(Some(file_text(path)?));
+    match &args.file {
+        Some(path) if path != Path::new("-") => Ok(Some(file_text(path)?)),
+        None if args.stdin.is_none() => Ok(None),
+        _ => Ok(Some(stdin()?)),
     }
-    if args.stdin.is_some() { Ok(Some(stdin()?)) } else { Ok(None) }
 }
 
 /// A file's text.
 pub(crate) fn file_text(path: &Path) -> Result<String, Box<dyn Error>> {
-    let bytes = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let bytes = std::fs::read(path).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => format!("{}: no such file; check the path", path.display()),
+        ErrorKind::IsADirectory => format!("{}: is a directory; give a text file", path.display()),
+        _ => format!("{}: cannot be read: {error}", path.display()),
+    })?;
     utf8(bytes, &path.display().to_string())
 }
 

@@ -44,7 +44,7 @@ impl Progress for PullBar {
                 }
                 self.bar.set_message(name);
             } else {
-                eprintln!("smidgen: {name}");
+                crate::tell(format_args!("smidgen: {name}\n"));
             }
         }
         self.bar.set_length(total.max(done));

@@ -1,20 +1,22 @@
 //! `smidgen run`.
 
 use crate::args::RunArgs;
-use crate::open;
+use crate::{open, prompt, tell};
 use smidgen::beam::{self, Search};
 use smidgen::generate::{Finish, Request, Stops, generate};
 use smidgen::sampler::{Sampler, Sampling};
 use smidgen::tokenizer::{Special, Tokenizer};
-use smidgen::{Model, Options, Session};
+use smidgen::{Error, Model, Options, Session};
 use smidgen_gguf::Gguf;
 use smidgen_host::{ChatTemplate, Message};
 use smidgen_targets::{Kernels, Pool};
-use std::error::Error;
 use std::io::{self, IsTerminal, Write};
 use std::ops::ControlFlow;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+/// What may fail, with an error for one line.
+type Fallible<T> = Result<T, Box<dyn std::error::Error>>;
 
 /// Context that is taken without `--ctx`, at most.
 const CONTEXT: usize = 8192;
@@ -32,10 +34,12 @@ struct Run<'m, 'a> {
     tokenizer: Tokenizer<'a>,
     template: Option<ChatTemplate>,
     session: Session<'m, 'a>,
+    /// What the session's first sequence holds.
+    held: Vec<u32>,
     sampler: Sampler,
 }
 
-pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Box<dyn Error>> {
+pub(crate) fn run(args: &RunArgs) -> Fallible<ExitCode> {
     let kernels = open::kernels(&args.machine)?;
     let sampler = Sampler::new(sampling(args))?;
     let text = open::text(&args.text)?;
@@ -49,18 +53,24 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Box<dyn Error>> {
     if chat && template.is_none() {
         return Err(format!("--chat: {} has no chat template; use -p and --raw", args.model.display()).into());
     }
+    if args.system.is_some() && template.is_none() {
+        return Err(format!("--system: {} has no chat template", args.model.display()).into());
+    }
     let text = match text {
         None if !chat && terminal => return Err("no prompt: give -p TEXT, -f FILE or - for stdin".into()),
         None if !chat => Some(open::stdin()?),
         text => text,
     };
+    if text.as_deref() == Some("") {
+        return Err("the prompt is empty: give -p TEXT, -f FILE or - for stdin".into());
+    }
     let session = session(args, &model, kernels)?;
     ctrlc::set_handler(|| {
         if !GENERATING.load(Ordering::SeqCst) || INTERRUPT.swap(true, Ordering::SeqCst) {
             std::process::exit(INTERRUPTED.into());
         }
     })?;
-    let mut run = Run { args, tokenizer, template, session, sampler };
+    let mut run = Run { args, tokenizer, template, session, held: Vec::new(), sampler };
     open::pool(&args.threads)?
         .enter(|pool| if chat { run.chat(text, pool) } else { run.once(&text.unwrap_or_default(), pool) })
 }
@@ -79,22 +89,23 @@ fn sampling(args: &RunArgs) -> Sampling {
     }
 }
 
-fn session<'m, 'a>(
-    args: &RunArgs,
-    model: &'m Model<'a>,
-    kernels: &'static Kernels,
-) -> Result<Session<'m, 'a>, Box<dyn Error>> {
+fn session<'m, 'a>(args: &RunArgs, model: &'m Model<'a>, kernels: &'static Kernels) -> Fallible<Session<'m, 'a>> {
     let context = args.ctx.map_or(model.context().min(CONTEXT), |context| context.get());
-    if context > model.context() {
-        eprintln!("smidgen: --ctx {context} is more than the {} that the model was trained for", model.context());
-    }
     let mut options = Options::new(context);
     options.kv = args.kv.into();
     options.sequences = args.beams.get();
-    Ok(Session::new(model, &options, kernels)?)
+    let session = Session::new(model, &options, kernels).map_err(|error| match error {
+        Error::CacheHeadSize { .. } => format!("--kv: {error}"),
+        _ => format!("--ctx {context} --beams {}: {error}", args.beams),
+    })?;
+    if context > model.context() {
+        let trained = model.context();
+        tell(format_args!("smidgen: --ctx {context} is more than the {trained} that the model was trained for\n"));
+    }
+    Ok(session)
 }
 
-fn template(parts: &[Gguf], tokenizer: &Tokenizer) -> Result<Option<ChatTemplate>, Box<dyn Error>> {
+fn template(parts: &[Gguf], tokenizer: &Tokenizer) -> Fallible<Option<ChatTemplate>> {
     let source = parts.first().and_then(|part| part.get("tokenizer.chat_template")).and_then(|value| value.as_str());
     let spelled = |id: Option<u32>| id.and_then(|id| tokenizer.token_text(id)).unwrap_or_default();
     let parse = |source| ChatTemplate::parse(source, spelled(tokenizer.bos()), spelled(tokenizer.eos()));
@@ -103,17 +114,13 @@ fn template(parts: &[Gguf], tokenizer: &Tokenizer) -> Result<Option<ChatTemplate
 
 impl Run<'_, '_> {
     /// One prompt, one answer.
-    fn once(&mut self, text: &str, pool: &dyn Pool) -> Result<ExitCode, Box<dyn Error>> {
+    fn once(&mut self, text: &str, pool: &dyn Pool) -> Fallible<ExitCode> {
         // A prompt without a template is all the user's own, so it may spell special tokens.
         let prompt = match &self.template {
             None => self.tokenizer.encode_prompt(text, Special::Parse),
             Some(_) => self.rendered(&[("user".into(), text.into())])?,
         };
-        if prompt.is_empty() {
-            return Err("the prompt is empty".into());
-        }
-        let (tokens, _) =
-            if self.args.beams.get() > 1 { self.beams(&prompt, pool)? } else { self.generate(&prompt, &prompt, pool)? };
+        let (tokens, _) = self.answer(prompt, pool)?;
         let mut out = io::stdout().lock();
         if self.args.ids {
             writeln!(out, "{}", serde_json::to_string(&tokens)?)?;
@@ -124,23 +131,21 @@ impl Run<'_, '_> {
     }
 
     /// Turns from the terminal (or lines of stdin), the first one perhaps from the command line.
-    fn chat(&mut self, mut first: Option<String>, pool: &dyn Pool) -> Result<ExitCode, Box<dyn Error>> {
+    fn chat(&mut self, mut first: Option<String>, pool: &dyn Pool) -> Fallible<ExitCode> {
         let terminal = io::stdin().is_terminal();
         if terminal {
-            eprintln!("/exit leaves, /clear begins anew, Ctrl-C stops an answer.");
+            tell(format_args!("/exit leaves, /clear begins anew, Ctrl-C stops an answer.\n"));
         }
         let mut turns: Vec<(String, String)> = Vec::new();
-        // What the session's cache holds.
-        let mut held: Vec<u32> = Vec::new();
         loop {
             let line = match first.take() {
                 Some(text) => text,
                 None => {
                     if terminal {
-                        eprint!("> ");
+                        tell(format_args!("> "));
                     }
                     let mut line = String::new();
-                    if io::stdin().read_line(&mut line)? == 0 {
+                    if io::stdin().read_line(&mut line).map_err(|error| format!("stdin: {error}"))? == 0 {
                         return Ok(ExitCode::SUCCESS);
                     }
                     line.trim_end_matches(['\n', '\r']).to_owned()
@@ -155,31 +160,51 @@ impl Run<'_, '_> {
                 }
                 _ => turns.push(("user".into(), line)),
             }
-            let prompt = self.rendered(&turns)?;
-            // The conversation so far is in the cache, up to where the template or the tokenizer now writes it otherwise.
-            let same = held.iter().zip(&prompt).take_while(|(a, b)| a == b).count().min(prompt.len().saturating_sub(1));
-            self.session.truncate(0, same);
-            let (tokens, text) = self.generate(prompt.get(same..).unwrap_or_default(), &prompt, pool)?;
+            match self.rendered(&turns).and_then(|prompt| self.answer(prompt, pool)) {
+                Ok((_, text)) => turns.push(("assistant".into(), text)),
+                // A person can go on after a turn that is too long.
+                Err(error) if terminal && error.downcast_ref::<io::Error>().is_none() => {
+                    tell(format_args!("smidgen: {error}; /clear begins anew\n"));
+                    turns.pop();
+                    continue;
+                }
+                Err(error) => return Err(error),
+            }
             writeln!(io::stdout())?;
-            turns.push(("assistant".into(), text));
-            held = prompt;
-            held.extend(&tokens);
-            held.truncate(self.session.len(0));
         }
     }
 
     /// The ids of a conversation up to where the next answer begins.
-    fn rendered(&self, turns: &[(String, String)]) -> Result<Vec<u32>, Box<dyn Error>> {
+    fn rendered(&self, turns: &[(String, String)]) -> Fallible<Vec<u32>> {
         let template = self.template.as_ref().ok_or("no chat template")?;
         let system = self.args.system.iter().map(|content| Message { role: "system", content });
         let turns = turns.iter().map(|(role, content)| Message { role, content });
-        let text = template.render(&system.chain(turns).collect::<Vec<_>>(), true)?;
-        Ok(self.tokenizer.encode(&text, Special::Parse))
+        Ok(prompt::encode(&self.tokenizer, template, &system.chain(turns).collect::<Vec<_>>())?)
     }
 
-    /// Refuses a prompt that leaves no room, in the words of the command line.
-    fn check(&self, prompt: &[u32]) -> Result<(), Box<dyn Error>> {
+    /// Generates after a prompt and prints the text as it comes: its tokens, and the text.
+    fn answer(&mut self, prompt: Vec<u32>, pool: &dyn Pool) -> Fallible<(Vec<u32>, String)> {
+        self.check(&prompt)?;
+        if self.args.beams.get() > 1 {
+            return self.beams(&prompt, pool);
+        }
+        // The conversation so far is in the cache, up to where the template or the tokenizer now writes it otherwise.
+        let same = self.held.iter().zip(&prompt).take_while(|(a, b)| a == b).count().min(prompt.len() - 1);
+        self.session.truncate(0, same);
+        self.held.clear();
+        let (tokens, text) = self.generate(prompt.get(same..).unwrap_or_default(), &prompt, pool)?;
+        self.held = prompt;
+        self.held.extend(&tokens);
+        self.held.truncate(self.session.len(0));
+        Ok((tokens, text))
+    }
+
+    /// Refuses a prompt that is empty or leaves no room, in the words of the command line.
+    fn check(&self, prompt: &[u32]) -> Fallible<()> {
         let context = self.session.options().context;
+        if prompt.is_empty() {
+            return Err("the prompt has no tokens".into());
+        }
         if prompt.len() < context {
             return Ok(());
         }
@@ -188,12 +213,12 @@ impl Run<'_, '_> {
     }
 
     /// Generates after `new`, the part of `prompt` that the session does not hold, and prints the text as it comes.
-    fn generate(&mut self, new: &[u32], prompt: &[u32], pool: &dyn Pool) -> Result<(Vec<u32>, String), Box<dyn Error>> {
-        self.check(prompt)?;
+    fn generate(&mut self, new: &[u32], prompt: &[u32], pool: &dyn Pool) -> Fallible<(Vec<u32>, String)> {
         let Run { args, tokenizer, session, sampler, .. } = self;
         let stops: Vec<&str> = args.stop.iter().map(String::as_str).collect();
         let is_end = |token| tokenizer.is_end(token);
-        let request = Request { prompt: new, max_tokens: args.n.unwrap_or(usize::MAX), stops: &stops, is_end: &is_end };
+        let request =
+            Request { prompt: new, max_tokens: args.n.map_or(usize::MAX, |n| n.get()), stops: &stops, is_end: &is_end };
         let mut decoder = tokenizer.decoder_after(prompt, false);
         let mut whole = String::new();
         let mut printed = Ok(());
@@ -214,18 +239,20 @@ impl Run<'_, '_> {
         let generated = generated?;
         printed?;
         if generated.finish == Finish::ContextFull {
-            eprintln!("smidgen: the context of {} tokens is full", session.options().context);
+            tell(format_args!("smidgen: the context of {} tokens is full\n", session.options().context));
         }
         Ok((generated.tokens, whole))
     }
 
     /// Searches with beams and prints the best continuation.
-    fn beams(&mut self, prompt: &[u32], pool: &dyn Pool) -> Result<(Vec<u32>, String), Box<dyn Error>> {
-        self.check(prompt)?;
+    fn beams(&mut self, prompt: &[u32], pool: &dyn Pool) -> Fallible<(Vec<u32>, String)> {
         let Run { args, tokenizer, session, .. } = self;
         let room = session.options().context - prompt.len();
-        let search =
-            Search { width: args.beams.get(), max_tokens: args.n.unwrap_or(room).min(room), length_penalty: 1.0 };
+        let search = Search {
+            width: args.beams.get(),
+            max_tokens: args.n.map_or(room, |n| n.get().min(room)),
+            length_penalty: 1.0,
+        };
         let found = beam::search(session, prompt, &search, &|token| tokenizer.is_end(token), pool)?;
         let tokens = found.into_iter().next().map(|hypothesis| hypothesis.tokens).unwrap_or_default();
         let stops: Vec<&str> = args.stop.iter().map(String::as_str).collect();

@@ -3,7 +3,7 @@
 use crate::args::TokenizeArgs;
 use crate::{Outcome, open};
 use smidgen::tokenizer::Special;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 
 pub(crate) fn tokenize(args: &TokenizeArgs) -> Outcome {
     open::kernels(&args.machine)?;
@@ -20,9 +20,13 @@ pub(crate) fn tokenize(args: &TokenizeArgs) -> Outcome {
             serde_json::from_str(&text).map_err(|error| format!("--decode takes a JSON array of ids: {error}"))?;
         let vocabulary = tokenizer.vocab_len();
         if let Some(id) = ids.iter().find(|id| **id as usize >= vocabulary) {
-            return Err(format!("id {id} is not below the vocabulary's {vocabulary}").into());
+            return Err(format!("--decode: id {id} is not below {vocabulary}, the size of the vocabulary").into());
         }
-        writeln!(out, "{}", tokenizer.decode(&ids, true))?;
+        // Exactly the text, so that it comes back as it went.
+        out.write_all(tokenizer.decode(&ids, true).as_bytes())?;
+        if out.is_terminal() {
+            writeln!(out)?;
+        }
     } else {
         let special = if args.special { Special::Parse } else { Special::Text };
         writeln!(out, "{}", serde_json::to_string(&tokenizer.encode(&text, special))?)?;
