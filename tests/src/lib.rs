@@ -18,21 +18,15 @@ pub fn shared() -> Option<PathBuf> {
     None
 }
 
-/// SmolLM2-135M-Instruct in Q4_1: `SMIDGEN_SMOLLM2`, or where `smidgen pull smollm2` puts it. Says so and gives none if it is absent.
+/// SmolLM2-135M-Instruct in Q4_1: `SMIDGEN_SMOLLM2`, or where `smidgen pull smollm2` puts it, packed or plain. Says so and gives none if
+/// it is absent.
 pub fn smollm2() -> Option<PathBuf> {
-    const NAME: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
-    let cached = || {
-        let base = std::env::var_os("SMIDGEN_CACHE").map(PathBuf::from);
-        let base = base.or_else(|| std::env::var_os("XDG_CACHE_HOME").map(|dir| PathBuf::from(dir).join("smidgen")));
-        let base = base.or_else(|| std::env::var_os("HOME").map(|dir| PathBuf::from(dir).join(".cache/smidgen")));
-        base.unwrap_or_default().join(NAME)
-    };
-    let path = std::env::var_os("SMIDGEN_SMOLLM2").map_or_else(cached, PathBuf::from);
-    if path.is_file() {
-        return Some(path);
+    let path = std::env::var_os("SMIDGEN_SMOLLM2").map(PathBuf::from).or_else(|| smidgen_host::find("smollm2"));
+    if path.as_ref().is_none_or(|path| !path.is_file()) {
+        println!("ABSENT: the model smollm2 (smidgen pull smollm2, or set SMIDGEN_SMOLLM2)");
+        return None;
     }
-    println!("ABSENT: the model smollm2, {} (set SMIDGEN_SMOLLM2)", path.display());
-    None
+    path
 }
 
 /// Every table of kernels that this machine can run, the scalar law first. Fails if one that `SMIDGEN_EXPECT_TABLES` names (separated by

@@ -38,6 +38,10 @@ pub(crate) enum Command {
     Perplexity(PerplexityArgs),
     /// Download models by short name into the cache, or list the known ones
     Pull(PullArgs),
+    /// Put a file's tensors into panels, which run faster and give the same bits
+    Pack(PackArgs),
+    /// Give back the file that was packed, byte for byte
+    Unpack(PackArgs),
     /// Print a completion script for a shell
     #[command(after_help = "Examples:
   smidgen completions bash > ~/.local/share/bash-completion/completions/smidgen
@@ -259,7 +263,19 @@ The cache is $SMIDGEN_CACHE, or smidgen in $XDG_CACHE_HOME or the platform's usu
 pub(crate) struct PullArgs {
     /// Short names; without any, the known ones are listed
     pub(crate) model: Vec<String>,
+    /// Keep the file as it was published instead of packing it
+    #[arg(long)]
+    pub(crate) plain: bool,
 }
+
+#[derive(Debug, Args)]
+pub(crate) struct PackArgs {
+    /// The file to read
+    pub(crate) input: PathBuf,
+    /// The file to write
+    pub(crate) output: PathBuf,
+}
+
 
 /// A number of things, of which there is one at least.
 fn count(text: &str) -> Result<NonZeroUsize, String> {

@@ -30,6 +30,8 @@ fn main() -> ExitCode {
         Command::Tokenize(args) => tokenize::tokenize(&args),
         Command::Perplexity(args) => perplexity::perplexity(&args),
         Command::Pull(args) => pull(&args),
+        Command::Pack(args) => pack(&args, smidgen_host::Direction::Pack),
+        Command::Unpack(args) => pack(&args, smidgen_host::Direction::Unpack),
         Command::Completions { shell } => completions(shell),
     };
     ended(outcome.map(|()| ExitCode::SUCCESS))
@@ -91,9 +93,17 @@ fn pull(args: &args::PullArgs) -> Outcome {
         return Ok(());
     }
     for model in &args.model {
-        let path = smidgen_host::pull(model, &mut progress::PullBar::new())?;
+        let form = if args.plain { smidgen_host::Form::Plain } else { smidgen_host::Form::Packed };
+        let path = smidgen_host::pull(model, form, &mut progress::PullBar::new())?;
         writeln!(out, "{}", path.display())?;
     }
+    Ok(())
+}
+
+fn pack(args: &args::PackArgs, direction: smidgen_host::Direction) -> Outcome {
+    let bar = progress::bytes(std::fs::metadata(&args.input).map_or(0, |input| input.len()));
+    smidgen_host::pack(&args.input, &args.output, direction, &mut |bytes| bar.set_position(bytes))?;
+    bar.finish_and_clear();
     Ok(())
 }
 

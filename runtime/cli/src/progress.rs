@@ -13,6 +13,15 @@ pub(crate) fn bar(total: u64, unit: &str) -> ProgressBar {
     bar
 }
 
+/// A bar that counts bytes.
+pub(crate) fn bytes(total: u64) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
+    if let Ok(style) = ProgressStyle::with_template("{msg} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}") {
+        bar.set_style(style);
+    }
+    bar
+}
+
 /// The bar of a download. Where stderr is no terminal, a line at the start of each stage.
 pub(crate) struct PullBar {
     bar: ProgressBar,
@@ -34,14 +43,10 @@ impl Progress for PullBar {
                 Stage::Waiting => "waiting for another pull",
                 Stage::Downloading => "downloading",
                 Stage::Unpacking => "unpacking",
+                Stage::Packing => "packing",
             };
             if std::io::stderr().is_terminal() {
-                self.bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
-                if let Ok(style) =
-                    ProgressStyle::with_template("{msg} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}")
-                {
-                    self.bar.set_style(style);
-                }
+                self.bar = bytes(total);
                 self.bar.set_message(name);
             } else {
                 crate::tell(format_args!("smidgen: {name}\n"));

@@ -158,6 +158,13 @@ pub enum Error {
         /// What the system said.
         error: io::Error,
     },
+    /// The file cannot be packed or unpacked.
+    Pack {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        error: smidgen_convert::Error,
+    },
     /// The downloaded package is damaged.
     Archive {
         /// The package and version.
@@ -281,6 +288,7 @@ impl fmt::Display for Error {
                 needed.div_ceil(1_000_000)
             ),
             Error::Write { path, error } => write!(f, "{}: cannot be written: {error}", path.display()),
+            Error::Pack { path, error } => write!(f, "{}: {error}", path.display()),
             Error::Archive { package, reason } => {
                 write!(f, "the downloaded package {package} is damaged ({reason}); try again")
             }

