@@ -153,6 +153,7 @@ pub struct Kernels {
     pub silu_mul: fn(gate: &mut [f32], up: &[f32]),
     pub rope: fn(x: &mut [f32], head_dim: usize, table: &[f32]),
     pub add: fn(x: &mut [f32], y: &[f32]),
+    pub round: fn(x: &mut [f32]),
     pub attention: fn(q: &[f32], visible: &[usize], head_dim: usize, scale: f32, kv: &Kv, out: &mut [f32]),
 }
 

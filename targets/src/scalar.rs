@@ -27,5 +27,6 @@ pub const KERNELS: Kernels = Kernels {
     silu_mul: smidgen_quant::ops::silu_mul,
     rope: smidgen_quant::ops::rope,
     add: smidgen_quant::ops::add,
+    round: smidgen_quant::ops::round,
     attention: smidgen_quant::attention::attention,
 };

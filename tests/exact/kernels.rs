@@ -130,12 +130,13 @@ fn operations_between_products() {
             let run = |k: &Kernels| {
                 let mut norm = vec![0.0; len];
                 (k.rms_norm)(&x, &y, 1e-5, &mut norm);
-                let (mut gate, mut sum, mut turned) = (x.clone(), x.clone(), x.clone());
+                let (mut gate, mut sum, mut turned, mut rounded) = (x.clone(), x.clone(), x.clone(), x.clone());
+                (k.round)(&mut rounded);
                 (k.silu_mul)(&mut gate, &y);
                 (k.add)(&mut sum, &y);
                 let table: Vec<f32> = y.iter().take(len / 2 * 2).copied().collect();
                 (k.rope)(&mut turned, len, &table);
-                [norm, gate, sum, turned].map(|values| bits(&values))
+                [norm, gate, sum, turned, rounded].map(|values| bits(&values))
             };
             assert!(run(kernels) == run(law), "{} len {len}", kernels.name);
         }

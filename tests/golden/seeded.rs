@@ -16,20 +16,20 @@ fn hash(logits: &[f32]) -> u64 {
 
 /// The hash with a cache of f16, and with one of q8_0.
 const GOLDEN: &[(Format, u64, u64)] = &[
-    (Format::F32, 0xb573d6a0a0f6cc51, 0x0bf2b8c928171178),
-    (Format::F16, 0x13dfce2f30bfbfb3, 0x94954e3f3204d7e7),
-    (Format::BF16, 0x4611d96f11dee8dd, 0x97dfc9f272f44f4c),
-    (Format::Q4_0, 0x2965b33b6947c30c, 0xcfa3428efcb4847d),
-    (Format::Q4_1, 0x1df2a53aef306008, 0xc051600c31c80c8e),
-    (Format::Q5_0, 0x4bc47a4142424fc8, 0xe13e5130a52a139b),
-    (Format::Q5_1, 0x30a551a131cf33ff, 0xc4184f876e6842e3),
-    (Format::Q8_0, 0xa7c6a66d82cf7dc3, 0x02039273fb4ea320),
-    (Format::Q2_K, 0xa99427283cf722d9, 0xeeaacf79bc7be20b),
-    (Format::Q3_K, 0xca392b85d86d2e7d, 0xdd6c21c2d6fd6d28),
-    (Format::Q4_K, 0x3f4b7a6f38dccf6f, 0x7a31394b49405cb7),
+    (Format::F32, 0xd67010ed5d00ab8b, 0x300254500c1ba95b),
+    (Format::F16, 0x7e6ebe87cd7bda4a, 0xe9cefec934b62739),
+    (Format::BF16, 0xb47f7dbf88d2d341, 0xbafd44bd4568d71c),
+    (Format::Q4_0, 0xeaa80b88d7a9102d, 0xe8254ad870f573e4),
+    (Format::Q4_1, 0xecd5369cae3cf868, 0x2a7174770e09a0c1),
+    (Format::Q5_0, 0xe450ff67fad0159f, 0x04d57f0dc00e6a4d),
+    (Format::Q5_1, 0x45715e613b731d06, 0xd537fee2d3b9c625),
+    (Format::Q8_0, 0xa19b400b941f8853, 0x81952e984a7a7e41),
+    (Format::Q2_K, 0xd2a79119a56057d5, 0x7db83addfcfad286),
+    (Format::Q3_K, 0xb6e38df4d1209a13, 0xdb495c12da65bb14),
+    (Format::Q4_K, 0x2d6ce001de0f011d, 0x7a31394b49405cb7),
     (Format::Q5_K, 0xdc474ad2d070c0ec, 0xc202be044baf7e1b),
-    (Format::Q6_K, 0x8bd78e2cf6398470, 0xad67a0b320064858),
-    (Format::IQ4_NL, 0xe24400adbd52536f, 0xd8fb1b0d739dd8f4),
+    (Format::Q6_K, 0xb8fa563e7245c1ef, 0xd6f0ea6ebe17f74c),
+    (Format::IQ4_NL, 0xfa4fd5865f958ae6, 0xf9a271bf2fbc0d50),
 ];
 
 #[test]

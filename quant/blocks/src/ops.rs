@@ -90,6 +90,14 @@ pub fn rope(x: &mut [f32], head_dim: usize, table: &[f32]) {
     }
 }
 
+/// Every value as binary16 has it: queries, which meet keys that are.
+#[inline(always)]
+pub fn round(x: &mut [f32]) {
+    for x in x {
+        *x = crate::round_to_f16(*x);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -139,7 +139,10 @@ mod tests {
         pack(&plain, &mut packed, &mut |_| ()).unwrap();
         assert!(packed != plain && packed.len() == plain.len());
         let kinds: Vec<_> = Gguf::parse(&packed).unwrap().tensors().map(|tensor| tensor.kind).collect();
-        assert_eq!(kinds, [TensorType::Q4_0_P16, TensorType::F32, TensorType::Q6_K_P16, TensorType::Q8_0, TensorType::F16]);
+        assert_eq!(
+            kinds,
+            [TensorType::Q4_0_P16, TensorType::F32, TensorType::Q6_K_P16, TensorType::Q8_0, TensorType::F16]
+        );
         unpack(&packed, &mut back, &mut |_| ()).unwrap();
         assert!(back == plain);
     }

@@ -21,8 +21,8 @@ pub use chat::{ChatTemplate, Message};
 pub use error::Error;
 pub use files::ModelFile;
 pub use models::{KNOWN_MODELS, KnownModel, Package, PackageManager};
-pub use pool::{MAX_THREADS, ThreadPool, physical_cores};
 pub use pack::{Direction, pack};
+pub use pool::{MAX_THREADS, ThreadPool, physical_cores};
 pub use pull::{Form, Progress, Silent, Stage, cache_dir, find, pull, resolve};
 
 /// `text` on one line of reasonable length.

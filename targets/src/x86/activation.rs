@@ -33,7 +33,8 @@ unsafe fn group(x: *const f32, factor: f32, q: *mut i8) -> [i32; 2] {
         let int = |i: usize| _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x.add(8 * i)), factor));
         let low = _mm256_packs_epi32(int(0), int(1));
         let high = _mm256_packs_epi32(int(2), int(3));
-        let bytes = _mm256_permutevar8x32_epi32(_mm256_packs_epi16(low, high), _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+        let bytes =
+            _mm256_permutevar8x32_epi32(_mm256_packs_epi16(low, high), _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
         _mm256_storeu_si256(q.cast(), bytes);
         let sums = _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_set1_epi8(1), bytes), _mm256_set1_epi16(1));
         let sums = _mm256_add_epi32(sums, _mm256_shuffle_epi32(sums, 0b01_00_11_10));

@@ -92,6 +92,7 @@ macro_rules! table {
                 silu_mul(gate: &mut [f32], up: &[f32]) => ops::silu_mul(gate, up),
                 rope(x: &mut [f32], head_dim: usize, table: &[f32]) => ops::rope(x, head_dim, table),
                 add(x: &mut [f32], y: &[f32]) => ops::add(x, y),
+                round(x: &mut [f32]) => ops::round(x),
                 attend(q: &[f32], visible: &[usize], head_dim: usize, scale: f32, kv: &Kv, out: &mut [f32])
                     // SAFETY: the features are those of the machine.
                     => unsafe { attention::attend(q, visible, head_dim, scale, kv, out) }
@@ -105,6 +106,7 @@ macro_rules! table {
                 silu_mul,
                 rope,
                 add,
+                round,
                 attention: attend,
                 ..scalar::KERNELS
             }

@@ -46,7 +46,7 @@ pub struct Config {
     /// Factor of the scores: `attention.scale`, or 1 / √head_size.
     pub attention_scale: f32,
     /// Radians per position of each pair of neighbouring dimensions, with all scaling applied. `[rope.dimension_count / 2]`
-    pub frequencies: Vec<f64>,
+    pub frequencies: Vec<f32>,
 }
 
 /// Weights of one layer.
@@ -180,7 +180,7 @@ fn divides(divisor_key: Key, divisor: usize, key: Key, value: usize) -> Result<(
 }
 
 /// Rotary frequencies: `base^(-2i / dimensions)`, scaled by `rope.scaling` and divided by the factors of `rope_freqs.weight`.
-fn frequencies(source: &Source, head_size: usize, context: usize) -> Result<Vec<f64>, Error> {
+fn frequencies(source: &Source, head_size: usize, context: usize) -> Result<Vec<f32>, Error> {
     const DIMENSIONS: Key = key("rope.dimension_count");
     const TYPE: Key = key("rope.scaling.type");
     let dimensions = source.integer(DIMENSIONS, 2)?.unwrap_or(head_size);
@@ -213,7 +213,7 @@ fn frequencies(source: &Source, head_size: usize, context: usize) -> Result<Vec<
         if !(value > 0.0 && value <= MAX_FREQUENCY) {
             return Err(Error::RopeFrequency { index, value });
         }
-        list.push(value);
+        list.push(value as f32);
     }
     Ok(list)
 }

@@ -3,7 +3,7 @@
 use super::{Config, Llama};
 use crate::Error;
 use crate::kv::Cache;
-use crate::linear::{Activations, Machine, Quantized, decode_parts};
+use crate::linear::{Activations, Machine, Precision, Quantized, decode_parts};
 use crate::memory::zeroed;
 use alloc::vec::Vec;
 use smidgen_quant::activation::K_BLOCK;
@@ -147,7 +147,8 @@ impl Scratch {
         let width = 2 * model.config.frequencies.len();
         machine.rows(turns, width, |t, row| {
             for (turn, frequency) in row.as_chunks_mut::<2>().0.iter_mut().zip(&model.config.frequencies) {
-                let (sin, cos) = math::sin_cos64(items[t].position as f64 * frequency);
+                // The angle is a product of `f32`, as it was in training.
+                let (sin, cos) = math::sin_cos64((items[t].position as f32 * frequency) as f64);
                 *turn = [cos as f32, sin as f32];
             }
         });
@@ -167,7 +168,12 @@ impl Scratch {
             if !machine.is_finite() {
                 return;
             }
-            machine.rows(q, queries, |t, row| (kernels.rope)(row, head_size, &turns[t * width..][..width]));
+            machine.rows(q, queries, |t, row| {
+                (kernels.rope)(row, head_size, &turns[t * width..][..width]);
+                if machine.precision == Precision::Law {
+                    (kernels.round)(row);
+                }
+            });
             machine.rows(k, keys, |t, row| (kernels.rope)(row, head_size, &turns[t * width..][..width]));
             store(machine, caches, number, items, keys, k, v);
             queries_of.attend(machine, model, number, caches, visible, q, grouped, attended);
