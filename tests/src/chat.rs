@@ -27,14 +27,22 @@ fn spelled(byte: u8) -> char {
     char::from_u32(256 + before).unwrap()
 }
 
-/// A model with this vocabulary, and a template unless that is taken away.
+/// A model with this vocabulary, and a template unless that is taken away. It writes printable ASCII only, and never ends by itself.
 pub fn chat_model(shape: &Shape, format: Format) -> File {
     let bytes = (0..=u8::MAX).map(|byte| spelled(byte).to_string());
     let merged = MERGES.iter().map(|merge| merge.replace(' ', ""));
     let tokens: Vec<String> = CONTROLS.iter().map(|token| token.to_string()).chain(bytes).chain(merged).collect();
     let kinds = (0..tokens.len()).map(|id| if id < CONTROLS.len() { 3 } else { 1 }).collect();
-    model(&Shape { vocabulary: VOCABULARY, ..*shape }, format)
-        .set("tokenizer.ggml.model", Meta::Str("gpt2"))
+    let mut file = model(&Shape { vocabulary: VOCABULARY, tied: false, ..*shape }, format);
+    // Other tokens have rows of zeros in the head, and there is always a larger logit.
+    let row = format.bytes(shape.embedding).unwrap();
+    for (id, row) in file.tensor("output.weight").data.chunks_exact_mut(row).enumerate() {
+        let byte = id.checked_sub(CONTROLS.len());
+        if byte.is_none_or(|byte| byte < 0x20 || (0x7F..256).contains(&byte)) {
+            row.fill(0);
+        }
+    }
+    file.set("tokenizer.ggml.model", Meta::Str("gpt2"))
         .set("tokenizer.ggml.pre", Meta::Str("gpt-2"))
         .set("tokenizer.ggml.tokens", Meta::Strs(tokens))
         .set("tokenizer.ggml.token_type", Meta::I32s(kinds))

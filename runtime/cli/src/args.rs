@@ -10,6 +10,7 @@ use std::path::PathBuf;
     name = "smidgen",
     version,
     arg_required_else_help = true,
+    args_override_self = true,
     after_help = "Examples:
   smidgen run smollm2 -p \"Why is the sky blue?\"
   smidgen run smollm2 --chat
@@ -64,7 +65,7 @@ pub(crate) struct MachineArgs {
 #[derive(Debug, Args)]
 pub(crate) struct ThreadArgs {
     /// Threads to use [default: the number of physical cores]
-    #[arg(long, value_name = "N", value_parser = count)]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = count)]
     pub(crate) threads: Option<NonZeroUsize>,
 }
 
@@ -106,13 +107,13 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) text: TextArgs,
     /// Tokens to generate at most [default: until the model ends or the context is full]
-    #[arg(short, long, value_name = "N", value_parser = count)]
+    #[arg(short, long, value_name = "N", allow_negative_numbers = true, value_parser = count)]
     pub(crate) n: Option<NonZeroUsize>,
     /// Temperature; 0 always takes the likeliest token
     #[arg(long, value_name = "T", default_value_t = 0.2, allow_hyphen_values = true, value_parser = temperature)]
     pub(crate) temp: f32,
     /// Choose among the K likeliest tokens; 0 for all
-    #[arg(long, value_name = "K", default_value_t = 40)]
+    #[arg(long, value_name = "K", default_value_t = 40, allow_negative_numbers = true, value_parser = whole)]
     pub(crate) top_k: usize,
     /// Choose among the likeliest tokens that together have probability P
     #[arg(long, value_name = "P", default_value_t = 0.95, allow_hyphen_values = true, value_parser = mass)]
@@ -130,19 +131,19 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "F", default_value_t = 0.0, allow_hyphen_values = true, value_parser = finite)]
     pub(crate) presence_penalty: f32,
     /// How many tokens are recent for the penalties
-    #[arg(long, value_name = "N", default_value_t = 64)]
+    #[arg(long, value_name = "N", default_value_t = 64, allow_negative_numbers = true, value_parser = whole)]
     pub(crate) penalty_window: usize,
     /// Search with B beams instead of sampling
-    #[arg(long, value_name = "B", default_value = "1", value_parser = count)]
+    #[arg(long, value_name = "B", default_value = "1", allow_negative_numbers = true, value_parser = count)]
     pub(crate) beams: NonZeroUsize,
     /// End before this text; may be given several times
     #[arg(long, value_name = "S", allow_hyphen_values = true)]
     pub(crate) stop: Vec<String>,
     /// Seed of the random choices
-    #[arg(long, value_name = "S", default_value_t = 0)]
+    #[arg(long, value_name = "S", default_value_t = 0, allow_negative_numbers = true, value_parser = seed)]
     pub(crate) seed: u64,
     /// Tokens of context [default: the model's, at most 8192]
-    #[arg(long, value_name = "N", value_parser = count)]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = count)]
     pub(crate) ctx: Option<NonZeroUsize>,
     /// How the cache holds keys and values
     #[arg(long, value_name = "TYPE", default_value = "f16")]
@@ -173,16 +174,16 @@ pub(crate) struct BenchArgs {
     /// Path or short name
     pub(crate) model: PathBuf,
     /// Tokens of the prompt; 0 to leave the prefill out
-    #[arg(short, long, value_name = "N", default_value_t = 512)]
+    #[arg(short, long, value_name = "N", default_value_t = 512, allow_negative_numbers = true, value_parser = whole)]
     pub(crate) prompt: usize,
     /// Tokens to generate; 0 to leave the decoding out
-    #[arg(short, long, value_name = "N", default_value_t = 128)]
+    #[arg(short, long, value_name = "N", default_value_t = 128, allow_negative_numbers = true, value_parser = whole)]
     pub(crate) n: usize,
     /// Numbers of threads, one row each [default: the number of physical cores]
-    #[arg(long, value_name = "N,…", value_delimiter = ',', value_parser = count)]
+    #[arg(long, value_name = "N,…", value_delimiter = ',', allow_negative_numbers = true, value_parser = count)]
     pub(crate) threads: Vec<NonZeroUsize>,
     /// Runs of each row, of which the median is shown
-    #[arg(short, long, value_name = "N", default_value = "3", value_parser = count)]
+    #[arg(short, long, value_name = "N", default_value = "3", allow_negative_numbers = true, value_parser = count)]
     pub(crate) repeat: NonZeroUsize,
     /// How the cache holds keys and values
     #[arg(long, value_name = "TYPE", default_value = "f16")]
@@ -237,7 +238,7 @@ pub(crate) struct PerplexityArgs {
     /// The text
     pub(crate) file: PathBuf,
     /// Score the first N tokens [default: as many as the context holds]
-    #[arg(long, value_name = "N", value_parser = count)]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = count)]
     pub(crate) tokens: Option<NonZeroUsize>,
     /// Compute with unrounded activations: slow, to see what rounding costs
     #[arg(long)]
@@ -276,10 +277,17 @@ pub(crate) struct PackArgs {
     pub(crate) output: PathBuf,
 }
 
-
 /// A number of things, of which there is one at least.
 fn count(text: &str) -> Result<NonZeroUsize, String> {
     text.parse().map_err(|_| "must be a whole number from 1".into())
+}
+
+fn whole(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| "must be a whole number from 0".into())
+}
+
+fn seed(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("must be a whole number from 0 to {}", u64::MAX))
 }
 
 /// A number that `fits` the words.

@@ -1,0 +1,162 @@
+//! `smidgen tokenize`, `inspect`, `bench`, `perplexity`, `pull`, `completions` and the help.
+
+use crate::files::{endless, instruct};
+use crate::{Scratch, fails, quiet, stdout, targets, with_stdin};
+use serde_json::Value;
+
+fn json(words: &[&str]) -> Value {
+    serde_json::from_str(&stdout(words)).unwrap()
+}
+
+#[test]
+fn tokenize_and_back() {
+    let (dir, model) = Scratch::with(&instruct());
+    let text = "hello wor<|im_end|> \u{e9}\u{1f600}\n\t ";
+    let plain = stdout(&["tokenize", &model, "-p", text]);
+    let special = stdout(&["tokenize", &model, "-p", text, "--special"]);
+    let ids = |json: &str| serde_json::from_str::<Vec<u32>>(json).unwrap();
+    assert!(ids(&special).contains(&2) && !ids(&plain).contains(&2), "{special} {plain}");
+    assert!(plain.ends_with("]\n") && plain.lines().count() == 1);
+    let file = dir.write("text", text);
+    assert_eq!(stdout(&["tokenize", &model, "-f", &file]), plain);
+    for words in [&["tokenize", &model, "-"][..], &["tokenize", &model]] {
+        assert_eq!(quiet(words, with_stdin(words, text.as_bytes())), plain);
+    }
+    for found in [&plain, &special] {
+        assert_eq!(stdout(&["tokenize", &model, "--decode", "-p", found]), text);
+        let words = ["tokenize", &model, "--decode"];
+        assert_eq!(quiet(&words, with_stdin(&words, found.as_bytes())), text);
+    }
+    assert_eq!(stdout(&["tokenize", &model, "-p", ""]), "[]\n");
+    assert_eq!(stdout(&["tokenize", &model, "--decode", "-p", "[]"]), "");
+}
+
+#[test]
+fn ids_that_are_none() {
+    let (_dir, model) = Scratch::with(&instruct());
+    for bad in ["", "hello", "[1", "[1, -3]", "[1.5]", "{}", "[4294967296]", "[\"1\"]", "[1] 2"] {
+        fails(&["tokenize", &model, "--decode", "-p", bad], &["--decode", "JSON array of ids"]);
+    }
+    fails(&["tokenize", &model, "--decode", "-p", "[1, 100000]"], &["--decode", "100000"]);
+}
+
+#[test]
+fn inspect_shows_metadata_and_tensors() {
+    let (_dir, model) = Scratch::with(&instruct());
+    let text = stdout(&["inspect", &model]);
+    for part in
+        ["general.architecture = \"llama\"", "llama.block_count = 2", "blk.1.ffn_down.weight", "Q8_0", "512 x 256"]
+    {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let found = json(&["inspect", &model, "--json"]);
+    assert_eq!(found["bytes"], std::fs::metadata(&model).unwrap().len());
+    let part = &found["parts"][0];
+    assert_eq!((&part["path"], &part["version"]), (&Value::from(model.as_str()), &Value::from(3)));
+    assert_eq!(part["metadata"]["tokenizer.ggml.tokens"].as_array().unwrap().len(), smidgen_tests::chat::VOCABULARY);
+    assert_eq!(part["metadata"]["tokenizer.ggml.token_type"][2], 3);
+    assert_eq!(part["metadata"]["llama.rope.freq_base"], 10_000.0);
+    assert_eq!(part["metadata"]["tokenizer.chat_template"], smidgen_tests::chat::TEMPLATE);
+    let tensors = part["tensors"].as_array().unwrap();
+    let down = tensors.iter().find(|tensor| tensor["name"] == "blk.1.ffn_down.weight").unwrap();
+    assert_eq!(down["shape"], Value::from(vec![512, 256]));
+    assert_eq!((&down["type"], &down["bytes"]), (&Value::from("Q8_0"), &Value::from(512 * 256 / 32 * 34)));
+    assert!(down["offset"].as_u64().unwrap().is_multiple_of(part["alignment"].as_u64().unwrap()));
+}
+
+#[test]
+fn inspect_cannot_be_made_to_write_to_the_terminal() {
+    let (_dir, model) =
+        Scratch::with(&instruct().set("a\u{1b}[2Jb\nc", smidgen_tests::seeded::Meta::Str("\u{1b}]0;x")));
+    let text = stdout(&["inspect", &model]);
+    assert!(!text.contains('\u{1b}') && text.contains("a\\u{1b}[2Jb\\nc"), "{text}");
+}
+
+#[test]
+fn bench_has_a_row_for_each_number_of_threads() {
+    let (_dir, model) = Scratch::with(&endless());
+    let small = ["bench", &model, "-p", "8", "-n", "4"];
+    for target in targets() {
+        let rows = json(&[&small[..], &["--threads", "1,2", "--json", "--target", &target]].concat());
+        assert_eq!(rows.as_array().unwrap().len(), 2);
+        for (row, threads) in rows.as_array().unwrap().iter().zip([1, 2]) {
+            assert_eq!((&row["threads"], &row["target"]), (&Value::from(threads), &Value::from(target.as_str())));
+            assert_eq!((&row["prompt_tokens"], &row["generated_tokens"]), (&Value::from(8), &Value::from(4)));
+            for rate in ["prefill_tokens_per_second", "decode_tokens_per_second"] {
+                assert!(row[rate].as_f64().unwrap() > 0.0, "{rate}: {row}");
+            }
+        }
+    }
+    let row = &json(&["bench", &model, "-p", "0", "-n", "4", "--json"])[0];
+    assert!(row["prefill_tokens_per_second"].is_null() && row["decode_tokens_per_second"].is_f64(), "{row}");
+    let table = stdout(&[&small[..], &["--threads", "1,2", "--repeat", "1"]].concat());
+    assert_eq!(table.lines().count(), 3, "{table}");
+    fails(&["bench", &model, "-p", "0", "-n", "0"], &["-p 0", "-n 0"]);
+    for huge in ["18446744073709551615", "18446744073709551610", "9999999999"] {
+        fails(&["bench", &model, "-p", huge, "-n", "8", "--json"], &["-p"]);
+    }
+    fails(&["bench", &model, "--threads", "1,0"], &["--threads"]);
+    fails(&["bench", &model, "--threads", ""], &["--threads"]);
+}
+
+#[test]
+fn perplexity_is_the_same_whatever_computes_it() {
+    let (dir, model) = Scratch::with(&endless());
+    let text = dir.write("text", "hello wor user ".repeat(8));
+    let of = |more: &[&str]| json(&[&["perplexity", &model, &text, "--json"], more].concat());
+    let first = of(&[]);
+    let count: Value = serde_json::from_str(&stdout(&["tokenize", &model, "-f", &text])).unwrap();
+    assert_eq!(first["tokens"], count.as_array().unwrap().len());
+    assert!(first["perplexity"].as_f64().unwrap() > 1.0);
+    assert_eq!(first.as_object().unwrap().len(), 2);
+    for threads in ["1", "2", "4"] {
+        assert_eq!(of(&["--threads", threads]), first, "{threads} threads");
+    }
+    for target in targets() {
+        assert_eq!(of(&["--target", &target]), first, "{target}");
+    }
+    let some = of(&["--tokens", "10"]);
+    assert_eq!(some["tokens"], 10);
+    assert_ne!(some["perplexity"], first["perplexity"]);
+    let near = of(&["--f32"])["perplexity"].as_f64().unwrap() / first["perplexity"].as_f64().unwrap();
+    assert!((0.9..1.1).contains(&near), "{near}");
+    let line = stdout(&["perplexity", &model, &text]);
+    assert!(line.starts_with("perplexity ") && line.lines().count() == 1, "{line}");
+    fails(&["perplexity", &model, &text, "--tokens", "100000"], &["--tokens", &text]);
+    fails(&["perplexity", &model, &text, "--tokens", "1"], &["two tokens"]);
+    let short = dir.write("short", "");
+    fails(&["perplexity", &model, &short], &[&short, "two tokens"]);
+}
+
+#[test]
+fn completions_and_help() {
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let script = stdout(&["completions", shell]);
+        assert!(script.contains("perplexity") && script.contains("top-k"), "{shell}");
+    }
+    fails(&["completions", "cmd"], &["cmd", "bash"]);
+    for command in ["", "run", "bench", "inspect", "tokenize", "perplexity", "pull", "completions"] {
+        let words: Vec<_> = [command, "--help"].into_iter().filter(|word| !word.is_empty()).collect();
+        let help = stdout(&words);
+        assert!(help.contains("Examples:\n  "), "{command}: {help}");
+        assert!(help.lines().all(|line| line.chars().count() <= 140), "{command}");
+    }
+    assert!(stdout(&["--version"]).starts_with("smidgen "));
+}
+
+#[test]
+fn pull_lists_and_refuses() {
+    assert!(stdout(&["pull"]).lines().any(|line| line.starts_with("smollm2\t")));
+    fails(&["pull", "smollm"], &["smollm", "did you mean smollm2?"]);
+    fails(&["pull", "../model"], &["../model"]);
+}
+
+#[test]
+fn pull_without_a_package_manager() {
+    let dir = Scratch::new();
+    for words in [&["pull", "smollm2"][..], &["run", "smollm2", "-p", "hello"]] {
+        let mut command = crate::smidgen(words);
+        let output = command.env("PATH", &dir.0).env("SMIDGEN_CACHE", dir.path("cache")).output().unwrap();
+        crate::refused(words, &output, &["needed to download", "SmolLM2-135M-Instruct"]);
+    }
+}
