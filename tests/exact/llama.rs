@@ -202,12 +202,12 @@ fn frequencies() {
     let frequencies = |file: &seeded::File| {
         let bytes = file.bytes();
         let Ok(Model::Llama(model)) = Model::parse(&[Gguf::parse(&bytes).unwrap()]) else { panic!("refused") };
-        model.config.frequencies
+        model.config.frequencies.into_iter().map(f64::from).collect::<Vec<_>>()
     };
     let file = seeded::model(&Shape::default(), Format::F32);
     let plain = frequencies(&file);
     assert_eq!((plain.len(), plain[0]), (32, 1.0));
-    assert!((plain[16] - 0.01).abs() < 1e-15);
+    assert!((plain[16] - 0.01).abs() < 1e-9);
     let linear = file.clone().set("llama.rope.scaling.type", Meta::Str("linear"));
     let linear = frequencies(&linear.set("llama.rope.scaling.factor", Meta::F32(4.0)));
     assert!(linear.iter().zip(&plain).all(|(a, b)| *a == b / 4.0));
@@ -225,7 +225,7 @@ fn frequencies() {
             ..1.0 => plain / 8.0,
             _ => plain / 8.0 + (plain - plain / 8.0) * (turns - 1.0) / 3.0,
         };
-        assert!((scaled / expected - 1.0).abs() < 1e-12);
+        assert!((scaled / expected - 1.0).abs() < 2e-7);
     }
 }
 
