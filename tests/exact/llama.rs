@@ -112,7 +112,7 @@ fn odd_extents() {
     check(&seeded::model(&shape, Format::Q8_0), Options::new(71), "one block wide");
 }
 
-/// With weights of f32 nothing is rounded, so the yardstick and the law are the same sums; with others they are close.
+/// With weights that are not quantized, the law rounds queries only; with others, activations too.
 #[test]
 fn f32_precision() {
     for format in Format::ALL {
@@ -122,10 +122,6 @@ fn f32_precision() {
         let exact = Options { precision: Precision::F32, ..Options::new(40) };
         let law = run(&model, &tokens, Options::new(40), &scalar::KERNELS, &Serial);
         let found = run(&model, &tokens, exact, &scalar::KERNELS, &Threads(2));
-        if format.block_len() == 1 {
-            assert!(found == law, "{}", format.name());
-            continue;
-        }
         let (mut error, mut size) = (0.0, 0.0);
         for (a, b) in found.iter().flatten().zip(law.iter().flatten()) {
             let (a, b) = (f32::from_bits(*a) as f64, f32::from_bits(*b) as f64);
@@ -133,7 +129,8 @@ fn f32_precision() {
         }
         let relative = (error / size).sqrt();
         println!("{}: relative difference {relative:.5}", format.name());
-        assert!(relative > 0.0 && relative < 0.05, "{}: {relative}", format.name());
+        let most = if format.block_len() == 1 { 0.001 } else { 0.05 };
+        assert!(relative > 0.0 && relative < most, "{}: {relative}", format.name());
     }
 }
 
