@@ -19,8 +19,7 @@ pub(crate) fn file(model: &Path) -> Result<ModelFile, Box<dyn Error>> {
 
 /// The parts of an open file, read.
 pub(crate) fn parts(file: &ModelFile) -> Result<Vec<Gguf<'_>>, Box<dyn Error>> {
-    let parse = |bytes| Gguf::parse(bytes).map_err(|error| named(file, error));
-    file.bytes().into_iter().map(parse).collect()
+    Ok(file.parts()?)
 }
 
 /// The model in the parts.

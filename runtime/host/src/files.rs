@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// One GGUF file, or all parts of a split one, mapped read-only and checked by [`Gguf::parse`].
+/// One GGUF file, or all parts of a split one, mapped read-only; [`parts`](ModelFile::parts) reads them.
 ///
 /// A part of a split model is named `NAME-00001-of-0000N.gguf`; opening any of the parts opens all of them, from the same
 /// directory. The metadata `split.no`, `split.count` and `split.tensors.count` of each must agree with the names and with
@@ -31,9 +31,8 @@ impl ModelFile {
     /// Maps the file at `path` and, if its name says that it is a part, the other parts.
     ///
     /// # Errors
-    /// Each names the path: [`Error::Read`], [`Error::NotAFile`], [`Error::EmptyFile`], [`Error::FileChanged`],
-    /// [`Error::NotGguf`] (with the parser's error and offset), and for split files [`Error::SplitPart`],
-    /// [`Error::SplitMetadata`], [`Error::SplitUnnamed`] and [`Error::SplitDuplicate`].
+    /// Each names the path: [`Error::Read`], [`Error::NotAFile`], [`Error::EmptyFile`], [`Error::FileChanged`], and for a name of
+    /// a part [`Error::SplitPart`], and [`Error::NotGguf`] and [`Error::SplitMetadata`] if the file is no such part.
     pub fn open(path: impl AsRef<Path>) -> Result<ModelFile, Error> {
         let path = path.as_ref();
         let name = SplitName::of(path);
@@ -45,10 +44,6 @@ impl ModelFile {
         // The part that was asked for is opened first, so that a mistaken path is reported as it was written.
         let asked = map(path)?;
         let Some(SplitName { stem, part: own, count }) = name.filter(|name| name.count > 1) else {
-            let count = parse(path, &asked)?.get("split.count").and_then(|value| value.as_u64()).unwrap_or(1);
-            if count > 1 {
-                return Err(Error::SplitUnnamed { path: path.to_owned(), count });
-            }
             return Ok(ModelFile { parts: vec![Part { path: path.to_owned(), map: asked }] });
         };
         check_number(path, &parse(path, &asked)?, "split.count", u64::from(count))?;
@@ -62,8 +57,26 @@ impl ModelFile {
             };
             parts.push(Part { path, map });
         }
-        check_parts(&parts)?;
         Ok(ModelFile { parts })
+    }
+
+    /// Reads the parts, in order; one for a file that is not split.
+    ///
+    /// # Errors
+    /// Each names the path: [`Error::NotGguf`] (with the parser's error and offset), and for split files
+    /// [`Error::SplitMetadata`], [`Error::SplitUnnamed`] and [`Error::SplitDuplicate`].
+    pub fn parts(&self) -> Result<Vec<Gguf<'_>>, Error> {
+        let parts: Vec<_> = self.parts.iter().map(|part| parse(&part.path, &part.map)).collect::<Result<_, _>>()?;
+        match (parts.as_slice(), self.parts.as_slice()) {
+            ([gguf], [part]) => {
+                let count = gguf.get("split.count").and_then(|value| value.as_u64()).unwrap_or(1);
+                if count > 1 {
+                    return Err(Error::SplitUnnamed { path: part.path.clone(), count });
+                }
+            }
+            _ => check_parts(self.paths().zip(&parts))?,
+        }
+        Ok(parts)
     }
 
     /// The bytes of each part, in order; one for a file that is not split.
@@ -72,7 +85,7 @@ impl ModelFile {
     }
 
     /// The path of each part, in order.
-    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+    pub fn paths(&self) -> impl ExactSizeIterator<Item = &Path> + Clone {
         self.parts.iter().map(|part| part.path.as_path())
     }
 
@@ -112,23 +125,23 @@ fn parse<'a>(path: &Path, bytes: &'a [u8]) -> Result<Gguf<'a>, Error> {
     Gguf::parse(bytes).map_err(|error| Error::NotGguf { path: path.to_owned(), error })
 }
 
-fn check_parts(parts: &[Part]) -> Result<(), Error> {
+/// Whether the parts of a split file agree with their names and with each other.
+fn check_parts<'p, 'a: 'p>(
+    parts: impl ExactSizeIterator<Item = (&'p Path, &'p Gguf<'a>)> + Clone,
+) -> Result<(), Error> {
     let mut total = 0;
     let mut names = HashSet::new();
-    let mut files = Vec::new();
-    for (part, number) in parts.iter().zip(0_u64..) {
-        let gguf = parse(&part.path, &part.map)?;
-        check_number(&part.path, &gguf, "split.count", parts.len() as u64)?;
-        check_number(&part.path, &gguf, "split.no", number)?;
+    for ((path, gguf), number) in parts.clone().zip(0_u64..) {
+        check_number(path, gguf, "split.count", parts.len() as u64)?;
+        check_number(path, gguf, "split.no", number)?;
         for tensor in gguf.tensors() {
             if !names.insert(tensor.name) {
-                return Err(Error::SplitDuplicate { path: part.path.clone(), tensor: tensor.name.to_owned() });
+                return Err(Error::SplitDuplicate { path: path.to_owned(), tensor: tensor.name.to_owned() });
             }
             total += 1;
         }
-        files.push((&part.path, gguf));
     }
-    files.iter().try_for_each(|(path, gguf)| check_number(path, gguf, "split.tensors.count", total))
+    parts.clone().try_for_each(|(path, gguf)| check_number(path, gguf, "split.tensors.count", total))
 }
 
 fn check_number(path: &Path, gguf: &Gguf, key: &'static str, expected: u64) -> Result<(), Error> {
