@@ -40,8 +40,12 @@ pub(crate) enum Command {
     /// Download models by short name into the cache, or list the known ones
     Pull(PullArgs),
     /// Put a file's tensors into panels, which run faster and give the same bits
+    #[command(after_help = "Examples:
+  smidgen pack model.gguf model.packed.gguf")]
     Pack(PackArgs),
     /// Give back the file that was packed, byte for byte
+    #[command(after_help = "Examples:
+  smidgen unpack model.packed.gguf model.gguf")]
     Unpack(PackArgs),
     /// Print a completion script for a shell
     #[command(after_help = "Examples:

@@ -101,6 +101,15 @@ fn pull(args: &args::PullArgs) -> Outcome {
 }
 
 fn pack(args: &args::PackArgs, direction: smidgen_host::Direction) -> Outcome {
+    // The output takes the place of whatever has its name.
+    if let (Ok(input), Ok(output)) = (args.input.canonicalize(), args.output.canonicalize()) {
+        if input == output {
+            return Err(format!("{}: is the input itself; name another file", args.output.display()).into());
+        }
+        if !output.is_file() {
+            return Err(format!("{}: is not a regular file; name another", args.output.display()).into());
+        }
+    }
     let bar = progress::bytes(std::fs::metadata(&args.input).map_or(0, |input| input.len()));
     smidgen_host::pack(&args.input, &args.output, direction, &mut |bytes| bar.set_position(bytes))?;
     bar.finish_and_clear();

@@ -39,6 +39,14 @@ struct Run<'m, 'a> {
     sampler: Sampler,
 }
 
+/// What was generated.
+struct Answer {
+    tokens: Vec<u32>,
+    text: String,
+    /// Whether it ended because the context is full.
+    full: bool,
+}
+
 pub(crate) fn run(args: &RunArgs) -> Fallible<ExitCode> {
     let kernels = open::kernels(&args.machine)?;
     let sampler = Sampler::new(sampling(args))?;
@@ -120,13 +128,14 @@ impl Run<'_, '_> {
             None => self.tokenizer.encode_prompt(text, Special::Parse),
             Some(_) => self.rendered(&[("user".into(), text.into())])?,
         };
-        let (tokens, _) = self.answer(prompt, pool)?;
+        let answer = self.answer(prompt, pool)?;
         let mut out = io::stdout().lock();
         if self.args.ids {
-            writeln!(out, "{}", serde_json::to_string(&tokens)?)?;
+            writeln!(out, "{}", serde_json::to_string(&answer.tokens)?)?;
         } else if out.is_terminal() {
             writeln!(out)?;
         }
+        self.tell_if_full(&answer);
         Ok(exit_code())
     }
 
@@ -146,6 +155,9 @@ impl Run<'_, '_> {
                     }
                     let mut line = String::new();
                     if io::stdin().read_line(&mut line).map_err(|error| format!("stdin: {error}"))? == 0 {
+                        if terminal {
+                            tell(format_args!("\n"));
+                        }
                         return Ok(ExitCode::SUCCESS);
                     }
                     line.trim_end_matches(['\n', '\r']).to_owned()
@@ -161,16 +173,18 @@ impl Run<'_, '_> {
                 _ => turns.push(("user".into(), line)),
             }
             match self.rendered(&turns).and_then(|prompt| self.answer(prompt, pool)) {
-                Ok((_, text)) => turns.push(("assistant".into(), text)),
+                Ok(answer) => {
+                    writeln!(io::stdout())?;
+                    self.tell_if_full(&answer);
+                    turns.push(("assistant".into(), answer.text));
+                }
                 // A person can go on after a turn that is too long.
                 Err(error) if terminal && error.downcast_ref::<io::Error>().is_none() => {
                     tell(format_args!("smidgen: {error}; /clear begins anew\n"));
                     turns.pop();
-                    continue;
                 }
                 Err(error) => return Err(error),
             }
-            writeln!(io::stdout())?;
         }
     }
 
@@ -182,8 +196,8 @@ impl Run<'_, '_> {
         Ok(prompt::encode(&self.tokenizer, template, &system.chain(turns).collect::<Vec<_>>())?)
     }
 
-    /// Generates after a prompt and prints the text as it comes: its tokens, and the text.
-    fn answer(&mut self, prompt: Vec<u32>, pool: &dyn Pool) -> Fallible<(Vec<u32>, String)> {
+    /// Generates after a prompt and prints the text as it comes.
+    fn answer(&mut self, prompt: Vec<u32>, pool: &dyn Pool) -> Fallible<Answer> {
         self.check(&prompt)?;
         if self.args.beams.get() > 1 {
             return self.beams(&prompt, pool);
@@ -192,11 +206,11 @@ impl Run<'_, '_> {
         let same = self.held.iter().zip(&prompt).take_while(|(a, b)| a == b).count().min(prompt.len() - 1);
         self.session.truncate(0, same);
         self.held.clear();
-        let (tokens, text) = self.generate(prompt.get(same..).unwrap_or_default(), &prompt, pool)?;
+        let answer = self.generate(prompt.get(same..).unwrap_or_default(), &prompt, pool)?;
         self.held = prompt;
-        self.held.extend(&tokens);
+        self.held.extend(&answer.tokens);
         self.held.truncate(self.session.len(0));
-        Ok((tokens, text))
+        Ok(answer)
     }
 
     /// Refuses a prompt that is empty or leaves no room, in the words of the command line.
@@ -213,7 +227,7 @@ impl Run<'_, '_> {
     }
 
     /// Generates after `new`, the part of `prompt` that the session does not hold, and prints the text as it comes.
-    fn generate(&mut self, new: &[u32], prompt: &[u32], pool: &dyn Pool) -> Fallible<(Vec<u32>, String)> {
+    fn generate(&mut self, new: &[u32], prompt: &[u32], pool: &dyn Pool) -> Fallible<Answer> {
         let Run { args, tokenizer, session, sampler, .. } = self;
         let stops: Vec<&str> = args.stop.iter().map(String::as_str).collect();
         let is_end = |token| tokenizer.is_end(token);
@@ -238,14 +252,18 @@ impl Run<'_, '_> {
         GENERATING.store(false, Ordering::SeqCst);
         let generated = generated?;
         printed?;
-        if generated.finish == Finish::ContextFull {
-            tell(format_args!("smidgen: the context of {} tokens is full\n", session.options().context));
+        Ok(Answer { tokens: generated.tokens, text: whole, full: generated.finish == Finish::ContextFull })
+    }
+
+    /// Says that the context ended the text, if it did.
+    fn tell_if_full(&self, answer: &Answer) {
+        if answer.full {
+            tell(format_args!("smidgen: the context of {} tokens is full\n", self.session.options().context));
         }
-        Ok((generated.tokens, whole))
     }
 
     /// Searches with beams and prints the best continuation.
-    fn beams(&mut self, prompt: &[u32], pool: &dyn Pool) -> Fallible<(Vec<u32>, String)> {
+    fn beams(&mut self, prompt: &[u32], pool: &dyn Pool) -> Fallible<Answer> {
         let Run { args, tokenizer, session, .. } = self;
         let room = session.options().context - prompt.len();
         let search = Search {
@@ -268,7 +286,7 @@ impl Run<'_, '_> {
         if !args.ids {
             print(stops.certain())?;
         }
-        Ok((tokens, stops.certain().to_owned()))
+        Ok(Answer { tokens, text: stops.certain().to_owned(), full: false })
     }
 }
 

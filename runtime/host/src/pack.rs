@@ -25,7 +25,11 @@ pub fn pack(from: &Path, to: &Path, direction: Direction, progress: &mut dyn FnM
     name.push(format!(".{}.part", std::process::id()));
     let part = to.with_file_name(name);
     let renamed = write(from, &part, direction, progress)
-        .and_then(|()| fs::rename(&part, to).map_err(|error| Error::Write { path: to.to_owned(), error }));
+        .and_then(|()| fs::rename(&part, to).map_err(|error| Error::Write { path: part.clone(), error }))
+        .map_err(|error| match error {
+            Error::Write { error, .. } => Error::Write { path: to.to_owned(), error },
+            other => other,
+        });
     if renamed.is_err() {
         let _ = fs::remove_file(&part);
     }

@@ -135,7 +135,7 @@ fn completions_and_help() {
         assert!(script.contains("perplexity") && script.contains("top-k"), "{shell}");
     }
     fails(&["completions", "cmd"], &["cmd", "bash"]);
-    for command in ["", "run", "bench", "inspect", "tokenize", "perplexity", "pull", "completions"] {
+    for command in ["", "run", "bench", "inspect", "tokenize", "perplexity", "pull", "pack", "unpack", "completions"] {
         let words: Vec<_> = [command, "--help"].into_iter().filter(|word| !word.is_empty()).collect();
         let help = stdout(&words);
         assert!(help.contains("Examples:\n  "), "{command}: {help}");
@@ -159,4 +159,30 @@ fn pull_without_a_package_manager() {
         let output = command.env("PATH", &dir.0).env("SMIDGEN_CACHE", dir.path("cache")).output().unwrap();
         crate::refused(words, &output, &["needed to download", "SmolLM2-135M-Instruct"]);
     }
+}
+
+#[test]
+fn packed_files_run_the_same_and_unpack_to_the_same_bytes() {
+    let (dir, model) = Scratch::with(&endless());
+    let (packed, back) = (dir.path("packed.gguf"), dir.path("back.gguf"));
+    assert_eq!(stdout(&["pack", &model, &packed]), "");
+    assert_eq!(stdout(&["unpack", &packed, &back]), "");
+    assert_eq!(std::fs::read(&back).unwrap(), std::fs::read(&model).unwrap());
+    let of = |file: &str| stdout(&["run", file, "-p", "hello wor", "-n", "20", "--temp", "1", "--ids"]);
+    assert_eq!(of(&packed), of(&model));
+
+    let text = dir.write("text", "hello");
+    let (missing, nowhere) = (dir.path("missing"), dir.path("no/where"));
+    for command in ["pack", "unpack"] {
+        fails(&[command, &model, &model], &[&model, "input itself"]);
+        fails(&[command, &packed, dir.0.to_str().unwrap()], &["not a regular file"]);
+        fails(&[command, &missing, &back], &[&missing]);
+        fails(&[command, &text, &back], &[&text]);
+        fails(&[command, &model], &["<OUTPUT>"]);
+    }
+    fails(&["pack", &model, &nowhere], &[&nowhere, "cannot be written"]);
+    // Nothing is left of what failed.
+    let mut left: Vec<_> = std::fs::read_dir(&dir.0).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["back.gguf", "model.gguf", "packed.gguf", "text"]);
 }
