@@ -100,7 +100,7 @@ pub(crate) enum KvArg {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   smidgen run smollm2 -p \"Name three colours.\" --temp 0
-  smidgen run smollm2 -f question.txt -n 200 --stop \"\\n\\n\"
+  smidgen run smollm2 -f question.txt -n 200 --stop \"Question:\"
   echo \"Once upon a time\" | smidgen run stories.gguf - --raw
 
 With a prompt and a model that has a chat template, the prompt becomes the user's turn, unless --raw is given. The same seed gives

@@ -76,7 +76,8 @@ fn usage(error: &clap::Error) -> ExitCode {
         .map(|part| part.trim_start_matches("error: ").trim_start_matches("tip: ").to_owned())
         .filter(|part| !part.is_empty() && !part.starts_with("to pass '"))
         .collect();
-    let command = std::env::args().nth(1).filter(|name| Cli::command().find_subcommand(name).is_some());
+    let command = std::env::args_os().nth(1).and_then(|name| name.into_string().ok());
+    let command = command.filter(|name| Cli::command().find_subcommand(name).is_some());
     let command = command.map(|name| format!(" {name}")).unwrap_or_default();
     tell(format_args!("smidgen: {}; 'smidgen{command} --help' shows the usage\n", told.join("; ")));
     ExitCode::from(2)

@@ -164,3 +164,16 @@ fn output_that_cannot_be_written() {
     }
     assert_eq!(smidgen(&["run"]).stderr(full()).status().unwrap().code(), Some(2));
 }
+
+#[test]
+#[cfg(unix)]
+fn words_that_are_not_utf_8() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let (_dir, model) = Scratch::with(&endless());
+    let odd = OsStr::from_bytes(b"caf\xe9");
+    refused(&["caf\u{e9}"], &smidgen(&[]).arg(odd).output().unwrap(), &["--help"]);
+    let words = ["run", &model, "-p"];
+    refused(&words, &smidgen(&words).arg(odd).output().unwrap(), &["UTF-8"]);
+    refused(&["inspect"], &smidgen(&["inspect"]).arg(odd).output().unwrap(), &["caf"]);
+}
