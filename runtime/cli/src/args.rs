@@ -4,6 +4,9 @@ use clap::{Args, Parser, Subcommand};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
+/// Most beams of a search.
+const MAX_BEAMS: usize = 256;
+
 /// Runs small models from GGUF files on a CPU, with the same bits on every machine.
 #[derive(Debug, Parser)]
 #[command(
@@ -138,7 +141,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "N", default_value_t = 64, allow_negative_numbers = true, value_parser = whole)]
     pub(crate) penalty_window: usize,
     /// Search with B beams instead of sampling
-    #[arg(long, value_name = "B", default_value = "1", allow_negative_numbers = true, value_parser = count)]
+    #[arg(long, value_name = "B", default_value = "1", allow_negative_numbers = true, value_parser = width)]
     pub(crate) beams: NonZeroUsize,
     /// End before this text; may be given several times
     #[arg(long, value_name = "S", allow_hyphen_values = true)]
@@ -284,6 +287,12 @@ pub(crate) struct PackArgs {
 /// A number of things, of which there is one at least.
 fn count(text: &str) -> Result<NonZeroUsize, String> {
     text.parse().map_err(|_| "must be a whole number from 1".into())
+}
+
+/// A number of beams. Each has a cache and a row of logits.
+fn width(text: &str) -> Result<NonZeroUsize, String> {
+    let fits = |width: &NonZeroUsize| width.get() <= MAX_BEAMS;
+    text.parse().ok().filter(fits).ok_or_else(|| format!("must be a whole number from 1 to {MAX_BEAMS}"))
 }
 
 fn whole(text: &str) -> Result<usize, String> {
