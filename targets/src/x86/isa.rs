@@ -1,7 +1,7 @@
 //! What the x86 machines differ in: how many rows a vector has, and how bytes are multiplied and added.
 
 use super::load::{Eight, Legacy, Source};
-use super::load_k::{EightK, Super};
+use super::load_k::{EightK, Super, Superblock};
 use core::arch::x86_64::*;
 
 /// Rows of a block of 32, in the machine's vectors.
@@ -11,13 +11,14 @@ pub(super) struct Weights<I: Isa> {
     m: I::Float,
 }
 
-/// Rows of a superblock, in the machine's vectors. The fields are those of [`EightK`].
-pub(super) struct WeightsK<I: Isa> {
-    q: [I::Int; 64],
-    scales: [I::Int; 16],
-    pairs: [I::Int; 8],
-    d: I::Float,
-    dmin: I::Float,
+/// Rows of a superblock, in the machine's vectors.
+pub(super) type WeightsK<I> = Superblock<<I as Isa>::Int, <I as Isa>::Float>;
+
+/// Where superblocks are unpacked to.
+pub(super) struct ScratchK<I: Isa> {
+    pub(super) weights: WeightsK<I>,
+    /// Where a machine with more than eight rows in a vector unpacks eight at a time.
+    eight: [EightK; 2],
 }
 
 /// A set of x86 instructions. Lanes are rows.
@@ -49,7 +50,7 @@ pub(super) trait Isa: Copy {
     /// The weights of a block in `ROWS` rows: `rows` gives eight of them, by their number.
     unsafe fn load<L: Legacy, S: Source>(rows: impl Fn(usize) -> S) -> Weights<Self>;
     /// The weights of a superblock in `ROWS` rows.
-    unsafe fn load_k<L: Super, S: Source>(rows: impl Fn(usize) -> S, out: &mut WeightsK<Self>);
+    unsafe fn load_k<L: Super, S: Source>(rows: impl Fn(usize) -> S, out: &mut ScratchK<Self>);
 
     /// Σ (q - OFFSET) x over 32 inputs, whose sum is at `sum`.
     unsafe fn dot<L: Legacy>(q: &[Self::Int; 8], x: *const i8, sum: *const i32) -> Self::Int;
@@ -236,12 +237,9 @@ impl Isa for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn load_k<L: Super, S: Source>(rows: impl Fn(usize) -> S, out: &mut WeightsK<Self>) {
-        let mut eight = EightK::zero();
+    unsafe fn load_k<L: Super, S: Source>(rows: impl Fn(usize) -> S, out: &mut ScratchK<Self>) {
         // SAFETY: the caller's promise.
-        unsafe { L::load(rows(0), &mut eight) };
-        let EightK { q, scales, pairs, d, dmin } = eight;
-        *out = WeightsK { q, scales, pairs, d, dmin };
+        unsafe { L::load(rows(0), &mut out.weights) };
     }
 
     #[inline(always)]
@@ -310,12 +308,12 @@ macro_rules! vnni {
         }
 
         #[inline(always)]
-        unsafe fn load_k<L: Super, S: Source>(rows: impl Fn(usize) -> S, out: &mut WeightsK<Self>) {
+        unsafe fn load_k<L: Super, S: Source>(rows: impl Fn(usize) -> S, out: &mut ScratchK<Self>) {
             // SAFETY: the caller's promise.
             unsafe {
                 Self::rows_k::<L, S>(rows, out);
                 // The scale alone in each lane, with its sign.
-                for scale in &mut out.scales {
+                for scale in &mut out.weights.scales {
                     *scale = $srai::<16>(Self::shift_left::<16>(*scale));
                 }
             }
@@ -366,12 +364,9 @@ impl AvxVnni {
     }
 
     #[inline(always)]
-    unsafe fn rows_k<L: Super, S: Source>(rows: impl Fn(usize) -> S, out: &mut WeightsK<Self>) {
-        let mut eight = EightK::zero();
+    unsafe fn rows_k<L: Super, S: Source>(rows: impl Fn(usize) -> S, out: &mut ScratchK<Self>) {
         // SAFETY: the caller's promise.
-        unsafe { L::load(rows(0), &mut eight) };
-        let EightK { q, scales, pairs, d, dmin } = eight;
-        *out = WeightsK { q, scales, pairs, d, dmin };
+        unsafe { L::load(rows(0), &mut out.weights) };
     }
 }
 
@@ -413,12 +408,12 @@ impl Avx512Vnni {
     }
 
     #[inline(always)]
-    unsafe fn rows_k<L: Super, S: Source>(rows: impl Fn(usize) -> S, out: &mut WeightsK<Self>) {
+    unsafe fn rows_k<L: Super, S: Source>(rows: impl Fn(usize) -> S, out: &mut ScratchK<Self>) {
         // SAFETY: the caller's promise.
         unsafe {
-            let (mut low, mut high) = (EightK::zero(), EightK::zero());
-            L::load(rows(0), &mut low);
-            L::load(rows(8), &mut high);
+            let ScratchK { weights: out, eight: [low, high] } = out;
+            L::load(rows(0), low);
+            L::load(rows(8), high);
             for k in 0..64 {
                 out.q[k] = join(low.q[k], high.q[k]);
             }

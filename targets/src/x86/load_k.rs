@@ -3,26 +3,21 @@
 use super::load::Source;
 use core::arch::x86_64::*;
 
-/// A superblock of eight rows.
-pub(super) struct EightK {
+/// A superblock of some rows: `V` has a 32-bit lane for each, `F` a float.
+pub(super) struct Superblock<V, F> {
     /// Vector `8 g + k` holds inputs `32 g + 4 k ..` of each row, without sign.
-    pub(super) q: [__m256i; 64],
+    pub(super) q: [V; 64],
     /// Scale of each sub-block, twice in the 16-bit halves of a lane.
-    pub(super) scales: [__m256i; 16],
+    pub(super) scales: [V; 16],
     /// What the sums of inputs `32 g .. 32 g + 16` and `32 g + 16 .. 32 g + 32` are multiplied by, as 16-bit halves: minima, or the scales
     /// again where an offset is to be subtracted.
-    pub(super) pairs: [__m256i; 8],
-    pub(super) d: __m256,
-    pub(super) dmin: __m256,
+    pub(super) pairs: [V; 8],
+    pub(super) d: F,
+    pub(super) dmin: F,
 }
 
-impl EightK {
-    #[inline(always)]
-    pub(super) fn zero() -> EightK {
-        // SAFETY: all-zero bytes are valid vectors.
-        unsafe { core::mem::zeroed() }
-    }
-}
+/// A superblock of eight rows.
+pub(super) type EightK = Superblock<__m256i, __m256>;
 
 /// A format with superblocks of 256.
 ///

@@ -1,6 +1,6 @@
 //! The loops of a product: rows in lanes, blocks in order, tokens inside a block.
 
-use super::isa::{Isa, Weights, WeightsK};
+use super::isa::{Avx2, Isa, ScratchK, Weights, WeightsK};
 use super::load::{Legacy, Panel, Plain, Source};
 use super::load_k::Super;
 use crate::{Rows, Tile};
@@ -192,21 +192,35 @@ unsafe fn one_block<I: Isa, L: Legacy>(acc: I::Float, w: &Weights<I>, x: &Q8, b:
 /// As for [`legacy`].
 #[inline(always)]
 pub(super) unsafe fn k_quant<I: Isa, L: Super, const HALVES: usize>(w: &Rows, input: &Input, out: &mut Tile) {
+    // SAFETY: the caller's promise; every machine here has AVX2. For one token, unpacking sixteen rows to memory takes longer than it saves.
+    unsafe {
+        if HALVES == 1 && out.rows() == 1 {
+            k_rows::<Avx2, L, 2>(w, input, out);
+        } else {
+            k_rows::<I, L, HALVES>(w, input, out);
+        }
+    }
+}
+
+/// # Safety
+/// As for [`legacy`].
+#[inline(always)]
+unsafe fn k_rows<I: Isa, L: Super, const HALVES: usize>(w: &Rows, input: &Input, out: &mut Tile) {
     let Input::Q8K(x) = input else { return };
     let (row_bytes, first_row) = (w.row_bytes(), out.first_col());
     let (packed, plain) = parts(w, out, I::ROWS);
-    let mut weights = MaybeUninit::<WeightsK<I>>::zeroed();
+    let mut scratch = MaybeUninit::<ScratchK<I>>::zeroed();
     // SAFETY: all-zero bytes are valid vectors. At each `base` are the rows' whole superblocks; the arrays of `x` hold as many
     // superblocks of each token.
     unsafe {
-        let weights = weights.assume_init_mut();
+        let scratch = scratch.assume_init_mut();
         for c in (0..packed).step_by(PANEL) {
             let base = w.bytes(first_row + c, PANEL).as_ptr();
-            k_group::<I, L, Packed, HALVES>(Packed { base }, weights, w.cols() / 256, x, out, c);
+            k_group::<I, L, Packed, HALVES>(Packed { base }, scratch, w.cols() / 256, x, out, c);
         }
         for c in (packed..plain).step_by(I::ROWS) {
             let base = w.bytes(first_row + c, I::ROWS).as_ptr();
-            k_group::<I, L, Lines, 1>(Lines { base, row_bytes }, weights, w.cols() / 256, x, out, c);
+            k_group::<I, L, Lines, 1>(Lines { base, row_bytes }, scratch, w.cols() / 256, x, out, c);
         }
     }
     left_over(w, input, out, plain);
@@ -219,7 +233,7 @@ pub(super) unsafe fn k_quant<I: Isa, L: Super, const HALVES: usize>(w: &Rows, in
 #[inline(always)]
 unsafe fn k_group<I: Isa, L: Super, G: Group, const N: usize>(
     group: G,
-    weights: &mut WeightsK<I>,
+    scratch: &mut ScratchK<I>,
     blocks: usize,
     x: &Q8K,
     out: &mut Tile,
@@ -237,9 +251,9 @@ unsafe fn k_group<I: Isa, L: Super, G: Group, const N: usize>(
                     if out.rows() == 1 && n == 0 {
                         group.ask(N * I::ROWS, b, L::BYTES);
                     }
-                    I::load_k::<L, G::Source>(|first| group.rows(n * I::ROWS + first, b, L::BYTES), weights);
+                    I::load_k::<L, G::Source>(|first| group.rows(n * I::ROWS + first, b, L::BYTES), scratch);
                     for (t, acc) in acc[..tokens].iter_mut().enumerate() {
-                        *acc = one_superblock::<I, L>(*acc, weights, x, b, first_token + t0 + t);
+                        *acc = one_superblock::<I, L>(*acc, &scratch.weights, x, b, first_token + t0 + t);
                     }
                 }
                 for (t, acc) in acc[..tokens].iter().enumerate() {
