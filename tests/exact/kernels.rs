@@ -38,7 +38,12 @@ fn compare(
         for w in [Some(plain), packed].into_iter().flatten() {
             let got = product(kernels, &w, &Activations::new(kernels, values.clone(), cols));
             let (name, layout) = (format.name(), w.layout());
-            assert!(got == expected, "{} {name} {layout:?} rows {rows} cols {cols} values {}", kernels.name, values.len());
+            assert!(
+                got == expected,
+                "{} {name} {layout:?} rows {rows} cols {cols} values {}",
+                kernels.name,
+                values.len()
+            );
         }
     }
 }

@@ -287,8 +287,7 @@ fn compare_with_gguf_rs(bytes: &[u8], file: &Gguf<'_>) {
 
 #[test]
 fn gguf_rs_reads_what_we_write() {
-    let known: Vec<TensorType> =
-        ggml_types().filter(|kind| !UNKNOWN_TO_GGUF_RS.contains(kind)).collect();
+    let known: Vec<TensorType> = ggml_types().filter(|kind| !UNKNOWN_TO_GGUF_RS.contains(kind)).collect();
     for alignment in [8, 32, 64, 4096] {
         let mut bytes = sample(alignment, &known);
         for version in [2u8, 3] {
@@ -303,8 +302,7 @@ fn gguf_rs_reads_what_we_write() {
 #[test]
 fn pypi_gguf_reads_what_we_write() {
     let Some(python) = python() else { return };
-    let known: Vec<TensorType> =
-        ggml_types().filter(|kind| !NOT_IN_PYPI_GGUF.contains(kind)).collect();
+    let known: Vec<TensorType> = ggml_types().filter(|kind| !NOT_IN_PYPI_GGUF.contains(kind)).collect();
     let mut files = Vec::new();
     for alignment in [8, 32, 64, 4096] {
         files.push(sample(alignment, &known));

@@ -82,7 +82,12 @@ impl Activations {
     /// Quantizes token-major values by a table's functions. `cols` need not be whole blocks of either kind.
     pub fn new(kernels: &smidgen_targets::Kernels, values: Vec<f32>, cols: usize) -> Activations {
         let tokens = values.len() / cols;
-        let mut q8 = (vec![0; tokens * cols], vec![0.0; tokens * cols / 32], vec![0; tokens * cols / 32], vec![0.0; tokens * cols / 32]);
+        let mut q8 = (
+            vec![0; tokens * cols],
+            vec![0.0; tokens * cols / 32],
+            vec![0; tokens * cols / 32],
+            vec![0.0; tokens * cols / 32],
+        );
         let mut q8k = (vec![0; tokens * cols], vec![0.0; tokens * cols / 256], vec![0; tokens * cols / 16]);
         for (t, x) in values.chunks_exact(cols).enumerate() {
             if cols.is_multiple_of(32) {

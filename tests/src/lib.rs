@@ -35,7 +35,10 @@ pub fn tables() -> Vec<&'static Kernels> {
     let tables: Vec<_> = smidgen_targets::available().collect();
     println!("tables: {}", tables.iter().map(|kernels| kernels.name).collect::<Vec<_>>().join(", "));
     for name in std::env::var("SMIDGEN_EXPECT_TABLES").unwrap_or_default().split(',').filter(|name| !name.is_empty()) {
-        assert!(tables.iter().any(|kernels| kernels.name == name), "this machine does not run the table {name}, which was expected");
+        assert!(
+            tables.iter().any(|kernels| kernels.name == name),
+            "this machine does not run the table {name}, which was expected"
+        );
     }
     tables
 }

@@ -123,7 +123,7 @@ mod tests {
         for format in Format::ALL.into_iter().filter(|format| format.can_be_packed()) {
             for rows in [1, 15, 16, 17, 40] {
                 let row_bytes = 3 * format.block_bytes();
-                let plain: Vec<u8> = (0..rows * row_bytes).map(|i| (i * 131 >> 3) as u8).collect();
+                let plain: Vec<u8> = (0..rows * row_bytes).map(|i| ((i * 131) >> 3) as u8).collect();
                 let (mut packed, mut back) = (vec![0; plain.len()], vec![0; plain.len()]);
                 format.pack(row_bytes, &plain, &mut packed);
                 assert!(rows < PANEL || packed != plain);

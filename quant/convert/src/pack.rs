@@ -115,7 +115,7 @@ mod tests {
     use smidgen_gguf::{NewTensor, Writer};
 
     fn file() -> Vec<u8> {
-        let data: Vec<u8> = (0..50_000u32).map(|i| (i * 7 >> 2) as u8).collect();
+        let data: Vec<u8> = (0..50_000u32).map(|i| ((i * 7) >> 2) as u8).collect();
         let tensor = |name, dims, kind: TensorType, rows: u64, cols: u64| {
             let len = (kind.bytes(cols).unwrap_or(0) * rows) as usize;
             NewTensor { name, dims, kind, data: &data[..len] }
