@@ -23,7 +23,7 @@ pub(crate) struct Group {
 pub(crate) struct Bar {
     pub(crate) label: String,
     pub(crate) value: f64,
-    /// Said after the value.
+    /// Said right after the value.
     pub(crate) note: String,
     /// Bars of one kind have one colour.
     pub(crate) kind: usize,
@@ -80,8 +80,8 @@ fn draw(out: &mut String, left: f64, panel: &Panel) {
                 y + 1.0,
                 BAR - 2.0
             );
-            let said = format!("{} {}", short(bar.value), bar.note);
-            text(out, x(bar.value) + 4.0, y + BAR - 4.0, "start", "#333333", 11, said.trim());
+            let said = format!("{}{}", short(bar.value), bar.note);
+            text(out, x(bar.value) + 4.0, y + BAR - 4.0, "start", "#333333", 11, &said);
             y += BAR;
         }
         if let Some(limit) = group.limit {

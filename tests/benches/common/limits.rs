@@ -171,27 +171,43 @@ mod x86 {
         n.max(1) * 12 * 128
     }
 
-    /// Six products and six sums of 256 bits.
+    /// Twelve products and twelve sums of 256 bits.
     #[target_feature(enable = "avx2")]
     pub(super) fn f32_256(n: u64) -> u64 {
         repeated!(n, "vxorps ymm0, ymm0, ymm0",
-            "vmulps ymm2, ymm0, ymm0", "vaddps ymm8, ymm8, ymm2", "vmulps ymm3, ymm0, ymm0", "vaddps ymm9, ymm9, ymm3",
-            "vmulps ymm4, ymm0, ymm0", "vaddps ymm10, ymm10, ymm4", "vmulps ymm5, ymm0, ymm0", "vaddps ymm11, ymm11, ymm5",
-            "vmulps ymm6, ymm0, ymm0", "vaddps ymm12, ymm12, ymm6", "vmulps ymm7, ymm0, ymm0", "vaddps ymm13, ymm13, ymm7";
-            out("ymm0") _, out("ymm2") _, out("ymm3") _, out("ymm4") _, out("ymm5") _, out("ymm6") _, out("ymm7") _,
-            out("ymm8") _, out("ymm9") _, out("ymm10") _, out("ymm11") _, out("ymm12") _, out("ymm13") _);
-        n.max(1) * 12 * 8
+            "vmulps ymm1, ymm0, ymm0", "vaddps ymm4, ymm4, ymm1",
+            "vmulps ymm2, ymm0, ymm0", "vaddps ymm5, ymm5, ymm2",
+            "vmulps ymm3, ymm0, ymm0", "vaddps ymm6, ymm6, ymm3",
+            "vmulps ymm1, ymm0, ymm0", "vaddps ymm7, ymm7, ymm1",
+            "vmulps ymm2, ymm0, ymm0", "vaddps ymm8, ymm8, ymm2",
+            "vmulps ymm3, ymm0, ymm0", "vaddps ymm9, ymm9, ymm3",
+            "vmulps ymm1, ymm0, ymm0", "vaddps ymm10, ymm10, ymm1",
+            "vmulps ymm2, ymm0, ymm0", "vaddps ymm11, ymm11, ymm2",
+            "vmulps ymm3, ymm0, ymm0", "vaddps ymm12, ymm12, ymm3",
+            "vmulps ymm1, ymm0, ymm0", "vaddps ymm13, ymm13, ymm1",
+            "vmulps ymm2, ymm0, ymm0", "vaddps ymm14, ymm14, ymm2",
+            "vmulps ymm3, ymm0, ymm0", "vaddps ymm15, ymm15, ymm3";
+            out("ymm0") _, out("ymm1") _, out("ymm2") _, out("ymm3") _, out("ymm4") _, out("ymm5") _, out("ymm6") _, out("ymm7") _, out("ymm8") _, out("ymm9") _, out("ymm10") _, out("ymm11") _, out("ymm12") _, out("ymm13") _, out("ymm14") _, out("ymm15") _);
+        n.max(1) * 24 * 8
     }
 
-    /// Six products and six sums of 512 bits.
+    /// Twelve products and twelve sums of 512 bits.
     #[target_feature(enable = "avx512f")]
     pub(super) fn f32_512(n: u64) -> u64 {
         repeated!(n, "vxorps xmm0, xmm0, xmm0",
-            "vmulps zmm2, zmm0, zmm0", "vaddps zmm8, zmm8, zmm2", "vmulps zmm3, zmm0, zmm0", "vaddps zmm9, zmm9, zmm3",
-            "vmulps zmm4, zmm0, zmm0", "vaddps zmm10, zmm10, zmm4", "vmulps zmm5, zmm0, zmm0", "vaddps zmm11, zmm11, zmm5",
-            "vmulps zmm6, zmm0, zmm0", "vaddps zmm12, zmm12, zmm6", "vmulps zmm7, zmm0, zmm0", "vaddps zmm13, zmm13, zmm7";
-            out("zmm0") _, out("zmm2") _, out("zmm3") _, out("zmm4") _, out("zmm5") _, out("zmm6") _, out("zmm7") _,
-            out("zmm8") _, out("zmm9") _, out("zmm10") _, out("zmm11") _, out("zmm12") _, out("zmm13") _);
-        n.max(1) * 12 * 16
+            "vmulps zmm1, zmm0, zmm0", "vaddps zmm4, zmm4, zmm1",
+            "vmulps zmm2, zmm0, zmm0", "vaddps zmm5, zmm5, zmm2",
+            "vmulps zmm3, zmm0, zmm0", "vaddps zmm6, zmm6, zmm3",
+            "vmulps zmm1, zmm0, zmm0", "vaddps zmm7, zmm7, zmm1",
+            "vmulps zmm2, zmm0, zmm0", "vaddps zmm8, zmm8, zmm2",
+            "vmulps zmm3, zmm0, zmm0", "vaddps zmm9, zmm9, zmm3",
+            "vmulps zmm1, zmm0, zmm0", "vaddps zmm10, zmm10, zmm1",
+            "vmulps zmm2, zmm0, zmm0", "vaddps zmm11, zmm11, zmm2",
+            "vmulps zmm3, zmm0, zmm0", "vaddps zmm12, zmm12, zmm3",
+            "vmulps zmm1, zmm0, zmm0", "vaddps zmm13, zmm13, zmm1",
+            "vmulps zmm2, zmm0, zmm0", "vaddps zmm14, zmm14, zmm2",
+            "vmulps zmm3, zmm0, zmm0", "vaddps zmm15, zmm15, zmm3";
+            out("zmm0") _, out("zmm1") _, out("zmm2") _, out("zmm3") _, out("zmm4") _, out("zmm5") _, out("zmm6") _, out("zmm7") _, out("zmm8") _, out("zmm9") _, out("zmm10") _, out("zmm11") _, out("zmm12") _, out("zmm13") _, out("zmm14") _, out("zmm15") _);
+        n.max(1) * 24 * 16
     }
 }

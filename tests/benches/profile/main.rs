@@ -225,10 +225,10 @@ fn show(profile: &Profile, limits: &Limits) -> Panel {
             ideal.map_or_else(dash, |ideal| percent(ideal / seconds)),
         ]);
         let used = [
-            read.map(|read| format!("{:.0} % of read", 100.0 * read / limits.read)),
-            ideal.map(|ideal| format!("{:.0} % of peak", 100.0 * ideal / seconds)),
+            read.map(|read| format!(" %, {:.0} % of read", 100.0 * read / limits.read)),
+            ideal.map(|ideal| format!(" %, {:.0} % of peak", 100.0 * ideal / seconds)),
         ];
-        let used = used[if profile.tokens == 1 { 0 } else { 1 }].clone().unwrap_or_default();
+        let used = used[if profile.tokens == 1 { 0 } else { 1 }].clone().unwrap_or(" %".into());
         bars.push(Bar { label: name.into(), value: 100.0 * seconds / profile.whole, note: used, kind: 1 });
     };
     for (name, seconds, spent) in &profile.operations {
@@ -243,8 +243,5 @@ fn show(profile: &Profile, limits: &Limits) -> Panel {
     bars.retain(|bar| bar.value >= 0.05 && bar.label != "whole");
     let rate = short(profile.tokens as f64 / profile.whole);
     println!("{}: {rate} tokens/s\n\n{}", profile.title, table(&head, &rows));
-    Panel {
-        title: format!("{}: share of the time in %", profile.title),
-        groups: vec![Group { bars, ..Group::default() }],
-    }
+    Panel { title: format!("{}: shares of the time", profile.title), groups: vec![Group { bars, ..Group::default() }] }
 }
