@@ -2,8 +2,8 @@
 
 use smidgen_quant::attention::{self, CHUNK, Kv, KvMut, SCALED};
 use smidgen_targets::{Format, Kernels, Layout, Rows, Tile, scalar};
-use smidgen_tests::blocks::{Activations, Fill, Random, weights};
-use smidgen_tests::tables;
+use smidgen_tests::blocks::{Activations, Fill, weights};
+use smidgen_tests::{Random, tables};
 
 fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|value| value.to_bits()).collect()
@@ -51,7 +51,7 @@ fn compare(
 #[test]
 fn products_of_every_format_at_every_edge() {
     let machines = tables();
-    let mut random = Random::new(1);
+    let mut random = Random(1);
     for format in Format::ALL {
         let block = format.block_len();
         let lengths: &[usize] =
@@ -59,14 +59,14 @@ fn products_of_every_format_at_every_edge() {
         for cols in lengths {
             for rows in [1, 7, 8, 9, 15, 16, 17, 24, 33] {
                 for tokens in [1, 2, 3, 4, 5] {
-                    let values = (0..tokens * cols).map(|_| random.signed()).collect();
+                    let values = (0..tokens * cols).map(|_| random.float(1.0)).collect();
                     compare(&machines, format, rows, *cols, values, Fill::Random, &mut random);
                 }
             }
         }
         for tokens in [63, 64, 65, 131] {
             let cols = if block == 1 { 32 } else { 2 * block };
-            let values = (0..tokens * cols).map(|_| random.signed() * 100.0).collect();
+            let values = (0..tokens * cols).map(|_| random.float(1.0) * 100.0).collect();
             compare(&machines, format, 17, cols, values, Fill::Random, &mut random);
         }
     }
@@ -75,7 +75,7 @@ fn products_of_every_format_at_every_edge() {
 #[test]
 fn products_of_extreme_bytes_and_activations() {
     let machines = tables();
-    let mut random = Random::new(2);
+    let mut random = Random(2);
     for format in Format::ALL {
         let cols = if format.block_len() == 1 { 64 } else { 3 * format.block_len() };
         for fill in
@@ -99,7 +99,7 @@ fn products_of_extreme_bytes_and_activations() {
 #[test]
 fn a_tile_is_the_same_part_of_the_whole() {
     let machines = tables();
-    let mut random = Random::new(3);
+    let mut random = Random(3);
     for format in Format::ALL {
         let cols = if format.block_len() == 1 { 48 } else { 2 * format.block_len() };
         let bytes = weights(format, 40 * cols, 0.1, Fill::Random, &mut random);
@@ -107,7 +107,7 @@ fn a_tile_is_the_same_part_of_the_whole() {
         format.pack(bytes.len() / 40, &bytes, &mut packed);
         let plain = Rows::new(format, Layout::Plain, &bytes, 40, cols);
         let packed = Rows::new(format, Layout::Packed, &packed, 40, cols);
-        let values: Vec<f32> = (0..7 * cols).map(|_| random.signed()).collect();
+        let values: Vec<f32> = (0..7 * cols).map(|_| random.float(1.0)).collect();
         for w in [plain, packed].into_iter().flatten() {
             for kernels in &machines {
                 let x = Activations::new(kernels, values.clone(), cols);
@@ -127,9 +127,9 @@ fn a_tile_is_the_same_part_of_the_whole() {
 #[test]
 fn operations_between_products() {
     let machines = tables();
-    let mut random = Random::new(4);
+    let mut random = Random(4);
     for len in [1, 2, 15, 16, 17, 31, 64, 576, 1000] {
-        let (x, y): (Vec<f32>, Vec<f32>) = (0..len).map(|_| (random.signed() * 20.0, random.signed())).unzip();
+        let (x, y): (Vec<f32>, Vec<f32>) = (0..len).map(|_| (random.float(1.0) * 20.0, random.float(1.0))).unzip();
         let law = &scalar::KERNELS;
         for kernels in &machines {
             let run = |k: &Kernels| {
@@ -164,7 +164,7 @@ impl Cache {
         };
         for j in 0..keys {
             let (key, value): (Vec<f32>, Vec<f32>) =
-                (0..head_dim).map(|_| (random.signed() * 8.0, random.signed())).unzip();
+                (0..head_dim).map(|_| (random.float(1.0) * 8.0, random.float(1.0))).unzip();
             KvMut::F16 { k: &mut cache.half.0, v: &mut cache.half.1 }.store(j, &key, &value);
             if head_dim.is_multiple_of(SCALED) {
                 let (k, k_scales, v, v_scales) =
@@ -179,7 +179,7 @@ impl Cache {
 #[test]
 fn attention_over_both_kinds_of_cache() {
     let machines = tables();
-    let mut random = Random::new(5);
+    let mut random = Random(5);
     for head_dim in [2, 8, 24, 32, 48, 64, 96, 128] {
         let keys = 200;
         let cache = Cache::random(keys, head_dim, &mut random);
@@ -188,7 +188,7 @@ fn attention_over_both_kinds_of_cache() {
         let visible: Vec<usize> =
             [1, 2, 15, 16, 17, 63, 64, 65, 66, 127, 128, 129, 130, 199, 200, 3, 200, 1, 64].into();
         for count in [1, 2, 3, 4, 5, visible.len()] {
-            let q: Vec<f32> = (0..count * head_dim).map(|_| random.signed() * 3.0).collect();
+            let q: Vec<f32> = (0..count * head_dim).map(|_| random.float(1.0) * 3.0).collect();
             for (kind, kv) in [("f16", &half), ("q8_0", &int8)] {
                 if kind == "q8_0" && !head_dim.is_multiple_of(SCALED) {
                     continue;

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use smidgen_quant::Format;
+use smidgen_tests::Random;
 
 /// Reads requests `<decode|encode> <type> <bytes>\n<data>` and answers each with eight bytes of length and the data.
 /// A type that the package cannot encode is answered with length zero.
@@ -65,27 +66,6 @@ fn python(requests: &[(&str, Format, Vec<u8>)]) -> Option<Vec<Vec<u8>>> {
     Some(answers)
 }
 
-/// Marsaglia's xorshift.
-struct Random(u64);
-
-impl Random {
-    fn bits(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn bytes(&mut self, len: usize) -> Vec<u8> {
-        (0..len).map(|_| (self.bits() >> 32) as u8).collect()
-    }
-
-    /// Uniform in -1..1.
-    fn value(&mut self) -> f32 {
-        (self.bits() >> 40) as f32 / (1 << 23) as f32 - 1.0
-    }
-}
-
 fn floats(bytes: &[u8]) -> Vec<f32> {
     bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
 }
@@ -140,10 +120,10 @@ fn values(random: &mut Random) -> Vec<f32> {
     for exponent in -30..=4 {
         let scale = format!("6e{exponent}").parse::<f32>().expect("a number");
         for _ in 0..10 {
-            rows.push(std::array::from_fn(|_| random.value() * scale));
+            rows.push(std::array::from_fn(|_| random.float(1.0) * scale));
         }
-        rows.push(std::array::from_fn(|_| random.value().abs() * scale));
-        rows.push(std::array::from_fn(|_| -random.value().abs() * scale));
+        rows.push(std::array::from_fn(|_| random.float(1.0).abs() * scale));
+        rows.push(std::array::from_fn(|_| -random.float(1.0).abs() * scale));
         rows.push([scale; 256]);
         rows.push([-scale; 256]);
         rows.push(std::array::from_fn(|i| if i % 32 == i / 8 { -scale } else { 0.0 }));

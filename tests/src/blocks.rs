@@ -1,35 +1,7 @@
 //! Weights and activations from a seed.
 
+use crate::Random;
 use smidgen_quant::Format;
-
-/// A xorshift generator: small, seeded, the same everywhere.
-#[derive(Clone, Debug)]
-pub struct Random(u64);
-
-impl Random {
-    /// A generator from any seed.
-    pub fn new(seed: u64) -> Random {
-        Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    /// The next 64 bits.
-    pub fn bits(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    /// Below `n`.
-    pub fn below(&mut self, n: usize) -> usize {
-        (self.bits() >> 33) as usize % n
-    }
-
-    /// Between -1 and 1.
-    pub fn signed(&mut self) -> f32 {
-        (self.bits() >> 40) as f32 / (1 << 23) as f32 - 1.0
-    }
-}
 
 /// What the bytes beside the scales are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,12 +23,12 @@ pub fn weights(format: Format, len: usize, scale: f32, fill: Fill, random: &mut 
     }
     for block in bytes.chunks_exact_mut(format.block_bytes()) {
         match format {
-            Format::F16 => block.copy_from_slice(&smidgen_quant::f32_to_f16(random.signed() * scale).to_le_bytes()),
-            Format::F32 => block.copy_from_slice(&(random.signed() * scale).to_le_bytes()),
-            Format::BF16 => block.copy_from_slice(&(random.signed() * scale).to_le_bytes()[2..]),
+            Format::F16 => block.copy_from_slice(&smidgen_quant::f32_to_f16(random.float(1.0) * scale).to_le_bytes()),
+            Format::F32 => block.copy_from_slice(&(random.float(1.0) * scale).to_le_bytes()),
+            Format::BF16 => block.copy_from_slice(&(random.float(1.0) * scale).to_le_bytes()[2..]),
             _ => {
                 for at in format.scales() {
-                    let half = smidgen_quant::f32_to_f16(random.signed() * scale);
+                    let half = smidgen_quant::f32_to_f16(random.float(1.0) * scale);
                     block[*at..at + 2].copy_from_slice(&half.to_le_bytes());
                 }
             }

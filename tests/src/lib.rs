@@ -2,8 +2,10 @@
 
 pub mod blocks;
 pub mod chat;
+mod random;
 pub mod seeded;
 
+pub use random::Random;
 use smidgen_targets::Kernels;
 use std::path::{Path, PathBuf};
 

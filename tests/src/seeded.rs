@@ -1,5 +1,6 @@
 //! Small models of the llama family with weights from a seed, in any block format, and files of them with anything changed.
 
+use crate::Random;
 use smidgen_gguf::{NewTensor, NewValue, TensorType, Writer};
 use smidgen_quant::Format;
 
@@ -134,25 +135,6 @@ impl Default for Shape {
             biases: false,
             seed: 1,
         }
-    }
-}
-
-/// SplitMix64.
-#[derive(Clone, Debug)]
-pub struct Random(pub u64);
-
-impl Random {
-    /// The next 64 bits.
-    pub fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ z >> 31
-    }
-
-    /// Uniform in ±`range`, a multiple of `range / 2^20`.
-    pub fn float(&mut self, range: f32) -> f32 {
-        ((self.bits() >> 43) as f32 / (1 << 20) as f32 - 1.0) * range
     }
 }
 

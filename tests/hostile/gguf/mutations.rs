@@ -3,43 +3,32 @@
 use std::fmt::Debug;
 
 use smidgen_gguf::Gguf;
+use smidgen_tests::Random;
 
 use crate::raw::{good, walk_file};
 
-/// xorshift64*: the same mutations on every machine.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, n: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) as usize % n
-    }
-
-    /// Flips, replaces, removes, repeats or moves a few bytes.
-    fn mutate(&mut self, file: &mut Vec<u8>) {
-        const TELLING: [u64; 12] = [0, 1, 2, 31, 33, 64, 255, 1 << 31, 1 << 32, (1 << 63) - 1, 1 << 63, u64::MAX];
-        let at = self.below(file.len());
-        let some = (1 + self.below(16)).min(file.len() - at);
-        match self.below(6) {
-            0 => file[at] ^= 1 << self.below(8),
-            1 => file[at] = self.below(256) as u8,
-            2 => {
-                let value = TELLING[self.below(TELLING.len())].to_le_bytes();
-                let width = [1, 4, 8][self.below(3)].min(file.len() - at);
-                file[at..at + width].copy_from_slice(&value[..width]);
-            }
-            3 if file.len() > some => drop(file.drain(at..at + some)),
-            4 => {
-                let piece = file[at..at + some].to_vec();
-                let to = self.below(file.len());
-                drop(file.splice(to..to, piece));
-            }
-            _ => {
-                let to = self.below(file.len() - some + 1);
-                file.copy_within(at..at + some, to);
-            }
+/// Flips, replaces, removes, repeats or moves a few bytes.
+fn mutate(random: &mut Random, file: &mut Vec<u8>) {
+    const TELLING: [u64; 12] = [0, 1, 2, 31, 33, 64, 255, 1 << 31, 1 << 32, (1 << 63) - 1, 1 << 63, u64::MAX];
+    let at = random.below(file.len());
+    let some = (1 + random.below(16)).min(file.len() - at);
+    match random.below(6) {
+        0 => file[at] ^= 1 << random.below(8),
+        1 => file[at] = random.below(256) as u8,
+        2 => {
+            let value = TELLING[random.below(TELLING.len())].to_le_bytes();
+            let width = [1, 4, 8][random.below(3)].min(file.len() - at);
+            file[at..at + width].copy_from_slice(&value[..width]);
+        }
+        3 if file.len() > some => drop(file.drain(at..at + some)),
+        4 => {
+            let piece = file[at..at + some].to_vec();
+            let to = random.below(file.len());
+            drop(file.splice(to..to, piece));
+        }
+        _ => {
+            let to = random.below(file.len() - some + 1);
+            file.copy_within(at..at + some, to);
         }
     }
 }
@@ -56,7 +45,7 @@ fn mutations_never_panic_and_what_is_accepted_can_be_walked() {
         // Most of the mutations should hit the head, not the data.
         let mut file = good[..head].to_vec();
         for _ in 0..1 + random.below(3) {
-            random.mutate(&mut file);
+            mutate(&mut random, &mut file);
         }
         file.extend(&good[head..]);
         match Gguf::parse(&file) {
