@@ -8,10 +8,22 @@ use smidgen_targets::Kernels;
 use std::error::Error;
 use std::fmt::Write;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::str::FromStr;
 
 /// What may go wrong, told in one line.
 pub(crate) type Outcome<T = ()> = Result<T, Box<dyn Error>>;
+
+/// What the shell is told; what went wrong is told to the person.
+pub(crate) fn end(outcome: Outcome) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\r\x1b[K{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
 
 /// The words of the command line, given out one by one.
 pub(crate) struct Words {
@@ -154,6 +166,12 @@ pub(crate) fn short(value: f64) -> String {
         v if v >= 10.0 => format!("{v:.1}"),
         v => format!("{v:.2}"),
     }
+}
+
+/// How many processes wanted to run lately: figures taken beside others say little.
+pub(crate) fn load() -> String {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split_whitespace().next().map_or("load unknown".into(), |load| format!("load average before {load}"))
 }
 
 /// What the processor calls itself.

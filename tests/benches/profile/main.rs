@@ -42,7 +42,11 @@ struct Profile {
     tokens: usize,
 }
 
-fn main() -> Outcome {
+fn main() -> std::process::ExitCode {
+    common::end(run())
+}
+
+fn run() -> Outcome {
     let Some(mut words) = Words::new(USAGE) else { return Ok(()) };
     let models = words.all("--model")?;
     let target: Option<String> = words.one("--target")?;
@@ -56,7 +60,7 @@ fn main() -> Outcome {
         return Err("-p and --repeat: at least 1".into());
     }
     let kernels = common::kernels(target.as_deref())?;
-    println!("{}; target {}\n", common::processor(), kernels.name);
+    println!("{}; target {}; {}\n", common::processor(), kernels.name, common::load());
     for model in common::models(models)? {
         for threads in &threads {
             let panels = one(&model, kernels, *threads, context, prompt, repeat)?;

@@ -65,7 +65,11 @@ impl Twins {
     }
 }
 
-fn main() -> Outcome {
+fn main() -> std::process::ExitCode {
+    common::end(run())
+}
+
+fn run() -> Outcome {
     if let Some(done) = runners::child() {
         return done;
     }
@@ -98,7 +102,7 @@ fn main() -> Outcome {
     for (number, model) in models.iter().enumerate() {
         twins.push(Twins::new(model, &folder, number).map_err(|error| format!("{}: {error}", model.display()))?);
     }
-    println!("{}\n", common::processor());
+    println!("{}; {}\n", common::processor(), common::load());
     if is_startup {
         return startup::measure(&twins, smidgen, llama, contest.rounds.max(5));
     }
