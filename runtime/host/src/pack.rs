@@ -46,7 +46,8 @@ pub(crate) fn write(from: &Path, to: &Path, direction: Direction, progress: &mut
     let file = File::open(from).map_err(unread)?;
     // SAFETY: the file is only read; that it must not be truncated meanwhile is what `ModelFile` documents for every file in use.
     let map = unsafe { Mmap::map(&file) }.map_err(unread)?;
-    let mut out = BufWriter::new(File::create(to).map_err(unwritten)?);
+    // Large writes get large pages of the file cache, which the processor finds faster when the file is mapped.
+    let mut out = BufWriter::with_capacity(1 << 20, File::create(to).map_err(unwritten)?);
     let done = match direction {
         Direction::Pack => smidgen_convert::pack(&map, &mut out, progress),
         Direction::Unpack => smidgen_convert::unpack(&map, &mut out, progress),
