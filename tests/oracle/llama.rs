@@ -11,6 +11,8 @@ use std::path::Path;
 
 /// A continuation may leave the reference's where the reference's two best log-probabilities are this close.
 const CLOSE: f64 = 0.2;
+/// The same for a cache of q8_0, whose rounding the reference, with a cache of f16, does not have: one line leaves it at 0.23.
+const CLOSE_Q8: f64 = 0.25;
 
 fn numbers(value: &Value) -> Vec<u32> {
     value.as_array().unwrap().iter().map(|id| u32::try_from(id.as_u64().unwrap()).unwrap()).collect()
@@ -21,7 +23,7 @@ fn pool() -> ThreadPool {
 }
 
 /// Follows each line's continuation by the largest logits. Where it leaves the reference's, the reference must be undecided.
-fn follow(model: &Path, lines: &Path, options: Options) {
+fn follow(model: &Path, lines: &Path, options: Options, close: f64) {
     let bytes = std::fs::read(model).unwrap();
     let model = Model::parse(&[Gguf::parse(&bytes).unwrap()]).unwrap();
     let mut session = Session::new(&model, &options, smidgen_targets::detect()).unwrap();
@@ -37,7 +39,7 @@ fn follow(model: &Path, lines: &Path, options: Options) {
                 let log = |rank: usize| line["top5_logprobs"][step][rank][1].as_f64().unwrap();
                 let gap = log(0) - log(1);
                 println!("{name}: line {number} differs at step {step}, where the reference's gap is {gap:.4}");
-                if gap > CLOSE {
+                if gap > close {
                     wrong.push((number, step, gap));
                 }
                 break;
@@ -74,7 +76,7 @@ fn stories_continue_as_the_reference_does() {
         let model = shared.join(format!("models/{name}.gguf"));
         let lines = shared.join(format!("golden/stories/{name}.jsonl"));
         for precision in [Precision::Law, Precision::F32] {
-            follow(&model, &lines, Options { precision, ..Options::new(128) });
+            follow(&model, &lines, Options { precision, ..Options::new(128) }, CLOSE);
         }
     }
 }
@@ -83,7 +85,8 @@ fn stories_continue_as_the_reference_does() {
 fn smollm2_continues_as_the_reference_does() {
     let (Some(shared), Some(model)) = (shared(), smollm2()) else { return };
     let lines = shared.join("golden/smollm2/greedy.jsonl");
-    follow(&model, &lines, Options::new(256));
+    follow(&model, &lines, Options::new(256), CLOSE);
+    follow(&model, &lines, Options { kv: KvType::Q8_0, ..Options::new(256) }, CLOSE_Q8);
 }
 
 /// What an independent computation gives for the same file and text: weights decoded by the Python package `gguf`, everything else in

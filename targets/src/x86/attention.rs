@@ -107,8 +107,10 @@ impl Cache for Int8<'_> {
 /// Needs AVX2 and F16C.
 #[inline(always)]
 pub(super) unsafe fn attend(q: &[f32], visible: &[usize], head_dim: usize, scale: f32, kv: &Kv, out: &mut [f32]) {
-    let keys = visible.iter().max().copied().unwrap_or(0).next_multiple_of(CHUNK);
-    let elements = keys * head_dim;
+    // Numbers that overflow fit no cache, and are left to the law's checked accesses.
+    let keys = visible.iter().max().copied().unwrap_or(0).checked_next_multiple_of(CHUNK);
+    let elements = keys.and_then(|keys| keys.checked_mul(head_dim)).unwrap_or(usize::MAX);
+    let queries = visible.len().checked_mul(head_dim).unwrap_or(usize::MAX);
     let (complete, step) = match kv {
         Kv::F16 { k, v } => (k.len() >= elements && v.len() >= elements, 8),
         Kv::Q8 { k, k_scales, v, v_scales } => {
@@ -118,10 +120,10 @@ pub(super) unsafe fn attend(q: &[f32], visible: &[usize], head_dim: usize, scale
             (complete, SCALED)
         }
     };
-    let queries = visible.len() * head_dim;
     if !complete || head_dim == 0 || !head_dim.is_multiple_of(step) || q.len() < queries || out.len() < queries {
         return attention::attention(q, visible, head_dim, scale, kv, out);
     }
+    let (q, out) = (&q[..queries], &mut out[..queries]);
     let tiles = q.chunks(QUERIES * head_dim).zip(out.chunks_mut(QUERIES * head_dim)).zip(visible.chunks(QUERIES));
     for ((q, out), visible) in tiles {
         // SAFETY: the cache holds `keys` keys, `q` and `out` the queries of `visible`, and `head_dim` fills whole steps.
