@@ -110,7 +110,7 @@ pub(super) unsafe fn attend(q: &[f32], visible: &[usize], head_dim: usize, scale
     // Numbers that overflow fit no cache, and are left to the law's checked accesses.
     let keys = visible.iter().max().copied().unwrap_or(0).checked_next_multiple_of(CHUNK);
     let elements = keys.and_then(|keys| keys.checked_mul(head_dim)).unwrap_or(usize::MAX);
-    let queries = visible.len().checked_mul(head_dim).unwrap_or(usize::MAX);
+    let queries = visible.len().saturating_mul(head_dim);
     let (complete, step) = match kv {
         Kv::F16 { k, v } => (k.len() >= elements && v.len() >= elements, 8),
         Kv::Q8 { k, k_scales, v, v_scales } => {
