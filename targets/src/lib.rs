@@ -11,119 +11,15 @@
 extern crate std;
 
 mod parallel;
+mod rows;
 pub mod scalar;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
 pub use parallel::{Pool, Serial, Tile, for_each, for_tiles};
+pub use rows::{Layout, Rows};
 use smidgen_quant::attention::Kv;
-use smidgen_quant::packed::{LONGEST_BLOCK, PANEL};
 pub use smidgen_quant::{Format, Input};
-
-/// How the rows of a weight matrix lie in a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Layout {
-    /// One after another.
-    Plain,
-    /// In panels, see [`smidgen_quant::packed`].
-    Packed,
-}
-
-/// The rows of a weight matrix as they lie in a file.
-#[derive(Clone, Copy, Debug)]
-pub struct Rows<'a> {
-    format: Format,
-    layout: Layout,
-    data: &'a [u8],
-    rows: usize,
-    cols: usize,
-    row_bytes: usize,
-}
-
-impl<'a> Rows<'a> {
-    /// `rows` rows of `cols` weights each. None unless `data` has exactly their bytes, a row fills whole blocks, and the format can have
-    /// the layout.
-    pub fn new(format: Format, layout: Layout, data: &'a [u8], rows: usize, cols: usize) -> Option<Rows<'a>> {
-        let row_bytes = format.bytes(cols)?;
-        let fits = row_bytes.checked_mul(rows)? == data.len() && (layout == Layout::Plain || format.can_be_packed());
-        fits.then_some(Rows { format, layout, data, rows, cols, row_bytes })
-    }
-
-    /// The block format.
-    pub fn format(&self) -> Format {
-        self.format
-    }
-
-    /// How the rows lie.
-    pub fn layout(&self) -> Layout {
-        self.layout
-    }
-
-    /// Number of rows: outputs of a product.
-    pub fn rows(&self) -> usize {
-        self.rows
-    }
-
-    /// Weights in a row: inputs of a product.
-    pub fn cols(&self) -> usize {
-        self.cols
-    }
-
-    /// Bytes of a row.
-    pub fn row_bytes(&self) -> usize {
-        self.row_bytes
-    }
-
-    /// Rows from the first on that lie in panels.
-    pub(crate) fn packed_rows(&self) -> usize {
-        match self.layout {
-            Layout::Plain => 0,
-            Layout::Packed => self.rows / PANEL * PANEL,
-        }
-    }
-
-    /// The bytes of rows `first .. first + count`, which are all plain or whole panels.
-    #[inline(always)]
-    pub(crate) fn bytes(&self, first: usize, count: usize) -> &'a [u8] {
-        &self.data[first * self.row_bytes..][..count * self.row_bytes]
-    }
-
-    /// The bytes of row `r` if they lie together.
-    #[inline(always)]
-    pub fn row(&self, r: usize) -> Option<&'a [u8]> {
-        (r >= self.packed_rows()).then(|| self.bytes(r, 1))
-    }
-
-    /// The bytes of blocks `first ..` of row `r`, as a plain row has them, as many whole blocks as `out` holds and the row has. Returns
-    /// what was filled.
-    pub fn blocks<'o>(&self, r: usize, first: usize, out: &'o mut [u8]) -> &'o [u8] {
-        let block = self.format.block_bytes();
-        let from = (first * block).min(self.row_bytes);
-        let len = (self.row_bytes - from).min(out.len() / block * block);
-        let out = &mut out[..len];
-        match self.row(r) {
-            Some(row) => out.copy_from_slice(&row[from..from + len]),
-            None => {
-                let panel = self.bytes(r / PANEL * PANEL, PANEL);
-                for (i, out) in out.chunks_exact_mut(block).enumerate() {
-                    self.format.block_of_panel(panel, r % PANEL, from + i * block, out);
-                }
-            }
-        }
-        out
-    }
-
-    /// The law: the product of row `r` with token `t` of `x`.
-    pub(crate) fn dot(&self, r: usize, x: &Input, t: usize) -> f32 {
-        if let Some(row) = self.row(r) {
-            return self.format.dot(row, x, t);
-        }
-        let mut block = [0; LONGEST_BLOCK];
-        let block = &mut block[..self.format.block_bytes()];
-        let blocks = self.cols / self.format.block_len();
-        (0..blocks).fold(0.0, |acc, b| self.format.accumulate(acc, self.blocks(r, b, block), x, b, t))
-    }
-}
 
 /// `out[t][r] = w[r] · x[t]` for the tokens (rows of the tile) and weight rows (columns of the tile) that the tile covers.
 pub type MatMul = fn(w: &Rows, x: &Input, out: &mut Tile);
@@ -170,14 +66,14 @@ impl Kernels {
     /// If they do not fit, or if `x` is not of the form that the format asks for: both are mistakes of the caller's code.
     pub fn matmul(&self, w: &Rows, x: &Input, out: &mut Tile) {
         let form_fits = matches!(
-            (w.format.activation(), x),
+            (w.format().activation(), x),
             (smidgen_quant::Activation::F32, Input::F32 { .. })
                 | (smidgen_quant::Activation::Q8, Input::Q8(_))
                 | (smidgen_quant::Activation::Q8K, Input::Q8K(_))
         );
-        assert!(form_fits && x.cols() == w.cols && x.is_complete());
-        assert!(out.first_row() + out.rows() <= x.tokens() && out.first_col() + out.cols() <= w.rows);
-        (self.matmul[w.format as usize])(w, x, out)
+        assert!(form_fits && x.cols() == w.cols() && x.is_complete());
+        assert!(out.first_row() + out.rows() <= x.tokens() && out.first_col() + out.cols() <= w.rows());
+        (self.matmul[w.format() as usize])(w, x, out)
     }
 }
 

@@ -5,12 +5,7 @@ use smidgen_quant::{Format, Input};
 
 /// Each output is the law's product of one row with one token.
 pub(crate) fn matmul(w: &Rows, x: &Input, out: &mut Tile) {
-    let (first_row, first_token) = (out.first_col(), out.first_row());
-    for t in 0..out.rows() {
-        for (r, y) in out.row(t).iter_mut().enumerate() {
-            *y = w.dot(first_row + r, x, first_token + t);
-        }
-    }
+    w.by_law(x, out, 0);
 }
 
 macro_rules! table {

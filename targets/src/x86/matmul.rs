@@ -75,27 +75,6 @@ impl Group for Packed {
     }
 }
 
-/// Columns of the tile that are worked on as panels, as groups of `rows` plain rows, and one by one: where each of the three ends.
-/// Tiles begin at a panel unless all of their rows are plain.
-#[inline(always)]
-fn parts(w: &Rows, out: &Tile, rows: usize) -> (usize, usize) {
-    let packed = w.packed_rows().saturating_sub(out.first_col()).min(out.cols()) / PANEL * PANEL;
-    let packed = if out.first_col().is_multiple_of(PANEL) { packed } else { 0 };
-    // Packed rows that are no whole panel of this tile are left to the law.
-    let first_plain = w.packed_rows().saturating_sub(out.first_col()).min(out.cols());
-    if first_plain > packed { (packed, packed) } else { (packed, packed + (out.cols() - packed) / rows * rows) }
-}
-
-/// Leaves the rows from column `first` of the tile on to the law.
-fn left_over(w: &Rows, x: &Input, out: &mut Tile, first: usize) {
-    let (first_row, first_token) = (out.first_col(), out.first_row());
-    for t in 0..out.rows() {
-        for (c, y) in out.row(t).iter_mut().enumerate().skip(first) {
-            *y = w.dot(first_row + c, x, first_token + t);
-        }
-    }
-}
-
 /// A format with blocks of 32. `HALVES` vectors make a panel.
 ///
 /// # Safety
@@ -104,7 +83,7 @@ fn left_over(w: &Rows, x: &Input, out: &mut Tile, first: usize) {
 pub(super) unsafe fn legacy<I: Isa, L: Legacy, const HALVES: usize>(w: &Rows, input: &Input, out: &mut Tile) {
     let Input::Q8(x) = input else { return };
     let (row_bytes, first_row) = (w.row_bytes(), out.first_col());
-    let (packed, plain) = parts(w, out, I::ROWS);
+    let (packed, plain) = w.parts(out, I::ROWS);
     // SAFETY: at each `base` are the rows' whole blocks; the arrays of `x` hold as many blocks of each token.
     unsafe {
         for c in (0..packed).step_by(PANEL) {
@@ -116,7 +95,7 @@ pub(super) unsafe fn legacy<I: Isa, L: Legacy, const HALVES: usize>(w: &Rows, in
             legacy_group::<I, L, Lines, 1>(Lines { base, row_bytes }, w.cols() / 32, x, out, c);
         }
     }
-    left_over(w, input, out, plain);
+    w.by_law(input, out, plain);
 }
 
 /// `N` vectors of rows from column `c` of the tile on.
@@ -208,7 +187,7 @@ pub(super) unsafe fn k_quant<I: Isa, L: Super, const HALVES: usize>(w: &Rows, in
 unsafe fn k_rows<I: Isa, L: Super, const HALVES: usize>(w: &Rows, input: &Input, out: &mut Tile) {
     let Input::Q8K(x) = input else { return };
     let (row_bytes, first_row) = (w.row_bytes(), out.first_col());
-    let (packed, plain) = parts(w, out, I::ROWS);
+    let (packed, plain) = w.parts(out, I::ROWS);
     let mut scratch = MaybeUninit::<ScratchK<I>>::zeroed();
     // SAFETY: all-zero bytes are valid vectors. At each `base` are the rows' whole superblocks; the arrays of `x` hold as many
     // superblocks of each token.
@@ -223,7 +202,7 @@ unsafe fn k_rows<I: Isa, L: Super, const HALVES: usize>(w: &Rows, input: &Input,
             k_group::<I, L, Lines, 1>(Lines { base, row_bytes }, scratch, w.cols() / 256, x, out, c);
         }
     }
-    left_over(w, input, out, plain);
+    w.by_law(input, out, plain);
 }
 
 /// `N` vectors of rows from column `c` of the tile on.
