@@ -1,6 +1,6 @@
 //! Every kernel of every machine that can run here returns the bits of the scalar law.
 
-use smidgen_quant::attention::{self, CHUNK, Kv, KvMut, SCALED};
+use smidgen_quant::attention::{self, CHUNK, KEYS, Kv, KvMut, SCALED};
 use smidgen_targets::{Format, Kernels, Layout, Rows, Tile, scalar};
 use smidgen_tests::blocks::{Activations, Fill, weights};
 use smidgen_tests::{Random, tables};
@@ -135,21 +135,29 @@ fn operations_between_products() {
             let run = |k: &Kernels| {
                 let mut norm = vec![0.0; len];
                 (k.rms_norm)(&x, &y, 1e-5, &mut norm);
+                let mut layer_norm = vec![0.0; len];
+                (k.layer_norm)(&x, &y, &x, 1e-5, &mut layer_norm);
+                let activations = [k.gelu, k.gelu_tanh, k.gelu_quick].map(|activation| {
+                    let mut values = x.clone();
+                    activation(&mut values);
+                    bits(&values)
+                });
                 let (mut gate, mut sum, mut turned, mut rounded) = (x.clone(), x.clone(), x.clone(), x.clone());
                 (k.round)(&mut rounded);
                 (k.silu_mul)(&mut gate, &y);
                 (k.add)(&mut sum, &y);
                 let table: Vec<f32> = y.iter().take(len / 2 * 2).copied().collect();
                 (k.rope)(&mut turned, len, &table);
-                [norm, gate, sum, turned, rounded].map(|values| bits(&values))
+                ([norm, layer_norm, gate, sum, turned, rounded].map(|values| bits(&values)), activations)
             };
             assert!(run(kernels) == run(law), "{} len {len}", kernels.name);
         }
     }
 }
 
-/// A cache of `keys` random keys and values, as the two kinds of arrays.
+/// A cache of `keys` random keys and values, as the three kinds of arrays.
 struct Cache {
+    float: (Vec<f32>, Vec<f32>),
     half: (Vec<u16>, Vec<u16>),
     int8: (Vec<i8>, Vec<u16>, Vec<i8>, Vec<u16>),
 }
@@ -159,12 +167,17 @@ impl Cache {
         let size = keys.next_multiple_of(CHUNK) * head_dim;
         let scales = size / SCALED;
         let mut cache = Cache {
+            // No more than a kernel may read.
+            float: (vec![f32::NAN; keys.next_multiple_of(KEYS) * head_dim], vec![0.0; keys * head_dim]),
             half: (vec![0; size], vec![0; size]),
             int8: (vec![0; size], vec![0; scales], vec![0; size], vec![0; scales]),
         };
+        let mut keys_of = Vec::new();
         for j in 0..keys {
             let (key, value): (Vec<f32>, Vec<f32>) =
                 (0..head_dim).map(|_| (random.float(1.0) * 8.0, random.float(1.0))).unzip();
+            keys_of.extend_from_slice(&key);
+            cache.float.1[j * head_dim..][..head_dim].copy_from_slice(&value);
             KvMut::F16 { k: &mut cache.half.0, v: &mut cache.half.1 }.store(j, &key, &value);
             if head_dim.is_multiple_of(SCALED) {
                 let (k, k_scales, v, v_scales) =
@@ -172,24 +185,27 @@ impl Cache {
                 KvMut::Q8 { k, k_scales, v, v_scales }.store(j, &key, &value);
             }
         }
+        let panels = cache.float.0.chunks_mut(KEYS * head_dim).zip(keys_of.chunks(KEYS * head_dim));
+        panels.for_each(|(panel, keys)| attention::fill_panel(keys, head_dim, panel));
         cache
     }
 }
 
 #[test]
-fn attention_over_both_kinds_of_cache() {
+fn attention_over_every_kind_of_cache() {
     let machines = tables();
     let mut random = Random(5);
     for head_dim in [2, 8, 24, 32, 48, 64, 96, 128] {
         let keys = 200;
         let cache = Cache::random(keys, head_dim, &mut random);
+        let float = Kv::F32 { k: &cache.float.0, v: &cache.float.1 };
         let half = Kv::F16 { k: &cache.half.0, v: &cache.half.1 };
         let int8 = Kv::Q8 { k: &cache.int8.0, k_scales: &cache.int8.1, v: &cache.int8.2, v_scales: &cache.int8.3 };
         let visible: Vec<usize> =
             [1, 2, 15, 16, 17, 63, 64, 65, 66, 127, 128, 129, 130, 199, 200, 3, 200, 1, 64].into();
         for count in [1, 2, 3, 4, 5, visible.len()] {
             let q: Vec<f32> = (0..count * head_dim).map(|_| random.float(1.0) * 3.0).collect();
-            for (kind, kv) in [("f16", &half), ("q8_0", &int8)] {
+            for (kind, kv) in [("f32", &float), ("f16", &half), ("q8_0", &int8)] {
                 if kind == "q8_0" && !head_dim.is_multiple_of(SCALED) {
                     continue;
                 }

@@ -32,9 +32,16 @@ pub const KEYS: usize = 16;
 /// Dimensions that share one scale in a [`Kv::Q8`] cache.
 pub const SCALED: usize = 32;
 
-/// The cache of one layer and one key-value head. Arrays hold whole chunks.
+/// The cache of one layer and one key-value head. Arrays of keys hold whole panels.
 #[derive(Clone, Copy, Debug)]
 pub enum Kv<'a> {
+    /// As they are, for encoders, which keep them no longer than a layer.
+    F32 {
+        /// Keys in panels.
+        k: &'a [f32],
+        /// Values.
+        v: &'a [f32],
+    },
     /// Binary16 bits.
     F16 {
         /// Keys in panels.
@@ -76,6 +83,16 @@ pub enum KvMut<'a> {
         /// Scales of the values.
         v_scales: &'a mut [u16],
     },
+}
+
+/// Fills one panel of a [`Kv::F32`] cache with up to [`KEYS`] keys of `panel.len() / KEYS` dimensions each, which begin `stride` apart.
+pub fn fill_panel(keys: &[f32], stride: usize, panel: &mut [f32]) {
+    let (dimensions, _) = panel.as_chunks_mut::<KEYS>();
+    for (lane, key) in keys.chunks(stride.max(1)).take(KEYS).enumerate() {
+        for (lanes, x) in dimensions.iter_mut().zip(key) {
+            lanes[lane] = *x;
+        }
+    }
 }
 
 /// Rounds up to 32 values to int8; returns the scale's bits. As in the format Q8_0, with the scale saturated to be finite.
@@ -129,6 +146,11 @@ impl Kv<'_> {
                     sum += q * f16_to_f32(k[(panel * head_dim + d) * KEYS + lane]);
                 }
             }
+            Kv::F32 { k, .. } => {
+                for (d, q) in q.iter().enumerate() {
+                    sum += q * k[(panel * head_dim + d) * KEYS + lane];
+                }
+            }
             Kv::Q8 { k, k_scales, .. } => {
                 let groups = head_dim / SCALED;
                 for (g, q) in q.chunks_exact(SCALED).enumerate() {
@@ -150,6 +172,11 @@ impl Kv<'_> {
             Kv::F16 { v, .. } => {
                 for (o, v) in o.iter_mut().zip(&v[j * head_dim..]) {
                     *o += p * f16_to_f32(*v);
+                }
+            }
+            Kv::F32 { v, .. } => {
+                for (o, v) in o.iter_mut().zip(&v[j * head_dim..]) {
+                    *o += p * v;
                 }
             }
             Kv::Q8 { v, v_scales, .. } => {

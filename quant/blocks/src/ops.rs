@@ -61,6 +61,61 @@ pub fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
     }
 }
 
+/// `out = (x - mean) / sqrt(variance + eps) * weight + bias` (Ba, Kiros and Hinton, "Layer Normalization").
+#[inline(always)]
+pub fn layer_norm(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, out: &mut [f32]) {
+    let mean = sum(x) / x.len() as f32;
+    let variance = striped(x, x, |x, _| (x - mean) * (x - mean)) / x.len() as f32;
+    let factor = 1.0 / math::sqrt(variance + eps);
+    for ((out, x), (weight, bias)) in out.iter_mut().zip(x).zip(weight.iter().zip(bias)) {
+        *out = ((x - mean) * factor) * weight + bias;
+    }
+}
+
+/// `x = gelu(x)`, see [`math::gelu`].
+#[inline(always)]
+pub fn gelu(x: &mut [f32]) {
+    for x in x {
+        *x = math::gelu(*x);
+    }
+}
+
+/// `x = gelu_tanh(x)`, see [`math::gelu_tanh`].
+#[inline(always)]
+pub fn gelu_tanh(x: &mut [f32]) {
+    for x in x {
+        *x = math::gelu_tanh(*x);
+    }
+}
+
+/// `x = gelu_quick(x)`, see [`math::gelu_quick`].
+#[inline(always)]
+pub fn gelu_quick(x: &mut [f32]) {
+    for x in x {
+        *x = math::gelu_quick(*x);
+    }
+}
+
+/// `x = max(x, 0)`; NaN stays NaN.
+#[inline(always)]
+pub fn relu(x: &mut [f32]) {
+    for x in x {
+        *x = if *x < 0.0 { 0.0 } else { *x };
+    }
+}
+
+/// Turns scores into probabilities: `e^x / Σ e^x`. Nothing happens to an empty row.
+pub fn softmax(x: &mut [f32]) {
+    let largest = x.iter().fold(f32::NEG_INFINITY, |max, x| if *x > max { *x } else { max });
+    for x in &mut *x {
+        *x = math::exp(*x - largest);
+    }
+    let sum = sum(x);
+    for x in x {
+        *x /= sum;
+    }
+}
+
 /// `gate = silu(gate) * up`.
 #[inline(always)]
 pub fn silu_mul(gate: &mut [f32], up: &[f32]) {
@@ -113,6 +168,33 @@ mod tests {
         let l4: [f32; 4] = core::array::from_fn(|i| l8[i] + l8[i + 4]);
         let expected = (l4[0] + l4[2]) + (l4[1] + l4[3]);
         assert_eq!(dot(&a, &a).to_bits(), expected.to_bits());
+    }
+
+    #[test]
+    fn layer_norm_has_mean_zero_and_variance_one() {
+        let x: [f32; 40] = core::array::from_fn(|i| (i * i) as f32 - 17.0);
+        let (mut out, mut scaled) = ([0f32; 40], [0f32; 40]);
+        layer_norm(&x, &[1.0; 40], &[0.0; 40], 1e-12, &mut out);
+        assert!(sum(&out).abs() < 1e-4 && (dot(&out, &out) / 40.0 - 1.0).abs() < 1e-5);
+        layer_norm(&x, &[3.0; 40], &[-2.0; 40], 1e-12, &mut scaled);
+        assert!(out.iter().zip(&scaled).all(|(a, b)| (3.0 * a - 2.0 - b).abs() < 1e-5));
+    }
+
+    #[test]
+    fn softmax_gives_probabilities() {
+        let mut x = [1.0, 3.0, -1e30, 2.0];
+        softmax(&mut x);
+        let expected = [0.090_030_57, 0.665_240_96, 0.0, 0.244_728_47];
+        assert!(x.iter().zip(expected).all(|(x, y)| (x - y).abs() < 1e-6), "{x:?}");
+        softmax(&mut []);
+    }
+
+    #[test]
+    fn relu_keeps_what_is_not_negative() {
+        let mut x = [-1.0, 0.0, 2.0, f32::NAN, f32::NEG_INFINITY];
+        relu(&mut x);
+        assert!(x[3].is_nan());
+        assert_eq!((x[0], x[1], x[2], x[4]), (0.0, 0.0, 2.0, 0.0));
     }
 
     #[test]

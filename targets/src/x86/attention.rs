@@ -7,7 +7,7 @@ use smidgen_quant::f16_to_f32;
 /// Queries that share each load of a key or a value.
 const QUERIES: usize = 4;
 
-/// Reads a cache. Its arrays hold whole chunks.
+/// Reads a cache.
 ///
 /// # Safety
 /// Needs AVX2 and F16C; the panel, key, dimension and group exist in the cache.
@@ -62,6 +62,36 @@ unsafe fn halves(from: &[u16], at: usize) -> [__m256; 2] {
 }
 
 #[derive(Clone, Copy)]
+struct F32<'a>(&'a [f32], &'a [f32]);
+
+impl Cache for F32<'_> {
+    const SCALES: bool = false;
+
+    #[inline(always)]
+    unsafe fn keys(self, d: usize) -> [__m256; 2] {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let from = self.0.as_ptr().add(d * KEYS);
+            [_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(8))]
+        }
+    }
+    #[inline(always)]
+    unsafe fn key_scales(self, _: usize) -> [__m256; 2] {
+        // SAFETY: the caller's promise.
+        unsafe { [_mm256_setzero_ps(); 2] }
+    }
+    #[inline(always)]
+    unsafe fn values(self, at: usize) -> __m256 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_loadu_ps(self.1.as_ptr().add(at)) }
+    }
+    #[inline(always)]
+    unsafe fn value_scale(self, _: usize) -> f32 {
+        1.0
+    }
+}
+
+#[derive(Clone, Copy)]
 struct Int8<'a> {
     k: &'a [i8],
     k_scales: &'a [u16],
@@ -108,16 +138,16 @@ impl Cache for Int8<'_> {
 #[inline(always)]
 pub(super) unsafe fn attend(q: &[f32], visible: &[usize], head_dim: usize, scale: f32, kv: &Kv, out: &mut [f32]) {
     // Numbers that overflow fit no cache, and are left to the law's checked accesses.
-    let keys = visible.iter().max().copied().unwrap_or(0).checked_next_multiple_of(CHUNK);
-    let elements = keys.and_then(|keys| keys.checked_mul(head_dim)).unwrap_or(usize::MAX);
+    let most = visible.iter().max().copied().unwrap_or(0);
+    let elements = |keys: Option<usize>| keys.and_then(|keys| keys.checked_mul(head_dim)).unwrap_or(usize::MAX);
+    let (keys, values) = (elements(most.checked_next_multiple_of(KEYS)), elements(Some(most)));
     let queries = visible.len().saturating_mul(head_dim);
     let (complete, step) = match kv {
-        Kv::F16 { k, v } => (k.len() >= elements && v.len() >= elements, 8),
+        Kv::F32 { k, v } => (k.len() >= keys && v.len() >= values, 8),
+        Kv::F16 { k, v } => (k.len() >= keys && v.len() >= values, 8),
         Kv::Q8 { k, k_scales, v, v_scales } => {
-            let scales = elements / SCALED;
-            let complete =
-                k.len() >= elements && v.len() >= elements && k_scales.len() >= scales && v_scales.len() >= scales;
-            (complete, SCALED)
+            let complete = k.len() >= keys && v.len() >= values;
+            (complete && k_scales.len() >= keys / SCALED && v_scales.len() >= values / SCALED, SCALED)
         }
     };
     if !complete || head_dim == 0 || !head_dim.is_multiple_of(step) || q.len() < queries || out.len() < queries {
@@ -126,9 +156,10 @@ pub(super) unsafe fn attend(q: &[f32], visible: &[usize], head_dim: usize, scale
     let (q, out) = (&q[..queries], &mut out[..queries]);
     let tiles = q.chunks(QUERIES * head_dim).zip(out.chunks_mut(QUERIES * head_dim)).zip(visible.chunks(QUERIES));
     for ((q, out), visible) in tiles {
-        // SAFETY: the cache holds `keys` keys, `q` and `out` the queries of `visible`, and `head_dim` fills whole steps.
+        // SAFETY: the cache holds the panels of `most` keys and as many values, `q` and `out` the queries of `visible`, and `head_dim` fills whole steps.
         unsafe {
             match kv {
+                Kv::F32 { k, v } => some(F32(k, v), q, visible, head_dim, scale, out),
                 Kv::F16 { k, v } => some(F16(k, v), q, visible, head_dim, scale, out),
                 Kv::Q8 { k, k_scales, v, v_scales } => {
                     some(Int8 { k, k_scales, v, v_scales }, q, visible, head_dim, scale, out)
