@@ -1,6 +1,34 @@
-//! Host tools that turn GGUF files into GGUF files of another form.
+//! Host tools that write GGUF files: from checkpoints in safetensors ([`convert`]), and from GGUF files in another form ([`quantize`],
+//! [`pack`], [`unpack`]).
+//!
+//! A conversion has three steps. [`Checkpoint`] reads a model's files and checks them. An architecture's own module turns it into a
+//! [`Plan`]: metadata, and for each tensor its name, its shape and where its values come from. [`write`] encodes the plan in the formats
+//! that a [`Mixture`] chooses, row by row, so that no more than one piece of the file is in memory.
 #![forbid(unsafe_code)]
 
+mod architecture;
+mod bert;
+mod checkpoint;
+mod clip;
+mod error;
+mod json;
+mod llama;
+mod meta;
+mod mixture;
 mod pack;
+mod plan;
+mod quantize;
+pub mod safetensors;
+mod vit;
+mod write;
 
-pub use pack::{Error, pack, unpack};
+pub use architecture::{convert, plan};
+pub use checkpoint::{CONFIG, Checkpoint, File, INDEX, SIDECARS, WEIGHTS, shards};
+pub use error::Error;
+pub use json::Json;
+pub use meta::Meta;
+pub use mixture::{Facts, Mixture};
+pub use pack::{pack, unpack};
+pub use plan::{Data, Plan, Planned, Planner};
+pub use quantize::quantize;
+pub use write::write;

@@ -1,47 +1,9 @@
 //! Packing: the tensors of a file in panels of sixteen rows, everything else byte for byte as it was.
 
+use crate::Error;
 use smidgen_gguf::{Gguf, Tensor, TensorType};
 use smidgen_quant::{Format, packed::PANEL};
-use std::fmt;
-use std::io::{self, Write};
-
-/// Why a file cannot be packed or unpacked.
-#[derive(Debug)]
-pub enum Error {
-    /// The file is no GGUF file.
-    Gguf(smidgen_gguf::Error),
-    /// It is packed already, or there is nothing to unpack.
-    Nothing {
-        /// What was asked for.
-        wanted: &'static str,
-    },
-    /// Writing failed.
-    Io(io::Error),
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Error::Gguf(error) => error.fmt(f),
-            Error::Nothing { wanted } => write!(f, "no tensor here can be {wanted}"),
-            Error::Io(error) => write!(f, "cannot write: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for Error {}
-
-impl From<smidgen_gguf::Error> for Error {
-    fn from(error: smidgen_gguf::Error) -> Error {
-        Error::Gguf(error)
-    }
-}
-
-impl From<io::Error> for Error {
-    fn from(error: io::Error) -> Error {
-        Error::Io(error)
-    }
-}
+use std::io::Write;
 
 /// Writes the GGUF file `bytes` with every matrix of a format that has panels, and at least one panel of rows, packed. `progress` is
 /// told the number of bytes written.

@@ -1,0 +1,141 @@
+//! A trained model as it is published: `config.json`, weights in one or several safetensors files, and sidecar files.
+
+use crate::Error;
+use crate::json::{self, Json};
+use crate::safetensors::{SafeTensors, Tensor};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// The configuration.
+pub const CONFIG: &str = "config.json";
+/// The one weights file of a model that is not split.
+pub const WEIGHTS: &str = "model.safetensors";
+/// Says which weights file has which tensor, for a model that is split.
+pub const INDEX: &str = "model.safetensors.index.json";
+/// Files beside the weights that are read where they are there, by their place in the model's folder.
+pub const SIDECARS: &[&str] = &[
+    CONFIG,
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "vocab.txt",
+    "modules.json",
+    "1_Pooling/config.json",
+    "sentence_bert_config.json",
+    "preprocessor_config.json",
+];
+
+/// A file's place in the model's folder, and its bytes.
+#[derive(Clone, Debug)]
+pub struct File<'a> {
+    /// The name, with `/` for a folder in the folder.
+    pub name: String,
+    /// The contents.
+    pub bytes: &'a [u8],
+}
+
+/// The names of the weights files in the order of their names, from the text of an [`INDEX`].
+///
+/// # Errors
+/// [`Error::Json`], [`Error::MissingField`], [`Error::WrongField`]; [`Error::ShardName`] for a name that leads out of the folder.
+pub fn shards(index: &[u8]) -> Result<Vec<String>, Error> {
+    let mut names: Vec<_> = weight_map(&json::parse(INDEX, index)?)?.into_values().collect();
+    names.sort_unstable();
+    names.dedup();
+    Ok(names)
+}
+
+/// The weights file of each tensor.
+fn weight_map(index: &Value) -> Result<BTreeMap<String, String>, Error> {
+    let map = Json::new(INDEX, index).require("weight_map")?;
+    let fields = map.value().as_object().ok_or_else(|| map.wrong("an object"))?;
+    let entry = |(tensor, file): (&String, &Value)| {
+        let name = file.as_str().ok_or_else(|| map.wrong("an object of strings"))?;
+        if !name.ends_with(".safetensors") || name.contains(['/', '\\', ':', '\0']) {
+            let name = name.chars().take(100).collect();
+            return Err(Error::ShardName { file: INDEX.into(), name });
+        }
+        Ok((tensor.clone(), name.to_owned()))
+    };
+    fields.iter().map(entry).collect()
+}
+
+/// A published model, checked and ready to be planned.
+#[derive(Debug)]
+pub struct Checkpoint<'a> {
+    sidecars: BTreeMap<String, Value>,
+    texts: BTreeMap<String, &'a [u8]>,
+    tensors: BTreeMap<String, Tensor<'a>>,
+}
+
+impl<'a> Checkpoint<'a> {
+    /// Reads a model from its files: those of [`SIDECARS`] that are there, and all weights files; with an [`INDEX`] too, the weights
+    /// are held against it.
+    ///
+    /// # Errors
+    /// [`Error::SafeTensors`], [`Error::Json`], [`Error::MissingFile`], [`Error::Duplicate`], [`Error::NotInShard`].
+    pub fn read(files: &[File<'a>]) -> Result<Checkpoint<'a>, Error> {
+        let mut checkpoint = Checkpoint { sidecars: BTreeMap::new(), texts: BTreeMap::new(), tensors: BTreeMap::new() };
+        let mut places = BTreeMap::new();
+        for File { name, bytes } in files {
+            if name.ends_with(".safetensors") {
+                let failed = |error| Error::SafeTensors { file: name.clone(), error };
+                for tensor in SafeTensors::parse(bytes).map_err(failed)?.tensors {
+                    places.insert(tensor.name.clone(), name.as_str());
+                    if let Some(twice) = checkpoint.tensors.insert(tensor.name.clone(), tensor) {
+                        return Err(Error::Duplicate { tensor: twice.name, file: name.clone() });
+                    }
+                }
+            } else if name.ends_with(".json") {
+                checkpoint.sidecars.insert(name.clone(), json::parse(name, bytes)?);
+            } else {
+                checkpoint.texts.insert(name.clone(), bytes);
+            }
+        }
+        if let Some(index) = checkpoint.sidecars.get(INDEX) {
+            for (tensor, file) in weight_map(index)? {
+                if places.get(&tensor).is_none_or(|place| *place != file) {
+                    return Err(Error::NotInShard { tensor, file });
+                }
+            }
+        }
+        if !checkpoint.sidecars.contains_key(CONFIG) {
+            return Err(Error::MissingFile { file: CONFIG.into() });
+        }
+        if places.is_empty() {
+            return Err(Error::MissingFile { file: WEIGHTS.into() });
+        }
+        Ok(checkpoint)
+    }
+
+    /// `config.json`.
+    pub fn config(&self) -> Json<'_> {
+        Json::new(CONFIG, self.sidecars.get(CONFIG).unwrap_or(&Value::Null))
+    }
+
+    /// A sidecar file in JSON, if it is there.
+    pub fn json(&self, name: &'static str) -> Option<Json<'_>> {
+        self.sidecars.get(name).map(|value| Json::new(name, value))
+    }
+
+    /// A sidecar file of plain text, if it is there.
+    ///
+    /// # Errors
+    /// [`Error::Encoding`].
+    pub fn text(&self, name: &str) -> Result<Option<&'a str>, Error> {
+        let Some(bytes) = self.texts.get(name) else { return Ok(None) };
+        let failed = |error: std::str::Utf8Error| Error::Encoding { file: name.into(), offset: error.valid_up_to() };
+        std::str::from_utf8(bytes).map(Some).map_err(failed)
+    }
+
+    /// A tensor by name, if it is there.
+    pub fn tensor(&self, name: &str) -> Option<&Tensor<'a>> {
+        self.tensors.get(name)
+    }
+
+    /// The names of all tensors, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+}

@@ -1,0 +1,133 @@
+//! What can go wrong in a conversion.
+
+use crate::safetensors;
+use std::fmt;
+use std::io;
+
+/// Why a file cannot be converted, quantized, packed or unpacked.
+#[derive(Debug)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "each variant's line explains its fields")]
+pub enum Error {
+    /// The file is no GGUF file.
+    Gguf(smidgen_gguf::Error),
+    /// No tensor can be packed, or unpacked, as was `wanted`.
+    Nothing { wanted: &'static str },
+    /// Writing failed.
+    Io(io::Error),
+    /// A weights file is damaged.
+    SafeTensors { file: String, error: safetensors::Error },
+    /// A file that the conversion needs is not there.
+    MissingFile { file: String },
+    /// A text file is not UTF-8; the place in bytes.
+    Encoding { file: String, offset: usize },
+    /// A sidecar file is no JSON; line and column count from 1.
+    Json { file: String, line: usize, column: usize, reason: String },
+    /// A field that must be there is not.
+    MissingField { file: String, field: String },
+    /// A field is not of the type or range `expected`.
+    WrongField { file: String, field: String, expected: &'static str },
+    /// A field has a value that the converter does not know.
+    Unsupported { file: String, field: String, value: String },
+    /// The index names a weights file outside of the folder.
+    ShardName { file: String, name: String },
+    /// A tensor that the index promises is not in the weights file it names.
+    NotInShard { tensor: String, file: String },
+    /// Two weights files have a tensor of the same name.
+    Duplicate { tensor: String, file: String },
+    /// `config.json` names no architecture that can be converted.
+    UnknownArchitecture { name: String, known: String },
+    /// A tensor that the architecture needs is not there.
+    MissingTensor { tensor: String },
+    /// A tensor whose shape disagrees with the configuration.
+    WrongShape { tensor: String, found: Vec<u64>, expected: Vec<u64> },
+    /// A tensor that has no place in the architecture.
+    UnusedTensor { tensor: String },
+    /// A tensor of a type that holds no weights, or whose weights cannot be read.
+    Dtype { tensor: String, dtype: String },
+    /// A weight that is infinite or NaN.
+    NotFinite { tensor: String, row: usize, column: usize },
+    /// Weights of a type for which there is no encoder.
+    Encode { tensor: String, error: smidgen_quant::Error },
+    /// The tokenizer is of a kind that cannot be converted.
+    Tokenizer { file: String, reason: String },
+    /// The GGUF file cannot hold what the conversion wants to write.
+    Write(smidgen_gguf::WriteError),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Gguf(error) => error.fmt(f),
+            Error::Nothing { wanted } => write!(f, "no tensor here can be {wanted}"),
+            Error::Io(error) => write!(f, "cannot write: {error}"),
+            Error::SafeTensors { file, error } => write!(f, "{file}: {error}"),
+            Error::MissingFile { file } => write!(f, "{file} is missing"),
+            Error::Encoding { file, offset } => write!(f, "{file}: not UTF-8 at offset {offset}"),
+            Error::Json { file, line, column, reason } => {
+                write!(f, "{file}: line {line}, column {column}: {reason}")
+            }
+            Error::MissingField { file, field } => write!(f, "{file}: {field:?} is missing"),
+            Error::WrongField { file, field, expected } => write!(f, "{file}: {field:?} is not {expected}"),
+            Error::Unsupported { file, field, value } => {
+                write!(f, "{file}: {field:?} is {value}, which cannot be converted")
+            }
+            Error::ShardName { file, name } => {
+                write!(f, "{file}: weights file {name:?} is not a name in the same folder")
+            }
+            Error::NotInShard { tensor, file } => write!(f, "{file}: tensor {tensor:?} is missing"),
+            Error::Duplicate { tensor, file } => write!(f, "{file}: tensor {tensor:?} is in another file too"),
+            Error::UnknownArchitecture { name, known } => {
+                write!(f, "config.json: architecture {name:?} cannot be converted; known are {known}")
+            }
+            Error::MissingTensor { tensor } => write!(f, "tensor {tensor:?} is missing"),
+            Error::WrongShape { tensor, found, expected } => {
+                write!(f, "tensor {tensor:?} has shape {found:?}, config.json means {expected:?}")
+            }
+            Error::UnusedTensor { tensor } => write!(f, "tensor {tensor:?} has no place in this architecture"),
+            Error::Dtype { tensor, dtype } => {
+                write!(f, "tensor {tensor:?} has type {dtype}, which cannot be read as weights")
+            }
+            Error::NotFinite { tensor, row, column } => {
+                write!(f, "tensor {tensor:?} has a weight that is not finite in row {row}, column {column}")
+            }
+            Error::Encode { tensor, error } => write!(f, "tensor {tensor:?}: {error}"),
+            Error::Tokenizer { file, reason } => write!(f, "{file}: {reason}"),
+            Error::Write(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::Gguf(error) => Some(error),
+            Error::Io(error) => Some(error),
+            Error::SafeTensors { error, .. } => Some(error),
+            Error::Encode { error, .. } => Some(error),
+            Error::Write(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl From<smidgen_gguf::Error> for Error {
+    fn from(error: smidgen_gguf::Error) -> Error {
+        Error::Gguf(error)
+    }
+}
+
+impl From<io::Error> for Error {
+    fn from(error: io::Error) -> Error {
+        Error::Io(error)
+    }
+}
+
+impl From<smidgen_gguf::WriteError> for Error {
+    fn from(error: smidgen_gguf::WriteError) -> Error {
+        match error {
+            smidgen_gguf::WriteError::Io(error) => Error::Io(error),
+            error => Error::Write(error),
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! The way of weights into a file: read a row, encode it, rows in parallel, one piece of the file in memory at a time.
+
+use crate::plan::{Data, Plan, Planned};
+use crate::safetensors::Dtype;
+use crate::{Error, Facts, Mixture};
+use rayon::prelude::*;
+use smidgen_gguf::{TensorType, Writer};
+use smidgen_quant::{Format, packed::PANEL};
+use std::io::Write;
+
+/// Bytes encoded before they are written.
+const PIECE: usize = 1 << 22;
+/// The version of the block formats, which ggml wants to know.
+const QUANTIZATION_VERSION: u32 = 2;
+/// The key that says so.
+const VERSION: &str = "general.quantization_version";
+/// The key of the mixture.
+const FILE_TYPE: &str = "general.file_type";
+
+/// Writes a plan, its weights in the formats of `mixture`, or without one as they are (F64 as F32). `progress` is told the bytes of
+/// weights written and how many there will be.
+///
+/// # Errors
+/// [`Error::Dtype`], [`Error::NotFinite`], [`Error::Encode`], [`Error::Write`], [`Error::Io`].
+pub fn write(
+    plan: &Plan,
+    mixture: Option<Mixture>,
+    out: &mut dyn Write,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<(), Error> {
+    let facts = plan.facts();
+    let kinds = plan.tensors.iter().map(|tensor| tensor.kind(mixture, &facts)).collect::<Result<Vec<_>, _>>()?;
+    let mut writer = Writer::new();
+    for (key, value) in plan.metadata.iter().filter(|(key, _)| !matches!(key.as_str(), FILE_TYPE | VERSION)) {
+        value.write(|value| writer.metadata(key, value))?;
+    }
+    writer.metadata(FILE_TYPE, file_type(mixture, plan, &kinds))?;
+    writer.metadata(VERSION, QUANTIZATION_VERSION)?;
+    let mut total = 0_u64;
+    for (tensor, kind) in plan.tensors.iter().zip(&kinds) {
+        writer.tensor(&tensor.name, &tensor.dims, *kind)?;
+        // The writer has checked that the size fits.
+        total += kind.bytes(tensor.dims.iter().product()).unwrap_or(0);
+    }
+    let mut writer = writer.start(out)?;
+    let mut done = 0;
+    progress(0, total);
+    let mut piece = Vec::new();
+    for (tensor, kind) in plan.tensors.iter().zip(kinds) {
+        let cols = tensor.dims.first().copied().unwrap_or(1);
+        let row_bytes = usize::try_from(kind.bytes(cols).unwrap_or(0)).unwrap_or(usize::MAX).max(1);
+        let rows = usize::try_from(tensor.dims.iter().skip(1).product::<u64>()).unwrap_or(usize::MAX);
+        let step = (PIECE / row_bytes).max(1);
+        for first in (0..rows).step_by(step) {
+            let count = step.min(rows - first);
+            piece.resize(count * row_bytes, 0);
+            let row = |values: &mut Vec<f32>, (i, bytes): (usize, &mut [u8])| {
+                tensor.encode(kind, cols as usize, first + i, values, bytes)
+            };
+            piece.par_chunks_mut(row_bytes).enumerate().try_for_each_init(Vec::new, row)?;
+            writer.data(&piece)?;
+            done += piece.len() as u64;
+            progress(done, total);
+        }
+    }
+    writer.finish()?;
+    Ok(())
+}
+
+/// The mixture's number; without one, that of the type of the largest tensor.
+fn file_type(mixture: Option<Mixture>, plan: &Plan, kinds: &[TensorType]) -> u32 {
+    let size = |tensor: &Planned| tensor.dims.iter().product::<u64>();
+    let largest = plan.tensors.iter().zip(kinds).max_by_key(|(tensor, _)| size(tensor)).map(|(_, kind)| *kind);
+    let like = || Mixture::ALL.iter().find(|mixture| Some(mixture.base().id()) == largest.map(TensorType::id)).copied();
+    mixture.or_else(like).unwrap_or(Mixture::F32).file_type()
+}
+
+impl Plan<'_> {
+    /// What the rules of mixtures look at.
+    fn facts(&self) -> Facts {
+        let number = |end: &str| {
+            let value = self.metadata.iter().find(|(key, _)| key.ends_with(end)).map(|(_, value)| value);
+            value.and_then(crate::Meta::as_u32)
+        };
+        let heads = number(".attention.head_count").unwrap_or(1);
+        Facts {
+            tied: !self.tensors.iter().any(|tensor| tensor.name == "output.weight"),
+            group: heads / number(".attention.head_count_kv").unwrap_or(heads).max(1),
+            layers: number(".block_count").unwrap_or(0),
+        }
+    }
+}
+
+impl Planned<'_> {
+    /// The type in which the tensor is written.
+    fn kind(&self, mixture: Option<Mixture>, facts: &Facts) -> Result<TensorType, Error> {
+        let wanted = mixture.and_then(|mixture| mixture.format(&self.name, &self.dims, facts));
+        let matrix = self.dims.len() > 1;
+        let stored = |dtype: Dtype| match dtype {
+            Dtype::F16 if matrix && mixture.is_none() => Ok(Format::F16),
+            Dtype::BF16 if matrix && mixture.is_none() => Ok(Format::BF16),
+            Dtype::F16 | Dtype::BF16 | Dtype::F32 | Dtype::F64 => Ok(Format::F32),
+            dtype => Err(self.unreadable(dtype.name())),
+        };
+        let format = match self.data {
+            Data::Stored { dtype, .. } | Data::Rotary { dtype, .. } => {
+                stored(dtype).map(|kept| wanted.unwrap_or(kept))?
+            }
+            Data::Values(_) => wanted.unwrap_or(Format::F32),
+            Data::Blocks { kind, .. } => {
+                let plain = kind.unpacked().unwrap_or(kind);
+                match wanted {
+                    None => return Ok(plain),
+                    Some(wanted) if wanted.id() == plain.id() => return Ok(plain),
+                    Some(wanted) if Format::from_id(plain.id()).is_some() => wanted,
+                    Some(_) => return Err(self.unreadable(kind.name())),
+                }
+            }
+        };
+        TensorType::from_id(format.id()).ok_or_else(|| self.unreadable(format.name()))
+    }
+
+    fn unreadable(&self, dtype: &str) -> Error {
+        Error::Dtype { tensor: self.name.clone(), dtype: dtype.into() }
+    }
+
+    /// Writes row `row` of `cols` weights as `kind` to `out`, which has the length of a row. `values` is room for a row.
+    fn encode(
+        &self,
+        kind: TensorType,
+        cols: usize,
+        row: usize,
+        values: &mut Vec<f32>,
+        out: &mut [u8],
+    ) -> Result<(), Error> {
+        if let Data::Blocks { kind: source, bytes } = &self.data
+            && source.unpacked().unwrap_or(*source) == kind
+        {
+            copy_row(*source, bytes, row, out);
+            return Ok(());
+        }
+        values.resize(cols, 0.0);
+        self.read(row, values)?;
+        if let Some(column) = values.iter().position(|value| !value.is_finite()) {
+            return Err(Error::NotFinite { tensor: self.name.clone(), row, column });
+        }
+        let format = Format::from_id(kind.id()).ok_or_else(|| self.unreadable(kind.name()))?;
+        format.encode(values, out).map_err(|error| self.failed(error))
+    }
+
+    fn failed(&self, error: smidgen_quant::Error) -> Error {
+        Error::Encode { tensor: self.name.clone(), error }
+    }
+
+    /// That there are fewer values than the shape promises.
+    fn short(&self) -> Error {
+        Error::MissingTensor { tensor: self.name.clone() }
+    }
+
+    /// Decodes row `row` into `values`.
+    fn read(&self, row: usize, values: &mut [f32]) -> Result<(), Error> {
+        match &self.data {
+            Data::Stored { dtype, bytes } => self.decode(*dtype, bytes, row, values),
+            Data::Rotary { dtype, bytes, head } => {
+                // Row 2i of a head is row i of its first half, row 2i + 1 row i of its second.
+                let within = row % head;
+                self.decode(*dtype, bytes, row - within + within / 2 + within % 2 * (head / 2), values)
+            }
+            Data::Values(all) => {
+                values.copy_from_slice(
+                    all.get(row * values.len()..(row + 1) * values.len()).ok_or_else(|| self.short())?,
+                );
+                Ok(())
+            }
+            Data::Blocks { kind, bytes } => {
+                let plain = kind.unpacked().unwrap_or(*kind);
+                let format = Format::from_id(plain.id()).ok_or_else(|| self.unreadable(kind.name()))?;
+                let len = format.bytes(values.len()).unwrap_or(0);
+                let result = if *kind == plain {
+                    format.decode(bytes.get(row * len..(row + 1) * len).ok_or_else(|| self.short())?, values)
+                } else {
+                    let mut blocks = vec![0; len];
+                    copy_row(*kind, bytes, row, &mut blocks);
+                    format.decode(&blocks, values)
+                };
+                result.map_err(|error| self.failed(error))
+            }
+        }
+    }
+
+    /// Decodes row `row` of the elements in `bytes`.
+    fn decode(&self, dtype: Dtype, bytes: &[u8], row: usize, values: &mut [f32]) -> Result<(), Error> {
+        let len = values.len() * dtype.bytes();
+        let bytes = bytes.get(row * len..(row + 1) * len).ok_or_else(|| self.short())?;
+        let format = match dtype {
+            Dtype::F32 => Format::F32,
+            Dtype::F16 => Format::F16,
+            Dtype::BF16 => Format::BF16,
+            Dtype::F64 => {
+                for (value, bytes) in values.iter_mut().zip(bytes.as_chunks().0) {
+                    *value = f64::from_le_bytes(*bytes) as f32;
+                }
+                return Ok(());
+            }
+            _ => return Err(self.unreadable(dtype.name())),
+        };
+        format.decode(bytes, values).map_err(|error| self.failed(error))
+    }
+}
+
+/// Copies a row of blocks, taking it out of its panel if `kind` is packed.
+fn copy_row(kind: TensorType, bytes: &[u8], row: usize, out: &mut [u8]) {
+    let len = out.len();
+    let format = kind.unpacked().and_then(|plain| Format::from_id(plain.id()));
+    let panel = row / PANEL * PANEL * len;
+    match (format, bytes.get(panel..panel + PANEL * len)) {
+        (Some(format), Some(panel)) => {
+            for (b, block) in out.chunks_exact_mut(format.block_bytes()).enumerate() {
+                format.block_of_panel(panel, row % PANEL, b * format.block_bytes(), block);
+            }
+        }
+        // Rows after the last whole panel lie as they were.
+        _ => out.copy_from_slice(bytes.get(row * len..(row + 1) * len).unwrap_or(&vec![0; len])),
+    }
+}
