@@ -16,7 +16,7 @@ pub mod scalar;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
-pub use parallel::{Pool, Serial, Tile, for_each, for_tiles};
+pub use parallel::{Pool, Serial, Tile, for_each, for_parts, for_tiles};
 pub use rows::{Layout, Rows};
 use smidgen_quant::attention::Kv;
 pub use smidgen_quant::{Format, Input};
@@ -46,7 +46,7 @@ pub struct Kernels {
     ),
     pub quantize_q8k: fn(x: &[f32], t: usize, tokens: usize, qs: &mut [i8], scales: &mut [f32], sums: &mut [i16]),
     pub rms_norm: fn(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]),
-    pub layer_norm: fn(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, out: &mut [f32]),
+    pub layer_norm: fn(x: &mut [f32], weight: &[f32], bias: &[f32], eps: f32),
     pub silu_mul: fn(gate: &mut [f32], up: &[f32]),
     pub gelu: fn(x: &mut [f32]),
     pub gelu_tanh: fn(x: &mut [f32]),

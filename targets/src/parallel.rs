@@ -56,7 +56,7 @@ fn share(_: &dyn Pool, count: usize, job: impl Fn(usize) + Sync) {
 /// A pointer that may go to another thread. Whoever uses it sees to it that no two threads touch the same element.
 struct Shared<T>(*mut T);
 
-// SAFETY: the pointer is only used by `for_each` and `for_tiles`, which give each element to one index, and each index to one thread.
+// SAFETY: the pointer is only used by `for_each`, `for_tiles` and `for_parts`, which give each element to one index, and each index to one thread.
 unsafe impl<T: Send> Sync for Shared<T> {}
 
 impl<T> Shared<T> {
@@ -152,6 +152,44 @@ pub fn for_tiles(
     });
 }
 
+/// Cuts a matrix with rows of `stride` elements below the rows `ends` and into rectangles of at most `col_grain` columns, and calls
+/// `job` once for each with the number of its cut. What lies below the last cut is left alone; so is everything if the cuts do not ascend or
+/// leave the matrix. Cuts at the same row have nothing between them, and no job.
+pub fn for_parts(
+    pool: &dyn Pool,
+    matrix: &mut [f32],
+    stride: usize,
+    ends: &[usize],
+    col_grain: usize,
+    job: impl Fn(usize, Tile) + Sync,
+) {
+    let (col_grain, rows) = (col_grain.max(1), matrix.len() / stride.max(1));
+    let across = stride.div_ceil(col_grain);
+    let start = Shared(matrix.as_mut_ptr());
+    let ascending = ends.is_sorted() && ends.last().is_none_or(|end| *end <= rows);
+    share(pool, if ascending { ends.len() * across } else { 0 }, |index| {
+        let (cut, first_col) = (index / across, index % across * col_grain);
+        let first_row = if cut == 0 { 0 } else { ends[cut - 1] };
+        if first_row == ends[cut] {
+            return;
+        }
+        job(
+            cut,
+            Tile {
+                // SAFETY: `first_row` is below `ends[cut]`, which is at most `rows`, and `first_col < stride`: the element is inside the
+                // matrix. The rows of two cuts are disjoint, since `ends` ascends.
+                start: unsafe { start.get().add(first_row * stride + first_col) },
+                stride,
+                first_row,
+                rows: ends[cut] - first_row,
+                first_col,
+                cols: col_grain.min(stride - first_col),
+                matrix: PhantomData,
+            },
+        );
+    });
+}
+
 #[cfg(all(test, feature = "std"))]
 mod tests {
     use super::*;
@@ -188,6 +226,18 @@ mod tests {
                 });
                 assert!(matrix.iter().enumerate().all(|(i, x)| *x == 1.0 + i as f32));
             }
+        }
+        let mut matrix = vec![0f32; 10 * 8];
+        for ends in [&[3, 3, 4, 9][..], &[0, 9], &[9], &[], &[4, 3], &[11]] {
+            matrix.fill(0.0);
+            for_parts(&Threads(3), &mut matrix, 8, ends, 3, |cut, mut tile| {
+                assert_eq!(tile.first_row() + tile.rows(), ends[cut]);
+                for i in 0..tile.rows() {
+                    tile.row(i).iter_mut().for_each(|x| *x += 1.0);
+                }
+            });
+            let visited = if ends.contains(&9) { 9 * 8 } else { 0 };
+            assert!(matrix.iter().enumerate().all(|(i, x)| *x == if i < visited { 1.0 } else { 0.0 }), "{ends:?}");
         }
         let mut items = [0; 100];
         for_each(&Threads(3), &mut items, |item| *item += 1);

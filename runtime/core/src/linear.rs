@@ -84,6 +84,17 @@ pub struct Linear<'a> {
 impl Linear<'_> {
     /// `out[t] = W x[t] + b` for every token; `out` is `[tokens × outputs]`.
     pub(crate) fn apply(&self, machine: &Machine, x: &mut Activations, out: &mut [f32]) {
+        self.apply_then(machine, x, out, |_| {});
+    }
+
+    /// As [`apply`](Self::apply), with `then` of every output, a function of each number by itself. It gets pieces of rows.
+    pub(crate) fn apply_then(
+        &self,
+        machine: &Machine,
+        x: &mut Activations,
+        out: &mut [f32],
+        then: impl Fn(&mut [f32]) + Sync,
+    ) {
         let (weight, outputs) = (&self.weight, self.weight.rows());
         let (values, tokens, cols) = (x.values, x.tokens, x.cols);
         let out = &mut out[..tokens * outputs];
@@ -104,6 +115,7 @@ impl Linear<'_> {
                     ops::add(row, bias);
                 }
                 machine.check(row);
+                then(row);
             }
         });
     }

@@ -111,8 +111,7 @@ macro_rules! operations {
                 // SAFETY: the features are those of the machine.
                 => unsafe { activation::quantize_q8k(x, t, tokens, qs, scales, sums) },
             rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) => ops::rms_norm(x, weight, eps, out),
-            layer_norm(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, out: &mut [f32])
-                => ops::layer_norm(x, weight, bias, eps, out),
+            layer_norm(x: &mut [f32], weight: &[f32], bias: &[f32], eps: f32) => ops::layer_norm(x, weight, bias, eps),
             silu_mul(gate: &mut [f32], up: &[f32]) => ops::silu_mul(gate, up),
             gelu(x: &mut [f32]) => ops::gelu(x),
             gelu_tanh(x: &mut [f32]) => ops::gelu_tanh(x),

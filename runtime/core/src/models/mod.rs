@@ -1,3 +1,4 @@
 //! One file (or folder) for each family of architectures: its hyper-parameters, its weights, its forward pass.
 
+pub mod encoder;
 pub mod llama;
