@@ -2,7 +2,7 @@
 
 use crate::checkpoint::{Checkpoint, File};
 use crate::plan::Plan;
-use crate::{Error, Mixture, bert, clip, llama, vit, write};
+use crate::{Error, Options, bert, clip, llama, vit, write};
 use std::io::Write;
 
 /// Makes a plan for one architecture.
@@ -38,17 +38,16 @@ pub fn plan<'a>(checkpoint: &Checkpoint<'a>) -> Result<Plan<'a>, Error> {
     planning(checkpoint)
 }
 
-/// Converts a checkpoint to a GGUF file, its weights in the formats of `mixture`, or without one as they are. `progress` is told the
-/// bytes of weights written and how many there will be.
+/// Converts a checkpoint to a GGUF file. `progress` is told the bytes of weights written and how many there will be.
 ///
 /// # Errors
 /// Those of [`Checkpoint::read`], [`plan`] and [`write`](write::write).
 pub fn convert(
     files: &[File],
-    mixture: Option<Mixture>,
+    options: Options,
     out: &mut dyn Write,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<(), Error> {
     let checkpoint = Checkpoint::read(files)?;
-    write::write(&plan(&checkpoint)?, mixture, out, progress)
+    write::write(&plan(&checkpoint)?, options, out, progress)
 }

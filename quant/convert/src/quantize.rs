@@ -1,19 +1,18 @@
 //! GGUF to GGUF: the same model in other formats.
 
 use crate::plan::{Data, Plan, Planned};
-use crate::{Error, Meta, Mixture, write};
+use crate::{Error, Meta, Options, write};
 use smidgen_gguf::Gguf;
 use std::io::Write;
 
-/// Writes the model in the parts of a GGUF file (one, if it is not split) as one file with its weights in the formats of `mixture`. What
-/// has its format already is copied; packed tensors come out plain. `progress` is told the bytes of weights written and how many there
+/// Writes the model in the parts of a GGUF file (one, if it is not split) as one file in other formats. What has its format already is copied; packed tensors come out plain. `progress` is told the bytes of weights written and how many there
 /// will be.
 ///
 /// # Errors
 /// Those of the reader and of [`write`](write::write).
 pub fn quantize(
     parts: &[&[u8]],
-    mixture: Mixture,
+    options: Options,
     out: &mut dyn Write,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<(), Error> {
@@ -30,5 +29,5 @@ pub fn quantize(
             data: Data::Blocks { kind: tensor.kind, bytes: tensor.data },
         }));
     }
-    write::write(&plan, Some(mixture), out, progress)
+    write::write(&plan, options, out, progress)
 }

@@ -17,17 +17,26 @@ const VERSION: &str = "general.quantization_version";
 /// The key of the mixture.
 const FILE_TYPE: &str = "general.file_type";
 
-/// Writes a plan, its weights in the formats of `mixture`, or without one as they are (F64 as F32). `progress` is told the bytes of
-/// weights written and how many there will be.
+/// How weights are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// The formats; without a mixture weights keep theirs (F64 becomes F32).
+    pub mixture: Option<Mixture>,
+    /// Whether matrices are packed in panels, as [`pack`](crate::pack) does.
+    pub packed: bool,
+}
+
+/// Writes a plan. `progress` is told the bytes of weights written and how many there will be.
 ///
 /// # Errors
 /// [`Error::Dtype`], [`Error::NotFinite`], [`Error::Encode`], [`Error::Write`], [`Error::Io`].
 pub fn write(
     plan: &Plan,
-    mixture: Option<Mixture>,
+    options: Options,
     out: &mut dyn Write,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<(), Error> {
+    let Options { mixture, packed } = options;
     let facts = plan.facts();
     let kinds = plan.tensors.iter().map(|tensor| tensor.kind(mixture, &facts)).collect::<Result<Vec<_>, _>>()?;
     let mut writer = Writer::new();
@@ -38,19 +47,21 @@ pub fn write(
     writer.metadata(VERSION, QUANTIZATION_VERSION)?;
     let mut total = 0_u64;
     for (tensor, kind) in plan.tensors.iter().zip(&kinds) {
-        writer.tensor(&tensor.name, &tensor.dims, *kind)?;
+        let panels = tensor.panels(*kind).filter(|_| packed);
+        writer.tensor(&tensor.name, &tensor.dims, panels.unwrap_or(*kind))?;
         // The writer has checked that the size fits.
         total += kind.bytes(tensor.dims.iter().product()).unwrap_or(0);
     }
     let mut writer = writer.start(out)?;
     let mut done = 0;
     progress(0, total);
-    let mut piece = Vec::new();
+    let (mut piece, mut panels) = (Vec::new(), Vec::new());
     for (tensor, kind) in plan.tensors.iter().zip(kinds) {
         let cols = tensor.dims.first().copied().unwrap_or(1);
         let row_bytes = usize::try_from(kind.bytes(cols).unwrap_or(0)).unwrap_or(usize::MAX).max(1);
         let rows = usize::try_from(tensor.dims.iter().skip(1).product::<u64>()).unwrap_or(usize::MAX);
-        let step = (PIECE / row_bytes).max(1);
+        let step = (PIECE / row_bytes).max(1).next_multiple_of(PANEL);
+        let format = tensor.panels(kind).filter(|_| packed).and_then(|_| Format::from_id(kind.id()));
         for first in (0..rows).step_by(step) {
             let count = step.min(rows - first);
             piece.resize(count * row_bytes, 0);
@@ -58,7 +69,13 @@ pub fn write(
                 tensor.encode(kind, cols as usize, first + i, values, bytes)
             };
             piece.par_chunks_mut(row_bytes).enumerate().try_for_each_init(Vec::new, row)?;
-            writer.data(&piece)?;
+            if let Some(format) = format {
+                panels.resize(piece.len(), 0);
+                format.pack(row_bytes, &piece, &mut panels);
+                writer.data(&panels)?;
+            } else {
+                writer.data(&piece)?;
+            }
             done += piece.len() as u64;
             progress(done, total);
         }
@@ -92,6 +109,12 @@ impl Plan<'_> {
 }
 
 impl Planned<'_> {
+    /// The type of the tensor in panels, if it can be packed: a matrix of at least one panel.
+    fn panels(&self, kind: TensorType) -> Option<TensorType> {
+        let matrix = matches!(self.dims[..], [_, rows] if rows >= PANEL as u64);
+        kind.packed().filter(|_| matrix)
+    }
+
     /// The type in which the tensor is written.
     fn kind(&self, mixture: Option<Mixture>, facts: &Facts) -> Result<TensorType, Error> {
         let wanted = mixture.and_then(|mixture| mixture.format(&self.name, &self.dims, facts));

@@ -1,6 +1,7 @@
 //! The command line.
 
 use clap::{Args, Parser, Subcommand};
+use smidgen_host::Mixture;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
@@ -42,6 +43,10 @@ pub(crate) enum Command {
     Perplexity(PerplexityArgs),
     /// Download models by short name into the cache, or list the known ones
     Pull(PullArgs),
+    /// Turn a checkpoint (safetensors with its config.json) into a GGUF file
+    Convert(ConvertArgs),
+    /// Write a model in another format
+    Quantize(QuantizeArgs),
     /// Put a file's tensors into panels, which run faster and give the same bits
     #[command(after_help = "Examples:
   smidgen pack model.gguf model.packed.gguf")]
@@ -277,6 +282,48 @@ pub(crate) struct PullArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  smidgen convert all-MiniLM-L6-v2 minilm.gguf
+  smidgen convert SmolLM2-135M-Instruct smollm2.Q4_K_M.gguf --type Q4_K_M
+  smidgen convert model.safetensors model.gguf --type F16
+
+Architectures: bert, llama (also mistral and smollm), vit (also deit and dinov2), clip. Types: F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0,
+Q5_1, IQ4_NL, Q2_K, Q2_K_S, Q3_K_S, Q3_K_M, Q3_K_L, Q4_K_S, Q4_K_M, Q5_K_S, Q5_K_M, Q6_K.")]
+pub(crate) struct ConvertArgs {
+    /// A folder with config.json, weights and tokenizer, or the .safetensors file in it
+    pub(crate) input: PathBuf,
+    /// The GGUF file to write
+    pub(crate) output: PathBuf,
+    /// Format of the weights [default: as they are]
+    #[arg(long = "type", value_name = "TYPE", value_parser = mixture)]
+    pub(crate) kind: Option<Mixture>,
+    /// Put tensors into panels, which run faster but only here
+    #[arg(long)]
+    pub(crate) pack: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  smidgen quantize model.F16.gguf model.Q4_K_M.gguf Q4_K_M
+  smidgen quantize smollm2 smollm2.Q8_0.gguf Q8_0 --pack
+
+Types: F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, IQ4_NL, Q2_K, Q2_K_S, Q3_K_S, Q3_K_M, Q3_K_L, Q4_K_S, Q4_K_M, Q5_K_S, Q5_K_M,
+Q6_K. They choose formats tensor by tensor, as llama.cpp does for files of these names. Quantizing what was quantized before loses more
+than quantizing the original.")]
+pub(crate) struct QuantizeArgs {
+    /// Path or short name
+    pub(crate) input: PathBuf,
+    /// The GGUF file to write
+    pub(crate) output: PathBuf,
+    /// Format of the weights
+    #[arg(value_name = "TYPE", value_parser = mixture)]
+    pub(crate) kind: Mixture,
+    /// Put tensors into panels, which run faster but only here
+    #[arg(long)]
+    pub(crate) pack: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct PackArgs {
     /// The file to read
     pub(crate) input: PathBuf,
@@ -293,6 +340,12 @@ fn count(text: &str) -> Result<NonZeroUsize, String> {
 fn width(text: &str) -> Result<NonZeroUsize, String> {
     let fits = |width: &NonZeroUsize| width.get() <= MAX_BEAMS;
     text.parse().ok().filter(fits).ok_or_else(|| format!("must be a whole number from 1 to {MAX_BEAMS}"))
+}
+
+/// A type of weights by name.
+fn mixture(text: &str) -> Result<Mixture, String> {
+    let names = || Mixture::ALL.iter().map(|mixture| mixture.name()).collect::<Vec<_>>();
+    Mixture::named(text).ok_or_else(|| format!("must be one of {}", names().join(", ")))
 }
 
 fn whole(text: &str) -> Result<usize, String> {

@@ -2,6 +2,7 @@
 
 mod args;
 mod bench;
+mod convert;
 mod inspect;
 mod open;
 mod perplexity;
@@ -30,8 +31,10 @@ fn main() -> ExitCode {
         Command::Tokenize(args) => tokenize::tokenize(&args),
         Command::Perplexity(args) => perplexity::perplexity(&args),
         Command::Pull(args) => pull(&args),
-        Command::Pack(args) => pack(&args, smidgen_host::Direction::Pack),
-        Command::Unpack(args) => pack(&args, smidgen_host::Direction::Unpack),
+        Command::Convert(args) => convert::convert(&args),
+        Command::Quantize(args) => convert::quantize(&args),
+        Command::Pack(args) => convert::pack(&args, smidgen_host::Direction::Pack),
+        Command::Unpack(args) => convert::pack(&args, smidgen_host::Direction::Unpack),
         Command::Completions { shell } => completions(shell),
     };
     ended(outcome.map(|()| ExitCode::SUCCESS))
@@ -98,22 +101,6 @@ fn pull(args: &args::PullArgs) -> Outcome {
         let path = smidgen_host::pull(model, form, &mut progress::PullBar::new())?;
         writeln!(out, "{}", path.display())?;
     }
-    Ok(())
-}
-
-fn pack(args: &args::PackArgs, direction: smidgen_host::Direction) -> Outcome {
-    // The output takes the place of whatever has its name.
-    if let (Ok(input), Ok(output)) = (args.input.canonicalize(), args.output.canonicalize()) {
-        if input == output {
-            return Err(format!("{}: is the input itself; name another file", args.output.display()).into());
-        }
-        if !output.is_file() {
-            return Err(format!("{}: is not a regular file; name another", args.output.display()).into());
-        }
-    }
-    let bar = progress::bytes(std::fs::metadata(&args.input).map_or(0, |input| input.len()));
-    smidgen_host::pack(&args.input, &args.output, direction, &mut |bytes| bar.set_position(bytes))?;
-    bar.finish_and_clear();
     Ok(())
 }
 

@@ -74,6 +74,29 @@ pub enum Error {
         /// The tensor.
         tensor: String,
     },
+    /// The file is no image of a known kind, or too long for one.
+    NotAnImage {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The image has more pixels than are decoded.
+    ImageTooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Its columns.
+        width: u32,
+        /// Its rows.
+        height: u32,
+        /// The most pixels.
+        most: u64,
+    },
+    /// The image cannot be decoded.
+    ImageDamaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
     /// More threads asked for than a pool takes.
     TooManyThreads {
         /// Threads asked for.
@@ -158,8 +181,13 @@ pub enum Error {
         /// What the system said.
         error: io::Error,
     },
-    /// The file cannot be packed or unpacked.
-    Pack {
+    /// The path is neither a folder nor a weights file.
+    NotACheckpoint {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The file cannot be converted, quantized, packed or unpacked.
+    Convert {
         /// The file.
         path: PathBuf,
         /// Why not.
@@ -239,6 +267,13 @@ impl fmt::Display for Error {
                 "{}: tensor {tensor:?} is in an earlier part too; download all parts of the same model again",
                 path.display()
             ),
+            Error::NotAnImage { path } => {
+                write!(f, "{}: is no image; give a JPEG, PNG or WebP file", path.display())
+            }
+            Error::ImageTooLarge { path, width, height, most } => {
+                write!(f, "{}: {width} x {height} are more than {most} pixels; give a smaller image", path.display())
+            }
+            Error::ImageDamaged { path, reason } => write!(f, "{}: the image is damaged: {reason}", path.display()),
             Error::TooManyThreads { threads, most } => write!(f, "{threads} threads are too many; use at most {most}"),
             Error::Spawn { threads, reason } => {
                 write!(f, "the system does not start {threads} threads ({reason}); use fewer")
@@ -288,7 +323,10 @@ impl fmt::Display for Error {
                 needed.div_ceil(1_000_000)
             ),
             Error::Write { path, error } => write!(f, "{}: cannot be written: {error}", path.display()),
-            Error::Pack { path, error } => write!(f, "{}: {error}", path.display()),
+            Error::NotACheckpoint { path } => {
+                write!(f, "{}: is neither a folder with config.json nor a .safetensors file", path.display())
+            }
+            Error::Convert { path, error } => write!(f, "{}: {error}", path.display()),
             Error::Archive { package, reason } => {
                 write!(f, "the downloaded package {package} is damaged ({reason}); try again")
             }

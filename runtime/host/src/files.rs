@@ -95,7 +95,8 @@ impl ModelFile {
     }
 }
 
-fn map(path: &Path) -> Result<Mmap, Error> {
+/// Maps a file of at least one byte.
+pub(crate) fn map(path: &Path) -> Result<Mmap, Error> {
     let failed = |error: io::Error| Error::Read { path: path.to_owned(), error };
     // Asked before opening, because opening a pipe would wait for a writer.
     if !fs::metadata(path).map_err(failed)?.is_file() {
@@ -108,7 +109,7 @@ fn map(path: &Path) -> Result<Mmap, Error> {
     }
     let too_large = |_| failed(io::Error::other("too large for this machine's address space"));
     let bytes = usize::try_from(length).map_err(too_large)?;
-    // SAFETY: the mapping is private and read-only, and is kept alive by `Part`. That nobody truncates or rewrites the file
+    // SAFETY: the mapping is private and read-only, and is kept alive by whoever uses it. That nobody truncates or rewrites the file
     // meanwhile cannot be ensured from here; it is the documented condition of `ModelFile`.
     let map = unsafe { MmapOptions::new().len(bytes).map(&file) }.map_err(failed)?;
     let now = file.metadata().map_err(failed)?.len();

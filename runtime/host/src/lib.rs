@@ -3,27 +3,32 @@
 //! - [`ModelFile`] maps a GGUF file, or all the parts of a split one, into memory;
 //! - [`ThreadPool`] runs the core's jobs on several threads, and [`physical_cores`] says how many are sensible;
 //! - [`ChatTemplate`] renders the chat template a model carries, within fixed limits;
-//! - [`pull`], [`find`] and [`resolve`] turn a model's short name into a file in the user's cache, and [`pack`] puts a file's tensors into panels.
+//! - [`pull`], [`find`] and [`resolve`] turn a model's short name into a file in the user's cache;
+//! - [`convert`], [`quantize`] and [`pack`] write files in other forms.
 //!
 //! Everything that can fail returns [`Error`], whose text is one line that says what to do.
 
 mod archive;
 mod chat;
+mod convert;
 mod error;
 mod fetch;
 mod files;
 mod models;
+mod output;
 mod pack;
 mod pool;
 mod pull;
 
 pub use chat::{ChatTemplate, Message};
+pub use convert::{convert, quantize};
 pub use error::Error;
 pub use files::ModelFile;
 pub use models::{KNOWN_MODELS, KnownModel, Package, PackageManager};
 pub use pack::{Direction, pack};
 pub use pool::{MAX_THREADS, ThreadPool, physical_cores};
 pub use pull::{Form, Progress, Silent, Stage, cache_dir, find, pull, resolve};
+pub use smidgen_convert::{Mixture, Options};
 
 /// `text` on one line of reasonable length.
 fn one_line(text: &str) -> String {

@@ -6,8 +6,7 @@
 
 use crate::archive::{Expected, Failure, extract};
 use crate::models::{KnownModel, known};
-use crate::pack::{self, Direction};
-use crate::{Error, fetch};
+use crate::{Error, fetch, pack};
 use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, BufWriter, Write};
@@ -197,7 +196,7 @@ fn pull_with(
         Form::Packed => {
             let packed = work.0.join(form.file(model));
             let mut report = |bytes| progress.update(Stage::Packing, bytes, model.bytes);
-            pack::write(&part, &packed, Direction::Pack, &mut report).map_err(|error| match error {
+            pack::pack_in_place(&part, &packed, &mut report).map_err(|error| match error {
                 Error::Write { path, error } => failed(&path, error),
                 other => other,
             })?;

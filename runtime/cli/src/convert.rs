@@ -1,0 +1,57 @@
+//! `smidgen convert`, `quantize`, `pack` and `unpack`.
+
+use crate::args::{ConvertArgs, PackArgs, QuantizeArgs};
+use crate::{Outcome, progress};
+use indicatif::ProgressBar;
+use smidgen_host::{Direction, Options};
+use std::path::Path;
+
+/// Writes a checkpoint as a GGUF file.
+pub(crate) fn convert(args: &ConvertArgs) -> Outcome {
+    check_output(&args.input, &args.output)?;
+    let inside = args.output.parent().and_then(|parent| parent.canonicalize().ok()) == args.input.canonicalize().ok();
+    if inside && args.output.exists() && args.output.extension().is_none_or(|extension| extension != "gguf") {
+        return Err(format!("{}: is part of the input; name another file", args.output.display()).into());
+    }
+    let options = Options { mixture: args.kind, packed: args.pack };
+    with_bar(|report| smidgen_host::convert(&args.input, &args.output, options, report))
+}
+
+/// Writes a model in other formats.
+pub(crate) fn quantize(args: &QuantizeArgs) -> Outcome {
+    let input = smidgen_host::resolve(&args.input, &mut progress::PullBar::new())?;
+    check_output(&input, &args.output)?;
+    let options = Options { mixture: Some(args.kind), packed: args.pack };
+    with_bar(|report| smidgen_host::quantize(&input, &args.output, options, report))
+}
+
+/// Writes a file packed or unpacked.
+pub(crate) fn pack(args: &PackArgs, direction: Direction) -> Outcome {
+    check_output(&args.input, &args.output)?;
+    let total = std::fs::metadata(&args.input).map_or(0, |input| input.len());
+    with_bar(|report| smidgen_host::pack(&args.input, &args.output, direction, &mut |bytes| report(bytes, total)))
+}
+
+/// The output takes the place of whatever has its name, but not of the input or of what is no file.
+fn check_output(input: &Path, output: &Path) -> Outcome {
+    if let (Ok(input), Ok(found)) = (input.canonicalize(), output.canonicalize()) {
+        if input == found {
+            return Err(format!("{}: is the input itself; name another file", output.display()).into());
+        }
+        if !found.is_file() {
+            return Err(format!("{}: is not a regular file; name another", output.display()).into());
+        }
+    }
+    Ok(())
+}
+
+/// Runs a job that reports bytes done and in all.
+fn with_bar(job: impl FnOnce(&mut dyn FnMut(u64, u64)) -> Result<(), smidgen_host::Error>) -> Outcome {
+    let bar: ProgressBar = progress::bytes(0);
+    let done = job(&mut |bytes, total| {
+        bar.set_length(total);
+        bar.set_position(bytes);
+    });
+    bar.finish_and_clear();
+    Ok(done?)
+}

@@ -1,0 +1,75 @@
+//! Converting checkpoints and quantizing models on disk.
+
+use crate::{Error, ModelFile, files, output};
+use memmap2::Mmap;
+use smidgen_convert::{CONFIG, File, INDEX, Options, SIDECARS, WEIGHTS, shards};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A checkpoint's files, mapped.
+struct Folder {
+    path: PathBuf,
+    files: Vec<(String, Mmap)>,
+}
+
+impl Folder {
+    /// Opens the checkpoint in a folder (or in its folder `model`, as packages have it), or the one with this weights file.
+    fn open(from: &Path) -> Result<Folder, Error> {
+        let metadata = fs::metadata(from).map_err(|error| Error::Read { path: from.to_owned(), error })?;
+        let (mut path, mut weights) = (from.to_owned(), WEIGHTS);
+        if !metadata.is_dir() {
+            let name = from.file_name().and_then(|name| name.to_str()).filter(|name| name.ends_with(".safetensors"));
+            weights = name.ok_or_else(|| Error::NotACheckpoint { path: from.to_owned() })?;
+            path = from.parent().unwrap_or(Path::new("")).to_owned();
+        } else if !path.join(CONFIG).exists() && path.join("model").join(CONFIG).exists() {
+            path.push("model");
+        }
+        let mut folder = Folder { path, files: Vec::new() };
+        let mut names = vec![weights.to_owned()];
+        if folder.has(INDEX) {
+            let index = files::map(&folder.path.join(INDEX))?;
+            let parts = shards(&index).map_err(|error| Error::Convert { path: folder.path.clone(), error })?;
+            // A weights file that the index does not name is a model of its own.
+            if metadata.is_dir() || parts.iter().any(|part| part == weights) {
+                folder.files.push((INDEX.into(), index));
+                names = parts;
+            }
+        }
+        names.extend(SIDECARS.iter().filter(|name| folder.has(name)).map(|name| (*name).to_owned()));
+        for name in names {
+            let map = files::map(&folder.path.join(&name))?;
+            folder.files.push((name, map));
+        }
+        Ok(folder)
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.path.join(name).exists()
+    }
+
+    fn files(&self) -> Vec<File<'_>> {
+        self.files.iter().map(|(name, map)| File { name: name.clone(), bytes: map }).collect()
+    }
+}
+
+/// Converts the checkpoint at `from`, a folder with `config.json`, weights in safetensors and what else belongs to the model, or the
+/// weights file itself, to the GGUF file `to`, which appears only when it is complete. `progress` is told the bytes of weights written
+/// and how many there will be.
+///
+/// # Errors
+/// [`Error::Read`], [`Error::NotACheckpoint`], [`Error::NotAFile`], [`Error::EmptyFile`], [`Error::Convert`], [`Error::Write`].
+pub fn convert(from: &Path, to: &Path, options: Options, progress: &mut dyn FnMut(u64, u64)) -> Result<(), Error> {
+    let folder = Folder::open(from)?;
+    output::replace(from, to, &mut |out| smidgen_convert::convert(&folder.files(), options, out, progress))
+}
+
+/// Writes the model in the GGUF file `from` (all parts, if it is split) in other formats to the one file `to`, which appears only when it
+/// is complete. `progress` is told the bytes of weights written and how many there will be.
+///
+/// # Errors
+/// Those of [`ModelFile`], [`Error::Convert`], [`Error::Write`].
+pub fn quantize(from: &Path, to: &Path, options: Options, progress: &mut dyn FnMut(u64, u64)) -> Result<(), Error> {
+    let file = ModelFile::open(from)?;
+    file.parts()?;
+    output::replace(from, to, &mut |out| smidgen_convert::quantize(&file.bytes(), options, out, progress))
+}
