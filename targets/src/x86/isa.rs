@@ -3,12 +3,31 @@
 use super::load::{Eight, Legacy, Source};
 use super::load_k::{EightK, Super, Superblock};
 use core::arch::x86_64::*;
+use smidgen_quant::{Q8, Q8K};
 
 /// Rows of a block of 32, in the machine's vectors.
+#[derive(Clone, Copy)]
 pub(super) struct Weights<I: Isa> {
     q: [I::Int; 8],
+    /// The low and the high nibbles of bytes with a sign, moved up by 128, where the machine multiplies these one by one.
+    nibbles: [[I::Int; 8]; 2],
     d: I::Float,
     m: I::Float,
+}
+
+impl<I: Isa> Weights<I> {
+    #[inline(always)]
+    fn new(q: [I::Int; 8], d: I::Float, m: I::Float) -> Weights<I> {
+        Weights { q, nibbles: [q; 2], d, m }
+    }
+
+    /// # Safety
+    /// Needs the CPU features of `I`.
+    #[inline(always)]
+    pub(super) unsafe fn zero() -> Weights<I> {
+        // SAFETY: the caller's promise.
+        unsafe { Weights::new([I::splat_int(0); 8], I::zero(), I::zero()) }
+    }
 }
 
 /// Rows of a superblock, in the machine's vectors.
@@ -52,15 +71,22 @@ pub(super) trait Isa: Copy {
     /// The weights of a superblock in `ROWS` rows.
     unsafe fn load_k<L: Super, S: Source>(rows: impl Fn(usize) -> S, out: &mut ScratchK<Self>);
 
-    /// Σ (q - OFFSET) x over 32 inputs, whose sum is at `sum`.
-    unsafe fn dot<L: Legacy>(q: &[Self::Int; 8], x: *const i8, sum: *const i32) -> Self::Int;
-    /// `acc` + scale Σ q x over `4 Q` inputs; `q` without sign and at most `MAX`.
-    unsafe fn dot_scaled<const Q: usize, const MAX: i32>(
-        acc: Self::Int,
-        q: *const Self::Int,
-        x: *const i8,
-        scale: Self::Int,
-    ) -> Self::Int;
+    /// What is to be subtracted from each weight as [`dots`](Isa::dots) takes it.
+    fn offset<L: Legacy, const T: usize>() -> i32;
+
+    /// Adds Σ q x over 32 inputs to the sum of each of `T` tokens and `N` vectors of rows.
+    unsafe fn dots<L: Legacy, const T: usize, const N: usize>(
+        sums: &mut [[Self::Int; N]; T],
+        w: &[Weights<Self>; N],
+        x: [*const i8; T],
+    );
+    /// Adds scale Σ q x over `4 Q` inputs; `q` without sign and at most `MAX`.
+    unsafe fn dots_scaled<const Q: usize, const MAX: i32, const T: usize, const N: usize>(
+        sums: &mut [[Self::Int; N]; T],
+        q: [*const Self::Int; N],
+        x: [*const i8; T],
+        scale: [Self::Int; N],
+    );
 
     /// A multiple of the sum of a block's activations, which has 16 bits, in every lane. As a product of pairs, since the compiler would
     /// otherwise multiply before it broadcasts, which is slower.
@@ -71,69 +97,106 @@ pub(super) trait Isa: Copy {
     }
 
     /// The law of the formats with blocks of 32: `acc + (d * dx) * isum`, and `+ m * offset` within where there is a minimum.
+    /// For block `b` of the tokens from `first` on.
     #[inline(always)]
-    unsafe fn accumulate<L: Legacy>(
-        acc: Self::Float,
-        w: &Weights<Self>,
-        x: *const i8,
-        scale: *const f32,
-        sum: *const i32,
-        offset: *const f32,
-    ) -> Self::Float {
+    unsafe fn accumulate<L: Legacy, const T: usize, const N: usize>(
+        acc: &mut [[Self::Float; N]; T],
+        w: &[Weights<Self>; N],
+        x: &Q8,
+        b: usize,
+        first: usize,
+    ) {
+        let at = b * x.tokens + first;
         // SAFETY: the caller's promise.
         unsafe {
-            let isum = Self::to_float(Self::dot::<L>(&w.q, x, sum));
-            let product = Self::mul(Self::mul(w.d, Self::splat(*scale)), isum);
-            let product = if L::MIN { Self::add(product, Self::mul(w.m, Self::splat(*offset))) } else { product };
-            Self::add(acc, product)
+            let mut sums = [[Self::splat_int(0); N]; T];
+            let mut qs = [x.qs.as_ptr(); T];
+            for t in 0..T {
+                qs[t] = x.qs.as_ptr().add(32 * (at + t));
+                if Self::offset::<L, T>() != 0 {
+                    sums[t] = [Self::multiple(-Self::offset::<L, T>(), x.sums.as_ptr().add(at + t)); N];
+                }
+            }
+            Self::dots::<L, T, N>(&mut sums, w, qs);
+            for t in 0..T {
+                let dx = Self::splat(*x.scales.as_ptr().add(at + t));
+                let offset = if L::MIN { Self::splat(*x.offsets.as_ptr().add(at + t)) } else { dx };
+                for n in 0..N {
+                    let product = Self::mul(Self::mul(w[n].d, dx), Self::to_float(sums[t][n]));
+                    let product = if L::MIN { Self::add(product, Self::mul(w[n].m, offset)) } else { product };
+                    acc[t][n] = Self::add(acc[t][n], product);
+                }
+            }
         }
     }
 
-    /// The law of the K-quants. `x` and `sums` are at their first group, `stride` values resp. groups apart.
+    /// The law of the K-quants, for superblock `b` of the tokens from `first` on.
     #[inline(always)]
-    unsafe fn accumulate_k<S: Super>(
-        acc: Self::Float,
-        w: &WeightsK<Self>,
-        x: *const i8,
-        scale: *const f32,
-        sums: *const i16,
-        tokens: usize,
-    ) -> Self::Float {
+    unsafe fn accumulate_k<S: Super, const T: usize, const N: usize>(
+        acc: &mut [[Self::Float; N]; T],
+        w: &[ScratchK<Self>; N],
+        x: &Q8K,
+        b: usize,
+        first: usize,
+    ) {
         // SAFETY: the caller's promise.
         unsafe {
-            let (mut isum, mut msum) = (Self::splat_int(0), Self::splat_int(0));
+            let mut isum = [[Self::splat_int(0); N]; T];
+            let mut msum = [[Self::splat_int(0); N]; T];
             for g in 0..8 {
-                let q = w.q.as_ptr().add(8 * g);
-                let x = x.add(g * tokens * 32);
-                isum = if S::SUB == 16 {
-                    let isum = match S::MAX {
-                        63 => Self::dot_scaled::<4, 63>(isum, q, x, w.scales[2 * g]),
-                        _ => Self::dot_scaled::<4, 7>(isum, q, x, w.scales[2 * g]),
-                    };
-                    match S::MAX {
-                        63 => Self::dot_scaled::<4, 63>(isum, q.add(4), x.add(16), w.scales[2 * g + 1]),
-                        _ => Self::dot_scaled::<4, 7>(isum, q.add(4), x.add(16), w.scales[2 * g + 1]),
-                    }
-                } else {
-                    match S::MAX {
-                        15 => Self::dot_scaled::<8, 15>(isum, q, x, w.scales[g]),
-                        _ => Self::dot_scaled::<8, 31>(isum, q, x, w.scales[g]),
-                    }
-                };
-                let pair = Self::splat_int(sums.add(2 * g * tokens).cast::<i32>().read_unaligned());
-                msum = Self::add_int(msum, Self::multiply_pairs(w.pairs[g], pair));
-            }
-            let dx = Self::splat(*scale);
-            match S::OFFSET_SHIFT {
-                None => {
-                    let product = Self::mul(Self::mul(w.d, dx), Self::to_float(isum));
-                    let minimum = Self::mul(Self::mul(w.dmin, dx), Self::to_float(msum));
-                    Self::add(acc, Self::sub(product, minimum))
+                let group = (8 * b + g) * x.tokens + first;
+                let mut qs = [x.qs.as_ptr(); T];
+                for t in 0..T {
+                    qs[t] = x.qs.as_ptr().add(32 * (group + t));
                 }
-                Some(shift) => {
-                    let offset = if shift == 5 { Self::shift_left::<5>(msum) } else { Self::shift_left::<2>(msum) };
-                    let isum = Self::to_float(Self::sub_int(isum, offset));
-                    Self::add(acc, Self::mul(Self::mul(w.d, dx), isum))
+                let mut q = [w[0].weights.q.as_ptr(); N];
+                let mut scale = [[Self::splat_int(0); N]; 2];
+                for n in 0..N {
+                    q[n] = w[n].weights.q.as_ptr().add(8 * g);
+                    scale[0][n] = w[n].weights.scales[if S::SUB == 16 { 2 * g } else { g }];
+                    scale[1][n] = w[n].weights.scales[if S::SUB == 16 { 2 * g + 1 } else { g }];
+                }
+                match (S::SUB, S::MAX) {
+                    (16, max) => {
+                        for half in 0..2 {
+                            match max {
+                                63 => Self::dots_scaled::<4, 63, T, N>(&mut isum, q, qs, scale[half]),
+                                _ => Self::dots_scaled::<4, 7, T, N>(&mut isum, q, qs, scale[half]),
+                            }
+                            for n in 0..N {
+                                q[n] = q[n].add(4);
+                            }
+                            for t in 0..T {
+                                qs[t] = qs[t].add(16);
+                            }
+                        }
+                    }
+                    (_, 15) => Self::dots_scaled::<8, 15, T, N>(&mut isum, q, qs, scale[0]),
+                    _ => Self::dots_scaled::<8, 31, T, N>(&mut isum, q, qs, scale[0]),
+                }
+                for t in 0..T {
+                    let pair = Self::splat_int(x.sums.as_ptr().add(2 * (group + t)).cast::<i32>().read_unaligned());
+                    for n in 0..N {
+                        msum[t][n] = Self::add_int(msum[t][n], Self::multiply_pairs(w[n].weights.pairs[g], pair));
+                    }
+                }
+            }
+            for t in 0..T {
+                let dx = Self::splat(*x.scales.as_ptr().add(b * x.tokens + first + t));
+                for n in 0..N {
+                    let (w, isum, msum) = (&w[n].weights, isum[t][n], msum[t][n]);
+                    let product = match S::OFFSET_SHIFT {
+                        None => {
+                            let product = Self::mul(Self::mul(w.d, dx), Self::to_float(isum));
+                            Self::sub(product, Self::mul(Self::mul(w.dmin, dx), Self::to_float(msum)))
+                        }
+                        Some(shift) => {
+                            let offset =
+                                if shift == 5 { Self::shift_left::<5>(msum) } else { Self::shift_left::<2>(msum) };
+                            Self::mul(Self::mul(w.d, dx), Self::to_float(Self::sub_int(isum, offset)))
+                        }
+                    };
+                    acc[t][n] = Self::add(acc[t][n], product);
                 }
             }
         }
@@ -229,11 +292,26 @@ const fn fitting(max: i32) -> usize {
 impl Isa for Avx2 {
     eight_rows!();
 
+    fn offset<L: Legacy, const T: usize>() -> i32 {
+        if L::SIGNED && T > 1 { 128 } else { L::OFFSET }
+    }
+
     #[inline(always)]
     unsafe fn load<L: Legacy, S: Source>(rows: impl Fn(usize) -> S) -> Weights<Self> {
         // SAFETY: the caller's promise.
-        let Eight { q, d, m } = unsafe { L::load(rows(0)) };
-        Weights { q, d, m }
+        unsafe {
+            let Eight { q, d, m } = L::load(rows(0));
+            let mut weights = Weights::new(q, d, m);
+            if L::SIGNED {
+                let (mask, sign) = (_mm256_set1_epi8(15), _mm256_set1_epi8(8));
+                for k in 0..8 {
+                    weights.nibbles[0][k] = _mm256_and_si256(q[k], mask);
+                    let high = _mm256_and_si256(_mm256_srli_epi16(q[k], 4), mask);
+                    weights.nibbles[1][k] = _mm256_xor_si256(high, sign);
+                }
+            }
+            weights
+        }
     }
 
     #[inline(always)]
@@ -243,48 +321,88 @@ impl Isa for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn dot<L: Legacy>(q: &[__m256i; 8], x: *const i8, sum: *const i32) -> __m256i {
+    unsafe fn dots<L: Legacy, const T: usize, const N: usize>(
+        sums: &mut [[__m256i; N]; T],
+        w: &[Weights<Self>; N],
+        x: [*const i8; T],
+    ) {
         // SAFETY: the caller's promise.
         unsafe {
             let ones = _mm256_set1_epi16(1);
-            if L::SIGNED {
-                let mut acc = _mm256_setzero_si256();
-                for (k, q) in q.iter().enumerate() {
-                    let x = _mm256_sign_epi8(_mm256_set1_epi32(four(x.add(4 * k))), *q);
-                    let products = _mm256_maddubs_epi16(_mm256_abs_epi8(*q), x);
-                    acc = _mm256_add_epi32(acc, _mm256_madd_epi16(products, ones));
+            if L::SIGNED && T == 1 {
+                for k in 0..8 {
+                    let x = _mm256_set1_epi32(four(x[0].add(4 * k)));
+                    for n in 0..N {
+                        let q = w[n].q[k];
+                        let products = _mm256_maddubs_epi16(_mm256_abs_epi8(q), _mm256_sign_epi8(x, q));
+                        sums[0][n] = _mm256_add_epi32(sums[0][n], _mm256_madd_epi16(products, ones));
+                    }
                 }
-                acc
+            } else if L::SIGNED {
+                // Products of nibbles add up in 16 bits, and need no sign for each token.
+                let factors = [ones, _mm256_set1_epi16(16)];
+                for first in (0..T).step_by(2) {
+                    let mut short = [[[_mm256_setzero_si256(); 2]; N]; 2];
+                    for k in 0..8 {
+                        for t in 0..2 {
+                            let x = _mm256_set1_epi32(four(x[first + t].add(4 * k)));
+                            for n in 0..N {
+                                for h in 0..2 {
+                                    let products = _mm256_maddubs_epi16(w[n].nibbles[h][k], x);
+                                    short[t][n][h] = _mm256_add_epi16(short[t][n][h], products);
+                                }
+                            }
+                        }
+                    }
+                    for t in 0..2 {
+                        for n in 0..N {
+                            for h in 0..2 {
+                                let products = _mm256_madd_epi16(short[t][n][h], factors[h]);
+                                sums[first + t][n] = _mm256_add_epi32(sums[first + t][n], products);
+                            }
+                        }
+                    }
+                }
             } else {
-                let start = if L::OFFSET == 0 { Self::splat_int(0) } else { Self::multiple(-L::OFFSET, sum) };
+                let mut q = [w[0].q.as_ptr(); N];
+                for n in 0..N {
+                    q[n] = w[n].q.as_ptr();
+                }
                 match L::MAX {
-                    15 => Self::dot_scaled::<8, 15>(start, q.as_ptr(), x, ones),
-                    _ => Self::dot_scaled::<8, 31>(start, q.as_ptr(), x, ones),
+                    15 => Self::dots_scaled::<8, 15, T, N>(sums, q, x, [ones; N]),
+                    _ => Self::dots_scaled::<8, 31, T, N>(sums, q, x, [ones; N]),
                 }
             }
         }
     }
 
     #[inline(always)]
-    unsafe fn dot_scaled<const Q: usize, const MAX: i32>(
-        mut acc: __m256i,
-        q: *const __m256i,
-        x: *const i8,
-        scale: __m256i,
-    ) -> __m256i {
+    unsafe fn dots_scaled<const Q: usize, const MAX: i32, const T: usize, const N: usize>(
+        sums: &mut [[__m256i; N]; T],
+        q: [*const __m256i; N],
+        x: [*const i8; T],
+        scale: [__m256i; N],
+    ) {
         // SAFETY: the caller's promise.
         unsafe {
             // Products are added in 16 bits as long as they fit.
             let step = const { if fitting(MAX) < Q { fitting(MAX) } else { Q } };
             for first in (0..Q).step_by(step) {
-                let mut sums = _mm256_maddubs_epi16(*q.add(first), _mm256_set1_epi32(four(x.add(4 * first))));
-                for k in first + 1..first + step {
-                    let products = _mm256_maddubs_epi16(*q.add(k), _mm256_set1_epi32(four(x.add(4 * k))));
-                    sums = _mm256_add_epi16(sums, products);
+                let mut short = [[_mm256_setzero_si256(); N]; T];
+                for k in first..first + step {
+                    for t in 0..T {
+                        let x = _mm256_set1_epi32(four(x[t].add(4 * k)));
+                        for n in 0..N {
+                            short[t][n] = _mm256_add_epi16(short[t][n], _mm256_maddubs_epi16(*q[n].add(k), x));
+                        }
+                    }
                 }
-                acc = _mm256_add_epi32(acc, _mm256_madd_epi16(sums, scale));
+                for t in 0..T {
+                    for n in 0..N {
+                        sums[t][n] = _mm256_add_epi32(sums[t][n], _mm256_madd_epi16(short[t][n], scale[n]));
+                    }
+                }
             }
-            acc
         }
     }
 }
@@ -319,33 +437,52 @@ macro_rules! vnni {
             }
         }
 
+        fn offset<L: Legacy, const T: usize>() -> i32 {
+            if L::SIGNED { 128 } else { L::OFFSET }
+        }
+
         #[inline(always)]
-        unsafe fn dot<L: Legacy>(q: &[Self::Int; 8], x: *const i8, sum: *const i32) -> Self::Int {
+        unsafe fn dots<L: Legacy, const T: usize, const N: usize>(
+            sums: &mut [[Self::Int; N]; T],
+            w: &[Weights<Self>; N],
+            x: [*const i8; T],
+        ) {
             // SAFETY: the caller's promise.
             unsafe {
-                let offset = if L::SIGNED { 128 } else { L::OFFSET };
-                let mut acc = if offset == 0 { Self::splat_int(0) } else { Self::multiple(-offset, sum) };
-                for (k, q) in q.iter().enumerate() {
-                    acc = $dpbusd(acc, *q, Self::splat_int(four(x.add(4 * k))));
+                for k in 0..8 {
+                    for t in 0..T {
+                        let x = Self::splat_int(four(x[t].add(4 * k)));
+                        for n in 0..N {
+                            sums[t][n] = $dpbusd(sums[t][n], w[n].q[k], x);
+                        }
+                    }
                 }
-                acc
             }
         }
 
         #[inline(always)]
-        unsafe fn dot_scaled<const Q: usize, const MAX: i32>(
-            acc: Self::Int,
-            q: *const Self::Int,
-            x: *const i8,
-            scale: Self::Int,
-        ) -> Self::Int {
+        unsafe fn dots_scaled<const Q: usize, const MAX: i32, const T: usize, const N: usize>(
+            sums: &mut [[Self::Int; N]; T],
+            q: [*const Self::Int; N],
+            x: [*const i8; T],
+            scale: [Self::Int; N],
+        ) {
             // SAFETY: the caller's promise.
             unsafe {
-                let mut sum = Self::splat_int(0);
+                let mut part = [[Self::splat_int(0); N]; T];
                 for k in 0..Q {
-                    sum = $dpbusd(sum, *q.add(k), Self::splat_int(four(x.add(4 * k))));
+                    for t in 0..T {
+                        let x = Self::splat_int(four(x[t].add(4 * k)));
+                        for n in 0..N {
+                            part[t][n] = $dpbusd(part[t][n], *q[n].add(k), x);
+                        }
+                    }
                 }
-                Self::add_int(acc, $mullo(sum, scale))
+                for t in 0..T {
+                    for n in 0..N {
+                        sums[t][n] = Self::add_int(sums[t][n], $mullo(part[t][n], scale[n]));
+                    }
+                }
             }
         }
     };
@@ -360,7 +497,7 @@ impl AvxVnni {
     unsafe fn rows<L: Legacy, S: Source>(rows: impl Fn(usize) -> S) -> Weights<Self> {
         // SAFETY: the caller's promise.
         let Eight { q, d, m } = unsafe { L::load(rows(0)) };
-        Weights { q, d, m }
+        Weights::new(q, d, m)
     }
 
     #[inline(always)]
@@ -403,7 +540,7 @@ impl Avx512Vnni {
             for k in 0..8 {
                 q[k] = join(low.q[k], high.q[k]);
             }
-            Weights { q, d: join_float(low.d, high.d), m: join_float(low.m, high.m) }
+            Weights::new(q, join_float(low.d, high.d), join_float(low.m, high.m))
         }
     }
 

@@ -1,6 +1,6 @@
 //! The loops of a product: rows in lanes, blocks in order, tokens inside a block.
 
-use super::isa::{Avx2, Isa, ScratchK, Weights, WeightsK};
+use super::isa::{Avx2, Isa, ScratchK, Weights};
 use super::load::{Legacy, Panel, Plain, Source};
 use super::load_k::Super;
 use crate::{Rows, Tile};
@@ -11,6 +11,8 @@ use smidgen_quant::{Input, Q8, Q8K};
 
 /// Tokens whose sums are kept while the weights of one block are in registers.
 const TOKENS: usize = 64;
+/// Tokens that share each load of weights.
+const TOGETHER: usize = 4;
 /// How far ahead a packed panel is asked for, in bytes.
 const AHEAD: usize = 4096;
 
@@ -83,16 +85,22 @@ impl Group for Packed {
 pub(super) unsafe fn legacy<I: Isa, L: Legacy, const HALVES: usize>(w: &Rows, input: &Input, out: &mut Tile) {
     let Input::Q8(x) = input else { return };
     let (row_bytes, first_row) = (w.row_bytes(), out.first_col());
-    let (packed, plain) = w.parts(out, I::ROWS);
+    let (packed, plain) = w.parts(out, PANEL);
     // SAFETY: at each `base` are the rows' whole blocks; the arrays of `x` hold as many blocks of each token.
     unsafe {
         for c in (0..packed).step_by(PANEL) {
             let base = w.bytes(first_row + c, PANEL).as_ptr();
             legacy_group::<I, L, Packed, HALVES>(Packed { base }, w.cols() / 32, x, out, c);
         }
-        for c in (packed..plain).step_by(I::ROWS) {
-            let base = w.bytes(first_row + c, I::ROWS).as_ptr();
-            legacy_group::<I, L, Lines, 1>(Lines { base, row_bytes }, w.cols() / 32, x, out, c);
+        // For one token, fewer rows are read side by side.
+        let group = if out.rows() == 1 { I::ROWS } else { PANEL };
+        for c in (packed..plain).step_by(group) {
+            let rows = Lines { base: w.bytes(first_row + c, group).as_ptr(), row_bytes };
+            if group == I::ROWS {
+                legacy_group::<I, L, Lines, 1>(rows, w.cols() / 32, x, out, c);
+            } else {
+                legacy_group::<I, L, Lines, HALVES>(rows, w.cols() / 32, x, out, c);
+            }
         }
     }
     w.by_law(input, out, plain);
@@ -110,58 +118,59 @@ unsafe fn legacy_group<I: Isa, L: Legacy, G: Group, const N: usize>(
     out: &mut Tile,
     c: usize,
 ) {
-    let first_token = out.first_row();
+    let first = out.first_row();
     // SAFETY: the caller's promise.
     unsafe {
         if out.rows() == 1 {
-            let mut acc = [I::zero(); N];
+            let mut acc = [[[I::zero()]]; N];
             for b in 0..blocks {
                 group.ask(N * I::ROWS, b, L::BYTES);
-                for (n, acc) in acc.iter_mut().enumerate() {
-                    let weights = I::load::<L, G::Source>(|first| group.rows(n * I::ROWS + first, b, L::BYTES));
-                    *acc = one_block::<I, L>(*acc, &weights, x, b, first_token);
+                for n in 0..N {
+                    let weights = [I::load::<L, G::Source>(|first| group.rows(n * I::ROWS + first, b, L::BYTES))];
+                    I::accumulate::<L, 1, 1>(&mut acc[n], &weights, x, b, first);
                 }
             }
-            for (n, acc) in acc.iter().enumerate() {
-                let at = c + n * I::ROWS;
-                I::store(out.row(0)[at..at + I::ROWS].as_mut_ptr(), *acc);
+            for n in 0..N {
+                store::<I, 1>(out, 0, c + n * I::ROWS, &acc[n]);
             }
             return;
         }
-        for n in 0..N {
-            let at = c + n * I::ROWS;
-            for t0 in (0..out.rows()).step_by(TOKENS) {
-                let tokens = TOKENS.min(out.rows() - t0);
-                let mut acc = [I::zero(); TOKENS];
-                for b in 0..blocks {
-                    let weights = I::load::<L, G::Source>(|first| group.rows(n * I::ROWS + first, b, L::BYTES));
-                    for (t, acc) in acc[..tokens].iter_mut().enumerate() {
-                        *acc = one_block::<I, L>(*acc, &weights, x, b, first_token + t0 + t);
-                    }
+        let mut weights = [Weights::<I>::zero(); N];
+        for t0 in (0..out.rows()).step_by(TOKENS) {
+            let mut acc = [[I::zero(); N]; TOKENS];
+            let acc = &mut acc[..TOKENS.min(out.rows() - t0)];
+            for b in 0..blocks {
+                for n in 0..N {
+                    weights[n] = I::load::<L, G::Source>(|first| group.rows(n * I::ROWS + first, b, L::BYTES));
                 }
-                for (t, acc) in acc[..tokens].iter().enumerate() {
-                    I::store(out.row(t0 + t)[at..at + I::ROWS].as_mut_ptr(), *acc);
+                let (together, rest) = acc.as_chunks_mut::<TOGETHER>();
+                let mut t = first + t0;
+                for acc in together {
+                    I::accumulate::<L, TOGETHER, N>(acc, &weights, x, b, t);
+                    t += TOGETHER;
+                }
+                for acc in rest.as_chunks_mut::<1>().0 {
+                    I::accumulate::<L, 1, N>(acc, &weights, x, b, t);
+                    t += 1;
                 }
             }
+            store::<I, N>(out, t0, c, acc);
         }
     }
 }
 
+/// Writes sums to the tile's rows from `t` and columns from `c` on.
+///
 /// # Safety
-/// `x` has block `b` of token `t`.
+/// The tile has them.
 #[inline(always)]
-unsafe fn one_block<I: Isa, L: Legacy>(acc: I::Float, w: &Weights<I>, x: &Q8, b: usize, t: usize) -> I::Float {
-    let at = b * x.tokens + t;
-    // SAFETY: the caller's promise.
-    unsafe {
-        I::accumulate::<L>(
-            acc,
-            w,
-            x.qs.as_ptr().add(32 * at),
-            x.scales.as_ptr().add(at),
-            x.sums.as_ptr().add(at),
-            x.offsets.as_ptr().add(at),
-        )
+unsafe fn store<I: Isa, const N: usize>(out: &mut Tile, t: usize, c: usize, sums: &[[I::Float; N]]) {
+    for (i, sums) in sums.iter().enumerate() {
+        for n in 0..N {
+            let to = &mut out.row(t + i)[c + n * I::ROWS..][..I::ROWS];
+            // SAFETY: the caller's promise; `to` has a vector's length.
+            unsafe { I::store(to.as_mut_ptr(), sums[n]) };
+        }
     }
 }
 
@@ -187,8 +196,8 @@ pub(super) unsafe fn k_quant<I: Isa, L: Super, const HALVES: usize>(w: &Rows, in
 unsafe fn k_rows<I: Isa, L: Super, const HALVES: usize>(w: &Rows, input: &Input, out: &mut Tile) {
     let Input::Q8K(x) = input else { return };
     let (row_bytes, first_row) = (w.row_bytes(), out.first_col());
-    let (packed, plain) = w.parts(out, I::ROWS);
-    let mut scratch = MaybeUninit::<ScratchK<I>>::zeroed();
+    let (packed, plain) = w.parts(out, PANEL);
+    let mut scratch = MaybeUninit::<[ScratchK<I>; HALVES]>::zeroed();
     // SAFETY: all-zero bytes are valid vectors. At each `base` are the rows' whole superblocks; the arrays of `x` hold as many
     // superblocks of each token.
     unsafe {
@@ -197,9 +206,9 @@ unsafe fn k_rows<I: Isa, L: Super, const HALVES: usize>(w: &Rows, input: &Input,
             let base = w.bytes(first_row + c, PANEL).as_ptr();
             k_group::<I, L, Packed, HALVES>(Packed { base }, scratch, w.cols() / 256, x, out, c);
         }
-        for c in (packed..plain).step_by(I::ROWS) {
-            let base = w.bytes(first_row + c, I::ROWS).as_ptr();
-            k_group::<I, L, Lines, 1>(Lines { base, row_bytes }, scratch, w.cols() / 256, x, out, c);
+        for c in (packed..plain).step_by(PANEL) {
+            let base = w.bytes(first_row + c, PANEL).as_ptr();
+            k_group::<I, L, Lines, HALVES>(Lines { base, row_bytes }, scratch, w.cols() / 256, x, out, c);
         }
     }
     w.by_law(input, out, plain);
@@ -212,51 +221,37 @@ unsafe fn k_rows<I: Isa, L: Super, const HALVES: usize>(w: &Rows, input: &Input,
 #[inline(always)]
 unsafe fn k_group<I: Isa, L: Super, G: Group, const N: usize>(
     group: G,
-    scratch: &mut ScratchK<I>,
+    scratch: &mut [ScratchK<I>; N],
     blocks: usize,
     x: &Q8K,
     out: &mut Tile,
     c: usize,
 ) {
-    let first_token = out.first_row();
+    let first = out.first_row();
     // SAFETY: the caller's promise.
     unsafe {
-        for n in 0..N {
-            let at = c + n * I::ROWS;
-            for t0 in (0..out.rows()).step_by(TOKENS) {
-                let tokens = TOKENS.min(out.rows() - t0);
-                let mut acc = [I::zero(); TOKENS];
-                for b in 0..blocks {
-                    if out.rows() == 1 && n == 0 {
-                        group.ask(N * I::ROWS, b, L::BYTES);
-                    }
-                    I::load_k::<L, G::Source>(|first| group.rows(n * I::ROWS + first, b, L::BYTES), scratch);
-                    for (t, acc) in acc[..tokens].iter_mut().enumerate() {
-                        *acc = one_superblock::<I, L>(*acc, &scratch.weights, x, b, first_token + t0 + t);
-                    }
+        for t0 in (0..out.rows()).step_by(TOKENS) {
+            let mut acc = [[I::zero(); N]; TOKENS];
+            let acc = &mut acc[..TOKENS.min(out.rows() - t0)];
+            for b in 0..blocks {
+                if out.rows() == 1 {
+                    group.ask(N * I::ROWS, b, L::BYTES);
                 }
-                for (t, acc) in acc[..tokens].iter().enumerate() {
-                    I::store(out.row(t0 + t)[at..at + I::ROWS].as_mut_ptr(), *acc);
+                for n in 0..N {
+                    I::load_k::<L, G::Source>(|first| group.rows(n * I::ROWS + first, b, L::BYTES), &mut scratch[n]);
+                }
+                let (together, rest) = acc.as_chunks_mut::<TOGETHER>();
+                let mut t = first + t0;
+                for acc in together {
+                    I::accumulate_k::<L, TOGETHER, N>(acc, scratch, x, b, t);
+                    t += TOGETHER;
+                }
+                for acc in rest.as_chunks_mut::<1>().0 {
+                    I::accumulate_k::<L, 1, N>(acc, scratch, x, b, t);
+                    t += 1;
                 }
             }
+            store::<I, N>(out, t0, c, acc);
         }
-    }
-}
-
-/// # Safety
-/// `x` has superblock `b` of token `t`.
-#[inline(always)]
-unsafe fn one_superblock<I: Isa, L: Super>(acc: I::Float, w: &WeightsK<I>, x: &Q8K, b: usize, t: usize) -> I::Float {
-    let group = 8 * b * x.tokens + t;
-    // SAFETY: the caller's promise.
-    unsafe {
-        I::accumulate_k::<L>(
-            acc,
-            w,
-            x.qs.as_ptr().add(32 * group),
-            x.scales.as_ptr().add(b * x.tokens + t),
-            x.sums.as_ptr().add(2 * group),
-            x.tokens,
-        )
     }
 }
