@@ -21,7 +21,7 @@ impl<'a> Tokenizer<'a> {
 
     /// Decodes a text from its start, token by token.
     pub fn decoder(&self, with_special: bool) -> Decoder<'_, 'a> {
-        let strip = matches!(self.scheme, Scheme::Spm { space_prefix: true, .. });
+        let strip = self.leads_with_space();
         Decoder { tokenizer: self, with_special, strip, pending: Vec::new(), text: String::new() }
     }
 
@@ -45,12 +45,19 @@ impl<'a> Tokenizer<'a> {
         matches!(self.vocab.kind(id), Some(Kind::Control | Kind::Unknown | Kind::UserDefined))
     }
 
+    /// Whether a text begins with a space that is not its own.
+    fn leads_with_space(&self) -> bool {
+        matches!(self.scheme, Scheme::Spm { space_prefix: true, .. } | Scheme::WordPiece(_))
+    }
+
     fn append(&self, id: u32, bytes: &mut Vec<u8>) {
         let (Some(text), Some(kind)) = (self.vocab.text(id), self.vocab.kind(id)) else { return };
         match (kind, &self.scheme) {
             (Kind::Control | Kind::Unknown | Kind::UserDefined, _) => bytes.extend_from_slice(text.as_bytes()),
             (Kind::Byte, _) => bytes.extend(byte_of(text.as_bytes())),
-            (Kind::Normal, Scheme::Spm { .. }) => bytes.extend_from_slice(unescape(text).as_bytes()),
+            (Kind::Normal, Scheme::Spm { .. } | Scheme::WordPiece(_)) => {
+                bytes.extend_from_slice(unescape(text).as_bytes())
+            }
             (Kind::Normal, Scheme::Bpe { .. }) => {
                 for c in text.chars() {
                     match byte_of_char(c) {
@@ -91,7 +98,7 @@ impl Decoder<'_, '_> {
                 self.pending.remove(start);
             }
         }
-        self.strip = special && matches!(self.tokenizer.scheme, Scheme::Spm { space_prefix: true, .. });
+        self.strip = special && self.tokenizer.leads_with_space();
         self.emit();
         &self.text
     }
@@ -103,7 +110,7 @@ impl Decoder<'_, '_> {
             self.text.push(char::REPLACEMENT_CHARACTER);
         }
         self.pending.clear();
-        self.strip = matches!(self.tokenizer.scheme, Scheme::Spm { space_prefix: true, .. });
+        self.strip = self.tokenizer.leads_with_space();
         &self.text
     }
 

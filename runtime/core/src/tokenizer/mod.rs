@@ -1,8 +1,8 @@
 //! Text to token ids and back, by the vocabulary inside a GGUF file.
 //!
-//! Two families, as `tokenizer.ggml.model` names them: `gpt2`, byte-level BPE over pieces that the rules of
-//! `tokenizer.ggml.pre` cut, and `llama`, SentencePiece's BPE by scores with a fallback to bytes. Ids agree with llama.cpp's,
-//! but for two points of safety: control tokens never arise from plain text, however it is spelled, and special tokens are
+//! Three families, as `tokenizer.ggml.model` names them: `gpt2`, byte-level BPE over pieces that the rules of
+//! `tokenizer.ggml.pre` cut, `llama`, SentencePiece's BPE by scores with a fallback to bytes, and `bert`, WordPiece. Ids agree with
+//! llama.cpp's, but for two points of safety: control tokens never arise from plain text, however it is spelled, and special tokens are
 //! found left to right, the longest first.
 //!
 //! ```
@@ -16,6 +16,7 @@
 //! ```
 
 mod decode;
+mod decompose;
 mod error;
 mod merge;
 mod parse;
@@ -25,6 +26,7 @@ mod split;
 mod tests;
 mod unicode;
 mod vocab;
+mod wordpiece;
 
 use alloc::borrow::Cow;
 use alloc::string::String;
@@ -75,6 +77,7 @@ enum Scheme<'a> {
         /// Whether words can be merged one by one.
         word_by_word: bool,
     },
+    WordPiece(wordpiece::Cleaning),
 }
 
 /// Ids of the tokens with a role.
@@ -92,27 +95,29 @@ impl<'a> Tokenizer<'a> {
     /// The ids of `text`, without the BOS and EOS of [`encode_prompt`](Tokenizer::encode_prompt).
     ///
     /// Takes n log n time in the length of the text. Bytes that the vocabulary cannot spell become its unknown token
-    /// (`llama`) or nothing (`gpt2`), as in llama.cpp.
+    /// (`llama`) or nothing (`gpt2`), as in llama.cpp; so do whole words (`bert`).
     pub fn encode(&self, text: &str, special: Special) -> Vec<u32> {
         let mut ids = Vec::with_capacity(text.len() / 4 + 1);
         self.encode_into(text, special, &mut ids);
         ids
     }
 
-    /// Like [`encode`](Tokenizer::encode), with a BOS before and an EOS after if the file asks for them. A BOS or EOS that
-    /// the text itself spells at its place is not doubled.
+    /// Like [`encode`](Tokenizer::encode), with a BOS before and an EOS after if the file asks for them; for `bert` `[CLS]` and `[SEP]`.
+    /// A BOS or EOS that the text itself spells at its place is not doubled, but for `bert`, as its models have seen them.
     pub fn encode_prompt(&self, text: &str, special: Special) -> Vec<u32> {
         let mut ids = Vec::with_capacity(text.len() / 4 + 3);
         let bos = self.ids.bos.filter(|_| self.add_bos);
         ids.extend(bos);
         self.encode_into(text, special, &mut ids);
+        let doubled = matches!(self.scheme, Scheme::WordPiece(_));
         if let (Some(bos), [first, second, ..]) = (bos, ids.as_slice())
             && *first == bos
             && *second == bos
+            && !doubled
         {
             ids.remove(0);
         }
-        if let Some(eos) = self.ids.eos.filter(|&eos| self.add_eos && ids.last() != Some(&eos)) {
+        if let Some(eos) = self.ids.eos.filter(|&eos| self.add_eos && (doubled || ids.last() != Some(&eos))) {
             ids.push(eos);
         }
         ids
@@ -142,6 +147,9 @@ impl<'a> Tokenizer<'a> {
                             self.encode_spm(word, scores, &mut merger, ids);
                             words = rest;
                         }
+                    }
+                    Scheme::WordPiece(cleaning) => {
+                        wordpiece::encode(part, *cleaning, &self.vocab, self.ids.unknown, ids);
                     }
                 }
                 plain = later;
@@ -213,7 +221,7 @@ impl<'a> Tokenizer<'a> {
         self.vocab.len()
     }
 
-    /// How the file spells a token: byte-level BPE writes a space as `Ġ`, SentencePiece as `▁`.
+    /// How the file spells a token: byte-level BPE writes a space as `Ġ`, SentencePiece and WordPiece as `▁`.
     pub fn token_text(&self, id: u32) -> Option<&'a str> {
         self.vocab.text(id)
     }
@@ -238,12 +246,12 @@ impl<'a> Tokenizer<'a> {
         &self.ends
     }
 
-    /// Beginning of a text.
+    /// Beginning of a text: `[CLS]` for `bert`.
     pub fn bos(&self) -> Option<u32> {
         self.ids.bos
     }
 
-    /// End of a text.
+    /// End of a text: `[SEP]` for `bert`.
     pub fn eos(&self) -> Option<u32> {
         self.ids.eos
     }

@@ -11,6 +11,7 @@ use super::merge::Merges;
 use super::special::Specials;
 use super::split::Rules;
 use super::vocab::{Kind, MAX_ENTRIES, NONE, Texts, Vocab, byte_of, char_of_byte, same_text};
+use super::wordpiece::Cleaning;
 use super::{Ids, Scheme, Tokenizer};
 
 const MODEL: &str = "tokenizer.ggml.model";
@@ -24,6 +25,11 @@ const ADD_EOS: &str = "tokenizer.ggml.add_eos_token";
 const ADD_SPACE_PREFIX: &str = "tokenizer.ggml.add_space_prefix";
 const BOS: &str = "tokenizer.ggml.bos_token_id";
 const EOS: &str = "tokenizer.ggml.eos_token_id";
+const CLS: &str = "tokenizer.ggml.cls_token_id";
+/// As llama.cpp spells it.
+const SEP: &str = "tokenizer.ggml.seperator_token_id";
+const LOWERCASE: &str = "tokenizer.ggml.normalizer.lowercase";
+const STRIP_ACCENTS: &str = "tokenizer.ggml.normalizer.strip_accents";
 
 /// How SentencePiece writes a space.
 const SPACE_BYTES: &[u8] = "▁".as_bytes();
@@ -77,11 +83,9 @@ impl<'a> Tokenizer<'a> {
     /// element per token, a byte token is malformed, a merge names no token, or a special id lies outside of the vocabulary.
     pub fn parse(file: &Gguf<'a>) -> Result<Tokenizer<'a>, Error> {
         let model = string(file, MODEL)?.ok_or(Error::Missing { key: MODEL })?;
-        let byte_level = match model {
-            "gpt2" => true,
-            "llama" => false,
-            _ => return Err(Error::UnknownModel { name: String::from(model) }),
-        };
+        if !["gpt2", "llama", "bert"].contains(&model) {
+            return Err(Error::UnknownModel { name: String::from(model) });
+        }
         let texts = array(file, TOKENS, ValueKind::Str)?.ok_or(Error::Missing { key: TOKENS })?;
         let count = texts.len();
         if count == 0 || count > MAX_ENTRIES {
@@ -94,23 +98,35 @@ impl<'a> Tokenizer<'a> {
         let mut vocab = Vocab::new(Texts(texts.bytes()), kinds);
 
         let scheme;
-        let add_bos;
+        let (mut add_bos, mut add_eos) = (true, false);
+        let (mut bos_key, mut eos_key) = (BOS, EOS);
         let mut ids = Ids::default();
-        if byte_level {
-            let pre = string(file, PRE)?.unwrap_or("default");
-            let rules = Rules::named(pre).ok_or_else(|| Error::UnknownPre { name: String::from(pre) })?;
-            scheme = Scheme::Bpe { rules, merges: read_merges(file, &vocab)? };
-            add_bos = rules.add_bos;
-        } else {
-            let scores = numbers(file, SCORES, ValueKind::F32, count)?.ok_or(Error::Missing { key: SCORES })?;
-            let space_prefix = flag(file, ADD_SPACE_PREFIX)?.unwrap_or(true);
-            scheme = Scheme::Spm { scores, space_prefix, word_by_word: spaces_lead(&vocab) };
-            add_bos = true;
-            ids = Ids { bos: Some(1), eos: Some(2), unknown: Some(0), ..ids };
+        match model {
+            "gpt2" => {
+                let pre = string(file, PRE)?.unwrap_or("default");
+                let rules = Rules::named(pre).ok_or_else(|| Error::UnknownPre { name: String::from(pre) })?;
+                scheme = Scheme::Bpe { rules, merges: read_merges(file, &vocab)? };
+                add_bos = rules.add_bos;
+            }
+            "bert" => {
+                let lowercase = flag(file, LOWERCASE)?.unwrap_or(true);
+                let strip_accents = flag(file, STRIP_ACCENTS)?.unwrap_or(lowercase);
+                scheme = Scheme::WordPiece(Cleaning { lowercase, strip_accents });
+                add_eos = true;
+                let or = |key, other| if file.get(key).is_some() { key } else { other };
+                (bos_key, eos_key) = (or(CLS, BOS), or(SEP, EOS));
+                ids = Ids { bos: Some(101), eos: Some(102), unknown: Some(100), padding: Some(0), ..ids };
+            }
+            _ => {
+                let scores = numbers(file, SCORES, ValueKind::F32, count)?.ok_or(Error::Missing { key: SCORES })?;
+                let space_prefix = flag(file, ADD_SPACE_PREFIX)?.unwrap_or(true);
+                scheme = Scheme::Spm { scores, space_prefix, word_by_word: spaces_lead(&vocab) };
+                ids = Ids { bos: Some(1), eos: Some(2), unknown: Some(0), ..ids };
+            }
         }
         for (key, id) in [
-            (BOS, &mut ids.bos),
-            (EOS, &mut ids.eos),
+            (bos_key, &mut ids.bos),
+            (eos_key, &mut ids.eos),
             ("tokenizer.ggml.eot_token_id", &mut ids.eot),
             ("tokenizer.ggml.eom_token_id", &mut ids.eom),
             ("tokenizer.ggml.unknown_token_id", &mut ids.unknown),
@@ -136,9 +152,12 @@ impl<'a> Tokenizer<'a> {
             ends.retain(|&id| vocab.text(id) != Some("<|end|>"));
         }
 
-        let add_bos = flag(file, ADD_BOS)?.unwrap_or(add_bos);
-        let add_eos = flag(file, ADD_EOS)?.unwrap_or(false);
-        for (wanted, id, key) in [(add_bos, ids.bos, BOS), (add_eos, ids.eos, EOS)] {
+        // The models of `bert` have never seen a text without its frame, whatever their files say.
+        if !matches!(scheme, Scheme::WordPiece(_)) {
+            add_bos = flag(file, ADD_BOS)?.unwrap_or(add_bos);
+            add_eos = flag(file, ADD_EOS)?.unwrap_or(add_eos);
+        }
+        for (wanted, id, key) in [(add_bos, ids.bos, bos_key), (add_eos, ids.eos, eos_key)] {
             if wanted && id.is_none() {
                 return Err(Error::Missing { key });
             }
@@ -148,7 +167,7 @@ impl<'a> Tokenizer<'a> {
         let strips = (name.contains("phi-3") || name.contains("phi3"))
             .then(|| ["<unk>", "<s>", "<|endoftext|>"].map(|name| vocab.id(name.as_bytes())));
 
-        let bytes = byte_tokens(&vocab, byte_level)?;
+        let bytes = byte_tokens(&vocab, matches!(scheme, Scheme::Bpe { .. }))?;
         let specials = Specials::new(&vocab);
         Ok(Tokenizer { vocab, scheme, bytes, specials, strips, ids, add_bos, add_eos, ends })
     }
