@@ -58,7 +58,7 @@ pub enum Error {
     KeyNumber { key: Key, value: f32 },
     /// A size that another must divide.
     NotDivisible { key: Key, value: u64, divisor_key: Key, divisor: u64 },
-    /// A per-layer array that has not one element per layer.
+    /// An array that has not the number of elements that it should have: not one for each layer, not one for each channel.
     KeyLength { key: Key, expected: usize, found: usize },
     /// A per-layer array whose layers differ, which is not supported.
     LayersDiffer { key: Key },
@@ -94,6 +94,10 @@ pub enum Error {
     ContextFull { context: usize, used: usize, tokens: usize },
     /// The outputs are not finite. The tensor is the first with a scale or weight that is not; none if all are, and the sum overflowed.
     NotFinite { tensor: Option<TensorName> },
+    /// An image whose extents and bytes disagree, or that would become empty or absurdly large.
+    ImageSize { width: usize, height: usize, bytes: usize },
+    /// Means and deviations that are not one (grey) or three (red, green, blue) each.
+    ImageChannels { means: usize, deviations: usize },
     /// Scores to choose a token from are empty, not finite, or not of the expected number.
     Scores { found: usize },
 }
@@ -116,7 +120,7 @@ impl fmt::Display for Error {
             Error::NotDivisible { key, value, divisor_key, divisor } => {
                 write!(f, "{key} is {value}, not a multiple of {divisor_key}, which is {divisor}")
             }
-            Error::KeyLength { key, expected, found } => write!(f, "{key} has {found} elements for {expected} layers"),
+            Error::KeyLength { key, expected, found } => write!(f, "{key} has {found} elements, expected {expected}"),
             Error::LayersDiffer { key } => write!(f, "{key} differs from layer to layer, which is not supported"),
             Error::Unsupported { key, value } => write!(f, "{key} is {value}, which is not supported"),
             Error::UnknownRopeScaling { key, name } => {
@@ -151,6 +155,12 @@ impl fmt::Display for Error {
             }
             Error::NotFinite { tensor: Some(tensor) } => write!(f, "tensor {tensor} holds a weight that is not finite"),
             Error::NotFinite { tensor: None } => write!(f, "the model's outputs overflow"),
+            Error::ImageSize { width, height, bytes } => {
+                write!(f, "an image of {width} x {height} pixels in {bytes} bytes cannot be taken")
+            }
+            Error::ImageChannels { means, deviations } => {
+                write!(f, "images have 1 or 3 channels, but there are {means} means and {deviations} deviations")
+            }
             Error::Scores { found } => write!(f, "{found} scores cannot be chosen from"),
         }
     }

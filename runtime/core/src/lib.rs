@@ -10,6 +10,7 @@ extern crate alloc;
 
 pub mod beam;
 mod error;
+pub mod frontend;
 pub mod generate;
 mod kv;
 mod linear;

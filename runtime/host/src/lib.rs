@@ -4,7 +4,8 @@
 //! - [`ThreadPool`] runs the core's jobs on several threads, and [`physical_cores`] says how many are sensible;
 //! - [`ChatTemplate`] renders the chat template a model carries, within fixed limits;
 //! - [`pull`], [`find`] and [`resolve`] turn a model's short name into a file in the user's cache;
-//! - [`convert`], [`quantize`] and [`pack`] write files in other forms.
+//! - [`convert`], [`quantize`] and [`pack`] write files in other forms;
+//! - [`Picture`] decodes image files.
 //!
 //! Everything that can fail returns [`Error`], whose text is one line that says what to do.
 
@@ -14,6 +15,7 @@ mod convert;
 mod error;
 mod fetch;
 mod files;
+mod image;
 mod models;
 mod output;
 mod pack;
@@ -24,6 +26,7 @@ pub use chat::{ChatTemplate, Message};
 pub use convert::{convert, quantize};
 pub use error::Error;
 pub use files::ModelFile;
+pub use image::{Picture, is_image};
 pub use models::{KNOWN_MODELS, KnownModel, Package, PackageManager};
 pub use pack::{Direction, pack};
 pub use pool::{MAX_THREADS, ThreadPool, physical_cores};

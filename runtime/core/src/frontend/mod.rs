@@ -1,0 +1,3 @@
+//! From the world to numbers: what models take that is not text.
+
+pub mod image;

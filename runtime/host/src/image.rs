@@ -1,0 +1,154 @@
+//! Image files, decoded.
+
+use crate::{Error, one_line};
+use image::metadata::Orientation;
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
+use smidgen::frontend::image::Image;
+use std::fs;
+use std::io::{self, Cursor, Read};
+use std::path::Path;
+
+/// Most bytes of an image file.
+const MAX_FILE: u64 = 1 << 28;
+/// Most pixels that are decoded, whatever a small file claims to hold.
+const MAX_PIXELS: u64 = 1 << 26;
+/// Most bytes that a decoder takes; 16-bit pixels of four channels fit.
+const MAX_BYTES: u64 = 10 * MAX_PIXELS;
+
+/// A decoded image: 8-bit red, green and blue.
+#[derive(Debug)]
+pub struct Picture {
+    width: usize,
+    height: usize,
+    pixels: Vec<u8>,
+}
+
+impl Picture {
+    /// Reads and decodes a JPEG, PNG or WebP file; which of them it is, its first bytes say. The image is turned as its EXIF orientation
+    /// asks, and transparency is left out. Of an animation it is the first frame.
+    ///
+    /// # Errors
+    /// Each names the path: [`Error::Read`], [`Error::NotAnImage`], [`Error::ImageTooLarge`], [`Error::ImageDamaged`].
+    pub fn read(path: &Path) -> Result<Picture, Error> {
+        let failed = |error: io::Error| Error::Read { path: path.to_owned(), error };
+        let found = fs::metadata(path).map_err(failed)?;
+        if !found.is_file() {
+            return Err(Error::NotAnImage { path: path.to_owned() });
+        }
+        let mut bytes = Vec::new();
+        fs::File::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes)).map_err(failed)?;
+        if bytes.len() as u64 > MAX_FILE {
+            return Err(Error::NotAnImage { path: path.to_owned() });
+        }
+        Picture::decode(&bytes, path)
+    }
+
+    fn decode(bytes: &[u8], path: &Path) -> Result<Picture, Error> {
+        let damaged = |error: image::ImageError| Error::ImageDamaged {
+            path: path.to_owned(),
+            reason: one_line(&error.to_string()),
+        };
+        let format = format_of(bytes).ok_or_else(|| Error::NotAnImage { path: path.to_owned() })?;
+        let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+        let mut limits = Limits::default();
+        limits.max_alloc = Some(MAX_BYTES);
+        reader.limits(limits);
+        let mut decoder = reader.into_decoder().map_err(damaged)?;
+        let (width, height) = decoder.dimensions();
+        if u64::from(width) * u64::from(height) > MAX_PIXELS {
+            return Err(Error::ImageTooLarge { path: path.to_owned(), width, height, most: MAX_PIXELS });
+        }
+        let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+        let mut decoded = DynamicImage::from_decoder(decoder).map_err(damaged)?;
+        decoded.apply_orientation(orientation);
+        let decoded = decoded.into_rgb8();
+        Ok(Picture { width: decoded.width() as usize, height: decoded.height() as usize, pixels: decoded.into_raw() })
+    }
+
+    /// The pixels as models take them.
+    ///
+    /// # Errors
+    /// [`smidgen::Error::ImageSize`] if there are none.
+    pub fn image(&self) -> Result<Image<'_>, smidgen::Error> {
+        Image::new(self.width, self.height, &self.pixels)
+    }
+}
+
+/// Whether a path names an image: by its ending, or by the first bytes of the file.
+pub fn is_image(path: &Path) -> bool {
+    if path.extension().is_some_and(|ending| ImageFormat::from_extension(ending).is_some_and(supported)) {
+        return true;
+    }
+    let mut start = Vec::new();
+    // Opening a pipe would wait for a writer.
+    path.is_file()
+        && fs::File::open(path).is_ok_and(|file| file.take(32).read_to_end(&mut start).is_ok())
+        && format_of(&start).is_some()
+}
+
+fn supported(format: ImageFormat) -> bool {
+    matches!(format, ImageFormat::Jpeg | ImageFormat::Png | ImageFormat::WebP)
+}
+
+/// What the first bytes say.
+fn format_of(bytes: &[u8]) -> Option<ImageFormat> {
+    image::guess_format(bytes).ok().filter(|format| supported(*format))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use image::ImageEncoder;
+    use image::codecs::png::PngEncoder;
+
+    /// Two rows of three pixels.
+    const PIXELS: [u8; 18] = [255, 0, 0, 0, 255, 0, 0, 0, 255, 9, 8, 7, 100, 101, 102, 200, 0, 50];
+
+    fn png() -> Vec<u8> {
+        let mut bytes = Vec::new();
+        PngEncoder::new(&mut bytes).write_image(&PIXELS, 3, 2, image::ExtendedColorType::Rgb8).unwrap();
+        bytes
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Picture, Error> {
+        Picture::decode(bytes, Path::new("x.png"))
+    }
+
+    #[test]
+    fn pixels_come_back() {
+        let picture = decode(&png()).unwrap();
+        assert_eq!((picture.width, picture.height, &picture.pixels[..]), (3, 2, &PIXELS[..]));
+        assert!(picture.image().is_ok());
+    }
+
+    #[test]
+    fn every_truncation_and_many_damages_are_errors() {
+        let whole = png();
+        for length in 0..whole.len() - 12 {
+            assert!(decode(&whole[..length]).is_err(), "{length}");
+        }
+        // The last chunk, IEND, holds nothing; all others have checksums.
+        for at in 8..whole.len() - 12 {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 0x20;
+            assert!(decode(&damaged).is_err(), "{at}");
+        }
+    }
+
+    #[test]
+    fn a_bomb_is_refused_before_it_is_decoded() {
+        let mut bomb = png();
+        // Width and height stand in the first chunk, under its checksum.
+        bomb[16..24].copy_from_slice(&[0, 1, 0, 0, 0, 1, 0, 0]);
+        let sum = crc32(&bomb[12..29]);
+        bomb[29..33].copy_from_slice(&sum.to_be_bytes());
+        let error = decode(&bomb).unwrap_err();
+        assert!(matches!(error, Error::ImageTooLarge { width: 65_536, height: 65_536, .. }), "{error}");
+    }
+
+    fn crc32(bytes: &[u8]) -> u32 {
+        !bytes.iter().fold(!0, |sum, byte| {
+            (0..8).fold(sum ^ u32::from(*byte), |sum, _| if sum & 1 == 1 { sum >> 1 ^ 0xedb8_8320 } else { sum >> 1 })
+        })
+    }
+}
