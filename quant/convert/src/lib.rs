@@ -19,6 +19,7 @@ mod pack;
 mod plan;
 mod quantize;
 pub mod safetensors;
+mod tokenizer;
 mod vit;
 mod write;
 

@@ -24,7 +24,7 @@ pub enum Data<'a> {
         dtype: Dtype,
         /// The elements.
         bytes: &'a [u8],
-        /// Rows of a head.
+        /// Rows of a head (for a vector, elements); even, and not 0.
         head: usize,
     },
     /// Values that the conversion computed.

@@ -184,10 +184,16 @@ impl Planned<'_> {
     fn read(&self, row: usize, values: &mut [f32]) -> Result<(), Error> {
         match &self.data {
             Data::Stored { dtype, bytes } => self.decode(*dtype, bytes, row, values),
+            Data::Rotary { dtype, bytes, head } if self.dims.len() > 1 => {
+                self.decode(*dtype, bytes, half_apart(row, *head), values)
+            }
             Data::Rotary { dtype, bytes, head } => {
-                // Row 2i of a head is row i of its first half, row 2i + 1 row i of its second.
-                let within = row % head;
-                self.decode(*dtype, bytes, row - within + within / 2 + within % 2 * (head / 2), values)
+                let mut stored = vec![0.0; values.len()];
+                self.decode(*dtype, bytes, row, &mut stored)?;
+                for (i, value) in values.iter_mut().enumerate() {
+                    *value = stored.get(half_apart(i, *head)).copied().unwrap_or(0.0);
+                }
+                Ok(())
             }
             Data::Values(all) => {
                 values.copy_from_slice(
@@ -229,6 +235,12 @@ impl Planned<'_> {
         };
         format.decode(bytes, values).map_err(|error| self.failed(error))
     }
+}
+
+/// Where row `row` of heads with neighbouring rotary pairs comes from, if there the two of a pair are half a head apart.
+fn half_apart(row: usize, head: usize) -> usize {
+    let within = row % head;
+    row - within + within / 2 + within % 2 * (head / 2)
 }
 
 /// Copies a row of blocks, taking it out of its panel if `kind` is packed.
