@@ -10,6 +10,8 @@
 #[cfg(feature = "std")]
 extern crate std;
 
+#[cfg(target_arch = "aarch64")]
+mod arm;
 mod parallel;
 mod rows;
 pub mod scalar;
@@ -101,7 +103,12 @@ fn machine() -> impl Iterator<Item = &'static Kernels> {
     x86::available()
 }
 
-#[cfg(not(all(target_arch = "x86_64", feature = "std")))]
+#[cfg(target_arch = "aarch64")]
+fn machine() -> impl Iterator<Item = &'static Kernels> {
+    arm::available()
+}
+
+#[cfg(not(any(all(target_arch = "x86_64", feature = "std"), target_arch = "aarch64")))]
 fn machine() -> impl Iterator<Item = &'static Kernels> {
     core::iter::empty()
 }

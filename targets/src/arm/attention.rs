@@ -1,0 +1,336 @@
+//! Attention: keys in lanes for the scores, dimensions in lanes for the values, up to four queries at a time.
+
+use super::load::{nothing, widen, widen_high};
+use core::arch::aarch64::*;
+use smidgen_quant::attention::{self, CHUNK, KEYS, Kv, SCALED, softmax_chunk};
+use smidgen_quant::f16_to_f32;
+
+/// Queries that share each load of a key or a value.
+const QUERIES: usize = 4;
+
+/// Sixteen lanes.
+type Sixteen = [float32x4_t; 4];
+
+/// Reads a cache.
+///
+/// # Safety
+/// Needs NEON; the panel, key, dimension and group exist in the cache.
+trait Cache: Copy {
+    /// Whether each 32 dimensions have a scale.
+    const SCALES: bool;
+    /// Dimension `d` (counted through all panels) of a panel's 16 keys.
+    unsafe fn keys(self, d: usize) -> Sixteen;
+    /// Scales of a panel's 16 keys, groups counted through all panels.
+    unsafe fn key_scales(self, _: usize) -> Sixteen {
+        [nothing(); 4]
+    }
+    /// Eight neighbouring elements of the values.
+    unsafe fn values(self, at: usize) -> [float32x4_t; 2];
+    /// Scale of a group of a value, groups counted through all values.
+    unsafe fn value_scale(self, _: usize) -> f32 {
+        1.0
+    }
+}
+
+/// Eight halves.
+#[inline(always)]
+unsafe fn eight_halves(from: *const u16) -> [float32x4_t; 2] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let halves = vld1q_u16(from);
+        [widen(vget_low_u16(halves)), widen_high(halves)]
+    }
+}
+
+/// Sixteen halves.
+#[inline(always)]
+unsafe fn sixteen_halves(from: *const u16) -> Sixteen {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let ([a, b], [c, d]) = (eight_halves(from), eight_halves(from.add(8)));
+        [a, b, c, d]
+    }
+}
+
+#[derive(Clone, Copy)]
+struct F32<'a>(&'a [f32], &'a [f32]);
+
+impl Cache for F32<'_> {
+    const SCALES: bool = false;
+
+    #[inline(always)]
+    unsafe fn keys(self, d: usize) -> Sixteen {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let from = self.0.as_ptr().add(d * KEYS);
+            [vld1q_f32(from), vld1q_f32(from.add(4)), vld1q_f32(from.add(8)), vld1q_f32(from.add(12))]
+        }
+    }
+    #[inline(always)]
+    unsafe fn values(self, at: usize) -> [float32x4_t; 2] {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let from = self.1.as_ptr().add(at);
+            [vld1q_f32(from), vld1q_f32(from.add(4))]
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct F16<'a>(&'a [u16], &'a [u16]);
+
+impl Cache for F16<'_> {
+    const SCALES: bool = false;
+
+    #[inline(always)]
+    unsafe fn keys(self, d: usize) -> Sixteen {
+        // SAFETY: the caller's promise.
+        unsafe { sixteen_halves(self.0.as_ptr().add(d * KEYS)) }
+    }
+    #[inline(always)]
+    unsafe fn values(self, at: usize) -> [float32x4_t; 2] {
+        // SAFETY: the caller's promise.
+        unsafe { eight_halves(self.1.as_ptr().add(at)) }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Int8<'a> {
+    k: &'a [i8],
+    k_scales: &'a [u16],
+    v: &'a [i8],
+    v_scales: &'a [u16],
+}
+
+/// Eight bytes as floats.
+#[inline(always)]
+unsafe fn eight_bytes(bytes: int8x8_t) -> [float32x4_t; 2] {
+    // SAFETY: the caller's promise (NEON).
+    unsafe {
+        let wide = vmovl_s8(bytes);
+        [vcvtq_f32_s32(vmovl_s16(vget_low_s16(wide))), vcvtq_f32_s32(vmovl_high_s16(wide))]
+    }
+}
+
+impl Cache for Int8<'_> {
+    const SCALES: bool = true;
+
+    #[inline(always)]
+    unsafe fn keys(self, d: usize) -> Sixteen {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let bytes = vld1q_s8(self.k.as_ptr().add(d * KEYS));
+            let ([a, b], [c, d]) = (eight_bytes(vget_low_s8(bytes)), eight_bytes(vget_high_s8(bytes)));
+            [a, b, c, d]
+        }
+    }
+    #[inline(always)]
+    unsafe fn key_scales(self, group: usize) -> Sixteen {
+        // SAFETY: the caller's promise.
+        unsafe { sixteen_halves(self.k_scales.as_ptr().add(group * KEYS)) }
+    }
+    #[inline(always)]
+    unsafe fn values(self, at: usize) -> [float32x4_t; 2] {
+        // SAFETY: the caller's promise.
+        unsafe { eight_bytes(vld1_s8(self.v.as_ptr().add(at))) }
+    }
+    #[inline(always)]
+    unsafe fn value_scale(self, group: usize) -> f32 {
+        // SAFETY: the caller's promise.
+        f16_to_f32(unsafe { *self.v_scales.get_unchecked(group) })
+    }
+}
+
+/// See [`attention::attention`].
+pub(super) fn attend(q: &[f32], visible: &[usize], head_dim: usize, scale: f32, kv: &Kv, out: &mut [f32]) {
+    // Numbers that overflow fit no cache, and are left to the law's checked accesses.
+    let most = visible.iter().max().copied().unwrap_or(0);
+    let elements = |keys: Option<usize>| keys.and_then(|keys| keys.checked_mul(head_dim)).unwrap_or(usize::MAX);
+    let (keys, values) = (elements(most.checked_next_multiple_of(KEYS)), elements(Some(most)));
+    let queries = visible.len().saturating_mul(head_dim);
+    let (complete, step) = match kv {
+        Kv::F32 { k, v } => (k.len() >= keys && v.len() >= values, 8),
+        Kv::F16 { k, v } => (k.len() >= keys && v.len() >= values, 8),
+        Kv::Q8 { k, k_scales, v, v_scales } => {
+            let complete = k.len() >= keys && v.len() >= values;
+            (complete && k_scales.len() >= keys / SCALED && v_scales.len() >= values / SCALED, SCALED)
+        }
+    };
+    if !complete || head_dim == 0 || !head_dim.is_multiple_of(step) || q.len() < queries || out.len() < queries {
+        return attention::attention(q, visible, head_dim, scale, kv, out);
+    }
+    let (q, out) = (&q[..queries], &mut out[..queries]);
+    let tiles = q.chunks(QUERIES * head_dim).zip(out.chunks_mut(QUERIES * head_dim)).zip(visible.chunks(QUERIES));
+    for ((q, out), visible) in tiles {
+        // SAFETY: the cache holds the panels of `most` keys and as many values, `q` and `out` the queries of `visible`, and `head_dim`
+        // fills whole steps.
+        unsafe {
+            match kv {
+                Kv::F32 { k, v } => some(F32(k, v), q, visible, head_dim, scale, out),
+                Kv::F16 { k, v } => some(F16(k, v), q, visible, head_dim, scale, out),
+                Kv::Q8 { k, k_scales, v, v_scales } => {
+                    some(Int8 { k, k_scales, v, v_scales }, q, visible, head_dim, scale, out)
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn some<C: Cache>(cache: C, q: &[f32], visible: &[usize], head_dim: usize, scale: f32, out: &mut [f32]) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match visible.len() {
+            1 => tile::<C, 1>(cache, q, visible, head_dim, scale, out),
+            2 => tile::<C, 2>(cache, q, visible, head_dim, scale, out),
+            3 => tile::<C, 3>(cache, q, visible, head_dim, scale, out),
+            _ => tile::<C, QUERIES>(cache, q, visible, head_dim, scale, out),
+        }
+    }
+}
+
+/// `N` queries.
+#[inline(always)]
+unsafe fn tile<C: Cache, const N: usize>(
+    cache: C,
+    q: &[f32],
+    visible: &[usize],
+    head_dim: usize,
+    scale: f32,
+    out: &mut [f32],
+) {
+    let most = visible.iter().max().copied().unwrap_or(0);
+    let (mut largest, mut sum) = ([f32::NEG_INFINITY; N], [0f32; N]);
+    let mut weights = [[0f32; CHUNK]; N];
+    out.fill(0.0);
+    for start in (0..most).step_by(CHUNK) {
+        let keys = CHUNK.min(most - start);
+        // SAFETY: the caller's promise; `start + keys <= most`, rounded up to whole panels inside the cache.
+        unsafe { scores::<C, N>(cache, q, start, keys, head_dim, scale, &mut weights) };
+        let mut correction = [1f32; N];
+        for i in 0..N {
+            let n = visible[i].saturating_sub(start).min(CHUNK);
+            if n > 0 {
+                correction[i] = softmax_chunk(&mut weights[i], n, &mut largest[i], &mut sum[i]);
+            } else {
+                weights[i] = [0.0; CHUNK];
+            }
+        }
+        let mut d = 0;
+        // SAFETY: the caller's promise; `d` stays below `head_dim`, a multiple of 8.
+        unsafe {
+            while d + 16 <= head_dim {
+                values::<C, N, 2>(cache, &weights, &correction, start, keys, head_dim, d, out);
+                d += 16;
+            }
+            if d < head_dim {
+                values::<C, N, 1>(cache, &weights, &correction, start, keys, head_dim, d, out);
+            }
+        }
+    }
+    for (out, sum) in out.chunks_exact_mut(head_dim).zip(sum) {
+        let inverse = 1.0 / sum;
+        for o in out {
+            *o *= inverse;
+        }
+    }
+}
+
+/// The scores of `keys` keys from `start` on, a multiple of [`CHUNK`].
+#[inline(always)]
+unsafe fn scores<C: Cache, const N: usize>(
+    cache: C,
+    q: &[f32],
+    start: usize,
+    keys: usize,
+    head_dim: usize,
+    scale: f32,
+    out: &mut [[f32; CHUNK]; N],
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        for first in (0..keys).step_by(KEYS) {
+            let panel = (start + first) / KEYS;
+            let mut total = [[nothing(); 4]; N];
+            let group_len = if C::SCALES { SCALED } else { head_dim };
+            for group in 0..head_dim / group_len {
+                let mut acc = [[nothing(); 4]; N];
+                for d in group * group_len..(group + 1) * group_len {
+                    let k = cache.keys(panel * head_dim + d);
+                    for i in 0..N {
+                        let q = *q.get_unchecked(i * head_dim + d);
+                        for part in 0..4 {
+                            acc[i][part] = vaddq_f32(acc[i][part], vmulq_n_f32(k[part], q));
+                        }
+                    }
+                }
+                if C::SCALES {
+                    let scales = cache.key_scales(panel * (head_dim / SCALED) + group);
+                    for i in 0..N {
+                        for part in 0..4 {
+                            total[i][part] = vaddq_f32(total[i][part], vmulq_f32(scales[part], acc[i][part]));
+                        }
+                    }
+                } else {
+                    total = acc;
+                }
+            }
+            for i in 0..N {
+                for part in 0..4 {
+                    let at = out[i].as_mut_ptr().add(first + 4 * part);
+                    vst1q_f32(at, vmulq_n_f32(total[i][part], scale));
+                }
+            }
+        }
+    }
+}
+
+/// Adds the weighted values of `keys` keys from `start` on to `8 W` dimensions from `d` on.
+#[inline(always)]
+#[allow(clippy::too_many_arguments, reason = "the state of one loop of `tile`")]
+unsafe fn values<C: Cache, const N: usize, const W: usize>(
+    cache: C,
+    weights: &[[f32; CHUNK]; N],
+    correction: &[f32; N],
+    start: usize,
+    keys: usize,
+    head_dim: usize,
+    d: usize,
+    out: &mut [f32],
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let out = out.as_mut_ptr();
+        let mut acc = [[[nothing(); 2]; W]; N];
+        for i in 0..N {
+            for w in 0..W {
+                for half in 0..2 {
+                    let o = vld1q_f32(out.add(i * head_dim + d + 8 * w + 4 * half));
+                    acc[i][w][half] = vaddq_f32(vmulq_n_f32(o, correction[i]), nothing());
+                }
+            }
+        }
+        for j in 0..keys {
+            let mut v = [[nothing(); 2]; W];
+            for (w, v) in v.iter_mut().enumerate() {
+                *v = cache.values((start + j) * head_dim + d + 8 * w);
+            }
+            let scale = if C::SCALES { cache.value_scale(((start + j) * head_dim + d) / SCALED) } else { 1.0 };
+            for i in 0..N {
+                let p = if C::SCALES { weights[i][j] * scale } else { weights[i][j] };
+                for w in 0..W {
+                    for half in 0..2 {
+                        acc[i][w][half] = vaddq_f32(acc[i][w][half], vmulq_n_f32(v[w][half], p));
+                    }
+                }
+            }
+        }
+        for i in 0..N {
+            for w in 0..W {
+                for half in 0..2 {
+                    vst1q_f32(out.add(i * head_dim + d + 8 * w + 4 * half), acc[i][w][half]);
+                }
+            }
+        }
+    }
+}

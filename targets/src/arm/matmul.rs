@@ -1,0 +1,436 @@
+//! The loops of a product: rows in lanes, blocks in order, tokens inside a block.
+
+use super::isa::{Isa, Quants};
+use super::load::{Four, Legacy, Panel, Plain, Source, nothing};
+use super::load_k::{Head, Super};
+use crate::{Rows, Tile};
+use core::arch::aarch64::*;
+use smidgen_quant::packed::PANEL;
+use smidgen_quant::{Input, Q8, Q8K};
+
+/// Tokens whose sums are kept while the weights of one block are in registers.
+const TOKENS: usize = 64;
+/// Fours of rows that are worked on together where nothing else is said.
+const FOURS: usize = 2;
+
+/// A format with blocks of 32.
+///
+/// # Safety
+/// Needs the CPU features of `I`. The arguments fit each other, as [`crate::Kernels::matmul`] checks.
+#[inline(always)]
+pub(super) unsafe fn legacy<I: Isa, L: Legacy>(w: &Rows, input: &Input, out: &mut Tile) {
+    let Input::Q8(x) = input else { return };
+    let first_row = out.first_col();
+    let (packed, plain) = w.parts(out, 4 * FOURS);
+    // SAFETY: the sources are the rows' whole blocks; the arrays of `x` hold as many blocks of each token.
+    unsafe {
+        for c in (0..packed).step_by(PANEL) {
+            let panel = Panel { block: w.bytes(first_row + c, PANEL).as_ptr(), first_row: 0 };
+            if out.rows() == 1 {
+                legacy_one::<I, L, Panel, { PANEL / 4 }>(panel, x, out, c);
+            } else {
+                for half in (0..PANEL).step_by(4 * FOURS) {
+                    legacy_many::<I, L, Panel>(panel.at(half, 0), x, out, c + half);
+                }
+            }
+        }
+        for c in (packed..plain).step_by(4 * FOURS) {
+            let rows = Plain { block: w.bytes(first_row + c, 4 * FOURS).as_ptr(), row_bytes: w.row_bytes() };
+            if out.rows() == 1 {
+                legacy_one::<I, L, Plain, FOURS>(rows, x, out, c);
+            } else {
+                legacy_many::<I, L, Plain>(rows, x, out, c);
+            }
+        }
+    }
+    w.by_law(input, out, plain);
+}
+
+/// The law of the formats with blocks of 32: `acc + (d * dx) * isum`, and `+ m * offset` within where there is a minimum.
+#[inline(always)]
+unsafe fn accumulate<L: Legacy>(
+    acc: float32x4_t,
+    w: &Four,
+    isum: int32x4_t,
+    scale: *const f32,
+    offset: *const f32,
+) -> float32x4_t {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let product = vmulq_f32(vmulq_n_f32(w.d, *scale), vcvtq_f32_s32(isum));
+        let product = if L::MIN { vaddq_f32(product, vmulq_n_f32(w.m, *offset)) } else { product };
+        vaddq_f32(acc, product)
+    }
+}
+
+/// `4 N` rows with one token.
+///
+/// # Safety
+/// As for [`legacy`]; the rows have as many blocks as `x`.
+#[inline(always)]
+unsafe fn legacy_one<I: Isa, L: Legacy, S: Source, const N: usize>(rows: S, x: &Q8, out: &mut Tile, c: usize) {
+    let t = out.first_row();
+    let mut acc = [nothing(); N];
+    for b in 0..x.cols / 32 {
+        let at = b * x.tokens + t;
+        // SAFETY: the caller's promise.
+        unsafe {
+            let qs = x.qs.as_ptr().add(32 * at);
+            let start = if L::OFFSET == 0 { 0 } else { L::OFFSET * *x.sums.as_ptr().add(at) };
+            for n in 0..N {
+                let w = L::load(rows.at(4 * n, b * L::BYTES), S::LANES);
+                let isum = I::dot(S::LANES, L::MAX, &w.q, qs, start);
+                acc[n] = accumulate::<L>(acc[n], &w, isum, x.scales.as_ptr().add(at), x.offsets.as_ptr().add(at));
+            }
+        }
+    }
+    store(&acc, &mut out.row(0)[c..c + 4 * N]);
+}
+
+/// Writes four rows each.
+#[inline(always)]
+fn store(acc: &[float32x4_t], out: &mut [f32]) {
+    for (acc, out) in acc.iter().zip(out.as_chunks_mut::<4>().0) {
+        // SAFETY: every aarch64 has NEON; four floats have room.
+        unsafe { vst1q_f32(out.as_mut_ptr(), *acc) };
+    }
+}
+
+/// Quants with what is to be added to them.
+#[inline(always)]
+unsafe fn with_offset(mut q: Quants, offset: i32) -> Quants {
+    if offset != 0 {
+        for q in &mut q {
+            // SAFETY: the caller's promise (NEON).
+            *q = unsafe { vaddq_s8(*q, vdupq_n_s8(offset as i8)) };
+        }
+    }
+    q
+}
+
+/// Rows with several tokens.
+///
+/// # Safety
+/// As for [`legacy`]; the rows have as many blocks as `x`.
+#[inline(always)]
+unsafe fn legacy_many<I: Isa, L: Legacy, S: Source>(rows: S, x: &Q8, out: &mut Tile, c: usize) {
+    for t0 in (0..out.rows()).step_by(TOKENS) {
+        let tokens = TOKENS.min(out.rows() - t0);
+        let mut acc = [[nothing(); FOURS]; TOKENS];
+        for b in 0..x.cols / 32 {
+            let at = b * x.tokens + out.first_row() + t0;
+            // SAFETY: the caller's promise.
+            unsafe {
+                let mut w = [Four { q: [vdupq_n_s8(0); 8], d: nothing(), m: nothing() }; FOURS];
+                let mut q = [w[0].q; FOURS];
+                for n in 0..FOURS {
+                    w[n] = L::load(rows.at(4 * n, b * L::BYTES), I::LANES);
+                    q[n] = I::arrange(with_offset(w[n].q, L::OFFSET));
+                }
+                let qs = x.qs.as_ptr().add(32 * at);
+                let (scales, offsets) = (x.scales.as_ptr().add(at), x.offsets.as_ptr().add(at));
+                let (pairs, last) = acc[..tokens].as_chunks_mut::<2>();
+                for (i, pair) in pairs.iter_mut().enumerate() {
+                    let at = qs.add(64 * i);
+                    let isums = I::dots::<FOURS, 0, 2>(L::MAX, &q, [at, at.add(32)]);
+                    for t in 0..2 {
+                        let (scale, offset) = (scales.add(2 * i + t), offsets.add(2 * i + t));
+                        for n in 0..FOURS {
+                            pair[t][n] = accumulate::<L>(pair[t][n], &w[n], isums[t][n], scale, offset);
+                        }
+                    }
+                }
+                if let [last] = last {
+                    let (at, scale, offset) =
+                        (qs.add(32 * tokens - 32), scales.add(tokens - 1), offsets.add(tokens - 1));
+                    let [isums, _] = I::dots::<FOURS, 0, 2>(L::MAX, &q, [at, at]);
+                    for n in 0..FOURS {
+                        last[n] = accumulate::<L>(last[n], &w[n], isums[n], scale, offset);
+                    }
+                }
+            }
+        }
+        for (t, acc) in acc[..tokens].iter().enumerate() {
+            store(acc, &mut out.row(t0 + t)[c..c + 4 * FOURS]);
+        }
+    }
+}
+
+/// A format with superblocks of 256.
+///
+/// # Safety
+/// As for [`legacy`].
+#[inline(always)]
+pub(super) unsafe fn k_quant<I: Isa, L: Super>(w: &Rows, input: &Input, out: &mut Tile) {
+    let Input::Q8K(x) = input else { return };
+    let first_row = out.first_col();
+    let (packed, plain) = w.parts(out, 4 * FOURS);
+    // SAFETY: the sources are the rows' whole superblocks; the arrays of `x` hold as many superblocks of each token.
+    unsafe {
+        for c in (0..packed).step_by(PANEL) {
+            let panel = Panel { block: w.bytes(first_row + c, PANEL).as_ptr(), first_row: 0 };
+            if out.rows() == 1 {
+                k_one::<I, L, Panel, { PANEL / 4 / FOURS }>(panel, x, out, c);
+            } else {
+                for half in (0..PANEL).step_by(4 * FOURS) {
+                    k_many::<I, L, Panel>(panel.at(half, 0), x, out, c + half);
+                }
+            }
+        }
+        for c in (packed..plain).step_by(4 * FOURS) {
+            let rows = Plain { block: w.bytes(first_row + c, 4 * FOURS).as_ptr(), row_bytes: w.row_bytes() };
+            if out.rows() == 1 {
+                k_one::<I, L, Plain, 1>(rows, x, out, c);
+            } else {
+                k_many::<I, L, Plain>(rows, x, out, c);
+            }
+        }
+    }
+    w.by_law(input, out, plain);
+}
+
+/// The law of the K-quants from the sums of a superblock and of its minima.
+#[inline(always)]
+unsafe fn accumulate_k<L: Super>(
+    acc: float32x4_t,
+    head: &Head,
+    isum: int32x4_t,
+    msum: int32x4_t,
+    scale: *const f32,
+) -> float32x4_t {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let product = vmulq_f32(vmulq_n_f32(head.d, *scale), vcvtq_f32_s32(isum));
+        if L::MIN {
+            let minimum = vmulq_f32(vmulq_n_f32(head.dmin, *scale), vcvtq_f32_s32(msum));
+            vaddq_f32(acc, vsubq_f32(product, minimum))
+        } else {
+            vaddq_f32(acc, product)
+        }
+    }
+}
+
+/// The sums of a token's activations over each 16 inputs of a superblock, or in the first eight over each 32.
+#[inline(always)]
+unsafe fn sums<L: Super>(from: *const i16, tokens: usize) -> [int32x4_t; 4] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let eight = |first: usize| {
+            if tokens == 1 {
+                return vld1q_s16(from.add(2 * first));
+            }
+            let pair = |g: usize| from.add(2 * (first + g) * tokens).cast::<i32>();
+            let v = vsetq_lane_s32::<0>(pair(0).read_unaligned(), vdupq_n_s32(0));
+            let v = vld1q_lane_s32::<1>(pair(1), v);
+            let v = vld1q_lane_s32::<2>(pair(2), v);
+            vreinterpretq_s16_s32(vld1q_lane_s32::<3>(pair(3), v))
+        };
+        let (low, high) = (eight(0), eight(4));
+        if L::SUB == 32 {
+            let (low, high) = (vpaddlq_s16(low), vpaddlq_s16(high));
+            return [low, high, low, high];
+        }
+        [vmovl_s16(vget_low_s16(low)), vmovl_high_s16(low), vmovl_s16(vget_low_s16(high)), vmovl_high_s16(high)]
+    }
+}
+
+/// Σ minimum × sum of its inputs.
+#[inline(always)]
+unsafe fn minima<L: Super>(head: &Head, sums: &[int32x4_t; 4]) -> int32x4_t {
+    // SAFETY: the caller's promise (NEON).
+    unsafe {
+        let mut msum = vdupq_n_s32(0);
+        for i in 0..64 / L::SUB {
+            msum = vmlaq_laneq_s32::<0>(msum, head.minima[4 * i], sums[i]);
+            msum = vmlaq_laneq_s32::<1>(msum, head.minima[4 * i + 1], sums[i]);
+            msum = vmlaq_laneq_s32::<2>(msum, head.minima[4 * i + 2], sums[i]);
+            msum = vmlaq_laneq_s32::<3>(msum, head.minima[4 * i + 3], sums[i]);
+        }
+        msum
+    }
+}
+
+/// Calls a function for each group of a part, with its number in the part as a constant.
+macro_rules! each_group {
+    ($part:ident, $format:ident, $group:ident::<$($generic:ident),*>($($argument:expr),*)) => {
+        $group::<$($generic,)* 0>($($argument),*);
+        $group::<$($generic,)* 1>($($argument),*);
+        if $format::GROUPS == 4 {
+            $group::<$($generic,)* 2>($($argument),*);
+            $group::<$($generic,)* 3>($($argument),*);
+        }
+    };
+}
+
+/// `8 PAIRS` rows with one token.
+///
+/// # Safety
+/// As for [`legacy`]; the rows have as many superblocks as `x`.
+#[inline(always)]
+unsafe fn k_one<I: Isa, L: Super, S: Source, const PAIRS: usize>(rows: S, x: &Q8K, out: &mut Tile, c: usize) {
+    let t = out.first_row();
+    let mut acc = [[nothing(); FOURS]; PAIRS];
+    let mut heads = [Head::new(), Head::new()];
+    for b in 0..x.cols / 256 {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let group = 8 * b * x.tokens + t;
+            let from = x.sums.as_ptr().add(2 * group);
+            for (pair, acc) in acc.iter_mut().enumerate() {
+                let rows = rows.at(4 * FOURS * pair, b * L::BYTES);
+                for n in 0..FOURS {
+                    L::head(rows.at(4 * n, 0), &mut heads[n]);
+                }
+                let mut isum = [vdupq_n_s32(0); FOURS];
+                for part in 0..8 / L::GROUPS {
+                    each_group!(part, L, group_one::<I, L, S>(rows, part, &heads, x, group, &mut isum));
+                }
+                let sums = if L::MIN { sums::<L>(from, x.tokens) } else { [vdupq_n_s32(0); 4] };
+                for n in 0..FOURS {
+                    let msum = if L::MIN { minima::<L>(&heads[n], &sums) } else { sums[0] };
+                    let scale = x.scales.as_ptr().add(b * x.tokens + t);
+                    acc[n] = accumulate_k::<L>(acc[n], &heads[n], isum[n], msum, scale);
+                }
+            }
+        }
+    }
+    store(acc.as_flattened(), &mut out.row(0)[c..c + 4 * FOURS * PAIRS]);
+}
+
+/// Group `J` of a part with one token, whose first group of the superblock is number `first` of `x`.
+#[inline(always)]
+unsafe fn group_one<I: Isa, L: Super, S: Source, const J: usize>(
+    rows: S,
+    part: usize,
+    heads: &[Head; FOURS],
+    x: &Q8K,
+    first: usize,
+    isum: &mut [int32x4_t; FOURS],
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let g = part * L::GROUPS + J;
+        let at = first + g * x.tokens;
+        let (qs, sums) = (x.qs.as_ptr().add(32 * at), x.sums.as_ptr().add(2 * at));
+        for n in 0..FOURS {
+            let q = L::group::<S, J>(rows.at(4 * n, 0), S::LANES, part);
+            if L::SUB == 32 {
+                let sum = I::dot(S::LANES, L::MAX, &q, qs, 0);
+                isum[n] = vmlaq_s32(isum[n], sum, heads[n].scales[g]);
+            } else {
+                for half in 0..2 {
+                    let start = if L::OFFSET == 0 { 0 } else { L::OFFSET * *sums.add(half) as i32 };
+                    let sum = I::dot(S::LANES, L::MAX, &q[4 * half..4 * half + 4], qs.add(16 * half), start);
+                    isum[n] = vmlaq_s32(isum[n], sum, heads[n].scales[2 * g + half]);
+                }
+            }
+        }
+    }
+}
+
+/// Rows with several tokens.
+///
+/// # Safety
+/// As for [`legacy`]; the rows have as many superblocks as `x`.
+#[inline(always)]
+unsafe fn k_many<I: Isa, L: Super, S: Source>(rows: S, x: &Q8K, out: &mut Tile, c: usize) {
+    let mut heads = [Head::new(), Head::new()];
+    for t0 in (0..out.rows()).step_by(TOKENS) {
+        let tokens = TOKENS.min(out.rows() - t0);
+        let first = out.first_row() + t0;
+        let mut acc = [[nothing(); FOURS]; TOKENS];
+        for b in 0..x.cols / 256 {
+            // SAFETY: the caller's promise.
+            unsafe {
+                let rows = rows.at(0, b * L::BYTES);
+                for n in 0..FOURS {
+                    L::head(rows.at(4 * n, 0), &mut heads[n]);
+                }
+                let mut isums = [[vdupq_n_s32(0); FOURS]; TOKENS];
+                let (group, isums) = (8 * b * x.tokens + first, &mut isums[..tokens]);
+                for part in 0..8 / L::GROUPS {
+                    each_group!(part, L, group_many::<I, L, S>(rows, part, &heads, x, group, isums));
+                }
+                for (t, (acc, isum)) in acc.iter_mut().zip(isums).enumerate() {
+                    let zero = [vdupq_n_s32(0); 4];
+                    let from = x.sums.as_ptr().add(2 * (group + t));
+                    let sums = if L::MIN { sums::<L>(from, x.tokens) } else { zero };
+                    for n in 0..FOURS {
+                        let msum = if L::MIN { minima::<L>(&heads[n], &sums) } else { zero[0] };
+                        let scale = x.scales.as_ptr().add(b * x.tokens + first + t);
+                        acc[n] = accumulate_k::<L>(acc[n], &heads[n], isum[n], msum, scale);
+                    }
+                }
+            }
+        }
+        for (t, acc) in acc[..tokens].iter().enumerate() {
+            store(acc, &mut out.row(t0 + t)[c..c + 4 * FOURS]);
+        }
+    }
+}
+
+/// Group `J` of a part with several tokens, the first of which has group number `first` of `x`.
+#[inline(always)]
+unsafe fn group_many<I: Isa, L: Super, S: Source, const J: usize>(
+    rows: S,
+    part: usize,
+    heads: &[Head; FOURS],
+    x: &Q8K,
+    first: usize,
+    isums: &mut [[int32x4_t; FOURS]],
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let g = part * L::GROUPS + J;
+        let qs = x.qs.as_ptr().add(32 * (first + g * x.tokens));
+        let mut q = [[vdupq_n_s8(0); 8]; FOURS];
+        let mut scales = [[vdupq_n_s32(0); FOURS]; 2];
+        for n in 0..FOURS {
+            q[n] = I::arrange(with_offset(L::group::<S, J>(rows.at(4 * n, 0), I::LANES, part), L::OFFSET));
+            for half in 0..2 {
+                scales[half][n] = heads[n].scales[if L::SUB == 32 { g } else { 2 * g + half }];
+            }
+        }
+        let (pairs, last) = isums.as_chunks_mut::<2>();
+        let end = qs.add(64 * pairs.len());
+        for (i, pair) in pairs.iter_mut().enumerate() {
+            let x = qs.add(64 * i);
+            two_tokens::<I, L>(pair, &q, &scales, [x, x.add(32)]);
+        }
+        if let [last] = last {
+            let mut pair = [*last; 2];
+            two_tokens::<I, L>(&mut pair, &q, &scales, [end, end]);
+            *last = pair[0];
+        }
+    }
+}
+
+/// A group with two tokens.
+#[inline(always)]
+unsafe fn two_tokens<I: Isa, L: Super>(
+    isums: &mut [[int32x4_t; FOURS]; 2],
+    q: &[Quants; FOURS],
+    scales: &[[int32x4_t; FOURS]; 2],
+    x: [*const i8; 2],
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if L::SUB == 32 {
+            add_scaled(isums, I::dots::<FOURS, 0, 2>(L::MAX, q, x), &scales[0]);
+        } else {
+            add_scaled(isums, I::dots::<FOURS, 0, 1>(L::MAX, q, x), &scales[0]);
+            add_scaled(isums, I::dots::<FOURS, 1, 1>(L::MAX, q, x), &scales[1]);
+        }
+    }
+}
+
+/// Adds sums times their scales.
+#[inline(always)]
+unsafe fn add_scaled(isums: &mut [[int32x4_t; FOURS]; 2], sums: [[int32x4_t; FOURS]; 2], scales: &[int32x4_t; FOURS]) {
+    for t in 0..2 {
+        for n in 0..FOURS {
+            // SAFETY: the caller's promise (NEON).
+            isums[t][n] = unsafe { vmlaq_s32(isums[t][n], sums[t][n], scales[n]) };
+        }
+    }
+}
