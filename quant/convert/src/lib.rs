@@ -11,6 +11,7 @@ mod bert;
 mod checkpoint;
 mod clip;
 mod error;
+mod images;
 mod json;
 mod llama;
 mod meta;
