@@ -38,6 +38,18 @@ pub enum Activation {
     Relu,
 }
 
+impl Activation {
+    /// The function of every number of a row, in place.
+    pub(crate) fn kernel(self, machine: &Machine) -> fn(&mut [f32]) {
+        match self {
+            Activation::Gelu => machine.kernels.gelu,
+            Activation::GeluTanh => machine.kernels.gelu_tanh,
+            Activation::GeluQuick => machine.kernels.gelu_quick,
+            Activation::Relu => ops::relu,
+        }
+    }
+}
+
 /// Hyper-parameters of a stack.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Config {
@@ -219,12 +231,7 @@ impl Scratch {
         let (q, k, v) = (&mut q[..n * inner], &mut k[..n * inner], &mut v[..n * inner]);
         let (found, cache) = (&mut found[..n * inner], &mut cache[..count * KEYS * inner * 2]);
         let (parts, ends) = (&parts[..count], &ends[..count]);
-        let act = match activation {
-            Activation::Gelu => machine.kernels.gelu,
-            Activation::GeluTanh => machine.kernels.gelu_tanh,
-            Activation::GeluQuick => machine.kernels.gelu_quick,
-            Activation::Relu => ops::relu,
-        };
+        let act = activation.kernel(machine);
         let heads = Heads { parts, ends, heads, head_size, causal };
 
         for layer in &encoder.layers {

@@ -1,0 +1,199 @@
+//! Stacks of layers whose tensors are named as llama.cpp names those of its vision and text towers: `v.blk.3.ln1.weight`.
+
+use super::encoder::{Activation, Config, Encoder, Layer, MAX_HEAD_SIZE, Norm, NormOrder};
+use crate::linear::Linear;
+use crate::model::Source;
+use crate::{Error, Key, TensorName};
+use alloc::string::String;
+use alloc::vec::Vec;
+use smidgen_gguf::{Value, ValueKind};
+
+/// Most layers that are believed.
+const MAX_LAYERS: u64 = 4096;
+
+/// Names of a tower's tensors; of pairs, weight and bias.
+pub(crate) struct Names {
+    q: [&'static str; 2],
+    k: [&'static str; 2],
+    v: [&'static str; 2],
+    o: [&'static str; 2],
+    first_norm: [&'static str; 2],
+    second_norm: [&'static str; 2],
+    first_scale: &'static str,
+    second_scale: &'static str,
+    up: [&'static str; 2],
+    down: [&'static str; 2],
+    pub(crate) pre_norm: [&'static str; 2],
+    pub(crate) post_norm: [&'static str; 2],
+    pub(crate) positions: &'static str,
+}
+
+macro_rules! names {
+    ($tower:literal) => {
+        Names {
+            q: [concat!($tower, "attn_q.weight"), concat!($tower, "attn_q.bias")],
+            k: [concat!($tower, "attn_k.weight"), concat!($tower, "attn_k.bias")],
+            v: [concat!($tower, "attn_v.weight"), concat!($tower, "attn_v.bias")],
+            o: [concat!($tower, "attn_out.weight"), concat!($tower, "attn_out.bias")],
+            first_norm: [concat!($tower, "ln1.weight"), concat!($tower, "ln1.bias")],
+            second_norm: [concat!($tower, "ln2.weight"), concat!($tower, "ln2.bias")],
+            first_scale: concat!($tower, "ls1.weight"),
+            second_scale: concat!($tower, "ls2.weight"),
+            up: [concat!($tower, "ffn_up.weight"), concat!($tower, "ffn_up.bias")],
+            down: [concat!($tower, "ffn_down.weight"), concat!($tower, "ffn_down.bias")],
+            pre_norm: [concat!($tower, "pre_ln.weight"), concat!($tower, "pre_ln.bias")],
+            post_norm: [concat!($tower, "post_ln.weight"), concat!($tower, "post_ln.bias")],
+            positions: concat!($tower, "position_embd.weight"),
+        }
+    };
+}
+
+/// The tower that sees.
+pub(crate) const VISION: Names = names!("v.");
+/// The tower that reads.
+pub(crate) const TEXT: Names = names!("t.");
+
+/// A tensor that belongs to no layer.
+pub(crate) const fn tensor(part: &'static str) -> TensorName {
+    TensorName { layer: None, part }
+}
+
+/// Hyper-parameters of a tower whose keys begin with `architecture`, and its number of layers. `activation` is what the layers compute
+/// between their products if the tower's own key does not say it.
+pub(crate) fn config(
+    source: &Source,
+    architecture: &'static str,
+    activation: Activation,
+    causal: bool,
+) -> Result<(Config, usize), Error> {
+    let key = |name| Key { architecture, name };
+    let heads_key = key("attention.head_count");
+    let layers = source.required(key("block_count"), 1)?;
+    if layers as u64 > MAX_LAYERS {
+        let value = layers as u64;
+        return Err(Error::KeyRange { key: key("block_count"), value, least: 1, most: MAX_LAYERS });
+    }
+    let width = source.required(key("embedding_length"), 1)?;
+    let heads = source.required(heads_key, 1)?;
+    if !width.is_multiple_of(heads) {
+        let (value, divisor) = (width as u64, heads as u64);
+        return Err(Error::NotDivisible { key: key("embedding_length"), value, divisor_key: heads_key, divisor });
+    }
+    let head_size = width / heads;
+    if head_size > MAX_HEAD_SIZE {
+        let (value, least, most) = (heads as u64, width.div_ceil(MAX_HEAD_SIZE) as u64, width as u64);
+        return Err(Error::KeyRange { key: heads_key, value, least, most });
+    }
+    let epsilon_key = key("attention.layer_norm_epsilon");
+    let epsilon = source.number(epsilon_key)?.ok_or(Error::MissingKey { key: epsilon_key })?;
+    let order = choice(source, key("norm_order"), &[("pre", NormOrder::Before), ("post", NormOrder::After)])?;
+    let named = [
+        ("gelu", Activation::Gelu),
+        ("gelu_tanh", Activation::GeluTanh),
+        ("gelu_quick", Activation::GeluQuick),
+        ("relu", Activation::Relu),
+    ];
+    let activation = choice(source, key("feed_forward_activation"), &named)?.unwrap_or(activation);
+    let feed_forward = source.required(key("feed_forward_length"), 1)?;
+    let order = order.unwrap_or(NormOrder::Before);
+    Ok((Config { width, heads, head_size, feed_forward, epsilon, order, activation, causal }, layers))
+}
+
+/// What a text names, if there is one.
+pub(crate) fn choice<T: Copy>(source: &Source, key: Key, named: &[(&str, T)]) -> Result<Option<T>, Error> {
+    let Some(text) = source.text(key)? else { return Ok(None) };
+    let unknown = || Error::KeyText { key, value: text.chars().take(64).collect() };
+    named.iter().find(|(name, _)| *name == text).map(|(_, value)| Some(*value)).ok_or_else(unknown)
+}
+
+/// The layers of a tower.
+pub(crate) fn encoder<'a>(
+    source: &Source<'_, 'a>,
+    names: &Names,
+    config: Config,
+    layers: usize,
+) -> Result<Encoder<'a>, Error> {
+    let Config { width, feed_forward, .. } = config;
+    let mut list = Vec::new();
+    for number in 0..layers {
+        list.try_reserve(1).map_err(|_| Error::OutOfMemory { bytes: size_of::<Layer>() * layers })?;
+        let name = |part| TensorName { layer: Some(number), part };
+        let linear = |[weight, bias]: [_; 2], outputs, inputs| source.linear(name(weight), bias, outputs, inputs);
+        let norm = |[weight, bias]: [_; 2]| Norm::parse(source, name(weight), bias, width);
+        let (up, down) = if is_reversed(source, name(names.up[0]), width, feed_forward) {
+            (names.down, names.up)
+        } else {
+            (names.up, names.down)
+        };
+        list.push(Layer {
+            q: linear(names.q, width, width)?,
+            k: linear(names.k, width, width)?,
+            v: linear(names.v, width, width)?,
+            o: linear(names.o, width, width)?,
+            attention_norm: norm(names.first_norm)?,
+            attention_scale: source.vector(name(names.first_scale), width)?,
+            up: linear(up, feed_forward, width)?,
+            down: linear(down, width, feed_forward)?,
+            feed_forward_norm: norm(names.second_norm)?,
+            feed_forward_scale: source.vector(name(names.second_scale), width)?,
+        });
+    }
+    Ok(Encoder { config, layers: list })
+}
+
+/// Whether a layer's two products have each other's names, as in llama.cpp's files of old.
+fn is_reversed(source: &Source, up: TensorName, width: usize, feed_forward: usize) -> bool {
+    source.tensor(up).is_some_and(|tensor| tensor.dims == [feed_forward as u64, width as u64, 1, 1])
+        && width != feed_forward
+}
+
+/// A norm, if its weight is there.
+pub(crate) fn optional_norm(
+    source: &Source,
+    [weight, bias]: [&'static str; 2],
+    width: usize,
+) -> Result<Option<Norm>, Error> {
+    let name = tensor(weight);
+    source.tensor(name).map(|_| Norm::parse(source, name, bias, width)).transpose()
+}
+
+/// Texts, one for each of `expected` things; none if the key is absent.
+pub(crate) fn labels(source: &Source, key: Key, expected: usize) -> Result<Vec<String>, Error> {
+    let Some(value) = source.value(key) else { return Ok(Vec::new()) };
+    let wrong = Error::KeyType { key, expected: "array of strings", found: value.kind() };
+    let Value::Array(array) = value else { return Err(wrong) };
+    if array.kind() != ValueKind::Str {
+        return Err(wrong);
+    }
+    if array.len() != expected {
+        return Err(Error::KeyLength { key, expected, found: array.len() });
+    }
+    Ok(array.into_iter().filter_map(|label| label.as_str().map(String::from)).collect())
+}
+
+/// Positive or negative finite numbers, as many as one of `expected`.
+pub(crate) fn numbers(source: &Source, key: Key, expected: &[usize]) -> Result<Option<Vec<f32>>, Error> {
+    let Some(value) = source.value(key) else { return Ok(None) };
+    let wrong = Error::KeyType { key, expected: "array of floats", found: value.kind() };
+    let Value::Array(array) = value else { return Err(wrong) };
+    if !expected.contains(&array.len()) {
+        let expected = expected.first().copied().unwrap_or_default();
+        return Err(Error::KeyLength { key, expected, found: array.len() });
+    }
+    let number = |value: Value| match value.as_f32() {
+        Some(number) if number.is_finite() => Ok(number),
+        Some(value) => Err(Error::KeyNumber { key, value }),
+        None => Err(wrong.clone()),
+    };
+    array.into_iter().map(number).collect::<Result<_, _>>().map(Some)
+}
+
+/// A matrix that is looked up row by row.
+pub(crate) fn table<'a>(
+    source: &Source<'_, 'a>,
+    name: TensorName,
+    rows: usize,
+    width: usize,
+) -> Result<Linear<'a>, Error> {
+    Ok(Linear { name, weight: source.matrix(name, rows, width)?, bias: Vec::new() })
+}
