@@ -41,6 +41,8 @@ pub(crate) enum Command {
     Tokenize(TokenizeArgs),
     /// Measure how well a model predicts a text
     Perplexity(PerplexityArgs),
+    /// Turn texts into embeddings, or rank them by what they mean
+    Embed(EmbedArgs),
     /// Download models by short name into the cache, or list the known ones
     Pull(PullArgs),
     /// Turn a checkpoint (safetensors with its config.json) into a GGUF file
@@ -261,6 +263,36 @@ pub(crate) struct PerplexityArgs {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) threads: ThreadArgs,
+    #[command(flatten)]
+    pub(crate) machine: MachineArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  smidgen embed minilm \"a small dog\" \"a puppy\" --json
+  smidgen embed minilm -f sentences.txt > embeddings.f32
+  smidgen embed minilm -f sentences.txt --similarity \"What do dogs eat?\"
+
+A file, and stdin, holds one text per line. Embeddings are printed in the order of the texts: as 32-bit floats, little-endian, or where
+stdout is a terminal as with --json. A text that cannot be read is told on stderr and leaves NaN or null in its place; the exit code
+is then 1.")]
+pub(crate) struct EmbedArgs {
+    /// Path or short name
+    pub(crate) model: PathBuf,
+    /// The texts; '-', or none, for the lines of stdin
+    #[arg(value_name = "TEXT", conflicts_with = "file")]
+    pub(crate) text: Vec<String>,
+    /// Read the texts from a file; '-' for stdin
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// Print one JSON array per text
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Print the texts instead, the most similar to this one first, with the cosine
+    #[arg(long, value_name = "QUERY", allow_hyphen_values = true)]
+    pub(crate) similarity: Option<String>,
     #[command(flatten)]
     pub(crate) threads: ThreadArgs,
     #[command(flatten)]

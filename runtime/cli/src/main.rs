@@ -3,6 +3,7 @@
 mod args;
 mod bench;
 mod convert;
+mod embed;
 mod inspect;
 mod open;
 mod perplexity;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         Command::Inspect(args) => inspect::inspect(&args),
         Command::Tokenize(args) => tokenize::tokenize(&args),
         Command::Perplexity(args) => perplexity::perplexity(&args),
+        Command::Embed(args) => return ended(embed::embed(&args)),
         Command::Pull(args) => pull(&args),
         Command::Convert(args) => convert::convert(&args),
         Command::Quantize(args) => convert::quantize(&args),

@@ -72,19 +72,28 @@ pub(crate) fn text(args: &TextArgs) -> Result<Option<String>, Box<dyn Error>> {
 
 /// A file's text.
 pub(crate) fn file_text(path: &Path) -> Result<String, Box<dyn Error>> {
-    let bytes = std::fs::read(path).map_err(|error| match error.kind() {
-        ErrorKind::NotFound => format!("{}: no such file; check the path", path.display()),
-        ErrorKind::IsADirectory => format!("{}: is a directory; give a text file", path.display()),
-        _ => format!("{}: cannot be read: {error}", path.display()),
-    })?;
-    utf8(bytes, &path.display().to_string())
+    utf8(file_bytes(path)?, &path.display().to_string())
+}
+
+/// A text file's bytes.
+pub(crate) fn file_bytes(path: &Path) -> Result<Vec<u8>, Box<dyn Error>> {
+    std::fs::read(path).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => format!("{}: no such file; check the path", path.display()).into(),
+        ErrorKind::IsADirectory => format!("{}: is a directory; give a text file", path.display()).into(),
+        _ => format!("{}: cannot be read: {error}", path.display()).into(),
+    })
 }
 
 /// All of stdin.
 pub(crate) fn stdin() -> Result<String, Box<dyn Error>> {
+    utf8(stdin_bytes()?, "stdin")
+}
+
+/// All bytes of stdin.
+pub(crate) fn stdin_bytes() -> Result<Vec<u8>, Box<dyn Error>> {
     let mut bytes = Vec::new();
     std::io::stdin().lock().read_to_end(&mut bytes).map_err(|error| format!("stdin: {error}"))?;
-    utf8(bytes, "stdin")
+    Ok(bytes)
 }
 
 fn utf8(bytes: Vec<u8>, name: &str) -> Result<String, Box<dyn Error>> {

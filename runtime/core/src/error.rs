@@ -19,21 +19,26 @@ impl fmt::Display for Key {
     }
 }
 
-/// A tensor's name: `output_norm.weight`, `blk.3.attn_q.weight`.
+/// A tensor's name: `output_norm.weight`, `blk.3.attn_q.weight`, `v.blk.3.ln1.weight`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TensorName {
     /// The number of the layer that it belongs to, if it does.
     pub layer: Option<usize>,
-    /// What follows the layer's prefix.
+    /// What follows the layer's prefix; the prefix of a tower (`v.`, `t.`) stands before both.
     pub part: &'static str,
 }
 
 impl fmt::Display for TensorName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (tower, part) = match self.part.split_at_checked(2) {
+            Some((tower @ ("v." | "t."), part)) => (tower, part),
+            _ => ("", self.part),
+        };
+        f.write_str(tower)?;
         if let Some(layer) = self.layer {
             write!(f, "blk.{layer}.")?;
         }
-        f.write_str(self.part)
+        f.write_str(part)
     }
 }
 
@@ -64,6 +69,10 @@ pub enum Error {
     LayersDiffer { key: Key },
     /// A value that is understood but not supported.
     Unsupported { key: Key, value: u64 },
+    /// A text that is none of those that are understood.
+    KeyText { key: Key, value: String },
+    /// Something that the model is not made for.
+    Purpose { architecture: &'static str, purpose: &'static str },
     /// `rope.scaling.type` is none of `none`, `linear`, `llama3`.
     UnknownRopeScaling { key: Key, name: String },
     /// A rotary frequency that is not finite and positive, or too large for exact angles.
@@ -123,6 +132,10 @@ impl fmt::Display for Error {
             Error::KeyLength { key, expected, found } => write!(f, "{key} has {found} elements, expected {expected}"),
             Error::LayersDiffer { key } => write!(f, "{key} differs from layer to layer, which is not supported"),
             Error::Unsupported { key, value } => write!(f, "{key} is {value}, which is not supported"),
+            Error::KeyText { key, value } => write!(f, "{key} is {value:?}, which is not supported"),
+            Error::Purpose { architecture, purpose } => {
+                write!(f, "this model of the architecture {architecture} cannot {purpose}")
+            }
             Error::UnknownRopeScaling { key, name } => {
                 write!(f, "{key} is {name:?}, which is not supported (none, linear and llama3 are)")
             }

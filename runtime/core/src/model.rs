@@ -2,8 +2,11 @@
 
 use crate::linear::{Linear, format_of};
 use crate::memory::{with_room, zeroed};
+use crate::models::bert::{self, Bert};
 use crate::models::llama::{self, Llama};
+use crate::models::vit::{self, Vit};
 use crate::{Error, Key, KvType, Options, TensorName};
+use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use smidgen_gguf::{Gguf, Tensor, Value};
@@ -14,12 +17,16 @@ use smidgen_targets::{Format, Rows};
 #[non_exhaustive]
 pub enum Model<'a> {
     /// The llama family.
-    Llama(Llama<'a>),
+    Llama(Box<Llama<'a>>),
+    /// The BERT family.
+    Bert(Box<Bert<'a>>),
+    /// Vision transformers.
+    Vit(Box<Vit<'a>>),
 }
 
 impl<'a> Model<'a> {
     /// What `general.architecture` may be.
-    pub const ARCHITECTURES: &'static [&'static str] = &[llama::ARCHITECTURE];
+    pub const ARCHITECTURES: &'static [&'static str] = &[llama::ARCHITECTURE, bert::ARCHITECTURE, vit::ARCHITECTURE];
 
     /// Checks hyper-parameters and tensors of a model in one file, or in the parts of a split one, in order. Weights are not copied
     /// and, but for the norms, not read.
@@ -30,7 +37,9 @@ impl<'a> Model<'a> {
         let source = Source::new(files)?;
         let name = source.get("general.architecture").and_then(|v| v.as_str()).ok_or(Error::NoArchitecture)?;
         match name {
-            llama::ARCHITECTURE => Ok(Model::Llama(Llama::parse(&source)?)),
+            llama::ARCHITECTURE => Ok(Model::Llama(Box::new(Llama::parse(&source)?))),
+            bert::ARCHITECTURE => Ok(Model::Bert(Box::new(Bert::parse(&source)?))),
+            vit::ARCHITECTURE => Ok(Model::Vit(Box::new(Vit::parse(&source)?))),
             _ => Err(Error::UnknownArchitecture { name: name.chars().take(64).collect::<String>() }),
         }
     }
@@ -39,20 +48,56 @@ impl<'a> Model<'a> {
     pub fn architecture(&self) -> &'static str {
         match self {
             Model::Llama(_) => llama::ARCHITECTURE,
+            Model::Bert(_) => bert::ARCHITECTURE,
+            Model::Vit(_) => vit::ARCHITECTURE,
         }
     }
 
-    /// Number of tokens that the model knows.
+    /// Number of tokens that the model knows; 0 for one that does not read.
     pub fn vocabulary(&self) -> usize {
         match self {
             Model::Llama(model) => model.config.vocabulary,
+            Model::Bert(model) => model.config.vocabulary,
+            Model::Vit(_) => 0,
         }
     }
 
-    /// Tokens that the model was trained to look back on.
+    /// Tokens that the model was trained to look back on; 0 for one that does not read.
     pub fn context(&self) -> usize {
         match self {
             Model::Llama(model) => model.config.context,
+            Model::Bert(model) => model.config.context,
+            Model::Vit(_) => 0,
+        }
+    }
+
+    /// The model, if it writes text.
+    pub(crate) fn generator(&self) -> Result<&Llama<'a>, Error> {
+        match self {
+            Model::Llama(model) => Ok(model),
+            _ => Err(Error::Purpose { architecture: self.architecture(), purpose: "write text" }),
+        }
+    }
+
+    /// The model, if it embeds or classifies texts.
+    ///
+    /// # Errors
+    /// [`Error::Purpose`].
+    pub fn text_encoder(&self) -> Result<&Bert<'a>, Error> {
+        match self {
+            Model::Bert(model) => Ok(model),
+            _ => Err(Error::Purpose { architecture: self.architecture(), purpose: "embed text" }),
+        }
+    }
+
+    /// The model, if it sees.
+    ///
+    /// # Errors
+    /// [`Error::Purpose`].
+    pub fn image_encoder(&self) -> Result<&Vit<'a>, Error> {
+        match self {
+            Model::Vit(model) => Ok(model),
+            _ => Err(Error::Purpose { architecture: self.architecture(), purpose: "take images" }),
         }
     }
 
@@ -60,7 +105,8 @@ impl<'a> Model<'a> {
     /// `batch` tokens at a time. [`Options::bytes_needed`] counts several sequences.
     ///
     /// # Errors
-    /// [`Error::ContextTooLarge`] if the number overflows or the context is longer than [`crate::MAX_CONTEXT`].
+    /// [`Error::ContextTooLarge`] if the number overflows or the context is longer than [`crate::MAX_CONTEXT`]; [`Error::Purpose`] for a
+    /// model that does not write text.
     pub fn bytes_needed(&self, context: usize, kv: KvType, batch: usize) -> Result<usize, Error> {
         Options { kv, batch, ..Options::new(context) }.bytes_needed(self)
     }
@@ -94,7 +140,7 @@ impl<'f, 'a> Source<'f, 'a> {
         self.files.iter().find_map(|file| file.get(key))
     }
 
-    fn value(&self, key: Key) -> Option<Value<'a>> {
+    pub(crate) fn value(&self, key: Key) -> Option<Value<'a>> {
         self.get(&key.to_string())
     }
 
@@ -130,6 +176,12 @@ impl<'f, 'a> Source<'f, 'a> {
         if number.is_finite() && number > 0.0 { Ok(Some(number)) } else { Err(Error::KeyNumber { key, value: number }) }
     }
 
+    /// A truth value.
+    pub(crate) fn flag(&self, key: Key) -> Result<Option<bool>, Error> {
+        let Some(value) = self.value(key) else { return Ok(None) };
+        value.as_bool().map(Some).ok_or(Error::KeyType { key, expected: "bool", found: value.kind() })
+    }
+
     pub(crate) fn text(&self, key: Key) -> Result<Option<&'a str>, Error> {
         let Some(value) = self.value(key) else { return Ok(None) };
         value.as_str().map(Some).ok_or(Error::KeyType { key, expected: "string", found: value.kind() })
@@ -163,6 +215,32 @@ impl<'f, 'a> Source<'f, 'a> {
     pub(crate) fn required_vector(&self, name: TensorName, len: usize) -> Result<Vec<f32>, Error> {
         let values = self.vector(name, len)?;
         if values.is_empty() { Err(Error::MissingTensor { tensor: name }) } else { Ok(values) }
+    }
+
+    /// The weights and the bias of a convolution `[outputs × channels · height · width]` of a kernel of this width, height and number of
+    /// channels, as a matrix.
+    pub(crate) fn convolution(
+        &self,
+        name: TensorName,
+        bias: &'static str,
+        outputs: usize,
+        kernel: [usize; 3],
+    ) -> Result<Linear<'a>, Error> {
+        let tensor = self.tensor(name).ok_or(Error::MissingTensor { tensor: name })?;
+        let unsupported = Error::TensorKind { tensor: name, found: tensor.kind };
+        let inputs = kernel.iter().try_fold(1usize, |size, extent| size.checked_mul(*extent));
+        let inputs = inputs.ok_or(unsupported.clone())?;
+        let [width, height, channels] = kernel.map(|extent| extent as u64);
+        if tensor.dims != [width, height, channels, outputs as u64] {
+            let expected = [inputs as u64, outputs as u64];
+            return Err(Error::TensorShape { tensor: name, expected, found: tensor.dims });
+        }
+        let (format, layout) = match format_of(tensor.kind) {
+            Some((format @ (Format::F32 | Format::F16 | Format::BF16), layout)) => (format, layout),
+            _ => return Err(unsupported),
+        };
+        let weight = Rows::new(format, layout, tensor.data, outputs, inputs).ok_or(unsupported)?;
+        Ok(Linear { name, weight, bias: self.vector(TensorName { part: bias, ..name }, outputs)? })
     }
 
     /// The matrix `[outputs × inputs]` of a name.

@@ -32,9 +32,10 @@ impl Options {
     /// Bytes that a session with these options takes beside the weights.
     ///
     /// # Errors
-    /// [`Error::ContextTooLarge`] if the number overflows or the context is longer than [`MAX_CONTEXT`]; [`Error::OptionRange`] for zeros.
+    /// [`Error::ContextTooLarge`] if the number overflows or the context is longer than [`MAX_CONTEXT`]; [`Error::OptionRange`] for zeros;
+    /// [`Error::Purpose`] for a model that does not write text.
     pub fn bytes_needed(&self, model: &Model) -> Result<usize, Error> {
-        let Model::Llama(model) = model;
+        let model = model.generator()?;
         let shape = self.shape(model)?;
         let (batch, rows) = self.extents(model);
         let bytes = || {
@@ -91,7 +92,7 @@ impl<'m, 'a> Session<'m, 'a> {
     /// Those of [`Options::bytes_needed`], [`Error::CacheHeadSize`], [`Error::OutOfMemory`].
     pub fn new(model: &'m Model<'a>, options: &Options, kernels: &'static Kernels) -> Result<Session<'m, 'a>, Error> {
         options.bytes_needed(model)?;
-        let Model::Llama(model) = model;
+        let model = model.generator()?;
         let shape = options.shape(model)?;
         let (batch, rows) = options.extents(model);
         let mut caches = with_room(options.sequences)?;

@@ -1,0 +1,321 @@
+//! BERT and what grew out of it: embeddings of texts (MiniLM, BGE, E5, GTE), sequence classifiers, and cross-encoders that rank pairs of
+//! texts (Devlin et al., "BERT"; Reimers and Gurevych, "Sentence-BERT"). `docs/gguf.md` has the names of keys and tensors.
+
+mod session;
+
+use super::encoder::{Activation, Config as EncoderConfig, Encoder, Layer, MAX_HEAD_SIZE, Norm, NormOrder};
+use crate::linear::Linear;
+use crate::memory::with_room;
+use crate::model::Source;
+use crate::tokenizer::{Special, Tokenizer};
+use crate::{Error, Key, MAX_CONTEXT, TensorName};
+use alloc::string::String;
+use alloc::vec::Vec;
+pub use session::{Options, Session};
+use smidgen_gguf::{Value, ValueKind};
+
+/// `general.architecture` of the family.
+pub const ARCHITECTURE: &str = "bert";
+
+/// Most layers that are believed.
+const MAX_LAYERS: u64 = 4096;
+
+const fn key(name: &'static str) -> Key {
+    Key { architecture: ARCHITECTURE, name }
+}
+
+const fn tensor(part: &'static str) -> TensorName {
+    TensorName { layer: None, part }
+}
+
+/// What of a text's tokens is its embedding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pooling {
+    /// Each token has its own: as many embeddings as tokens, one after another, never normalized.
+    None,
+    /// The mean of all tokens, `[CLS]` and `[SEP]` among them.
+    Mean,
+    /// The first token, `[CLS]`.
+    First,
+    /// The last token, `[SEP]`.
+    Last,
+}
+
+/// Hyper-parameters beside the encoder's.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Tokens, from the shape of `token_embd.weight`.
+    pub vocabulary: usize,
+    /// `context_length`: positions that have an embedding.
+    pub context: usize,
+    /// `max_sequence_length`: tokens that a text is cut to, at most `context`.
+    pub max_tokens: usize,
+    /// Types of tokens: 2 where pairs of texts are told apart.
+    pub types: usize,
+    /// `pooling_type`
+    pub pooling: Pooling,
+    /// `pooling_normalize`: whether embeddings are divided by their length.
+    pub normalize: bool,
+}
+
+/// What turns a text's first token into scores.
+#[derive(Clone, Debug)]
+pub struct Head<'a> {
+    /// A product before `tanh`, if there is one. `[width × width]`
+    pub dense: Option<Linear<'a>>,
+    /// `[outputs × width]`
+    pub output: Linear<'a>,
+    /// Names of the outputs, in order; empty if the file has none.
+    pub labels: Vec<String>,
+}
+
+/// A model of the family.
+#[derive(Clone, Debug)]
+pub struct Bert<'a> {
+    /// Hyper-parameters.
+    pub config: Config,
+    /// `[vocabulary × width]`
+    pub tokens: Linear<'a>,
+    /// `[context × width]`
+    pub positions: Linear<'a>,
+    /// `[types × width]`, if there is more than nothing to add.
+    pub types: Option<Linear<'a>>,
+    /// Of the sum of the three.
+    pub norm: Norm,
+    /// The layers.
+    pub encoder: Encoder<'a>,
+    /// For classification.
+    pub head: Option<Head<'a>>,
+}
+
+/// The tokens of a text, or of a pair of texts, with their frame.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Text {
+    /// `[CLS]` a `[SEP]`, or `[CLS]` a `[SEP]` b `[SEP]`.
+    pub tokens: Vec<u32>,
+    /// Where the tokens of type 1 begin; the number of tokens if there are none.
+    pub second: usize,
+    /// Tokens that there would have been if the text had not been cut; otherwise their number.
+    pub uncut: usize,
+}
+
+impl Text {
+    /// Whether the text was too long and is cut.
+    pub fn is_cut(&self) -> bool {
+        self.uncut > self.tokens.len()
+    }
+}
+
+impl<'a> Bert<'a> {
+    pub(crate) fn parse(source: &Source<'_, 'a>) -> Result<Bert<'a>, Error> {
+        const TOKENS: TensorName = tensor("token_embd.weight");
+        const TYPES: TensorName = tensor("token_types.weight");
+        const TYPE_COUNT: Key = Key { architecture: "tokenizer", name: "ggml.token_type_count" };
+        let (encoder, layers) = encoder_config(source)?;
+        let width = encoder.width;
+        let extent = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
+        let vocabulary = extent(source.tensor(TOKENS).ok_or(Error::MissingTensor { tensor: TOKENS })?.dims[1]);
+        let types = match source.integer(TYPE_COUNT, 1)? {
+            Some(types) => types,
+            None => source.tensor(TYPES).map_or(1, |tensor| extent(tensor.dims[1])),
+        };
+        let matrix = |name, outputs| -> Result<Linear<'a>, Error> {
+            Ok(Linear { name, weight: source.matrix(name, outputs, width)?, bias: Vec::new() })
+        };
+        let head = head(source, width)?;
+        let config = config(source, vocabulary, types, head.is_some())?;
+        let mut list = Vec::new();
+        for number in 0..layers {
+            list.try_reserve(1).map_err(|_| Error::OutOfMemory { bytes: size_of::<Layer>() * layers })?;
+            list.push(layer(source, &encoder, number)?);
+        }
+        Ok(Bert {
+            tokens: matrix(TOKENS, vocabulary)?,
+            positions: matrix(tensor("position_embd.weight"), config.context)?,
+            types: source.tensor(TYPES).map(|_| matrix(TYPES, types)).transpose()?,
+            norm: Norm::parse(source, tensor("token_embd_norm.weight"), "token_embd_norm.bias", width)?,
+            encoder: Encoder { config: encoder, layers: list },
+            head,
+            config,
+        })
+    }
+
+    /// Values of an embedding.
+    pub fn width(&self) -> usize {
+        self.encoder.config.width
+    }
+
+    /// Names of the head's outputs, as many as there are scores or none; nothing if there is no head.
+    pub fn labels(&self) -> Option<&[String]> {
+        self.head.as_ref().map(|head| head.labels.as_slice())
+    }
+
+    /// Tokens of a text, or of a pair. What is longer than [`Config::max_tokens`] is cut at the end; of a pair, the longer text is.
+    /// Special tokens that a text spells are found, as the models' own tokenizers do.
+    ///
+    /// # Errors
+    /// [`Error::Purpose`] for a pair where texts cannot be told apart or do not fit, or a tokenizer that is not for this model.
+    pub fn text(&self, tokenizer: &Tokenizer, first: &str, second: Option<&str>) -> Result<Text, Error> {
+        let frame = if second.is_some() { 3 } else { 2 };
+        let purpose = |purpose| Error::Purpose { architecture: ARCHITECTURE, purpose };
+        let (Some(start), Some(end)) = (tokenizer.bos(), tokenizer.eos()) else {
+            return Err(purpose("read text: its tokenizer is not of the kind bert"));
+        };
+        if second.is_some() && self.config.types < 2 {
+            return Err(purpose("compare two texts: its tokens have one type"));
+        }
+        let room = self.config.max_tokens.checked_sub(frame).ok_or(purpose("read text: its context is too short"))?;
+        let mut a = tokenizer.encode(first, Special::Parse);
+        let mut b = second.map(|text| tokenizer.encode(text, Special::Parse)).unwrap_or_default();
+        let uncut = a.len() + b.len() + frame;
+        if uncut - frame > room {
+            // The longer loses tokens until both are as long, then each in turn.
+            let half = room / 2;
+            let (of_a, of_b) = match (a.len() > room - half, b.len() > half) {
+                (true, true) => (room - half, half),
+                (true, false) => (room - b.len(), b.len()),
+                _ => (a.len(), room - a.len()),
+            };
+            a.truncate(of_a);
+            b.truncate(of_b);
+        }
+        let mut tokens = with_room(a.len() + b.len() + frame)?;
+        tokens.push(start);
+        tokens.extend(a);
+        tokens.push(end);
+        let types_from = tokens.len();
+        if second.is_some() {
+            tokens.extend(b);
+            tokens.push(end);
+        }
+        Ok(Text { second: types_from, tokens, uncut })
+    }
+
+    /// All products and tables.
+    fn matrices(&self) -> impl Iterator<Item = &Linear<'a>> {
+        let head = self.head.iter().flat_map(|head| head.dense.iter().chain([&head.output]));
+        [&self.tokens, &self.positions].into_iter().chain(&self.types).chain(self.encoder.products()).chain(head)
+    }
+
+    /// The first tensor with a weight that is not finite. Reads all weights.
+    fn first_not_finite(&self) -> Option<TensorName> {
+        self.matrices().find(|linear| !linear.is_finite()).map(|linear| linear.name)
+    }
+}
+
+/// The encoder's hyper-parameters, and the number of layers.
+fn encoder_config(source: &Source) -> Result<(EncoderConfig, usize), Error> {
+    const HEADS: Key = key("attention.head_count");
+    const WIDTH: Key = key("embedding_length");
+    const ACTIVATION: Key = key("feed_forward_activation");
+    let layers = source.required(key("block_count"), 1)?;
+    if layers as u64 > MAX_LAYERS {
+        let value = layers as u64;
+        return Err(Error::KeyRange { key: key("block_count"), value, least: 1, most: MAX_LAYERS });
+    }
+    let width = source.required(WIDTH, 1)?;
+    let feed_forward = source.per_layer(key("feed_forward_length"), layers)?;
+    let heads = source.per_layer(HEADS, layers)?.ok_or(Error::MissingKey { key: HEADS })?;
+    if !width.is_multiple_of(heads) {
+        let (value, divisor) = (width as u64, heads as u64);
+        return Err(Error::NotDivisible { key: WIDTH, value, divisor_key: HEADS, divisor });
+    }
+    let head_size = width / heads;
+    if head_size > MAX_HEAD_SIZE {
+        let least = width.div_ceil(MAX_HEAD_SIZE) as u64;
+        return Err(Error::KeyRange { key: HEADS, value: heads as u64, least, most: width as u64 });
+    }
+    if let Some(value) = source.per_layer(key("attention.head_count_kv"), layers)?.filter(|count| *count != heads) {
+        return Err(Error::Unsupported { key: key("attention.head_count_kv"), value: value as u64 });
+    }
+    let epsilon_key = key("attention.layer_norm_epsilon");
+    let activation = match source.text(ACTIVATION)? {
+        None | Some("gelu") => Activation::Gelu,
+        Some("gelu_tanh") => Activation::GeluTanh,
+        Some("gelu_quick") => Activation::GeluQuick,
+        Some("relu") => Activation::Relu,
+        Some(value) => return Err(Error::KeyText { key: ACTIVATION, value: value.chars().take(64).collect() }),
+    };
+    let config = EncoderConfig {
+        width,
+        heads,
+        head_size,
+        feed_forward: feed_forward.ok_or(Error::MissingKey { key: key("feed_forward_length") })?,
+        epsilon: source.number(epsilon_key)?.ok_or(Error::MissingKey { key: epsilon_key })?,
+        order: NormOrder::After,
+        activation,
+        causal: source.flag(key("attention.causal"))?.unwrap_or(false),
+    };
+    Ok((config, layers))
+}
+
+fn config(source: &Source, vocabulary: usize, types: usize, has_head: bool) -> Result<Config, Error> {
+    const CONTEXT: Key = key("context_length");
+    const POOLING: Key = key("pooling_type");
+    const LONGEST: Key = key("max_sequence_length");
+    let context = source.required(CONTEXT, 1)?;
+    let max_tokens = source.integer(LONGEST, 2)?.unwrap_or(context);
+    for (key, value, least, most) in [(CONTEXT, context, 1, MAX_CONTEXT), (LONGEST, max_tokens, 2, context)] {
+        if value > most {
+            return Err(Error::KeyRange { key, value: value as u64, least, most: most as u64 });
+        }
+    }
+    let pooling = match source.integer(POOLING, 0)? {
+        Some(0) => Pooling::None,
+        Some(1) => Pooling::Mean,
+        Some(2) => Pooling::First,
+        Some(3) => Pooling::Last,
+        Some(4) => Pooling::First,
+        None => {
+            if has_head {
+                Pooling::First
+            } else {
+                Pooling::Mean
+            }
+        }
+        Some(value) => return Err(Error::Unsupported { key: POOLING, value: value as u64 }),
+    };
+    let normalize = source.flag(key("pooling_normalize"))?.unwrap_or(true);
+    Ok(Config { vocabulary, context, max_tokens, types, pooling, normalize })
+}
+
+fn layer<'a>(source: &Source<'_, 'a>, config: &EncoderConfig, number: usize) -> Result<Layer<'a>, Error> {
+    let EncoderConfig { width, feed_forward, .. } = *config;
+    let name = |part| TensorName { layer: Some(number), part };
+    let linear = |weight, bias, outputs, inputs| source.linear(name(weight), bias, outputs, inputs);
+    Ok(Layer {
+        q: linear("attn_q.weight", "attn_q.bias", width, width)?,
+        k: linear("attn_k.weight", "attn_k.bias", width, width)?,
+        v: linear("attn_v.weight", "attn_v.bias", width, width)?,
+        o: linear("attn_output.weight", "attn_output.bias", width, width)?,
+        attention_norm: Norm::parse(source, name("attn_output_norm.weight"), "attn_output_norm.bias", width)?,
+        attention_scale: Vec::new(),
+        up: linear("ffn_up.weight", "ffn_up.bias", feed_forward, width)?,
+        down: linear("ffn_down.weight", "ffn_down.bias", width, feed_forward)?,
+        feed_forward_norm: Norm::parse(source, name("layer_output_norm.weight"), "layer_output_norm.bias", width)?,
+        feed_forward_scale: Vec::new(),
+    })
+}
+
+fn head<'a>(source: &Source<'_, 'a>, width: usize) -> Result<Option<Head<'a>>, Error> {
+    const OUTPUT: TensorName = tensor("cls.output.weight");
+    const DENSE: TensorName = tensor("cls.weight");
+    const LABELS: Key = key("classifier.output_labels");
+    let Some(output) = source.tensor(OUTPUT) else { return Ok(None) };
+    let outputs = usize::try_from(output.dims[1]).unwrap_or(usize::MAX);
+    let mut labels = Vec::new();
+    if let Some(value) = source.value(LABELS) {
+        let wrong = Error::KeyType { key: LABELS, expected: "array of strings", found: value.kind() };
+        let Value::Array(array) = value else { return Err(wrong) };
+        if array.kind() != ValueKind::Str {
+            return Err(wrong);
+        }
+        if array.len() != outputs {
+            return Err(Error::KeyLength { key: LABELS, expected: outputs, found: array.len() });
+        }
+        labels = with_room(outputs)?;
+        labels.extend(array.into_iter().filter_map(|label| label.as_str().map(String::from)));
+    }
+    let dense = source.tensor(DENSE).map(|_| source.linear(DENSE, "cls.bias", width, width)).transpose()?;
+    Ok(Some(Head { dense, output: source.linear(OUTPUT, "cls.output.bias", outputs, width)?, labels }))
+}
