@@ -7,26 +7,8 @@ use smidgen::{KvType, Model, Options, Precision, Sampler, Sampling, Session};
 use smidgen_gguf::Gguf;
 use smidgen_quant::Format;
 use smidgen_targets::{Kernels, Pool, Serial, available, scalar};
-use smidgen_tests::best;
 use smidgen_tests::seeded::{self, Meta, Shape};
-
-/// Threads that are started for each job.
-struct Threads(usize);
-
-impl Pool for Threads {
-    fn threads(&self) -> usize {
-        self.0
-    }
-
-    fn run(&self, job: &(dyn Fn() + Sync)) {
-        std::thread::scope(|scope| {
-            for _ in 1..self.0 {
-                scope.spawn(job);
-            }
-            job();
-        });
-    }
-}
+use smidgen_tests::{Threads, best};
 
 fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|v| v.to_bits()).collect()

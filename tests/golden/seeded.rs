@@ -5,6 +5,7 @@ use smidgen_gguf::Gguf;
 use smidgen_quant::Format;
 use smidgen_targets::{Serial, available};
 use smidgen_tests::seeded::{self, Shape};
+use smidgen_tests::{Threads, best};
 
 /// FNV-1a of the bits, little-endian.
 fn hash(logits: &[f32]) -> u64 {
@@ -48,5 +49,43 @@ fn logits_of_seeded_models() {
             found.push((format, f16, q8_0));
         }
         assert_eq!(found, GOLDEN, "{}", kernels.name);
+    }
+}
+
+/// For a few formats, the logits after a prompt of 40 tokens and after each of 32 tokens that follow greedily: the same on every machine,
+/// with every table, one thread or four.
+const CONTINUATIONS: &[(Format, u64, u64)] = &[
+    (Format::Q4_0, 0x17d0e78be06e68e3, 0x2552aeeb8a9b0a64),
+    (Format::Q8_0, 0x2285ec9fb9fab33e, 0xf05151c8e8996601),
+    (Format::Q4_K, 0x61c127da014b7ed4, 0x2d7d7395a5320302),
+    (Format::F16, 0x1fdae67aa4d7ba7a, 0x9470910d6e7173ef),
+];
+
+#[test]
+fn a_prompt_and_32_generated_tokens() {
+    for kernels in available() {
+        for threads in [1, 4] {
+            let mut found = Vec::new();
+            for &(format, ..) in CONTINUATIONS {
+                let bytes = seeded::model(&Shape::default(), format).bytes();
+                let model = Model::parse(&[Gguf::parse(&bytes).unwrap()]).unwrap();
+                let tokens = seeded::tokens(40, model.vocabulary(), 7);
+                let mut session = Session::new(&model, &Options::new(72), kernels).unwrap();
+                let mut logits = session.forward(0, &tokens, &Threads(threads)).unwrap();
+                let prompt = hash(logits);
+                let mut generated = Vec::new();
+                for _ in 0..32 {
+                    let next = best(logits);
+                    logits = session.forward(0, &[next], &Threads(threads)).unwrap();
+                    generated.extend_from_slice(logits);
+                }
+                found.push((format, prompt, hash(&generated)));
+            }
+            for (format, prompt, generated) in &found {
+                println!("    (Format::{}, 0x{prompt:016x}, 0x{generated:016x}),", format.name());
+            }
+            assert_eq!(found, CONTINUATIONS, "{}, {threads} threads", kernels.name);
+            println!("SAME: {}, {threads} threads", kernels.name);
+        }
     }
 }

@@ -6,7 +6,7 @@ mod random;
 pub mod seeded;
 
 pub use random::Random;
-use smidgen_targets::Kernels;
+use smidgen_targets::{Kernels, Pool};
 use std::path::{Path, PathBuf};
 
 /// The folder of golden files: `SMIDGEN_SHARED`, or `shared` beside the workspace. Says so and gives none if it is absent.
@@ -43,6 +43,34 @@ pub fn tables() -> Vec<&'static Kernels> {
         );
     }
     tables
+}
+
+/// How many of the items of a long test to look at: all, or at most `few` where `SMIDGEN_SHORT=1` asks for it, as emulators are slow.
+/// Says so.
+pub fn at_most(few: usize, all: usize, items: &str) -> usize {
+    if few < all && std::env::var("SMIDGEN_SHORT").is_ok_and(|value| value == "1") {
+        println!("SHORTENED by SMIDGEN_SHORT: {few} of {all} {items}");
+        return few;
+    }
+    all
+}
+
+/// Threads that are started for each job.
+pub struct Threads(pub usize);
+
+impl Pool for Threads {
+    fn threads(&self) -> usize {
+        self.0
+    }
+
+    fn run(&self, job: &(dyn Fn() + Sync)) {
+        std::thread::scope(|scope| {
+            for _ in 1..self.0 {
+                scope.spawn(job);
+            }
+            job();
+        });
+    }
 }
 
 /// The number of the largest score, the first if there are several.

@@ -11,10 +11,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The command, with words and an empty stdin.
+/// The command, with words and an empty stdin, through `SMIDGEN_RUNNER` (a program and its arguments) where that is set.
 fn smidgen(words: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_smidgen"));
-    command.args(words).stdin(Stdio::null());
+    let runner = std::env::var("SMIDGEN_RUNNER").unwrap_or_default();
+    let mut line = runner.split_whitespace().chain([env!("CARGO_BIN_EXE_smidgen")]);
+    let mut command = Command::new(line.next().unwrap_or_default());
+    command.args(line).args(words).stdin(Stdio::null());
     command
 }
 
