@@ -13,10 +13,14 @@
 #[cfg(feature = "std")]
 extern crate std;
 
+#[cfg(target_endian = "big")]
+compile_error!("Smidgen is for little-endian machines: weights are used as they lie in GGUF files, which are little-endian");
+
 pub mod activation;
 pub mod attention;
 mod f16;
 mod format;
+mod k_encode;
 mod legacy;
 pub mod math;
 pub mod ops;

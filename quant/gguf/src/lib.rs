@@ -32,6 +32,9 @@
 #[cfg(feature = "std")]
 extern crate std;
 
+#[cfg(target_endian = "big")]
+compile_error!("Smidgen is for little-endian machines: weights are used as they lie in GGUF files, which are little-endian");
+
 mod cursor;
 mod error;
 mod order;
