@@ -33,7 +33,7 @@
 extern crate std;
 
 #[cfg(target_endian = "big")]
-compile_error!("Smidgen is for little-endian machines: weights are used as they lie in GGUF files, which are little-endian");
+compile_error!("Smidgen is little-endian only: weights are used as they lie in GGUF files");
 
 mod cursor;
 mod error;
