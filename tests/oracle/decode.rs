@@ -144,9 +144,7 @@ fn values(random: &mut Random) -> Vec<f32> {
 fn encoding_equals_the_python_package() {
     let values = values(&mut Random(0xc0de));
     let data: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-    let can_encode = |format: &Format| format.encode(&[], &mut []).is_ok();
-    let requests: Vec<_> =
-        Format::ALL.into_iter().filter(can_encode).map(|format| ("encode", format, data.clone())).collect();
+    let requests = Format::ALL.map(|format| ("encode", format, data.clone()));
     let Some(answers) = python(&requests) else { return };
     let mut missing = Vec::new();
     for ((_, format, _), expected) in requests.iter().zip(answers) {
@@ -165,5 +163,6 @@ fn encoding_equals_the_python_package() {
         }
         println!("encode {:6} {} weights equal", format.name(), values.len());
     }
-    assert_eq!(missing, [Format::Q4_K, Format::Q6_K], "what the package cannot encode");
+    let expected = [Format::Q2_K, Format::Q3_K, Format::Q4_K, Format::Q5_K, Format::Q6_K, Format::IQ4_NL];
+    assert_eq!(missing, expected, "what the package cannot encode");
 }

@@ -48,8 +48,6 @@ pub enum Error {
         /// Bytes given.
         found: usize,
     },
-    /// There is no encoder for the format.
-    NoEncoder(Format),
 }
 
 impl core::fmt::Display for Error {
@@ -61,7 +59,6 @@ impl core::fmt::Display for Error {
             Error::Bytes { format, expected, found } => {
                 write!(f, "these {} weights take {expected} bytes, not {found}", format.name())
             }
-            Error::NoEncoder(format) => write!(f, "{} can be read but not written", format.name()),
         }
     }
 }
@@ -122,14 +119,12 @@ macro_rules! formats {
                 Ok(())
             }
 
-            /// Encodes whole blocks: `values.len()` weights into `bytes`. Of the K-quants Q4_K and Q6_K can be written. The values are
-            /// finite; scales (of F16: weights) that binary16 cannot hold become its largest value.
+            /// Encodes whole blocks: `values.len()` weights into `bytes`. The values are finite; scales (of F16: weights) that binary16 cannot hold become its largest value.
             pub fn encode(self, values: &[f32], bytes: &mut [u8]) -> Result<(), Error> {
                 self.check(bytes, values.len())?;
                 match self {
                     $(Format::$name => {
-                        let encode: Option<fn(&[f32]) -> $block> = $encode;
-                        let encode = encode.ok_or(Error::NoEncoder(self))?;
+                        let encode: fn(&[f32]) -> $block = $encode;
                         let blocks: &mut [$block] = bytemuck::cast_slice_mut(bytes);
                         for (block, values) in blocks.iter_mut().zip(values.chunks_exact(<$block as Row>::LEN)) {
                             *block = encode(values);
@@ -156,20 +151,20 @@ macro_rules! formats {
 }
 
 formats! {
-    F32 = 0, plain::F32, F32, Some(plain::F32::encode);
-    F16 = 1, plain::F16, F32, Some(plain::F16::encode);
-    BF16 = 30, plain::BF16, F32, Some(plain::BF16::encode);
-    Q4_0 = 2, q4_0::Q4_0, Q8, Some(q4_0::Q4_0::encode);
-    Q4_1 = 3, q4_1::Q4_1, Q8, Some(q4_1::Q4_1::encode);
-    Q5_0 = 6, q5_0::Q5_0, Q8, Some(q5_0::Q5_0::encode);
-    Q5_1 = 7, q5_1::Q5_1, Q8, Some(q5_1::Q5_1::encode);
-    Q8_0 = 8, q8_0::Q8_0, Q8, Some(q8_0::Q8_0::encode);
-    Q2_K = 10, q2_k::Q2K, Q8K, None;
-    Q3_K = 11, q3_k::Q3K, Q8K, None;
-    Q4_K = 12, q4_k::Q4K, Q8K, Some(q4_k::Q4K::encode);
-    Q5_K = 13, q5_k::Q5K, Q8K, None;
-    Q6_K = 14, q6_k::Q6K, Q8K, Some(q6_k::Q6K::encode);
-    IQ4_NL = 20, iq4_nl::IQ4NL, Q8, None;
+    F32 = 0, plain::F32, F32, plain::F32::encode;
+    F16 = 1, plain::F16, F32, plain::F16::encode;
+    BF16 = 30, plain::BF16, F32, plain::BF16::encode;
+    Q4_0 = 2, q4_0::Q4_0, Q8, q4_0::Q4_0::encode;
+    Q4_1 = 3, q4_1::Q4_1, Q8, q4_1::Q4_1::encode;
+    Q5_0 = 6, q5_0::Q5_0, Q8, q5_0::Q5_0::encode;
+    Q5_1 = 7, q5_1::Q5_1, Q8, q5_1::Q5_1::encode;
+    Q8_0 = 8, q8_0::Q8_0, Q8, q8_0::Q8_0::encode;
+    Q2_K = 10, q2_k::Q2K, Q8K, q2_k::Q2K::encode;
+    Q3_K = 11, q3_k::Q3K, Q8K, q3_k::Q3K::encode;
+    Q4_K = 12, q4_k::Q4K, Q8K, q4_k::Q4K::encode;
+    Q5_K = 13, q5_k::Q5K, Q8K, q5_k::Q5K::encode;
+    Q6_K = 14, q6_k::Q6K, Q8K, q6_k::Q6K::encode;
+    IQ4_NL = 20, iq4_nl::IQ4NL, Q8, iq4_nl::IQ4NL::encode;
 }
 
 impl Format {

@@ -3,8 +3,9 @@
 use core::mem::offset_of;
 
 use crate::format::Block;
-use crate::legacy::{dot, nibbles};
-use crate::{Input, f16_to_f32};
+use crate::k_encode::fit_signed;
+use crate::legacy::{dot, nibbles, pack_nibbles, peak, reciprocal};
+use crate::{Input, f16_to_f32, f32_to_f16_saturating};
 
 /// What the sixteen levels stand for.
 pub const VALUES: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
@@ -51,4 +52,28 @@ impl Block for IQ4NL {
         let (xs, dx, _, _) = x.block(b, t);
         acc + (self.scale() * dx) * dot(&self.levels(), xs) as f32
     }
+}
+
+impl IQ4NL {
+    /// Searches the scale by weighted least squares. The values are finite; a scale beyond binary16 saturates.
+    pub(crate) fn encode(values: &[f32]) -> IQ4NL {
+        let amax = peak(values).abs();
+        let mut block: IQ4NL = bytemuck::Zeroable::zeroed();
+        if amax == 0.0 {
+            return block;
+        }
+        // Relative to the largest magnitude, so that no square overflows or vanishes.
+        let group: [f32; 32] = core::array::from_fn(|i| values[i] / amax);
+        let assign = |group: &[f32; 32], inverse: f32| group.map(|v| VALUES[nearest(v * inverse)] as f32);
+        let scale = fit_signed(&group, VALUES[0] as f32, -14..=14, 1.0, assign);
+        block.d = f32_to_f16_saturating(scale * amax).to_le_bytes();
+        let inverse = reciprocal(block.scale() / amax);
+        block.qs = pack_nibbles(&group.map(|v| nearest(v * inverse) as u8));
+        block
+    }
+}
+
+/// The number of the level nearest to `value`, the lower of two.
+fn nearest(value: f32) -> usize {
+    VALUES.windows(2).filter(|pair| 2.0 * value > (pair[0] as i32 + pair[1] as i32) as f32).count()
 }

@@ -52,6 +52,15 @@ pub fn signed_scales(packed: &[u8; 12]) -> [i8; 16] {
     core::array::from_fn(|i| if i < 8 { low[i] as i8 } else { high[i - 8] as i8 } - 32)
 }
 
+/// The inverse of [`signed_scales`], for values from -32 to 31.
+pub fn pack_signed_scales(scales: &[i8; 16]) -> [u8; 12] {
+    let codes = scales.map(|scale| (scale + 32) as u8);
+    core::array::from_fn(|i| match i {
+        0..8 => codes[i] & 15 | (codes[i + 8] & 15) << 4,
+        _ => (0..4).fold(0, |byte, j| byte | (codes[4 * j + i - 8] >> 4 & 3) << (2 * j)),
+    })
+}
+
 /// Σ over the eight groups of block `b`, token `t`: the group's scale times Σ q x.
 #[inline(always)]
 pub(crate) fn dot_groups(scales: &[u8; 8], levels: impl Fn(usize) -> [i8; 32], x: &Q8K, b: usize, t: usize) -> i32 {
@@ -137,6 +146,15 @@ mod tests {
             let scales: [u8; 8] = core::array::from_fn(|i| seed.wrapping_mul(17).wrapping_add(i as u8 * 13) & 63);
             let mins: [u8; 8] = core::array::from_fn(|i| seed.wrapping_mul(7).wrapping_add(i as u8 * 31) & 63);
             assert_eq!(scales_and_mins(&pack_scales_and_mins(&scales, &mins)), (scales, mins));
+        }
+    }
+
+    #[test]
+    fn packing_signed_scales_is_undone_by_unpacking() {
+        for seed in 0..64i8 {
+            let scales: [i8; 16] =
+                core::array::from_fn(|i| (seed.wrapping_mul(17).wrapping_add((i as i8).wrapping_mul(13)) & 63) - 32);
+            assert_eq!(signed_scales(&pack_signed_scales(&scales)), scales);
         }
     }
 

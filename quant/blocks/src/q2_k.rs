@@ -3,7 +3,9 @@
 use core::mem::offset_of;
 
 use crate::format::Block;
-use crate::k_scales::{dot_signed, two_bits};
+use crate::k_encode::{Group, largest};
+use crate::k_scales::{dot_signed, f16_away_from_zero, two_bits};
+use crate::legacy::peak;
 use crate::{Input, f16_to_f32};
 
 /// A block as it lies in the file.
@@ -65,5 +67,32 @@ impl Block for Q2K {
         }
         let dx = x.scale(b, t);
         acc + ((self.scale() * dx) * isum as f32 - (self.min_scale() * dx) * msum as f32)
+    }
+}
+
+impl Q2K {
+    /// As for [`Q4K`](crate::q4_k::Q4K), with groups of 16 weights, 4 levels and codes of 4 bits.
+    pub(crate) fn encode(values: &[f32]) -> Q2K {
+        let amax = peak(values).abs();
+        let mut block: Q2K = bytemuck::Zeroable::zeroed();
+        if amax == 0.0 {
+            return block;
+        }
+        let groups: [Group<16>; 16] =
+            core::array::from_fn(|g| Group::new(core::array::from_fn(|i| values[16 * g + i] / amax), 3.0));
+        let fits = groups.each_ref().map(Group::fit);
+        let (max_scale, max_min) = (largest(fits.map(|fit| fit.0)), largest(fits.map(|fit| fit.1)));
+        block.d = f16_away_from_zero(max_scale / 15.0 * amax).to_le_bytes();
+        block.dmin = f16_away_from_zero(max_min / 15.0 * amax).to_le_bytes();
+        let (d, dmin) = (block.scale() / amax, block.min_scale() / amax);
+        for (g, (group, fit)) in groups.iter().zip(fits).enumerate() {
+            let (scale, min) = group.codes(fit, d, dmin, 15);
+            block.scales[g] = scale | min << 4;
+            let first = g / 8 * 32 + g % 2 * 16;
+            for (i, level) in group.levels(d * scale as f32, dmin * min as f32).into_iter().enumerate() {
+                block.qs[first + i] |= (level as u8) << (2 * (g / 2 % 4));
+            }
+        }
+        block
     }
 }

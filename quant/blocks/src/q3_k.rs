@@ -3,7 +3,10 @@
 use core::mem::offset_of;
 
 use crate::format::Block;
-use crate::k_scales::{bit_as, dot_signed, signed_scales, two_bits};
+use crate::k_encode::fit_signed;
+use crate::k_scales::{bit_as, dot_signed, f16_away_from_zero, pack_signed_scales, signed_scales, two_bits};
+use crate::legacy::{peak, reciprocal};
+use crate::math::round_even;
 use crate::{Input, f16_to_f32};
 
 /// A block as it lies in the file.
@@ -56,4 +59,40 @@ impl Block for Q3K {
         let isum = dot_signed(&signed_scales(&self.scales), |g| self.levels(g), x, b, t);
         acc + (self.scale() * x.scale(b, t)) * isum as f32
     }
+}
+
+impl Q3K {
+    /// As for [`Q6K`](crate::q6_k::Q6K), with 8 levels and codes of 6 bits.
+    pub(crate) fn encode(values: &[f32]) -> Q3K {
+        let amax = peak(values).abs();
+        let mut block: Q3K = bytemuck::Zeroable::zeroed();
+        if amax == 0.0 {
+            return block;
+        }
+        let mut groups = [[0f32; 16]; 16];
+        for (value, to) in values.iter().zip(groups.as_flattened_mut()) {
+            *to = value / amax;
+        }
+        let fits = groups.map(|group| fit_signed(&group, -4.0, -9..=9, 0.1, assign));
+        block.d = f16_away_from_zero(peak(&fits) / -32.0 * amax).to_le_bytes();
+        let d = block.scale() / amax;
+        let mut scales = [0i8; 16];
+        for (g, (group, scale)) in groups.iter().zip(fits).enumerate() {
+            let code = round_even((scale * reciprocal(d)).clamp(-32.0, 31.0));
+            scales[g] = code as i8;
+            let first = g % 2 * 16;
+            for (i, level) in assign(group, reciprocal(d * code)).into_iter().enumerate() {
+                let level = (level + 4.0) as u8;
+                block.qs[g / 8 * 32 + first + i] |= (level & 3) << (2 * (g / 2 % 4));
+                block.hmask[first + i] |= (level >> 2) << (g / 2);
+            }
+        }
+        block.scales = pack_signed_scales(&scales);
+        block
+    }
+}
+
+/// The nearest levels, given one over the scale.
+fn assign(group: &[f32; 16], inverse: f32) -> [f32; 16] {
+    group.map(|v| round_even((v * inverse).clamp(-4.0, 3.0)))
 }

@@ -3,7 +3,11 @@
 use core::mem::offset_of;
 
 use crate::format::Block;
-use crate::k_scales::{bit_as, dot_groups, dot_mins, four_bits, scales_and_mins};
+use crate::k_encode::{Group, largest};
+use crate::k_scales::{
+    bit_as, dot_groups, dot_mins, f16_away_from_zero, four_bits, pack_scales_and_mins, scales_and_mins,
+};
+use crate::legacy::peak;
 use crate::{Input, f16_to_f32};
 
 /// A block as it lies in the file.
@@ -67,5 +71,34 @@ impl Block for Q5K {
         let msum = dot_mins(&mins, x, b, t);
         let dx = x.scale(b, t);
         acc + ((self.scale() * dx) * isum as f32 - (self.min_scale() * dx) * msum as f32)
+    }
+}
+
+impl Q5K {
+    /// As for [`Q4K`](crate::q4_k::Q4K), with 32 levels.
+    pub(crate) fn encode(values: &[f32]) -> Q5K {
+        let amax = peak(values).abs();
+        let mut block: Q5K = bytemuck::Zeroable::zeroed();
+        if amax == 0.0 {
+            return block;
+        }
+        let groups: [Group<32>; 8] =
+            core::array::from_fn(|g| Group::new(core::array::from_fn(|i| values[32 * g + i] / amax), 31.0));
+        let fits = groups.each_ref().map(Group::fit);
+        let (max_scale, max_min) = (largest(fits.map(|fit| fit.0)), largest(fits.map(|fit| fit.1)));
+        block.d = f16_away_from_zero(max_scale / 63.0 * amax).to_le_bytes();
+        block.dmin = f16_away_from_zero(max_min / 63.0 * amax).to_le_bytes();
+        let (d, dmin) = (block.scale() / amax, block.min_scale() / amax);
+        let (mut scales, mut mins) = ([0; 8], [0; 8]);
+        for (g, (group, fit)) in groups.iter().zip(fits).enumerate() {
+            (scales[g], mins[g]) = group.codes(fit, d, dmin, 63);
+            let levels = group.levels(d * scales[g] as f32, dmin * mins[g] as f32);
+            for (i, level) in levels.into_iter().enumerate() {
+                block.qs[g / 2 * 32 + i] |= (level as u8 & 15) << (4 * (g % 2));
+                block.qh[i] |= (level as u8 >> 4) << g;
+            }
+        }
+        block.scales = pack_scales_and_mins(&scales, &mins);
+        block
     }
 }

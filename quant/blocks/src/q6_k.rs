@@ -3,6 +3,7 @@
 use core::mem::offset_of;
 
 use crate::format::Block;
+use crate::k_encode::fit_signed;
 use crate::k_scales::{dot_signed, f16_away_from_zero};
 use crate::legacy::{peak, reciprocal};
 use crate::math::round_even;
@@ -86,7 +87,7 @@ impl Q6K {
         for (value, to) in values.iter().zip(groups.as_flattened_mut()) {
             *to = value / amax;
         }
-        let fits = groups.map(|group| fit(&group));
+        let fits = groups.map(|group| fit_signed(&group, -32.0, -9..=9, 0.1, assign));
         block.d = f16_away_from_zero(peak(&fits) / -128.0 * amax).to_le_bytes();
         let d = block.scale() / amax;
         let mut levels = [[0u8; 16]; 16];
@@ -105,26 +106,4 @@ impl Q6K {
 /// The nearest levels, given one over the scale.
 fn assign(group: &[f32; 16], inverse: f32) -> [f32; 16] {
     group.map(|v| round_even((v * inverse).clamp(-32.0, 31.0)))
-}
-
-/// The scale of one group: from several scales the levels, from the levels the best scale for them.
-fn fit(group: &[f32; 16]) -> f32 {
-    let peak = peak(group);
-    if peak == 0.0 {
-        return 0.0;
-    }
-    let (mut best, mut gain) = (peak / -32.0, 0.0);
-    for step in -9..=9 {
-        let levels = assign(group, -(32.0 + 0.1 * step as f32) / peak);
-        let (mut sqv, mut sqq) = (0.0, 0.0);
-        for (v, q) in group.iter().zip(levels) {
-            let w = v * v;
-            sqv += w * q * v;
-            sqq += w * q * q;
-        }
-        if sqq > 0.0 && sqv * sqv > gain * sqq {
-            (best, gain) = (sqv / sqq, sqv * sqv / sqq);
-        }
-    }
-    best
 }

@@ -104,10 +104,6 @@ fn round_trip(format: Format, values: &[f32]) -> Vec<f32> {
     decode(format, &bytes)
 }
 
-fn encodable() -> impl Iterator<Item = Format> {
-    Format::ALL.into_iter().filter(|format| format.encode(&[], &mut []).is_ok())
-}
-
 /// FNV-1a.
 fn hash(bytes: impl IntoIterator<Item = u8>) -> u64 {
     bytes.into_iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ byte as u64).wrapping_mul(0x100_0000_01b3))
@@ -253,7 +249,8 @@ fn the_law_is_pinned() {
 #[test]
 fn encoders_are_pinned() {
     let values = Random(3).normals(256 * 20);
-    let hashes: Vec<_> = encodable()
+    let hashes: Vec<_> = Format::ALL
+        .into_iter()
         .map(|format| {
             let mut bytes = vec![0; format.bytes(values.len()).unwrap()];
             format.encode(&values, &mut bytes).unwrap();
@@ -269,8 +266,12 @@ fn encoders_are_pinned() {
         ("Q5_0", 0xc299_7159_46f8_4aec),
         ("Q5_1", 0x5c49_1035_d39a_890b),
         ("Q8_0", 0xa993_1612_e93b_9c16),
+        ("Q2_K", 0x9d2c_b1a7_0118_6983),
+        ("Q3_K", 0x95b7_6679_0b5b_2e57),
         ("Q4_K", 0x99f1_7ba1_0ef4_4899),
+        ("Q5_K", 0x3b13_5fec_194a_f359),
         ("Q6_K", 0xf554_66ef_5ff1_e6b7),
+        ("IQ4_NL", 0x23b5_4ae1_6ce5_360a),
     ];
     assert_eq!(hashes, expected);
 }
@@ -298,7 +299,6 @@ fn wrong_lengths_are_refused() {
     assert_eq!(error, Err(Error::Length { format: Format::Q8_0, len: 33 }));
     let error = Format::Q8_0.encode(&values[..32], &mut bytes[..35]);
     assert_eq!(error, Err(Error::Bytes { format: Format::Q8_0, expected: 34, found: 35 }));
-    assert_eq!(Format::Q2_K.encode(&[], &mut []), Err(Error::NoEncoder(Format::Q2_K)));
     assert_eq!(Format::F32.bytes(usize::MAX), None);
 }
 
@@ -334,10 +334,14 @@ fn normal_weights_keep_their_precision() {
         (Format::Q5_0, 0.0423),
         (Format::Q5_1, 0.0377),
         (Format::Q8_0, 0.0053),
+        (Format::Q2_K, 0.2690),
+        (Format::Q3_K, 0.1520),
         (Format::Q4_K, 0.0704),
+        (Format::Q5_K, 0.0348),
         (Format::Q6_K, 0.0176),
+        (Format::IQ4_NL, 0.0760),
     ];
-    assert!(encodable().eq(bounds.map(|(format, _)| format)));
+    assert!(Format::ALL.into_iter().eq(bounds.map(|(format, _)| format)));
     for (format, bound) in bounds {
         let decoded = round_trip(format, &values);
         let squares: f64 = values.iter().zip(decoded).map(|(a, b)| ((a - b) as f64) * ((a - b) as f64)).sum();
@@ -348,7 +352,7 @@ fn normal_weights_keep_their_precision() {
 
 #[test]
 fn constants_and_zeros_survive() {
-    for format in encodable() {
+    for format in Format::ALL.into_iter() {
         for value in [0.0f32, -0.0, 1.0, -1.0, 0.3, -0.3, 1e-3, -1e-3, 1234.5, -6e4] {
             for decoded in round_trip(format, &[value; 256]) {
                 assert!((decoded - value).abs() <= value.abs() * 0.01, "{format:?}: {value} became {decoded}");
@@ -370,11 +374,12 @@ fn constants_and_zeros_survive() {
 #[test]
 fn magnitude_does_not_change_the_precision_until_binary16_ends() {
     let normals = Random(7).normals(256 * 8);
-    for format in encodable() {
+    for format in Format::ALL.into_iter() {
         for scale in [1e-2f32, 1.0, 1e3, 1e4] {
             let values: Vec<f32> = normals.iter().map(|v| v * scale).collect();
             let errors = values.iter().zip(round_trip(format, &values)).map(|(a, b)| ((a - b) / scale).abs());
-            assert!(errors.sum::<f32>() / (values.len() as f32) < 0.08, "{format:?} at {scale}");
+            let bound = if matches!(format, Format::Q2_K | Format::Q3_K) { 0.25 } else { 0.08 };
+            assert!(errors.sum::<f32>() / (values.len() as f32) < bound, "{format:?} at {scale}");
         }
         for scale in [1e-44f32, 1e-40, 1e-38, 1e-30, 1e-20, 1e-9, 1e-7, 1e-6] {
             let values: Vec<f32> = normals.iter().map(|v| v * scale).collect();
@@ -389,7 +394,7 @@ fn magnitude_does_not_change_the_precision_until_binary16_ends() {
             assert!(round_trip(format, &values).iter().all(|v| v.is_finite()), "{format:?} at {scale}");
         }
     }
-    for format in encodable() {
+    for format in Format::ALL.into_iter() {
         let extremes: [f32; 256] = core::array::from_fn(|i| if i % 3 == 0 { f32::MAX } else { f32::MIN });
         assert!(format == Format::BF16 || round_trip(format, &extremes).iter().all(|v| v.is_finite()), "{format:?}");
     }
