@@ -4,8 +4,8 @@
 #   tests/benches/instructions.sh cortex-a72 target/cross/aarch64-unknown-linux-gnu/aarch64-unknown-linux-gnu/release/smidgen smollm2-Q4_0.gguf
 #   tests/benches/instructions.sh cortex-a72 path/to/aarch64/llama-bench smollm2-Q4_0.gguf
 #
-# PROGRAM is a static smidgen or llama.cpp's llama-bench, told apart by the name. One thread. Decoding: tokens 9 to 24 of an empty context;
-# prefill: tokens 65 to 192 of one prompt. Each is the difference of two runs, so that loading and repacking count for nothing.
+# PROGRAM is a static smidgen or llama.cpp's llama-bench, told apart by the name. One thread. Decoding: tokens 3 to 6 of an empty context;
+# prefill: tokens 33 to 96 of one prompt. Each is the difference of two runs, so that loading and repacking count for nothing.
 # TARGET=scalar chooses smidgen's table of kernels; by default it is the one that smidgen chooses. Needs qemu-user and gcc.
 set -euo pipefail
 cpu=${1:?usage: instructions.sh CPU PROGRAM MODEL…} program=${2:?} here=$(dirname "$0")
@@ -29,8 +29,9 @@ count() {
 
 printf '%-24s %-12s %-12s %12s %12s\n' model cpu program 'decode M/tok' 'prefill M/tok'
 for model; do
-    decode=$(($(count "$model" 0 24) - $(count "$model" 0 8)))
-    prefill=$(($(count "$model" 192 0) - $(count "$model" 64 0)))
-    awk -v m="$(basename "$model")" -v c="$cpu" -v p="$(basename "$program")" -v d=$decode -v f=$prefill \
-        'BEGIN { printf "%-24s %-12s %-12s %12.1f %12.1f\n", m, c, p, d / 16e6, f / 128e6 }'
+    printf '%-24s %-12s %-12s' "$(basename "$model")" "$cpu" "$(basename "$program")"
+    begun=$(count "$model" 0 2) ended=$(count "$model" 0 6)
+    awk "BEGIN { printf \" %12.1f\", ($ended - $begun) / 4e6 }"
+    begun=$(count "$model" 32 0) ended=$(count "$model" 96 0)
+    awk "BEGIN { printf \" %12.1f\n\", ($ended - $begun) / 64e6 }"
 done
