@@ -1,15 +1,12 @@
 //! Attention: keys in lanes for the scores, dimensions in lanes for the values, up to four queries at a time.
 
-use super::load::{nothing, widen, widen_high};
+use super::load::{Sixteen, eight_halves, nothing, sixteen_halves};
 use core::arch::aarch64::*;
 use smidgen_quant::attention::{self, CHUNK, KEYS, Kv, SCALED, softmax_chunk};
 use smidgen_quant::f16_to_f32;
 
 /// Queries that share each load of a key or a value.
 const QUERIES: usize = 4;
-
-/// Sixteen lanes.
-type Sixteen = [float32x4_t; 4];
 
 /// Reads a cache.
 ///
@@ -29,26 +26,6 @@ trait Cache: Copy {
     /// Scale of a group of a value, groups counted through all values.
     unsafe fn value_scale(self, _: usize) -> f32 {
         1.0
-    }
-}
-
-/// Eight halves.
-#[inline(always)]
-unsafe fn eight_halves(from: *const u16) -> [float32x4_t; 2] {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let halves = vld1q_u16(from);
-        [widen(vget_low_u16(halves)), widen_high(halves)]
-    }
-}
-
-/// Sixteen halves.
-#[inline(always)]
-unsafe fn sixteen_halves(from: *const u16) -> Sixteen {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let ([a, b], [c, d]) = (eight_halves(from), eight_halves(from.add(8)));
-        [a, b, c, d]
     }
 }
 

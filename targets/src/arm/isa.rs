@@ -1,5 +1,6 @@
 //! What the ARM machines differ in: how bytes are multiplied and added.
 
+use super::load::Legacy;
 use core::arch::aarch64::*;
 use core::arch::asm;
 
@@ -17,6 +18,16 @@ pub(super) trait Isa: Copy {
 
     /// `start` + Σ q x over 16 inputs for each four vectors of `q`, for every row. `q` has magnitudes of at most `max`.
     unsafe fn dot(lanes: bool, max: i32, q: &[int8x16_t], x: *const i8, start: i32) -> int32x4_t;
+
+    /// Whether [`panel`](Isa::panel) is faster than four times [`dot`](Isa::dot).
+    const PANEL: bool = false;
+
+    /// `start` + Σ q x over a block of 32 inputs for the sixteen rows of a panel, whose quants are at `bytes`.
+    #[inline(always)]
+    unsafe fn panel<L: Legacy>(_: *const u8, _: *const i8, start: i32) -> [int32x4_t; 4] {
+        // SAFETY: the caller's promise.
+        unsafe { [vdupq_n_s32(start); 4] }
+    }
 
     /// Brings quants with rows in lanes as `LANES` says into the order that [`dots`](Isa::dots) wants.
     #[inline(always)]
@@ -246,6 +257,54 @@ impl Dotprod {
         sum
     }
 
+    /// Adds the products of word `WORD` of `x` and level `i` of the bytes of sixteen rows.
+    #[inline(always)]
+    unsafe fn word<L: Legacy, const WORD: usize>(
+        sums: &mut [int32x4_t; 4],
+        bytes: uint8x16x4_t,
+        i: usize,
+        x: int8x16_t,
+    ) {
+        let [a, b, c, d] = sums;
+        // SAFETY: the caller's promise; registers only.
+        unsafe {
+            asm!(
+                ".arch_extension dotprod",
+                "sdot {a:v}.4s, {qa:v}.16b, {x:v}.4b[{word}]",
+                "sdot {b:v}.4s, {qb:v}.16b, {x:v}.4b[{word}]",
+                "sdot {c:v}.4s, {qc:v}.16b, {x:v}.4b[{word}]",
+                "sdot {d:v}.4s, {qd:v}.16b, {x:v}.4b[{word}]",
+                a = inout(vreg) *a,
+                b = inout(vreg) *b,
+                c = inout(vreg) *c,
+                d = inout(vreg) *d,
+                qa = in(vreg) L::level(bytes.0, i),
+                qb = in(vreg) L::level(bytes.1, i),
+                qc = in(vreg) L::level(bytes.2, i),
+                qd = in(vreg) L::level(bytes.3, i),
+                x = in(vreg) x,
+                word = const WORD,
+                options(pure, nomem, nostack, preserves_flags)
+            );
+        }
+    }
+
+    /// Adds the products of word `WORD` of the first sixteen inputs, and of the second.
+    #[inline(always)]
+    unsafe fn words_of_panel<L: Legacy, const WORD: usize>(
+        sums: &mut [int32x4_t; 4],
+        bytes: *const u8,
+        x: [int8x16_t; 2],
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let first = vld1q_u8_x4(bytes.add(64 * WORD));
+            let second = if L::LEVELS == 2 { first } else { vld1q_u8_x4(bytes.add(256 + 64 * WORD)) };
+            Self::word::<L, WORD>(sums, first, 0, x[0]);
+            Self::word::<L, WORD>(sums, second, 1, x[1]);
+        }
+    }
+
     /// Adds the products of each vector with `x` to its own sums.
     #[inline(always)]
     unsafe fn rows(mut sums: [int32x4_t; 4], q: &[int8x16_t], x: int8x16_t) -> [int32x4_t; 4] {
@@ -296,6 +355,21 @@ impl Isa for Dotprod {
             }
         }
     }
+
+    const PANEL: bool = true;
+
+    #[inline(always)]
+    unsafe fn panel<L: Legacy>(bytes: *const u8, x: *const i8, start: i32) -> [int32x4_t; 4] {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let (mut sums, x) = ([vdupq_n_s32(start); 4], [vld1q_s8(x), vld1q_s8(x.add(16))]);
+            Self::words_of_panel::<L, 0>(&mut sums, bytes, x);
+            Self::words_of_panel::<L, 1>(&mut sums, bytes, x);
+            Self::words_of_panel::<L, 2>(&mut sums, bytes, x);
+            Self::words_of_panel::<L, 3>(&mut sums, bytes, x);
+            sums
+        }
+    }
 }
 
 /// ARMv8.6: `smmla` multiplies two rows by two tokens, eight inputs at a time.
@@ -338,6 +412,14 @@ impl Isa for I8mm {
     unsafe fn dot(lanes: bool, max: i32, q: &[int8x16_t], x: *const i8, start: i32) -> int32x4_t {
         // SAFETY: the caller's promise.
         unsafe { Dotprod::dot(lanes, max, q, x, start) }
+    }
+
+    const PANEL: bool = true;
+
+    #[inline(always)]
+    unsafe fn panel<L: Legacy>(bytes: *const u8, x: *const i8, start: i32) -> [int32x4_t; 4] {
+        // SAFETY: the caller's promise.
+        unsafe { Dotprod::panel::<L>(bytes, x, start) }
     }
 
     /// Vector `4 h + 2 p + j` has inputs `16 h + 8 j .. 16 h + 8 j + 8` of rows `2 p` and `2 p + 1`.

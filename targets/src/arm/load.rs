@@ -26,8 +26,25 @@ pub(super) trait Legacy {
     /// Whether the format has a minimum.
     const MIN: bool = false;
 
+    /// Levels in a byte, if a level needs nothing else: 2 in nibbles, or 1. Otherwise 0.
+    const LEVELS: usize = 0;
+
     /// The block with rows in lanes or in vectors.
     unsafe fn load(rows: impl Source, lanes: bool) -> Four;
+
+    /// Level `i` of each byte.
+    #[inline(always)]
+    unsafe fn level(bytes: uint8x16_t, i: usize) -> int8x16_t {
+        // SAFETY: the caller's promise (NEON).
+        unsafe { nibble(bytes, i) }
+    }
+}
+
+/// The low or the high nibbles.
+#[inline(always)]
+unsafe fn nibble(bytes: uint8x16_t, i: usize) -> int8x16_t {
+    // SAFETY: the caller's promise (NEON).
+    unsafe { vreinterpretq_s8_u8(if i == 0 { vandq_u8(bytes, vdupq_n_u8(15)) } else { vshrq_n_u8::<4>(bytes) }) }
 }
 
 /// Where a block of four rows lies. Offsets are counted inside one row's block.
@@ -88,7 +105,7 @@ pub(super) unsafe fn turn(v: [uint8x16_t; 4]) -> [uint8x16_t; 4] {
 
 /// Four halves as floats.
 #[inline(always)]
-pub(super) unsafe fn widen(halves: uint16x4_t) -> float32x4_t {
+unsafe fn widen(halves: uint16x4_t) -> float32x4_t {
     let floats: float32x4_t;
     // SAFETY: the caller's promise (NEON); registers only.
     unsafe {
@@ -99,13 +116,36 @@ pub(super) unsafe fn widen(halves: uint16x4_t) -> float32x4_t {
 
 /// The upper four of eight halves as floats.
 #[inline(always)]
-pub(super) unsafe fn widen_high(halves: uint16x8_t) -> float32x4_t {
+unsafe fn widen_high(halves: uint16x8_t) -> float32x4_t {
     let floats: float32x4_t;
     // SAFETY: the caller's promise (NEON); registers only.
     unsafe {
         asm!("fcvtl2 {0:v}.4s, {1:v}.8h", out(vreg) floats, in(vreg) halves, options(pure, nomem, nostack, preserves_flags));
     }
     floats
+}
+
+/// Sixteen lanes.
+pub(super) type Sixteen = [float32x4_t; 4];
+
+/// Eight halves.
+#[inline(always)]
+pub(super) unsafe fn eight_halves(from: *const u16) -> [float32x4_t; 2] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let halves = vld1q_u16(from);
+        [widen(vget_low_u16(halves)), widen_high(halves)]
+    }
+}
+
+/// Sixteen halves.
+#[inline(always)]
+pub(super) unsafe fn sixteen_halves(from: *const u16) -> Sixteen {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let ([a, b], [c, d]) = (eight_halves(from), eight_halves(from.add(8)));
+        [a, b, c, d]
+    }
 }
 
 /// Rows one after another, as a GGUF file has them.
@@ -269,6 +309,7 @@ impl Legacy for Q40 {
     const BYTES: usize = 18;
     const MAX: i32 = 15;
     const OFFSET: i32 = -8;
+    const LEVELS: usize = 2;
 
     #[inline(always)]
     unsafe fn load(rows: impl Source, lanes: bool) -> Four {
@@ -282,6 +323,7 @@ impl Legacy for Q41 {
     const BYTES: usize = 20;
     const MAX: i32 = 15;
     const MIN: bool = true;
+    const LEVELS: usize = 2;
 
     #[inline(always)]
     unsafe fn load(rows: impl Source, lanes: bool) -> Four {
@@ -326,11 +368,18 @@ pub(super) struct Q80;
 impl Legacy for Q80 {
     const BYTES: usize = 34;
     const MAX: i32 = 128;
+    const LEVELS: usize = 1;
 
     #[inline(always)]
     unsafe fn load(rows: impl Source, lanes: bool) -> Four {
         // SAFETY: the caller's promise.
         unsafe { Four { q: signed(rows.ordered32(2, lanes)), d: rows.halves(0), m: nothing() } }
+    }
+
+    #[inline(always)]
+    unsafe fn level(bytes: uint8x16_t, _: usize) -> int8x16_t {
+        // SAFETY: the caller's promise (NEON).
+        unsafe { vreinterpretq_s8_u8(bytes) }
     }
 }
 
@@ -338,6 +387,7 @@ pub(super) struct Iq4Nl;
 impl Legacy for Iq4Nl {
     const BYTES: usize = 18;
     const MAX: i32 = 127;
+    const LEVELS: usize = 2;
 
     #[inline(always)]
     unsafe fn load(rows: impl Source, lanes: bool) -> Four {
@@ -346,6 +396,15 @@ impl Legacy for Iq4Nl {
             let values = vld1q_s8(smidgen_quant::iq4_nl::VALUES.as_ptr());
             let q = nibbles(rows, 2, lanes).map(|q| vqtbl1q_s8(values, q));
             Four { q, d: rows.halves(0), m: nothing() }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn level(bytes: uint8x16_t, i: usize) -> int8x16_t {
+        // SAFETY: the caller's promise; the table has sixteen bytes.
+        unsafe {
+            let values = vld1q_s8(smidgen_quant::iq4_nl::VALUES.as_ptr());
+            vqtbl1q_s8(values, vreinterpretq_u8_s8(nibble(bytes, i)))
         }
     }
 }

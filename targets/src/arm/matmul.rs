@@ -1,7 +1,7 @@
 //! The loops of a product: rows in lanes, blocks in order, tokens inside a block.
 
 use super::isa::{Isa, Quants};
-use super::load::{Four, Legacy, Panel, Plain, Source, nothing};
+use super::load::{Four, Legacy, Panel, Plain, Source, nothing, sixteen_halves};
 use super::load_k::{Head, Super};
 use crate::{Rows, Tile};
 use core::arch::aarch64::*;
@@ -26,7 +26,9 @@ pub(super) unsafe fn legacy<I: Isa, L: Legacy>(w: &Rows, input: &Input, out: &mu
     unsafe {
         for c in (0..packed).step_by(PANEL) {
             let panel = Panel { block: w.bytes(first_row + c, PANEL).as_ptr(), first_row: 0 };
-            if out.rows() == 1 {
+            if out.rows() == 1 && I::PANEL && L::LEVELS > 0 {
+                legacy_panel::<I, L>(panel, x, out, c);
+            } else if out.rows() == 1 {
                 legacy_one::<I, L, Panel, { PANEL / 4 }>(panel, x, out, c);
             } else {
                 for half in (0..PANEL).step_by(4 * FOURS) {
@@ -46,19 +48,48 @@ pub(super) unsafe fn legacy<I: Isa, L: Legacy>(w: &Rows, input: &Input, out: &mu
     w.by_law(input, out, plain);
 }
 
+/// A panel with one token.
+///
+/// # Safety
+/// As for [`legacy`]; the rows have as many blocks as `x`.
+#[inline(always)]
+unsafe fn legacy_panel<I: Isa, L: Legacy>(panel: Panel, x: &Q8, out: &mut Tile, c: usize) {
+    let t = out.first_row();
+    let mut acc = [nothing(); 4];
+    for b in 0..x.cols / 32 {
+        let at = b * x.tokens + t;
+        // SAFETY: the caller's promise; the scales of sixteen rows lie in front of their minima, and these in front of the quants.
+        unsafe {
+            let start = if L::OFFSET == 0 { 0 } else { L::OFFSET * *x.sums.as_ptr().add(at) };
+            let block = panel.at(0, b * L::BYTES).block;
+            let (scale, offset) = (x.scales.as_ptr().add(at), x.offsets.as_ptr().add(at));
+            let d = sixteen_halves(block.cast());
+            let m = if L::MIN { sixteen_halves(block.add(2 * PANEL).cast()) } else { d };
+            let bytes = block.add(if L::MIN { 4 * PANEL } else { 2 * PANEL });
+            let isums = I::panel::<L>(bytes, x.qs.as_ptr().add(32 * at), start);
+            acc[0] = accumulate::<L>(acc[0], d[0], m[0], isums[0], scale, offset);
+            acc[1] = accumulate::<L>(acc[1], d[1], m[1], isums[1], scale, offset);
+            acc[2] = accumulate::<L>(acc[2], d[2], m[2], isums[2], scale, offset);
+            acc[3] = accumulate::<L>(acc[3], d[3], m[3], isums[3], scale, offset);
+        }
+    }
+    store(&acc, &mut out.row(0)[c..c + PANEL]);
+}
+
 /// The law of the formats with blocks of 32: `acc + (d * dx) * isum`, and `+ m * offset` within where there is a minimum.
 #[inline(always)]
 unsafe fn accumulate<L: Legacy>(
     acc: float32x4_t,
-    w: &Four,
+    d: float32x4_t,
+    m: float32x4_t,
     isum: int32x4_t,
     scale: *const f32,
     offset: *const f32,
 ) -> float32x4_t {
     // SAFETY: the caller's promise.
     unsafe {
-        let product = vmulq_f32(vmulq_n_f32(w.d, *scale), vcvtq_f32_s32(isum));
-        let product = if L::MIN { vaddq_f32(product, vmulq_n_f32(w.m, *offset)) } else { product };
+        let product = vmulq_f32(vmulq_n_f32(d, *scale), vcvtq_f32_s32(isum));
+        let product = if L::MIN { vaddq_f32(product, vmulq_n_f32(m, *offset)) } else { product };
         vaddq_f32(acc, product)
     }
 }
@@ -80,7 +111,7 @@ unsafe fn legacy_one<I: Isa, L: Legacy, S: Source, const N: usize>(rows: S, x: &
             for n in 0..N {
                 let w = L::load(rows.at(4 * n, b * L::BYTES), S::LANES);
                 let isum = I::dot(S::LANES, L::MAX, &w.q, qs, start);
-                acc[n] = accumulate::<L>(acc[n], &w, isum, x.scales.as_ptr().add(at), x.offsets.as_ptr().add(at));
+                acc[n] = accumulate::<L>(acc[n], w.d, w.m, isum, x.scales.as_ptr().add(at), x.offsets.as_ptr().add(at));
             }
         }
     }
@@ -136,7 +167,7 @@ unsafe fn legacy_many<I: Isa, L: Legacy, S: Source>(rows: S, x: &Q8, out: &mut T
                     for t in 0..2 {
                         let (scale, offset) = (scales.add(2 * i + t), offsets.add(2 * i + t));
                         for n in 0..FOURS {
-                            pair[t][n] = accumulate::<L>(pair[t][n], &w[n], isums[t][n], scale, offset);
+                            pair[t][n] = accumulate::<L>(pair[t][n], w[n].d, w[n].m, isums[t][n], scale, offset);
                         }
                     }
                 }
@@ -145,7 +176,7 @@ unsafe fn legacy_many<I: Isa, L: Legacy, S: Source>(rows: S, x: &Q8, out: &mut T
                         (qs.add(32 * tokens - 32), scales.add(tokens - 1), offsets.add(tokens - 1));
                     let [isums, _] = I::dots::<FOURS, 0, 2>(L::MAX, &q, [at, at]);
                     for n in 0..FOURS {
-                        last[n] = accumulate::<L>(last[n], &w[n], isums[n], scale, offset);
+                        last[n] = accumulate::<L>(last[n], w[n].d, w[n].m, isums[n], scale, offset);
                     }
                 }
             }
