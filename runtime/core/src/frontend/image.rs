@@ -29,6 +29,11 @@ impl<'a> Image<'a> {
         }
         Ok(Image { width, height, pixels })
     }
+
+    /// The bytes. `[height × width × 3]`
+    pub fn pixels(&self) -> &'a [u8] {
+        self.pixels
+    }
 }
 
 /// What a model takes: numbers in planes.
