@@ -4,6 +4,7 @@ pub mod blocks;
 pub mod chat;
 mod random;
 pub mod seeded;
+pub mod seeded_bert;
 
 pub use random::Random;
 use smidgen_targets::{Kernels, Pool};

@@ -225,6 +225,9 @@ impl Scratch {
     pub(crate) fn pass(&mut self, encoder: &Encoder, machine: &Machine, lengths: &[usize]) {
         let Config { width, heads, head_size, feed_forward, epsilon, order, activation, causal } = encoder.config;
         let (n, count) = self.cut(lengths);
+        if n == 0 {
+            return;
+        }
         let inner = heads * head_size;
         let Scratch { x, delta, q, k, v, found, cache, hidden, parts, ends, quantized, .. } = self;
         let (x, delta, hidden) = (&mut x[..n * width], &mut delta[..n * width], &mut hidden[..n * feed_forward]);
