@@ -2,6 +2,7 @@
 
 pub mod blocks;
 pub mod chat;
+pub mod checkpoint;
 mod random;
 pub mod seeded;
 pub mod seeded_bert;

@@ -70,7 +70,7 @@ pub(crate) fn plan<'a>(checkpoint: &Checkpoint<'a>) -> Result<Plan<'a>, Error> {
     planner.tensor("output_norm.weight", &format!("{prefix}norm.weight"), &[hidden])?;
     let tied = config.get_bool("tie_word_embeddings")?.unwrap_or(!planner.has("lm_head.weight"));
     if !tied {
-        planner.tensor("output.weight", "lm_head.weight", &[vocabulary, hidden])?;
+        planner.linear("output", "lm_head", vocabulary, hidden)?;
     }
     planner.finish(|name| name.ends_with("rotary_emb.inv_freq") || (tied && name == "lm_head.weight"))
 }

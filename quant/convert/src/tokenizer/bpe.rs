@@ -30,12 +30,11 @@ pub(crate) fn bpe(planner: &mut Planner, size: u32) -> Result<(), Error> {
         let spelled = merges.iter().map(|(left, right)| format!("{} {}", bytes(left), bytes(right)));
         planner.metadata("tokenizer.ggml.merges", spelled.collect::<Vec<_>>());
     }
-    let mut ids = HashMap::new();
-    for (role, key) in [("bos", "bos"), ("eos", "eos"), ("unk", "unknown"), ("pad", "padding")] {
-        ids.insert(role, vocabulary.write_special(planner, role, key, None)?);
-    }
+    vocabulary.write_special(planner, "unk", "unknown", model.get_str("unk_token")?)?;
+    vocabulary.write_special(planner, "pad", "padding", None)?;
     for (role, first) in [("bos", true), ("eos", false)] {
-        let added = adds(planner, &json, role, first, &vocabulary, ids.get(role).copied().flatten())?;
+        let id = vocabulary.write_special(planner, role, role, None)?;
+        let added = adds(planner, &json, role, first, &vocabulary, id)?;
         planner.metadata(format!("tokenizer.ggml.add_{role}_token"), added);
     }
     chat_template(planner)
