@@ -133,7 +133,7 @@ pub(super) type Sixteen = [float32x4_t; 4];
 pub(super) unsafe fn eight_halves(from: *const u16) -> [float32x4_t; 2] {
     // SAFETY: the caller's promise.
     unsafe {
-        let halves = vld1q_u16(from);
+        let halves = vreinterpretq_u16_u8(vld1q_u8(from.cast()));
         [widen(vget_low_u16(halves)), widen_high(halves)]
     }
 }

@@ -12,6 +12,7 @@
 
 mod activation;
 mod attention;
+mod halves;
 mod isa;
 mod load;
 mod load_k;
@@ -66,7 +67,8 @@ const OPERATIONS: Kernels = Kernels {
     quantize_q8k: activation::quantize_q8k,
     attention: attention::attend,
     ..scalar::KERNELS
-};
+}
+.with(Format::F16, halves::f16);
 
 /// ARMv8.0: Cortex-A53, A57, A72 (Raspberry Pi 3 and 4, Jetson Nano and TX2).
 static NEON: Kernels = neon::with_products(Kernels { name: "neon", ..OPERATIONS });
