@@ -1,6 +1,8 @@
 //! The command line as a contract: what goes in, what comes out, and where.
 
 mod chat;
+mod convert;
+mod embed;
 mod errors;
 mod files;
 mod run;
