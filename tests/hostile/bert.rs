@@ -146,17 +146,7 @@ fn what_a_model_is_not_made_for() {
 
 /// A vocabulary of a few words.
 fn words() -> File {
-    let words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "▁a", "▁b", "a", "b", "▁", "▁!", "▁é", "▁E"];
-    let kinds = (0..words.len()).map(|id| if id < 4 { 3 } else { 1 }).collect();
-    File::default()
-        .set("general.architecture", Meta::Str("bert"))
-        .set("tokenizer.ggml.model", Meta::Str("bert"))
-        .set("tokenizer.ggml.tokens", Meta::Strs(words.map(String::from).into()))
-        .set("tokenizer.ggml.token_type", Meta::I32s(kinds))
-        .set("tokenizer.ggml.cls_token_id", Meta::U32(2))
-        .set("tokenizer.ggml.seperator_token_id", Meta::U32(3))
-        .set("tokenizer.ggml.unknown_token_id", Meta::U32(1))
-        .set("tokenizer.ggml.padding_token_id", Meta::U32(0))
+    seeded_bert::with_words(File::default())
 }
 
 #[track_caller]

@@ -92,3 +92,17 @@ pub fn texts(lengths: &[usize], vocabulary: usize, seed: u64) -> Vec<Text> {
     };
     lengths.iter().enumerate().map(&mut text).collect()
 }
+
+/// The same file with a vocabulary of twelve tokens, `a` and `b` among them.
+pub fn with_words(file: File) -> File {
+    let words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "▁a", "▁b", "a", "b", "▁", "▁!", "▁é", "▁E"];
+    let kinds = (0..words.len()).map(|id| if id < 4 { 3 } else { 1 }).collect();
+    file.set("general.architecture", Meta::Str("bert"))
+        .set("tokenizer.ggml.model", Meta::Str("bert"))
+        .set("tokenizer.ggml.tokens", Meta::Strs(words.map(String::from).into()))
+        .set("tokenizer.ggml.token_type", Meta::I32s(kinds))
+        .set("tokenizer.ggml.cls_token_id", Meta::U32(2))
+        .set("tokenizer.ggml.seperator_token_id", Meta::U32(3))
+        .set("tokenizer.ggml.unknown_token_id", Meta::U32(1))
+        .set("tokenizer.ggml.padding_token_id", Meta::U32(0))
+}

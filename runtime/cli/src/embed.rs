@@ -166,7 +166,7 @@ impl Embedder<'_, '_> {
         for (similarity, number) in ranked {
             let text = inputs.texts.get(number).map(|text| String::from_utf8_lossy(text)).unwrap_or_default();
             if json {
-                writeln!(out, "{}", json!({ inputs.unit: number + 1, "similarity": similarity, "text": text }))?;
+                writeln!(out, "{}", json!({ "text": text, "similarity": similarity, "number": number + 1 }))?;
             } else {
                 writeln!(out, "{similarity:.6}\t{text}")?;
             }
