@@ -1,7 +1,6 @@
 //! The command line as a contract: what goes in, what comes out, and where.
 
 mod chat;
-mod embed;
 mod convert;
 mod embed;
 mod errors;
