@@ -1,7 +1,7 @@
 //! What the x86 machines differ in: how many rows a vector has, and how bytes are multiplied and added.
 
 use super::load::{Eight, Legacy, Source};
-use super::load_k::{EightK, Super, Superblock};
+use super::load_k::{EightScales, Scales, Super, Superblock};
 use core::arch::x86_64::*;
 use smidgen_quant::{Q8, Q8K};
 
@@ -37,7 +37,7 @@ pub(super) type WeightsK<I> = Superblock<<I as Isa>::Int, <I as Isa>::Float>;
 pub(super) struct ScratchK<I: Isa> {
     pub(super) weights: WeightsK<I>,
     /// Where a machine with more than eight rows in a vector unpacks eight at a time.
-    eight: [EightK; 2],
+    eight: [[__m256i; 64]; 2],
 }
 
 /// A set of x86 instructions. Lanes are rows.
@@ -142,7 +142,6 @@ pub(super) trait Isa: Copy {
         // SAFETY: the caller's promise.
         unsafe {
             let mut isum = [[Self::splat_int(0); N]; T];
-            let mut msum = [[Self::splat_int(0); N]; T];
             for g in 0..8 {
                 let group = (8 * b + g) * x.tokens + first;
                 let mut qs = [x.qs.as_ptr(); T];
@@ -153,8 +152,8 @@ pub(super) trait Isa: Copy {
                 let mut scale = [[Self::splat_int(0); N]; 2];
                 for n in 0..N {
                     q[n] = w[n].weights.q.as_ptr().add(8 * g);
-                    scale[0][n] = w[n].weights.scales[if S::SUB == 16 { 2 * g } else { g }];
-                    scale[1][n] = w[n].weights.scales[if S::SUB == 16 { 2 * g + 1 } else { g }];
+                    scale[0][n] = w[n].weights.scales.subs[if S::SUB == 16 { 2 * g } else { g }];
+                    scale[1][n] = w[n].weights.scales.subs[if S::SUB == 16 { 2 * g + 1 } else { g }];
                 }
                 match (S::SUB, S::MAX) {
                     (16, max) => {
@@ -174,38 +173,51 @@ pub(super) trait Isa: Copy {
                     (_, 15) => Self::dots_scaled::<8, 15, T, N>(&mut isum, q, qs, scale[0]),
                     _ => Self::dots_scaled::<8, 31, T, N>(&mut isum, q, qs, scale[0]),
                 }
-                for t in 0..T {
-                    let pair = Self::splat_int(x.sums.as_ptr().add(2 * (group + t)).cast::<i32>().read_unaligned());
-                    for n in 0..N {
-                        msum[t][n] = Self::add_int(msum[t][n], Self::multiply_pairs(w[n].weights.pairs[g], pair));
-                    }
-                }
             }
             for t in 0..T {
-                let dx = Self::splat(*x.scales.as_ptr().add(b * x.tokens + first + t));
                 for n in 0..N {
-                    let (w, isum, msum) = (&w[n].weights, isum[t][n], msum[t][n]);
-                    let product = match S::OFFSET_SHIFT {
-                        None => {
-                            let product = Self::mul(Self::mul(w.d, dx), Self::to_float(isum));
-                            Self::sub(product, Self::mul(Self::mul(w.dmin, dx), Self::to_float(msum)))
-                        }
-                        Some(shift) => {
-                            let offset =
-                                if shift == 5 { Self::shift_left::<5>(msum) } else { Self::shift_left::<2>(msum) };
-                            Self::mul(Self::mul(w.d, dx), Self::to_float(Self::sub_int(isum, offset)))
-                        }
-                    };
-                    acc[t][n] = Self::add(acc[t][n], product);
+                    acc[t][n] = Self::add_superblock::<S>(acc[t][n], isum[t][n], &w[n].weights.scales, x, b, first + t);
                 }
             }
+        }
+    }
+
+    /// The law of the K-quants, given Σ scale q x of superblock `b` with token `t`.
+    #[inline(always)]
+    unsafe fn add_superblock<S: Super>(
+        acc: Self::Float,
+        isum: Self::Int,
+        w: &Scales<Self::Int, Self::Float>,
+        x: &Q8K,
+        b: usize,
+        t: usize,
+    ) -> Self::Float {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let mut msum = Self::splat_int(0);
+            for g in 0..8 {
+                let pair = x.sums.as_ptr().add(2 * ((8 * b + g) * x.tokens + t)).cast::<i32>().read_unaligned();
+                msum = Self::add_int(msum, Self::multiply_pairs(w.pairs[g], Self::splat_int(pair)));
+            }
+            let dx = Self::splat(*x.scales.as_ptr().add(b * x.tokens + t));
+            let product = match S::OFFSET_SHIFT {
+                None => {
+                    let product = Self::mul(Self::mul(w.d, dx), Self::to_float(isum));
+                    Self::sub(product, Self::mul(Self::mul(w.dmin, dx), Self::to_float(msum)))
+                }
+                Some(shift) => {
+                    let offset = if shift == 5 { Self::shift_left::<5>(msum) } else { Self::shift_left::<2>(msum) };
+                    Self::mul(Self::mul(w.d, dx), Self::to_float(Self::sub_int(isum, offset)))
+                }
+            };
+            Self::add(acc, product)
         }
     }
 }
 
 /// Four inputs, for every row.
 #[inline(always)]
-unsafe fn four(x: *const i8) -> i32 {
+pub(super) unsafe fn four(x: *const i8) -> i32 {
     // SAFETY: the caller's promise.
     unsafe { x.cast::<i32>().read_unaligned() }
 }
@@ -285,7 +297,7 @@ macro_rules! eight_rows {
 pub(super) struct Avx2;
 
 /// How many sums of two products of `max` and 127 fit into 16 bits with sign, as a power of two.
-const fn fitting(max: i32) -> usize {
+pub(super) const fn fitting(max: i32) -> usize {
     1 << (32767 / (max * 254)).ilog2()
 }
 
@@ -317,7 +329,10 @@ impl Isa for Avx2 {
     #[inline(always)]
     unsafe fn load_k<L: Super, S: Source>(rows: impl Fn(usize) -> S, out: &mut ScratchK<Self>) {
         // SAFETY: the caller's promise.
-        unsafe { L::load(rows(0), &mut out.weights) };
+        unsafe {
+            out.weights.scales = L::scales(rows(0));
+            L::weights(rows(0), &mut out.weights.q);
+        }
     }
 
     #[inline(always)]
@@ -431,7 +446,7 @@ macro_rules! vnni {
             unsafe {
                 Self::rows_k::<L, S>(rows, out);
                 // The scale alone in each lane, with its sign.
-                for scale in &mut out.weights.scales {
+                for scale in &mut out.weights.scales.subs {
                     *scale = $srai::<16>(Self::shift_left::<16>(*scale));
                 }
             }
@@ -503,7 +518,10 @@ impl AvxVnni {
     #[inline(always)]
     unsafe fn rows_k<L: Super, S: Source>(rows: impl Fn(usize) -> S, out: &mut ScratchK<Self>) {
         // SAFETY: the caller's promise.
-        unsafe { L::load(rows(0), &mut out.weights) };
+        unsafe {
+            out.weights.scales = L::scales(rows(0));
+            L::weights(rows(0), &mut out.weights.q);
+        }
     }
 }
 
@@ -548,20 +566,21 @@ impl Avx512Vnni {
     unsafe fn rows_k<L: Super, S: Source>(rows: impl Fn(usize) -> S, out: &mut ScratchK<Self>) {
         // SAFETY: the caller's promise.
         unsafe {
-            let ScratchK { weights: out, eight: [low, high] } = out;
-            L::load(rows(0), low);
-            L::load(rows(8), high);
+            let ScratchK { weights: Superblock { q, scales }, eight: [low, high] } = out;
+            L::weights(rows(0), low);
+            L::weights(rows(8), high);
             for k in 0..64 {
-                out.q[k] = join(low.q[k], high.q[k]);
+                q[k] = join(low[k], high[k]);
             }
+            let (low, high): (EightScales, EightScales) = (L::scales(rows(0)), L::scales(rows(8)));
             for s in 0..16 {
-                out.scales[s] = join(low.scales[s], high.scales[s]);
+                scales.subs[s] = join(low.subs[s], high.subs[s]);
             }
             for g in 0..8 {
-                out.pairs[g] = join(low.pairs[g], high.pairs[g]);
+                scales.pairs[g] = join(low.pairs[g], high.pairs[g]);
             }
-            out.d = join_float(low.d, high.d);
-            out.dmin = join_float(low.dmin, high.dmin);
+            scales.d = join_float(low.d, high.d);
+            scales.dmin = join_float(low.dmin, high.dmin);
         }
     }
 }

@@ -7,8 +7,13 @@ use core::arch::x86_64::*;
 pub(super) struct Superblock<V, F> {
     /// Vector `8 g + k` holds inputs `32 g + 4 k ..` of each row, without sign.
     pub(super) q: [V; 64],
+    pub(super) scales: Scales<V, F>,
+}
+
+/// What a superblock has beside its weights.
+pub(super) struct Scales<V, F> {
     /// Scale of each sub-block, twice in the 16-bit halves of a lane.
-    pub(super) scales: [V; 16],
+    pub(super) subs: [V; 16],
     /// What the sums of inputs `32 g .. 32 g + 16` and `32 g + 16 .. 32 g + 32` are multiplied by, as 16-bit halves: minima, or the scales
     /// again where an offset is to be subtracted.
     pub(super) pairs: [V; 8],
@@ -16,24 +21,48 @@ pub(super) struct Superblock<V, F> {
     pub(super) dmin: F,
 }
 
-/// A superblock of eight rows.
-pub(super) type EightK = Superblock<__m256i, __m256>;
+/// The scales of eight rows.
+pub(super) type EightScales = Scales<__m256i, __m256>;
+
+/// Takes the weights of eight rows as they are unpacked.
+///
+/// # Safety
+/// Needs AVX2.
+pub(super) trait Take {
+    /// Inputs `32 g + 4 k ..` of each row, without sign. Each is given once; those of a group in order.
+    unsafe fn take(&mut self, g: usize, k: usize, q: __m256i);
+}
+
+impl Take for [__m256i; 64] {
+    #[inline(always)]
+    unsafe fn take(&mut self, g: usize, k: usize, q: __m256i) {
+        self[8 * g + k] = q;
+    }
+}
 
 /// A format with superblocks of 256.
 ///
 /// # Safety
-/// `load` needs AVX2 and F16C, and rows that have the superblock.
+/// `scales` and `weights` need AVX2 and F16C, and rows that have the superblock.
 pub(super) trait Super {
     /// Bytes of a superblock.
     const BYTES: usize;
     /// Weights that share a scale: 16 or 32.
     const SUB: usize;
-    /// Largest value in `q`.
+    /// Largest weight, before the offset is subtracted.
     const MAX: i32;
-    /// Twos exponent of what is to be subtracted from each value of `q`; none for the formats with minima.
+    /// Twos exponent of what is to be subtracted from each weight; none for the formats with minima.
     const OFFSET_SHIFT: Option<i32>;
 
-    unsafe fn load(rows: impl Source, out: &mut EightK);
+    unsafe fn scales(rows: impl Source) -> EightScales;
+    unsafe fn weights(rows: impl Source, to: &mut impl Take);
+}
+
+/// No scales yet, with those of the superblock.
+#[inline(always)]
+unsafe fn with(d: __m256, dmin: __m256) -> EightScales {
+    // SAFETY: the caller's promise (AVX2).
+    unsafe { Scales { subs: [_mm256_setzero_si256(); 16], pairs: [_mm256_setzero_si256(); 8], d, dmin } }
 }
 
 /// The bytes `first` and `second` of each double word as the low and high 16 bits, without sign.
@@ -58,7 +87,7 @@ unsafe fn spread_signed(v: __m256i, first: i32, second: i32) -> __m256i {
 
 /// The six-bit scales and minima that Q4_K and Q5_K share: twelve bytes at an offset of each row.
 #[inline(always)]
-unsafe fn scales_and_minima(rows: impl Source, offset: usize, out: &mut EightK) {
+unsafe fn scales_and_minima(rows: impl Source, offset: usize, out: &mut EightScales) {
     // SAFETY: the caller's promise.
     unsafe {
         let (a, b, c) = (rows.words(offset), rows.words(offset + 4), rows.words(offset + 8));
@@ -68,7 +97,7 @@ unsafe fn scales_and_minima(rows: impl Source, offset: usize, out: &mut EightK) 
         let high = _mm256_and_si256(_mm256_srli_epi32(c, 4), four);
         let minima = [_mm256_and_si256(b, six), _mm256_or_si256(high, top(b))];
         for g in 0..8 {
-            out.scales[g] = spread(scales[g / 4], g as i32 % 4, g as i32 % 4);
+            out.subs[g] = spread(scales[g / 4], g as i32 % 4, g as i32 % 4);
             out.pairs[g] = spread(minima[g / 4], g as i32 % 4, g as i32 % 4);
         }
     }
@@ -76,11 +105,11 @@ unsafe fn scales_and_minima(rows: impl Source, offset: usize, out: &mut EightK) 
 
 /// Sixteen scales with sign, four to a double word, as scales of sub-blocks and as factors of an offset.
 #[inline(always)]
-unsafe fn signed_scales(four: [__m256i; 4], out: &mut EightK) {
+unsafe fn signed_scales(four: [__m256i; 4], out: &mut EightScales) {
     // SAFETY: the caller's promise (AVX2).
     unsafe {
         for s in 0..16 {
-            out.scales[s] = spread_signed(four[s / 4], s as i32 % 4, s as i32 % 4);
+            out.subs[s] = spread_signed(four[s / 4], s as i32 % 4, s as i32 % 4);
         }
         for g in 0..8 {
             out.pairs[g] = spread_signed(four[g / 2], 2 * (g as i32 % 2), 2 * (g as i32 % 2) + 1);
@@ -96,17 +125,26 @@ impl Super for Q4K {
     const OFFSET_SHIFT: Option<i32> = None;
 
     #[inline(always)]
-    unsafe fn load(rows: impl Source, out: &mut EightK) {
+    unsafe fn scales(rows: impl Source) -> EightScales {
         // SAFETY: the caller's promise.
         unsafe {
-            (out.d, out.dmin) = rows.two_halves(0);
-            scales_and_minima(rows, 4, out);
+            let (d, dmin) = rows.two_halves(0);
+            let mut out = with(d, dmin);
+            scales_and_minima(rows, 4, &mut out);
+            out
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn weights(rows: impl Source, to: &mut impl Take) {
+        // SAFETY: the caller's promise.
+        unsafe {
             let mask = _mm256_set1_epi8(15);
             for i in 0..4 {
                 let both = rows.turn32(16 + 32 * i);
                 for k in 0..8 {
-                    out.q[16 * i + k] = _mm256_and_si256(both[k], mask);
-                    out.q[16 * i + 8 + k] = _mm256_and_si256(_mm256_srli_epi16(both[k], 4), mask);
+                    to.take(2 * i, k, _mm256_and_si256(both[k], mask));
+                    to.take(2 * i + 1, k, _mm256_and_si256(_mm256_srli_epi16(both[k], 4), mask));
                 }
             }
         }
@@ -121,21 +159,30 @@ impl Super for Q5K {
     const OFFSET_SHIFT: Option<i32> = None;
 
     #[inline(always)]
-    unsafe fn load(rows: impl Source, out: &mut EightK) {
+    unsafe fn scales(rows: impl Source) -> EightScales {
         // SAFETY: the caller's promise.
         unsafe {
-            (out.d, out.dmin) = rows.two_halves(0);
-            scales_and_minima(rows, 4, out);
+            let (d, dmin) = rows.two_halves(0);
+            let mut out = with(d, dmin);
+            scales_and_minima(rows, 4, &mut out);
+            out
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn weights(rows: impl Source, to: &mut impl Take) {
+        // SAFETY: the caller's promise.
+        unsafe {
             let (mask, bit) = (_mm256_set1_epi8(15), _mm256_set1_epi8(1));
             let mut fifth = rows.turn32(16);
             for i in 0..4 {
                 let both = rows.turn32(48 + 32 * i);
                 for k in 0..8 {
                     let low = _mm256_slli_epi16(_mm256_and_si256(fifth[k], bit), 4);
-                    out.q[16 * i + k] = _mm256_or_si256(_mm256_and_si256(both[k], mask), low);
+                    to.take(2 * i, k, _mm256_or_si256(_mm256_and_si256(both[k], mask), low));
                     let high = _mm256_slli_epi16(_mm256_and_si256(_mm256_srli_epi16(fifth[k], 1), bit), 4);
                     let nibble = _mm256_and_si256(_mm256_srli_epi16(both[k], 4), mask);
-                    out.q[16 * i + 8 + k] = _mm256_or_si256(nibble, high);
+                    to.take(2 * i + 1, k, _mm256_or_si256(nibble, high));
                     fifth[k] = _mm256_srli_epi16(fifth[k], 2);
                 }
             }
@@ -151,11 +198,19 @@ impl Super for Q6K {
     const OFFSET_SHIFT: Option<i32> = Some(5);
 
     #[inline(always)]
-    unsafe fn load(rows: impl Source, out: &mut EightK) {
+    unsafe fn scales(rows: impl Source) -> EightScales {
         // SAFETY: the caller's promise.
         unsafe {
-            (out.d, out.dmin) = (rows.halves(208), _mm256_setzero_ps());
-            signed_scales(rows.turn16(192), out);
+            let mut out = with(rows.halves(208), _mm256_setzero_ps());
+            signed_scales(rows.turn16(192), &mut out);
+            out
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn weights(rows: impl Source, to: &mut impl Take) {
+        // SAFETY: the caller's promise.
+        unsafe {
             let (four, two) = (_mm256_set1_epi8(15), _mm256_set1_epi8(48));
             for half in 0..2 {
                 let first = rows.turn32(64 * half);
@@ -164,30 +219,31 @@ impl Super for Q6K {
                 for k in 0..8 {
                     let low = |v| _mm256_and_si256(v, four);
                     let high = |v| _mm256_and_si256(_mm256_srli_epi16(v, 4), four);
-                    let q = &mut out.q[32 * half..];
-                    q[k] = _mm256_or_si256(low(first[k]), _mm256_and_si256(_mm256_slli_epi16(top[k], 4), two));
-                    q[8 + k] = _mm256_or_si256(low(second[k]), _mm256_and_si256(_mm256_slli_epi16(top[k], 2), two));
-                    q[16 + k] = _mm256_or_si256(high(first[k]), _mm256_and_si256(top[k], two));
-                    q[24 + k] = _mm256_or_si256(high(second[k]), _mm256_and_si256(_mm256_srli_epi16(top[k], 2), two));
+                    let g = 4 * half;
+                    to.take(g, k, _mm256_or_si256(low(first[k]), _mm256_and_si256(_mm256_slli_epi16(top[k], 4), two)));
+                    let bits = _mm256_and_si256(_mm256_slli_epi16(top[k], 2), two);
+                    to.take(g + 1, k, _mm256_or_si256(low(second[k]), bits));
+                    to.take(g + 2, k, _mm256_or_si256(high(first[k]), _mm256_and_si256(top[k], two)));
+                    let bits = _mm256_and_si256(_mm256_srli_epi16(top[k], 2), two);
+                    to.take(g + 3, k, _mm256_or_si256(high(second[k]), bits));
                 }
             }
         }
     }
 }
 
-/// Two bits of each byte: groups `4 half .. 4 half + 4` from 32 bytes a row, the first group in the lowest bits.
+/// Quarter `i` of each byte, two bits.
 #[inline(always)]
-unsafe fn quarters(bytes: [__m256i; 8], half: usize, out: &mut EightK) {
+unsafe fn quarter(bytes: __m256i, i: usize) -> __m256i {
     // SAFETY: the caller's promise (AVX2).
     unsafe {
-        let mask = _mm256_set1_epi8(3);
-        for k in 0..8 {
-            let q = &mut out.q[32 * half + k..];
-            q[0] = _mm256_and_si256(bytes[k], mask);
-            q[8] = _mm256_and_si256(_mm256_srli_epi16(bytes[k], 2), mask);
-            q[16] = _mm256_and_si256(_mm256_srli_epi16(bytes[k], 4), mask);
-            q[24] = _mm256_and_si256(_mm256_srli_epi16(bytes[k], 6), mask);
-        }
+        let shifted = match i {
+            0 => bytes,
+            1 => _mm256_srli_epi16(bytes, 2),
+            2 => _mm256_srli_epi16(bytes, 4),
+            _ => _mm256_srli_epi16(bytes, 6),
+        };
+        _mm256_and_si256(shifted, _mm256_set1_epi8(3))
     }
 }
 
@@ -199,22 +255,37 @@ impl Super for Q2K {
     const OFFSET_SHIFT: Option<i32> = None;
 
     #[inline(always)]
-    unsafe fn load(rows: impl Source, out: &mut EightK) {
+    unsafe fn scales(rows: impl Source) -> EightScales {
         // SAFETY: the caller's promise.
         unsafe {
-            (out.d, out.dmin) = rows.two_halves(80);
+            let (d, dmin) = rows.two_halves(80);
+            let mut out = with(d, dmin);
             let mask = _mm256_set1_epi8(15);
             let both = rows.turn16(0);
             for s in 0..16 {
                 let scales = _mm256_and_si256(both[s / 4], mask);
-                out.scales[s] = spread(scales, s as i32 % 4, s as i32 % 4);
+                out.subs[s] = spread(scales, s as i32 % 4, s as i32 % 4);
             }
             for g in 0..8 {
                 let minima = _mm256_and_si256(_mm256_srli_epi16(both[g / 2], 4), mask);
                 out.pairs[g] = spread(minima, 2 * (g as i32 % 2), 2 * (g as i32 % 2) + 1);
             }
-            quarters(rows.turn32(16), 0, out);
-            quarters(rows.turn32(48), 1, out);
+            out
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn weights(rows: impl Source, to: &mut impl Take) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            for half in 0..2 {
+                let bytes = rows.turn32(16 + 32 * half);
+                for k in 0..8 {
+                    for i in 0..4 {
+                        to.take(4 * half + i, k, quarter(bytes[k], i));
+                    }
+                }
+            }
         }
     }
 }
@@ -227,10 +298,10 @@ impl Super for Q3K {
     const OFFSET_SHIFT: Option<i32> = Some(2);
 
     #[inline(always)]
-    unsafe fn load(rows: impl Source, out: &mut EightK) {
+    unsafe fn scales(rows: impl Source) -> EightScales {
         // SAFETY: the caller's promise.
         unsafe {
-            (out.d, out.dmin) = (rows.halves(108), _mm256_setzero_ps());
+            let mut out = with(rows.halves(108), _mm256_setzero_ps());
             let (four, two, bias) = (_mm256_set1_epi8(15), _mm256_set1_epi8(48), _mm256_set1_epi8(32));
             let (x, y, top) = (rows.words(96), rows.words(100), rows.words(104));
             let join = |low, high| {
@@ -243,16 +314,27 @@ impl Super for Q3K {
                 join(_mm256_srli_epi16(x, 4), top),
                 join(_mm256_srli_epi16(y, 4), _mm256_srli_epi16(top, 2)),
             ];
-            signed_scales(scales, out);
-            quarters(rows.turn32(32), 0, out);
-            quarters(rows.turn32(64), 1, out);
-            let mut high = rows.turn32(0);
-            let bit = _mm256_set1_epi8(1);
-            for g in 0..8 {
+            signed_scales(scales, &mut out);
+            out
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn weights(rows: impl Source, to: &mut impl Take) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let (high, bit) = (rows.turn32(0), _mm256_set1_epi8(4));
+            for half in 0..2 {
+                let bytes = rows.turn32(32 + 32 * half);
                 for k in 0..8 {
-                    let set = _mm256_slli_epi16(_mm256_and_si256(high[k], bit), 2);
-                    out.q[8 * g + k] = _mm256_or_si256(out.q[8 * g + k], set);
-                    high[k] = _mm256_srli_epi16(high[k], 1);
+                    // Bit `g` of each byte as bit 2.
+                    let high = if half == 0 { _mm256_slli_epi16(high[k], 2) } else { _mm256_srli_epi16(high[k], 2) };
+                    let bits =
+                        [high, _mm256_srli_epi16(high, 1), _mm256_srli_epi16(high, 2), _mm256_srli_epi16(high, 3)];
+                    for i in 0..4 {
+                        let set = _mm256_and_si256(bits[i], bit);
+                        to.take(4 * half + i, k, _mm256_or_si256(quarter(bytes[k], i), set));
+                    }
                 }
             }
         }

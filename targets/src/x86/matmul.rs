@@ -1,8 +1,9 @@
 //! The loops of a product: rows in lanes, blocks in order, tokens inside a block.
 
-use super::isa::{Avx2, Isa, ScratchK, Weights};
+use super::isa::{Isa, ScratchK, Weights};
 use super::load::{Legacy, Panel, Plain, Source};
 use super::load_k::Super;
+use super::single;
 use crate::{Rows, Tile};
 use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 use core::mem::MaybeUninit;
@@ -26,7 +27,7 @@ fn prefetch(at: *const u8, bytes: usize) {
 }
 
 /// The bytes of some rows, and where eight of them have a block.
-trait Group: Copy {
+pub(super) trait Group: Copy {
     type Source: Source;
 
     /// Block `b`, of `block_bytes` bytes a row, of the rows from `first` on.
@@ -38,9 +39,9 @@ trait Group: Copy {
 
 /// Rows one after another.
 #[derive(Clone, Copy)]
-struct Lines {
-    base: *const u8,
-    row_bytes: usize,
+pub(super) struct Lines {
+    pub(super) base: *const u8,
+    pub(super) row_bytes: usize,
 }
 
 impl Group for Lines {
@@ -59,8 +60,8 @@ impl Group for Lines {
 
 /// A packed panel.
 #[derive(Clone, Copy)]
-struct Packed {
-    base: *const u8,
+pub(super) struct Packed {
+    pub(super) base: *const u8,
 }
 
 impl Group for Packed {
@@ -177,13 +178,13 @@ unsafe fn store<I: Isa, const N: usize>(out: &mut Tile, t: usize, c: usize, sums
 /// A format with superblocks of 256. `HALVES` vectors make a panel.
 ///
 /// # Safety
-/// As for [`legacy`].
+/// As for [`legacy`]; every machine here has AVX2.
 #[inline(always)]
 pub(super) unsafe fn k_quant<I: Isa, L: Super, const HALVES: usize>(w: &Rows, input: &Input, out: &mut Tile) {
-    // SAFETY: the caller's promise; every machine here has AVX2. For one token, unpacking sixteen rows to memory takes longer than it saves.
+    // SAFETY: the caller's promise.
     unsafe {
-        if HALVES == 1 && out.rows() == 1 {
-            k_rows::<Avx2, L, 2>(w, input, out);
+        if out.rows() == 1 {
+            single::k_quant::<L>(w, input, out);
         } else {
             k_rows::<I, L, HALVES>(w, input, out);
         }
@@ -234,9 +235,6 @@ unsafe fn k_group<I: Isa, L: Super, G: Group, const N: usize>(
             let mut acc = [[I::zero(); N]; TOKENS];
             let acc = &mut acc[..TOKENS.min(out.rows() - t0)];
             for b in 0..blocks {
-                if out.rows() == 1 {
-                    group.ask(N * I::ROWS, b, L::BYTES);
-                }
                 for n in 0..N {
                     I::load_k::<L, G::Source>(|first| group.rows(n * I::ROWS + first, b, L::BYTES), &mut scratch[n]);
                 }

@@ -16,6 +16,7 @@ mod isa;
 mod load;
 mod load_k;
 mod matmul;
+mod single;
 
 use crate::Kernels;
 
