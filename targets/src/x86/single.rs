@@ -92,7 +92,7 @@ impl<L: Super> Take for Dot<'_, L> {
         unsafe {
             let x = _mm256_set1_epi32(four(self.x.add(g * self.stride + 4 * k)));
             let products = _mm256_maddubs_epi16(q, x);
-            self.short[g] = if k % step == 0 { products } else { _mm256_add_epi16(self.short[g], products) };
+            self.short[g] = if k.is_multiple_of(step) { products } else { _mm256_add_epi16(self.short[g], products) };
             if k % step == step - 1 {
                 let scale = self.scales.subs[(8 * g + k) / words];
                 self.sum[g % 2] = _mm256_add_epi32(self.sum[g % 2], _mm256_madd_epi16(self.short[g], scale));
