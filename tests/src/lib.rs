@@ -6,6 +6,7 @@ pub mod checkpoint;
 mod random;
 pub mod seeded;
 pub mod seeded_bert;
+pub mod seeded_vit;
 
 pub use random::Random;
 use smidgen_targets::{Kernels, Pool};

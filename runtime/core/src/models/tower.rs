@@ -50,8 +50,6 @@ macro_rules! names {
 
 /// The tower that sees.
 pub(crate) const VISION: Names = names!("v.");
-/// The tower that reads.
-pub(crate) const TEXT: Names = names!("t.");
 
 /// A tensor that belongs to no layer.
 pub(crate) const fn tensor(part: &'static str) -> TensorName {

@@ -19,6 +19,10 @@ pub use session::{Options, Session};
 /// `general.architecture` of the family.
 pub const ARCHITECTURE: &str = "vit";
 
+const fn key(name: &'static str) -> Key {
+    Key { architecture: ARCHITECTURE, name }
+}
+
 const PATCHES: TensorName = tensor("v.patch_embd.weight");
 const CLASS: TensorName = tensor("v.class_embd");
 const DISTILLATION: TensorName = tensor("v.distillation_embd");
@@ -103,8 +107,8 @@ pub struct Vit<'a> {
 
 impl<'a> Vit<'a> {
     pub(crate) fn parse(source: &Source<'_, 'a>) -> Result<Vit<'a>, Error> {
-        const POOLING: Key = Key { architecture: ARCHITECTURE, name: "pooling_type" };
-        let mut model = Vit::tower(source, ARCHITECTURE, Activation::Gelu, Defaults::STRETCHED)?;
+        const POOLING: Key = key("pooling_type");
+        let mut model = Vit::tower(source)?;
         model.config.pooling = match source.integer(POOLING, 0)? {
             Some(1) => Pooling::Mean,
             Some(2) | None => Pooling::First,
@@ -114,22 +118,16 @@ impl<'a> Vit<'a> {
         Ok(model)
     }
 
-    /// A tower without a head, whose keys begin with `architecture`.
-    pub(crate) fn tower(
-        source: &Source<'_, 'a>,
-        architecture: &'static str,
-        activation: Activation,
-        defaults: Defaults,
-    ) -> Result<Vit<'a>, Error> {
-        let (encoder, layers) = tower::config(source, architecture, activation, false)?;
+    /// A tower without a head.
+    fn tower(source: &Source<'_, 'a>) -> Result<Vit<'a>, Error> {
+        let (encoder, layers) = tower::config(source, ARCHITECTURE, Activation::Gelu, false)?;
         let width = encoder.width;
-        let key = |name| Key { architecture, name };
         let (image, patch) = (source.required(key("image_size"), 1)?, source.required(key("patch_size"), 1)?);
         if patch > image || image / patch > MAX_GRID {
             let (least, most) = (image.div_ceil(MAX_GRID) as u64, image as u64);
             return Err(Error::KeyRange { key: key("patch_size"), value: patch as u64, least, most });
         }
-        let preprocess = preprocess(source, architecture, image, patch, defaults)?;
+        let preprocess = preprocess(source, image, patch)?;
         let mut prefix = source.vector(CLASS, width)?;
         prefix.extend(source.vector(DISTILLATION, width)?);
         let channels = preprocess.mean.len();
@@ -179,32 +177,11 @@ impl<'a> Vit<'a> {
     }
 }
 
-/// What is done to images if the file does not say it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Defaults {
-    /// Whether the whole image is brought to the model's size, not its middle.
-    stretched: bool,
-}
-
-impl Defaults {
-    /// As ViT's own.
-    pub(crate) const STRETCHED: Defaults = Defaults { stretched: true };
-    /// As CLIP's.
-    pub(crate) const CROPPED: Defaults = Defaults { stretched: false };
-}
-
-fn preprocess(
-    source: &Source,
-    architecture: &'static str,
-    image: usize,
-    patch: usize,
-    defaults: Defaults,
-) -> Result<Preprocess, Error> {
-    let key = |name| Key { architecture, name };
+fn preprocess(source: &Source, image: usize, patch: usize) -> Result<Preprocess, Error> {
     let stretched = tower::choice(source, key("image_resize"), &[("stretch", true), ("shorter_side", false)])?;
     let filters = [("bilinear", Filter::Bilinear), ("bicubic", Filter::Bicubic)];
     let filter = tower::choice(source, key("image_filter"), &filters)?.unwrap_or(Filter::Bicubic);
-    let stretched = stretched.unwrap_or(defaults.stretched);
+    let stretched = stretched.unwrap_or(true);
     let size = source.integer(key("image_resize_size"), 1)?.unwrap_or(image);
     let crop = source.integer(key("image_crop_size"), 1)?;
     let crop = crop.or((!stretched).then_some(image.min(size)));
@@ -224,7 +201,7 @@ fn preprocess(
 }
 
 fn head<'a>(source: &Source<'_, 'a>, model: &Vit<'a>) -> Result<Option<Head<'a>>, Error> {
-    const LABELS: Key = Key { architecture: ARCHITECTURE, name: "classifier.output_labels" };
+    const LABELS: Key = key("classifier.output_labels");
     let extent =
         |name: TensorName| source.tensor(name).map(|tensor| usize::try_from(tensor.dims[1]).unwrap_or(usize::MAX));
     let (Some(outputs), width) = (extent(OUTPUT), model.width()) else { return Ok(None) };
