@@ -15,12 +15,13 @@ pub(super) type Quants = [int8x16_t; 8];
 pub(super) trait Isa: Copy {
     /// Whether weights that meet several tokens are kept with rows in lanes.
     const LANES: bool;
+    /// Whether the machine is made for several tokens only.
+    const SEVERAL: bool = false;
+    /// Whether [`panel`](Isa::panel) is faster than four times [`dot`](Isa::dot).
+    const PANEL: bool = false;
 
     /// `start` + Σ q x over 16 inputs for each four vectors of `q`, for every row. `q` has magnitudes of at most `max`.
     unsafe fn dot(lanes: bool, max: i32, q: &[int8x16_t], x: *const i8, start: i32) -> int32x4_t;
-
-    /// Whether [`panel`](Isa::panel) is faster than four times [`dot`](Isa::dot).
-    const PANEL: bool = false;
 
     /// `start` + Σ q x over a block of 32 inputs for the sixteen rows of a panel, whose quants are at `bytes`.
     #[inline(always)]
@@ -335,6 +336,7 @@ impl Dotprod {
 
 impl Isa for Dotprod {
     const LANES: bool = true;
+    const PANEL: bool = true;
 
     #[inline(always)]
     unsafe fn dot(lanes: bool, _: i32, q: &[int8x16_t], x: *const i8, start: i32) -> int32x4_t {
@@ -355,8 +357,6 @@ impl Isa for Dotprod {
             }
         }
     }
-
-    const PANEL: bool = true;
 
     #[inline(always)]
     unsafe fn panel<L: Legacy>(bytes: *const u8, x: *const i8, start: i32) -> [int32x4_t; 4] {
@@ -407,19 +407,12 @@ unsafe fn zip_halves(a: int8x16_t, b: int8x16_t) -> [int8x16_t; 2] {
 
 impl Isa for I8mm {
     const LANES: bool = false;
+    const SEVERAL: bool = true;
 
     #[inline(always)]
     unsafe fn dot(lanes: bool, max: i32, q: &[int8x16_t], x: *const i8, start: i32) -> int32x4_t {
         // SAFETY: the caller's promise.
         unsafe { Dotprod::dot(lanes, max, q, x, start) }
-    }
-
-    const PANEL: bool = true;
-
-    #[inline(always)]
-    unsafe fn panel<L: Legacy>(bytes: *const u8, x: *const i8, start: i32) -> [int32x4_t; 4] {
-        // SAFETY: the caller's promise.
-        unsafe { Dotprod::panel::<L>(bytes, x, start) }
     }
 
     /// Vector `4 h + 2 p + j` has inputs `16 h + 8 j .. 16 h + 8 j + 8` of rows `2 p` and `2 p + 1`.

@@ -20,15 +20,15 @@ const FOURS: usize = 2;
 #[inline(always)]
 pub(super) unsafe fn legacy<I: Isa, L: Legacy>(w: &Rows, input: &Input, out: &mut Tile) {
     let Input::Q8(x) = input else { return };
-    let first_row = out.first_col();
+    let (first_row, one) = (out.first_col(), !I::SEVERAL && out.rows() == 1);
     let (packed, plain) = w.parts(out, 4 * FOURS);
     // SAFETY: the sources are the rows' whole blocks; the arrays of `x` hold as many blocks of each token.
     unsafe {
         for c in (0..packed).step_by(PANEL) {
             let panel = Panel { block: w.bytes(first_row + c, PANEL).as_ptr(), first_row: 0 };
-            if out.rows() == 1 && I::PANEL && L::LEVELS > 0 {
+            if one && I::PANEL && L::LEVELS > 0 {
                 legacy_panel::<I, L>(panel, x, out, c);
-            } else if out.rows() == 1 {
+            } else if one {
                 legacy_one::<I, L, Panel, { PANEL / 4 }>(panel, x, out, c);
             } else {
                 for half in (0..PANEL).step_by(4 * FOURS) {
@@ -38,7 +38,7 @@ pub(super) unsafe fn legacy<I: Isa, L: Legacy>(w: &Rows, input: &Input, out: &mu
         }
         for c in (packed..plain).step_by(4 * FOURS) {
             let rows = Plain { block: w.bytes(first_row + c, 4 * FOURS).as_ptr(), row_bytes: w.row_bytes() };
-            if out.rows() == 1 {
+            if one {
                 legacy_one::<I, L, Plain, FOURS>(rows, x, out, c);
             } else {
                 legacy_many::<I, L, Plain>(rows, x, out, c);
@@ -194,13 +194,13 @@ unsafe fn legacy_many<I: Isa, L: Legacy, S: Source>(rows: S, x: &Q8, out: &mut T
 #[inline(always)]
 pub(super) unsafe fn k_quant<I: Isa, L: Super>(w: &Rows, input: &Input, out: &mut Tile) {
     let Input::Q8K(x) = input else { return };
-    let first_row = out.first_col();
+    let (first_row, one) = (out.first_col(), !I::SEVERAL && out.rows() == 1);
     let (packed, plain) = w.parts(out, 4 * FOURS);
     // SAFETY: the sources are the rows' whole superblocks; the arrays of `x` hold as many superblocks of each token.
     unsafe {
         for c in (0..packed).step_by(PANEL) {
             let panel = Panel { block: w.bytes(first_row + c, PANEL).as_ptr(), first_row: 0 };
-            if out.rows() == 1 {
+            if one {
                 k_one::<I, L, Panel, { PANEL / 4 / FOURS }>(panel, x, out, c);
             } else {
                 for half in (0..PANEL).step_by(4 * FOURS) {
@@ -210,7 +210,7 @@ pub(super) unsafe fn k_quant<I: Isa, L: Super>(w: &Rows, input: &Input, out: &mu
         }
         for c in (packed..plain).step_by(4 * FOURS) {
             let rows = Plain { block: w.bytes(first_row + c, 4 * FOURS).as_ptr(), row_bytes: w.row_bytes() };
-            if out.rows() == 1 {
+            if one {
                 k_one::<I, L, Plain, 1>(rows, x, out, c);
             } else {
                 k_many::<I, L, Plain>(rows, x, out, c);

@@ -19,15 +19,19 @@ mod load_k;
 mod matmul;
 
 use crate::{Format, Input, Kernels, Rows, Tile, scalar};
+use isa::Isa;
 
-/// The products of every format for a machine: its name for a module, its instructions, and the machine whose products with one token it has.
-/// Makes a module with `with_products`, which lays them over a table.
+/// The products of every format for some machines, each a name for a module and its instructions. Makes the modules, with
+/// `with_products`, which lays a machine's products over a table.
 macro_rules! products {
     ($machine:ident: $isa:ident $(, $name:ident: $loop:ident, $format:path, $id:ident)*) => {
         mod $machine {
             use super::*;
             $(
-                fn $name(w: &Rows, x: &Input, out: &mut Tile) {
+                pub(super) fn $name(w: &Rows, x: &Input, out: &mut Tile) {
+                    if isa::$isa::SEVERAL && out.rows() == 1 {
+                        return dotprod::$name(w, x, out);
+                    }
                     // SAFETY: the table that this is part of is handed out only where the CPU has the features, and `Kernels::matmul`
                     // has checked the arguments.
                     unsafe { matmul::$loop::<isa::$isa, $format>(w, x, out) }
