@@ -139,8 +139,9 @@ impl<'a> Encoder<'a> {
     }
 }
 
-/// Queries of one head that are attended together.
-const TILE: usize = 8;
+/// Values of the queries of one head that are attended together. Few, since they are cleared each time.
+const TILE: usize = 512;
+const _: () = assert!(MAX_HEAD_SIZE <= TILE);
 
 /// Sixteen tokens of one sequence, or what is left of it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -353,15 +354,16 @@ impl Heads<'_> {
         let (keys, values) = cache.split_at(cache.len() / 2);
         for_parts(machine.pool, found, inner, self.ends, size, |panel, mut tile| {
             let Part { start, len, first_panel } = self.parts[panel];
-            let range = (tile.first_col() / size * count + first_panel) * KEYS * size..;
-            let range = range.start..range.start + panels(len) * KEYS * size;
+            let from = (tile.first_col() / size * count + first_panel) * KEYS * size;
+            let range = from..from + panels(len) * KEYS * size;
             let kv = Kv::F32 { k: &keys[range.clone()], v: &values[range] };
-            let (mut queries, mut out) = ([0f32; TILE * MAX_HEAD_SIZE], [0f32; TILE * MAX_HEAD_SIZE]);
+            let (mut queries, mut out) = ([0f32; TILE], [0f32; TILE]);
+            let most = (TILE / size).min(KEYS);
             let (first, col) = (tile.first_row(), tile.first_col());
-            for done in (0..tile.rows()).step_by(TILE) {
-                let tokens = TILE.min(tile.rows() - done);
+            for done in (0..tile.rows()).step_by(most) {
+                let tokens = most.min(tile.rows() - done);
                 let (queries, out) = (&mut queries[..tokens * size], &mut out[..tokens * size]);
-                let mut visible = [len; TILE];
+                let mut visible = [len; KEYS];
                 for (t, to) in queries.chunks_exact_mut(size).enumerate() {
                     to.copy_from_slice(&q[(first + done + t) * inner + col..][..size]);
                     if self.causal {
