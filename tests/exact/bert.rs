@@ -61,7 +61,8 @@ fn check(file: &File, machines: &[&'static Kernels], label: &str) {
 fn every_format() {
     let machines = tables();
     for format in Format::ALL.into_iter().take(at_most(4, Format::ALL.len(), "formats")) {
-        check(&seeded_bert::model(&Shape::default(), format), &machines, format.name());
+        let shape = Shape { layers: 1, feed_forward: 256, ..Shape::default() };
+        check(&seeded_bert::model(&shape, format), &machines, format.name());
     }
 }
 
