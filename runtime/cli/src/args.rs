@@ -2,6 +2,7 @@
 
 use clap::{Args, Parser, Subcommand};
 use smidgen_host::Mixture;
+use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
@@ -43,6 +44,8 @@ pub(crate) enum Command {
     Perplexity(PerplexityArgs),
     /// Turn texts into embeddings, or rank them by what they mean
     Embed(EmbedArgs),
+    /// Say what images show, or which class texts are of
+    Classify(ClassifyArgs),
     /// Download models by short name into the cache, or list the known ones
     Pull(PullArgs),
     /// Turn a checkpoint (safetensors with its config.json) into a GGUF file
@@ -293,6 +296,37 @@ pub(crate) struct EmbedArgs {
     /// Print the texts instead, the most similar to this one first, with the cosine
     #[arg(long, value_name = "QUERY", allow_hyphen_values = true)]
     pub(crate) similarity: Option<String>,
+    #[command(flatten)]
+    pub(crate) threads: ThreadArgs,
+    #[command(flatten)]
+    pub(crate) machine: MachineArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  smidgen classify photo.jpg
+  smidgen classify model.gguf *.png --top 1 --json
+  smidgen classify sentiment.gguf \"What a film!\"
+
+If the first word is an image (by its ending, or by the first bytes of the file), no model is named: all words are images, and a small
+classifier inside of this program tells airplane, automobile, bird, cat, deer, dog, frog, horse, ship and truck apart.
+Each line is INPUT, LABEL and probability. An input that cannot be read is told, and the others are answered.")]
+pub(crate) struct ClassifyArgs {
+    /// Path or short name of the model, if it is not the one inside; then image files (JPEG, PNG, WebP), or for a text classifier texts
+    #[arg(value_name = "[MODEL] INPUT", required = true)]
+    pub(crate) words: Vec<OsString>,
+    /// Labels to show of each input, the likeliest first
+    #[arg(long, value_name = "K", default_value = "5", allow_negative_numbers = true, value_parser = count)]
+    pub(crate) top: NonZeroUsize,
+    /// Names of the classes in order, one on each line, instead of the model's own
+    #[arg(long, value_name = "FILE")]
+    pub(crate) labels: Option<PathBuf>,
+    /// Show all raw scores too, in the order of the classes
+    #[arg(long)]
+    pub(crate) logits: bool,
+    /// Print one JSON object per input
+    #[arg(long)]
+    pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) threads: ThreadArgs,
     #[command(flatten)]

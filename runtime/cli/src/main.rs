@@ -2,6 +2,7 @@
 
 mod args;
 mod bench;
+mod classify;
 mod convert;
 mod embed;
 mod inspect;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         Command::Tokenize(args) => tokenize::tokenize(&args),
         Command::Perplexity(args) => perplexity::perplexity(&args),
         Command::Embed(args) => return ended(embed::embed(&args)),
+        Command::Classify(args) => return ended(classify::classify(&args)),
         Command::Pull(args) => pull(&args),
         Command::Convert(args) => convert::convert(&args),
         Command::Quantize(args) => convert::quantize(&args),

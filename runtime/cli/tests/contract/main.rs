@@ -1,6 +1,7 @@
 //! The command line as a contract: what goes in, what comes out, and where.
 
 mod chat;
+mod classify;
 mod convert;
 mod embed;
 mod errors;

@@ -1,0 +1,242 @@
+//! `smidgen classify`.
+
+use crate::args::ClassifyArgs;
+use crate::{Outcome, open, progress, tell};
+use serde_json::json;
+use smidgen::Model;
+use smidgen::models::{bert, vit};
+use smidgen::tokenizer::Tokenizer;
+use smidgen_gguf::Gguf;
+use smidgen_host::{Picture, ThreadPool, is_image};
+use smidgen_quant::math::exp64;
+use smidgen_targets::Kernels;
+use std::error::Error;
+use std::ffi::OsString;
+use std::io::{self, BufWriter, StdoutLock, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+/// Inputs that are looked at between two steps of the progress bar.
+const STEP: usize = 32;
+/// Fewer inputs than this are classified without a progress bar.
+const MANY: usize = 64;
+
+/// Bytes as aligned as those of a mapped file.
+#[repr(align(64))]
+struct Aligned<B>(B);
+
+/// The classifier for when no model is named; `examples/train` says what it is.
+static DEFAULT: Aligned<[u8; include_bytes!("../assets/vit-cifar10.gguf").len()]> =
+    Aligned(*include_bytes!("../assets/vit-cifar10.gguf"));
+
+pub(crate) fn classify(args: &ClassifyArgs) -> Result<ExitCode, Box<dyn Error>> {
+    let kernels = open::kernels(&args.machine)?;
+    let pool = open::pool(&args.threads)?;
+    let Some((first, rest)) = args.words.split_first() else { return Err("give an image".into()) };
+    let first = Path::new(first);
+    if is_image(first) {
+        let parts = [Gguf::parse(&DEFAULT.0)?];
+        let model = Model::parse(&parts)?;
+        return images(model.image_encoder()?, kernels, pool, args, &args.words);
+    }
+    if rest.is_empty() {
+        let first = first.display();
+        return Err(format!("{first}: is no image; without a MODEL an INPUT must be a JPEG, PNG or WebP file").into());
+    }
+    let file = open::file(first)?;
+    let parts = open::parts(&file)?;
+    let model = open::model(&file, &parts)?;
+    match &model {
+        Model::Bert(model) => texts(model, open::tokenizer(&file, &parts)?, kernels, pool, args, rest),
+        other => {
+            let model = other.image_encoder().map_err(|error| format!("{}: {error}", first.display()))?;
+            images(model, kernels, pool, args, rest)
+        }
+    }
+}
+
+/// Logits of an input, or what is wrong with it.
+type Answer = Result<Vec<f32>, String>;
+
+fn images(
+    model: &vit::Vit,
+    kernels: &'static Kernels,
+    pool: ThreadPool,
+    args: &ClassifyArgs,
+    inputs: &[OsString],
+) -> Result<ExitCode, Box<dyn Error>> {
+    let head = model.head.as_ref().ok_or("this model has no classifier, only features")?;
+    let mut session = vit::Session::new(model, &vit::Options::default(), kernels)?;
+    let mut printer = Printer::new(args, &head.labels, head.output.weight.rows());
+    printer.all(inputs, |part| {
+        let mut answers = Vec::with_capacity(part.len());
+        let (mut planes, mut places) = (Vec::new(), Vec::new());
+        for (place, path) in part.iter().enumerate() {
+            match seen(model, Path::new(path)) {
+                Ok(image) => {
+                    planes.push(image);
+                    places.push(place);
+                    answers.push(Ok(Vec::new()));
+                }
+                Err(error) => answers.push(Err(error)),
+            }
+        }
+        pool.enter(|pool| {
+            session.classify(&planes, pool, |i, logits| {
+                if let Some(answer) = places.get(i).and_then(|place| answers.get_mut(*place)) {
+                    *answer = logits.map(<[f32]>::to_vec).map_err(|error| error.to_string());
+                }
+            });
+        });
+        answers
+    })
+}
+
+/// An image file as the model takes it. The error does not name the file.
+fn seen(model: &vit::Vit, path: &Path) -> Result<smidgen::frontend::image::Planes, String> {
+    let picture = Picture::read(path).map_err(|error| {
+        let text = error.to_string();
+        text.strip_prefix(&format!("{}: ", path.display())).map(str::to_owned).unwrap_or(text)
+    })?;
+    picture.image().and_then(|image| model.planes(&image)).map_err(|error| error.to_string())
+}
+
+fn texts(
+    model: &bert::Bert,
+    tokenizer: Tokenizer,
+    kernels: &'static Kernels,
+    pool: ThreadPool,
+    args: &ClassifyArgs,
+    inputs: &[OsString],
+) -> Result<ExitCode, Box<dyn Error>> {
+    let head = model.head.as_ref().ok_or("this model has no classifier, only embeddings")?;
+    let mut session = bert::Session::new(model, &bert::Options::default(), kernels)?;
+    let mut printer = Printer::new(args, &head.labels, head.output.weight.rows());
+    printer.all(inputs, |part| {
+        let mut answers = Vec::with_capacity(part.len());
+        let (mut texts, mut places) = (Vec::new(), Vec::new());
+        for (place, input) in part.iter().enumerate() {
+            let text = input.to_str().ok_or_else(|| "not UTF-8 text".to_owned());
+            let text = text.and_then(|text| model.text(&tokenizer, text, None).map_err(|error| error.to_string()));
+            match text {
+                Ok(text) => {
+                    texts.push(text);
+                    places.push(place);
+                    answers.push(Ok(Vec::new()));
+                }
+                Err(error) => answers.push(Err(error)),
+            }
+        }
+        pool.enter(|pool| {
+            session.classify(&texts, pool, |i, logits| {
+                if let Some(answer) = places.get(i).and_then(|place| answers.get_mut(*place)) {
+                    *answer = logits.map(<[f32]>::to_vec).map_err(|error| error.to_string());
+                }
+            });
+        });
+        answers
+    })
+}
+
+struct Printer<'w> {
+    args: &'w ClassifyArgs,
+    labels: Vec<String>,
+    out: BufWriter<StdoutLock<'w>>,
+    /// Whether something was wrong.
+    failed: bool,
+}
+
+impl Printer<'_> {
+    /// Prints results of a model with `outputs` outputs. A file of labels that does not fit is told, and the model's own are taken.
+    fn new<'w>(args: &'w ClassifyArgs, own: &[String], outputs: usize) -> Printer<'w> {
+        let named = args.labels.as_deref().map(|path| labels(path, outputs)).transpose();
+        let failed = named.is_err();
+        if let Err(error) = &named {
+            tell(format_args!("smidgen: --labels {error}\n"));
+        }
+        let labels = match named.ok().flatten() {
+            Some(labels) => labels,
+            None if own.len() == outputs => own.to_vec(),
+            None => (0..outputs).map(|number| number.to_string()).collect(),
+        };
+        Printer { args, labels, out: BufWriter::new(io::stdout().lock()), failed }
+    }
+
+    /// Answers all inputs, some at a time.
+    fn all(
+        &mut self,
+        inputs: &[OsString],
+        mut ask: impl FnMut(&[OsString]) -> Vec<Answer>,
+    ) -> Result<ExitCode, Box<dyn Error>> {
+        let bar = (inputs.len() >= MANY).then(|| progress::bar(inputs.len() as u64, "inputs"));
+        for part in inputs.chunks(STEP) {
+            for (input, answer) in part.iter().zip(ask(part)) {
+                self.print(&input.to_string_lossy(), &answer)?;
+            }
+            if let Some(bar) = &bar {
+                bar.inc(part.len() as u64);
+            }
+        }
+        if let Some(bar) = bar {
+            bar.finish_and_clear();
+        }
+        self.out.flush()?;
+        Ok(if self.failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    }
+
+    fn print(&mut self, input: &str, answer: &Answer) -> Outcome {
+        let logits = match answer {
+            Ok(logits) => logits,
+            Err(error) => {
+                tell(format_args!("smidgen: {input}: {error}\n"));
+                self.failed = true;
+                if self.args.json {
+                    writeln!(self.out, "{}", json!({ "input": input, "error": error }))?;
+                }
+                return Ok(());
+            }
+        };
+        let mut ranked: Vec<_> = probabilities(logits).into_iter().zip(&self.labels).collect();
+        // Of equals the first.
+        ranked.sort_by(|a, b| b.0.total_cmp(&a.0));
+        ranked.truncate(self.args.top.get());
+        let logits = self.args.logits.then_some(logits);
+        if self.args.json {
+            let (probabilities, labels): (Vec<f64>, Vec<&String>) = ranked.into_iter().unzip();
+            let mut object = json!({ "input": input, "labels": labels, "probabilities": probabilities });
+            if let (Some(object), Some(logits)) = (object.as_object_mut(), logits) {
+                object.insert("logits".into(), json!(logits));
+            }
+            writeln!(self.out, "{object}")?;
+            return Ok(());
+        }
+        for (probability, label) in ranked {
+            writeln!(self.out, "{input}\t{label}\t{probability:.4}")?;
+        }
+        if let Some(logits) = logits {
+            writeln!(self.out, "{input}\tlogits\t{}", serde_json::to_string(logits)?)?;
+        }
+        Ok(())
+    }
+}
+
+/// One label from each line of a file, as many as there are outputs.
+fn labels(path: &Path, outputs: usize) -> Result<Vec<String>, Box<dyn Error>> {
+    let labels: Vec<String> = open::file_text(path)?.lines().map(str::to_owned).collect();
+    if labels.len() != outputs {
+        let (path, found) = (path.display(), labels.len());
+        return Err(format!("{path}: has {found} lines, but the model has {outputs} classes").into());
+    }
+    Ok(labels)
+}
+
+/// Probabilities from logits: their softmax, or of one alone the logistic function.
+fn probabilities(logits: &[f32]) -> Vec<f64> {
+    if let [logit] = logits {
+        return vec![1.0 / (1.0 + exp64(-f64::from(*logit)))];
+    }
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let powers: Vec<f64> = logits.iter().map(|logit| exp64(f64::from(logit - largest))).collect();
+    let sum: f64 = powers.iter().sum();
+    powers.into_iter().map(|power| power / sum).collect()
+}
