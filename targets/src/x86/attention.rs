@@ -174,10 +174,14 @@ unsafe fn some<C: Cache>(cache: C, q: &[f32], visible: &[usize], head_dim: usize
     // SAFETY: the caller's promise.
     unsafe {
         match visible.len() {
-            1 => tile::<C, 1>(cache, q, visible, head_dim, scale, out),
-            2 => tile::<C, 2>(cache, q, visible, head_dim, scale, out),
+            QUERIES => tile::<C, QUERIES>(cache, q, visible, head_dim, scale, out),
             3 => tile::<C, 3>(cache, q, visible, head_dim, scale, out),
-            _ => tile::<C, QUERIES>(cache, q, visible, head_dim, scale, out),
+            _ => {
+                let each = q.chunks(head_dim).zip(visible.chunks(1)).zip(out.chunks_mut(head_dim));
+                for ((q, visible), out) in each {
+                    tile::<C, 1>(cache, q, visible, head_dim, scale, out);
+                }
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The loops of a product: rows in lanes, blocks in order, tokens inside a block.
 
 use super::isa::{Isa, ScratchK, Weights};
-use super::load::{Legacy, Panel, Plain, Source};
+use super::load::{Legacy, Panel, Plain};
 use super::load_k::Super;
 use super::single;
 use crate::{Rows, Tile};
@@ -26,55 +26,41 @@ fn prefetch(at: *const u8, bytes: usize) {
     }
 }
 
-/// The bytes of some rows, and where eight of them have a block.
-pub(super) trait Group: Copy {
-    type Source: Source;
-
-    /// Block `b`, of `block_bytes` bytes a row, of the rows from `first` on.
-    fn rows(self, first: usize, b: usize, block_bytes: usize) -> Self::Source;
-
-    /// Asks for the bytes that will be wanted some time after those of block `b` of `rows` rows.
-    fn ask(self, rows: usize, b: usize, block_bytes: usize);
-}
-
-/// Rows one after another.
+/// Sixteen rows, or some plain ones.
 #[derive(Clone, Copy)]
-pub(super) struct Lines {
-    pub(super) base: *const u8,
-    pub(super) row_bytes: usize,
+pub(super) struct Group {
+    base: *const u8,
+    /// Bytes from row to row where they lie one after another; zero in a packed panel.
+    row_bytes: usize,
 }
 
-impl Group for Lines {
-    type Source = Plain;
-
+impl Group {
+    /// The rows `first .. first + count`, a panel's sixteen if `packed`.
     #[inline(always)]
-    fn rows(self, first: usize, b: usize, block_bytes: usize) -> Plain {
+    pub(super) fn new(w: &Rows, first: usize, count: usize, packed: bool) -> Group {
+        Group { base: w.bytes(first, count).as_ptr(), row_bytes: if packed { 0 } else { w.row_bytes() } }
+    }
+
+    /// Eight plain rows from `first` on, from block `b` of `block_bytes` bytes on.
+    #[inline(always)]
+    pub(super) fn plain(self, first: usize, b: usize, block_bytes: usize) -> Plain {
         Plain { block: self.base.wrapping_add(first * self.row_bytes + b * block_bytes), row_bytes: self.row_bytes }
     }
 
+    /// Eight rows of a panel.
     #[inline(always)]
-    fn ask(self, rows: usize, b: usize, block_bytes: usize) {
-        prefetch(self.base.wrapping_add(rows * (self.row_bytes + b * block_bytes)), rows * block_bytes);
-    }
-}
-
-/// A packed panel.
-#[derive(Clone, Copy)]
-pub(super) struct Packed {
-    pub(super) base: *const u8,
-}
-
-impl Group for Packed {
-    type Source = Panel;
-
-    #[inline(always)]
-    fn rows(self, first: usize, b: usize, block_bytes: usize) -> Panel {
+    pub(super) fn panel(self, first: usize, b: usize, block_bytes: usize) -> Panel {
         Panel { block: self.base.wrapping_add(PANEL * b * block_bytes), first_row: first }
     }
 
+    /// Asks for the bytes that will be wanted some time after those of block `b` of `rows` rows.
     #[inline(always)]
-    fn ask(self, _: usize, b: usize, block_bytes: usize) {
-        prefetch(self.base.wrapping_add(PANEL * b * block_bytes + AHEAD), PANEL * block_bytes);
+    pub(super) fn ask(self, packed: bool, rows: usize, b: usize, block_bytes: usize) {
+        if packed {
+            prefetch(self.base.wrapping_add(PANEL * b * block_bytes + AHEAD), PANEL * block_bytes);
+        } else {
+            prefetch(self.base.wrapping_add(rows * (self.row_bytes + b * block_bytes)), rows * block_bytes);
+        }
     }
 }
 
@@ -85,67 +71,91 @@ impl Group for Packed {
 #[inline(always)]
 pub(super) unsafe fn legacy<I: Isa, L: Legacy, const HALVES: usize>(w: &Rows, input: &Input, out: &mut Tile) {
     let Input::Q8(x) = input else { return };
-    let (row_bytes, first_row) = (w.row_bytes(), out.first_col());
+    let (blocks, first) = (w.cols() / 32, out.first_col());
     let (packed, plain) = w.parts(out, PANEL);
-    // SAFETY: at each `base` are the rows' whole blocks; the arrays of `x` hold as many blocks of each token.
+    // SAFETY: the groups' rows have as many blocks as the tokens in `x`.
     unsafe {
-        for c in (0..packed).step_by(PANEL) {
-            let base = w.bytes(first_row + c, PANEL).as_ptr();
-            legacy_group::<I, L, Packed, HALVES>(Packed { base }, w.cols() / 32, x, out, c);
-        }
-        // For one token, fewer rows are read side by side.
-        let group = if out.rows() == 1 { I::ROWS } else { PANEL };
-        for c in (packed..plain).step_by(group) {
-            let rows = Lines { base: w.bytes(first_row + c, group).as_ptr(), row_bytes };
-            if group == I::ROWS {
-                legacy_group::<I, L, Lines, 1>(rows, w.cols() / 32, x, out, c);
-            } else {
-                legacy_group::<I, L, Lines, HALVES>(rows, w.cols() / 32, x, out, c);
+        if out.rows() > 1 {
+            for c in (0..plain).step_by(PANEL) {
+                let is_packed = c < packed;
+                legacy_many::<I, L, HALVES>(Group::new(w, first + c, PANEL, is_packed), is_packed, blocks, x, out, c);
+            }
+        } else {
+            for c in (0..packed).step_by(PANEL) {
+                legacy_one::<I, L, HALVES, true>(Group::new(w, first + c, PANEL, true), blocks, x, out, c);
+            }
+            // Fewer rows are read side by side.
+            for c in (packed..plain).step_by(I::ROWS) {
+                legacy_one::<I, L, 1, false>(Group::new(w, first + c, I::ROWS, false), blocks, x, out, c);
             }
         }
     }
     w.by_law(input, out, plain);
 }
 
-/// `N` vectors of rows from column `c` of the tile on.
+/// `N` vectors of rows from column `c` of the tile on, times its only token.
 ///
 /// # Safety
 /// As for [`legacy`]; the group's rows have `blocks` blocks.
 #[inline(always)]
-unsafe fn legacy_group<I: Isa, L: Legacy, G: Group, const N: usize>(
-    group: G,
+unsafe fn legacy_one<I: Isa, L: Legacy, const N: usize, const PACKED: bool>(
+    group: Group,
     blocks: usize,
     x: &Q8,
     out: &mut Tile,
     c: usize,
 ) {
-    let first = out.first_row();
+    let token = out.first_row();
     // SAFETY: the caller's promise.
     unsafe {
-        if out.rows() == 1 {
-            let mut acc = [[[I::zero()]]; N];
-            for b in 0..blocks {
-                group.ask(N * I::ROWS, b, L::BYTES);
-                for n in 0..N {
-                    let weights = [I::load::<L, G::Source>(|first| group.rows(n * I::ROWS + first, b, L::BYTES))];
-                    I::accumulate::<L, 1, 1>(&mut acc[n], &weights, x, b, first);
-                }
-            }
+        let mut acc = [[[I::zero()]]; N];
+        for b in 0..blocks {
+            group.ask(PACKED, N * I::ROWS, b, L::BYTES);
             for n in 0..N {
-                store::<I, 1>(out, 0, c + n * I::ROWS, &acc[n]);
+                let weights = if PACKED {
+                    I::load::<L, Panel>(|first| group.panel(n * I::ROWS + first, b, L::BYTES))
+                } else {
+                    I::load::<L, Plain>(|first| group.plain(n * I::ROWS + first, b, L::BYTES))
+                };
+                I::accumulate::<L, 1, 1>(&mut acc[n], &[weights], x, b, token);
             }
-            return;
         }
+        for n in 0..N {
+            store::<I, 1>(out, 0, c + n * I::ROWS, &acc[n]);
+        }
+    }
+}
+
+/// `N` vectors of rows from column `c` of the tile on, times many tokens.
+///
+/// # Safety
+/// As for [`legacy_one`].
+#[inline(always)]
+unsafe fn legacy_many<I: Isa, L: Legacy, const N: usize>(
+    group: Group,
+    packed: bool,
+    blocks: usize,
+    x: &Q8,
+    out: &mut Tile,
+    c: usize,
+) {
+    let first_token = out.first_row();
+    // SAFETY: the caller's promise.
+    unsafe {
         let mut weights = [Weights::<I>::zero(); N];
         for t0 in (0..out.rows()).step_by(TOKENS) {
             let mut acc = [[I::zero(); N]; TOKENS];
             let acc = &mut acc[..TOKENS.min(out.rows() - t0)];
             for b in 0..blocks {
                 for n in 0..N {
-                    weights[n] = I::load::<L, G::Source>(|first| group.rows(n * I::ROWS + first, b, L::BYTES));
+                    weights[n] = if packed {
+                        I::load::<L, Panel>(|first| group.panel(n * I::ROWS + first, b, L::BYTES))
+                    } else {
+                        I::load::<L, Plain>(|first| group.plain(n * I::ROWS + first, b, L::BYTES))
+                    };
                 }
                 let (together, rest) = acc.as_chunks_mut::<TOGETHER>();
-                let mut t = first + t0;
+                let mut t = first_token + t0;
                 for acc in together {
                     I::accumulate::<L, TOGETHER, N>(acc, &weights, x, b, t);
                     t += TOGETHER;
@@ -196,20 +206,16 @@ pub(super) unsafe fn k_quant<I: Isa, L: Super, const HALVES: usize>(w: &Rows, in
 #[inline(always)]
 unsafe fn k_rows<I: Isa, L: Super, const HALVES: usize>(w: &Rows, input: &Input, out: &mut Tile) {
     let Input::Q8K(x) = input else { return };
-    let (row_bytes, first_row) = (w.row_bytes(), out.first_col());
+    let (blocks, first) = (w.cols() / 256, out.first_col());
     let (packed, plain) = w.parts(out, PANEL);
     let mut scratch = MaybeUninit::<[ScratchK<I>; HALVES]>::zeroed();
-    // SAFETY: all-zero bytes are valid vectors. At each `base` are the rows' whole superblocks; the arrays of `x` hold as many
-    // superblocks of each token.
+    // SAFETY: all-zero bytes are valid vectors. The groups' rows have as many superblocks as the tokens in `x`.
     unsafe {
         let scratch = scratch.assume_init_mut();
-        for c in (0..packed).step_by(PANEL) {
-            let base = w.bytes(first_row + c, PANEL).as_ptr();
-            k_group::<I, L, Packed, HALVES>(Packed { base }, scratch, w.cols() / 256, x, out, c);
-        }
-        for c in (packed..plain).step_by(PANEL) {
-            let base = w.bytes(first_row + c, PANEL).as_ptr();
-            k_group::<I, L, Lines, HALVES>(Lines { base, row_bytes }, scratch, w.cols() / 256, x, out, c);
+        for c in (0..plain).step_by(PANEL) {
+            let is_packed = c < packed;
+            let group = Group::new(w, first + c, PANEL, is_packed);
+            k_many::<I, L, HALVES>(group, is_packed, scratch, blocks, x, out, c);
         }
     }
     w.by_law(input, out, plain);
@@ -220,15 +226,16 @@ unsafe fn k_rows<I: Isa, L: Super, const HALVES: usize>(w: &Rows, input: &Input,
 /// # Safety
 /// As for [`legacy`]; the group's rows have `blocks` superblocks.
 #[inline(always)]
-unsafe fn k_group<I: Isa, L: Super, G: Group, const N: usize>(
-    group: G,
+unsafe fn k_many<I: Isa, L: Super, const N: usize>(
+    group: Group,
+    packed: bool,
     scratch: &mut [ScratchK<I>; N],
     blocks: usize,
     x: &Q8K,
     out: &mut Tile,
     c: usize,
 ) {
-    let first = out.first_row();
+    let first_token = out.first_row();
     // SAFETY: the caller's promise.
     unsafe {
         for t0 in (0..out.rows()).step_by(TOKENS) {
@@ -236,10 +243,14 @@ unsafe fn k_group<I: Isa, L: Super, G: Group, const N: usize>(
             let acc = &mut acc[..TOKENS.min(out.rows() - t0)];
             for b in 0..blocks {
                 for n in 0..N {
-                    I::load_k::<L, G::Source>(|first| group.rows(n * I::ROWS + first, b, L::BYTES), &mut scratch[n]);
+                    if packed {
+                        I::load_k::<L, Panel>(|first| group.panel(n * I::ROWS + first, b, L::BYTES), &mut scratch[n]);
+                    } else {
+                        I::load_k::<L, Plain>(|first| group.plain(n * I::ROWS + first, b, L::BYTES), &mut scratch[n]);
+                    }
                 }
                 let (together, rest) = acc.as_chunks_mut::<TOGETHER>();
-                let mut t = first + t0;
+                let mut t = first_token + t0;
                 for acc in together {
                     I::accumulate_k::<L, TOGETHER, N>(acc, scratch, x, b, t);
                     t += TOGETHER;

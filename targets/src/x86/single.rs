@@ -1,8 +1,9 @@
 //! K-quants times one token: weights are multiplied as they are unpacked, and never written to memory.
 
 use super::isa::{Avx2, Isa, fitting, four};
+use super::load::Source;
 use super::load_k::{EightScales, Super, Take};
-use super::matmul::{Group, Lines, Packed};
+use super::matmul::Group;
 use crate::{Rows, Tile};
 use core::arch::x86_64::*;
 use core::marker::PhantomData;
@@ -19,17 +20,15 @@ const ROWS: usize = 8;
 #[inline(always)]
 pub(super) unsafe fn k_quant<L: Super>(w: &Rows, input: &Input, out: &mut Tile) {
     let Input::Q8K(x) = input else { return };
-    let (row_bytes, first_row) = (w.row_bytes(), out.first_col());
+    let (blocks, first) = (w.cols() / 256, out.first_col());
     let (packed, plain) = w.parts(out, PANEL);
-    // SAFETY: at each `base` are the rows' whole superblocks; the arrays of `x` hold as many superblocks of each token.
+    // SAFETY: the groups' rows have as many superblocks as the token.
     unsafe {
         for c in (0..packed).step_by(PANEL) {
-            let base = w.bytes(first_row + c, PANEL).as_ptr();
-            group::<L, Packed>(Packed { base }, w.cols() / 256, x, out, c);
+            group::<L, true>(Group::new(w, first + c, PANEL, true), blocks, x, out, c);
         }
         for c in (packed..plain).step_by(PANEL) {
-            let base = w.bytes(first_row + c, PANEL).as_ptr();
-            group::<L, Lines>(Lines { base, row_bytes }, w.cols() / 256, x, out, c);
+            group::<L, false>(Group::new(w, first + c, PANEL, false), blocks, x, out, c);
         }
     }
     w.by_law(input, out, plain);
@@ -40,34 +39,47 @@ pub(super) unsafe fn k_quant<L: Super>(w: &Rows, input: &Input, out: &mut Tile) 
 /// # Safety
 /// As for [`k_quant`]; the group's rows have `blocks` superblocks.
 #[inline(always)]
-unsafe fn group<L: Super, G: Group>(group: G, blocks: usize, x: &Q8K, out: &mut Tile, c: usize) {
+unsafe fn group<L: Super, const PACKED: bool>(group: Group, blocks: usize, x: &Q8K, out: &mut Tile, c: usize) {
     let token = out.first_row();
     // SAFETY: the caller's promise.
     unsafe {
         let mut acc = [Avx2::zero(); PANEL / ROWS];
         for b in 0..blocks {
-            group.ask(PANEL, b, L::BYTES);
+            group.ask(PACKED, PANEL, b, L::BYTES);
             for (n, acc) in acc.iter_mut().enumerate() {
-                let rows = group.rows(n * ROWS, b, L::BYTES);
-                let scales = L::scales(rows);
-                let zero = _mm256_setzero_si256();
-                let x_first = x.qs.as_ptr().add((8 * b * x.tokens + token) * 32);
-                let mut dot = Dot::<L> {
-                    short: [zero; 8],
-                    sum: [zero; 2],
-                    x: x_first,
-                    stride: x.tokens * 32,
-                    scales: &scales,
-                    format: PhantomData,
+                *acc = if PACKED {
+                    superblock::<L>(*acc, group.panel(n * ROWS, b, L::BYTES), x, b, token)
+                } else {
+                    superblock::<L>(*acc, group.plain(n * ROWS, b, L::BYTES), x, b, token)
                 };
-                L::weights(rows, &mut dot);
-                let isum = _mm256_add_epi32(dot.sum[0], dot.sum[1]);
-                *acc = Avx2::add_superblock::<L>(*acc, isum, &scales, x, b, token);
             }
         }
         for (n, acc) in acc.iter().enumerate() {
             Avx2::store(out.row(0)[c + n * ROWS..][..ROWS].as_mut_ptr(), *acc);
         }
+    }
+}
+
+/// Superblock `b` of eight rows.
+///
+/// # Safety
+/// As for [`k_quant`]; the token has the superblock.
+#[inline(always)]
+unsafe fn superblock<L: Super>(acc: __m256, rows: impl Source, x: &Q8K, b: usize, token: usize) -> __m256 {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let (scales, zero) = (L::scales(rows), _mm256_setzero_si256());
+        let mut dot = Dot::<L> {
+            short: [zero; 8],
+            sum: [zero; 2],
+            x: x.qs.as_ptr().add((8 * b * x.tokens + token) * 32),
+            stride: x.tokens * 32,
+            scales: &scales,
+            format: PhantomData,
+        };
+        L::weights(rows, &mut dot);
+        let isum = _mm256_add_epi32(dot.sum[0], dot.sum[1]);
+        Avx2::add_superblock::<L>(acc, isum, &scales, x, b, token)
     }
 }
 
