@@ -23,7 +23,7 @@ const CASES: [(Size, Size, Size, usize, [u64; 2]); 12] = [
 ];
 
 fn pixels(width: usize, height: usize) -> Vec<u8> {
-    let noise = |i: u64| ((i * 2_654_435_761 & 0xffff_ffff) >> 24) as u8;
+    let noise = |i: u64| (((i * 2_654_435_761) & 0xffff_ffff) >> 24) as u8;
     (0..(width * height * 3) as u64).map(|i| if i / 99 % 2 == 0 { noise(i) } else { (i / 5) as u8 }).collect()
 }
 
