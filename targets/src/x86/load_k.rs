@@ -1,6 +1,8 @@
 //! Eight rows of a superblock of 256, turned so that lanes are rows.
 
 use super::load::Source;
+use super::one_token;
+use crate::MatMul;
 use core::arch::x86_64::*;
 
 /// A superblock of some rows: `V` has a 32-bit lane for each, `F` a float.
@@ -53,6 +55,8 @@ pub(super) trait Super {
     const MAX: i32;
     /// Twos exponent of what is to be subtracted from each weight; none for the formats with minima.
     const OFFSET_SHIFT: Option<i32>;
+    /// The product with one token, for machines with AVX2.
+    const ONE_TOKEN: MatMul;
 
     unsafe fn scales(rows: impl Source) -> EightScales;
     unsafe fn weights(rows: impl Source, to: &mut impl Take);
@@ -123,6 +127,7 @@ impl Super for Q4K {
     const SUB: usize = 32;
     const MAX: i32 = 15;
     const OFFSET_SHIFT: Option<i32> = None;
+    const ONE_TOKEN: MatMul = one_token::q4_k;
 
     #[inline(always)]
     unsafe fn scales(rows: impl Source) -> EightScales {
@@ -157,6 +162,7 @@ impl Super for Q5K {
     const SUB: usize = 32;
     const MAX: i32 = 31;
     const OFFSET_SHIFT: Option<i32> = None;
+    const ONE_TOKEN: MatMul = one_token::q5_k;
 
     #[inline(always)]
     unsafe fn scales(rows: impl Source) -> EightScales {
@@ -196,6 +202,7 @@ impl Super for Q6K {
     const SUB: usize = 16;
     const MAX: i32 = 63;
     const OFFSET_SHIFT: Option<i32> = Some(5);
+    const ONE_TOKEN: MatMul = one_token::q6_k;
 
     #[inline(always)]
     unsafe fn scales(rows: impl Source) -> EightScales {
@@ -253,6 +260,7 @@ impl Super for Q2K {
     const SUB: usize = 16;
     const MAX: i32 = 3;
     const OFFSET_SHIFT: Option<i32> = None;
+    const ONE_TOKEN: MatMul = one_token::q2_k;
 
     #[inline(always)]
     unsafe fn scales(rows: impl Source) -> EightScales {
@@ -296,6 +304,7 @@ impl Super for Q3K {
     const SUB: usize = 16;
     const MAX: i32 = 7;
     const OFFSET_SHIFT: Option<i32> = Some(2);
+    const ONE_TOKEN: MatMul = one_token::q3_k;
 
     #[inline(always)]
     unsafe fn scales(rows: impl Source) -> EightScales {

@@ -3,7 +3,6 @@
 use super::isa::{Isa, ScratchK, Weights};
 use super::load::{Legacy, Panel, Plain};
 use super::load_k::Super;
-use super::single;
 use crate::{Rows, Tile};
 use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 use core::mem::MaybeUninit;
@@ -191,20 +190,9 @@ unsafe fn store<I: Isa, const N: usize>(out: &mut Tile, t: usize, c: usize, sums
 /// As for [`legacy`]; every machine here has AVX2.
 #[inline(always)]
 pub(super) unsafe fn k_quant<I: Isa, L: Super, const HALVES: usize>(w: &Rows, input: &Input, out: &mut Tile) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        if out.rows() == 1 {
-            single::k_quant::<L>(w, input, out);
-        } else {
-            k_rows::<I, L, HALVES>(w, input, out);
-        }
+    if out.rows() == 1 {
+        return L::ONE_TOKEN(w, input, out);
     }
-}
-
-/// # Safety
-/// As for [`legacy`].
-#[inline(always)]
-unsafe fn k_rows<I: Isa, L: Super, const HALVES: usize>(w: &Rows, input: &Input, out: &mut Tile) {
     let Input::Q8K(x) = input else { return };
     let (blocks, first) = (w.cols() / 256, out.first_col());
     let (packed, plain) = w.parts(out, PANEL);

@@ -22,10 +22,10 @@ use crate::Kernels;
 
 /// Safe functions whose bodies are compiled for a machine's features.
 macro_rules! compiled_for {
-    ($features:literal $(, $name:ident($($argument:ident: $type:ty),*) => $body:expr)*) => {
+    ($features:literal $(, $vis:vis $name:ident($($argument:ident: $type:ty),*) => $body:expr)*) => {
         $(
             #[allow(clippy::too_many_arguments, reason = "the law's signature")]
-            fn $name($($argument: $type),*) {
+            $vis fn $name($($argument: $type),*) {
                 #[target_feature(enable = $features)]
                 #[allow(clippy::too_many_arguments, reason = "the law's signature")]
                 fn inner($($argument: $type),*) {
@@ -145,6 +145,31 @@ macro_rules! operations {
         .with(Format::F16, plain)
         .with(Format::BF16, plain);
     };
+}
+
+/// K-quants times one token, for every machine here: with wider vectors they were slower.
+mod one_token {
+    use super::{load_k, single};
+    use crate::{Input, Rows, Tile};
+
+    compiled_for! {
+        "avx2,f16c",
+        pub(super) q2_k(w: &Rows, x: &Input, out: &mut Tile)
+            // SAFETY: the features are those of the machine, and `Kernels::matmul` has checked the arguments.
+            => unsafe { single::k_quant::<load_k::Q2K>(w, x, out) },
+        pub(super) q3_k(w: &Rows, x: &Input, out: &mut Tile)
+            // SAFETY: the features are those of the machine, and `Kernels::matmul` has checked the arguments.
+            => unsafe { single::k_quant::<load_k::Q3K>(w, x, out) },
+        pub(super) q4_k(w: &Rows, x: &Input, out: &mut Tile)
+            // SAFETY: the features are those of the machine, and `Kernels::matmul` has checked the arguments.
+            => unsafe { single::k_quant::<load_k::Q4K>(w, x, out) },
+        pub(super) q5_k(w: &Rows, x: &Input, out: &mut Tile)
+            // SAFETY: the features are those of the machine, and `Kernels::matmul` has checked the arguments.
+            => unsafe { single::k_quant::<load_k::Q5K>(w, x, out) },
+        pub(super) q6_k(w: &Rows, x: &Input, out: &mut Tile)
+            // SAFETY: the features are those of the machine, and `Kernels::matmul` has checked the arguments.
+            => unsafe { single::k_quant::<load_k::Q6K>(w, x, out) }
+    }
 }
 
 /// Intel since Haswell, AMD since Excavator.
