@@ -22,6 +22,11 @@ use std::process::ExitCode;
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 fn main() -> ExitCode {
+    // A mistake of ours: told, and ended with a code of its own, on whatever thread it happens.
+    std::panic::set_hook(Box::new(|panic| {
+        tell(format_args!("smidgen: internal error: {panic}\n"));
+        std::process::exit(101);
+    }));
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
