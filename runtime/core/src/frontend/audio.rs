@@ -1,0 +1,180 @@
+//! Audio as keyword models take it: 40 numbers for every 10 ms of sound, on a logarithmic scale, cleaned of steady noise.
+//!
+//! The steps and their integer arithmetic are those of TensorFlow Lite Micro's "microfrontend" with the settings of microWakeWord
+//! (`pymicro-features`), to the last bit: a Hann window of 30 ms, a 512-point Fourier transform, 40 triangles evenly spaced in mel from
+//! 125 to 7500 Hz, subtraction of a running estimate of the noise, per-channel amplitude normalization (Wang et al., "Trainable Frontend
+//! for Robust and Far-Field Keyword Spotting", 2017) and a logarithm. Sums that do not fit wrap as they do there.
+//!
+//! Nothing here allocates, uses floating point or panics; tables are constants, 4 KB in all.
+
+mod channels;
+mod fft;
+mod tables;
+
+use tables::WINDOW_SHAPE;
+
+/// Samples per second.
+pub const SAMPLE_RATE: usize = 16_000;
+/// Samples that a row of features is made of: 30 ms.
+pub const WINDOW: usize = 480;
+/// Samples from a row of features to the next: 10 ms.
+pub const STEP: usize = 160;
+/// Features of a row.
+pub const CHANNELS: usize = 40;
+
+/// One row, the lowest frequencies first. Microphones give at most about 670 = 25.6 × 26.2; `pymicro-features` divides by 25.6.
+pub type Features = [u16; CHANNELS];
+
+/// The state of one stream of sound: 2152 bytes on a 32-bit machine, all the memory that is used beside the stack.
+#[derive(Clone, Debug)]
+pub struct Frontend {
+    /// The samples of the next window, as far as they have come.
+    samples: [i16; WINDOW],
+    filled: usize,
+    /// The noise in each channel, times 2¹⁰.
+    noise: [u32; CHANNELS],
+    /// Scratch: the window's samples in pairs, then their spectrum.
+    spectrum: fft::Buffer,
+}
+
+impl Default for Frontend {
+    fn default() -> Frontend {
+        Frontend::new()
+    }
+}
+
+impl Frontend {
+    /// A stream that has heard nothing.
+    pub const fn new() -> Frontend {
+        Frontend { samples: [0; WINDOW], filled: 0, noise: [0; CHANNELS], spectrum: [0; fft::POINTS] }
+    }
+
+    /// Forgets what it has heard.
+    pub fn reset(&mut self) {
+        self.filled = 0;
+        self.noise = [0; CHANNELS];
+    }
+
+    /// Hears samples (mono, [`SAMPLE_RATE`]), at most as many as the next row of features needs. Returns how many it took, not none unless
+    /// there were none, and the row if it is complete. The caller comes again with the rest.
+    ///
+    /// The first row needs [`WINDOW`] samples, each later one [`STEP`] more. How the stream is cut does not change the rows.
+    pub fn push(&mut self, samples: &[i16]) -> (usize, Option<Features>) {
+        let mut taken = 0;
+        for (room, sample) in self.samples.iter_mut().skip(self.filled).zip(samples) {
+            *room = *sample;
+            taken += 1;
+        }
+        self.filled += taken;
+        if self.filled < WINDOW {
+            return (taken, None);
+        }
+        let shift = self.window();
+        fft::energies(&mut self.spectrum, shift);
+        let features = channels::features(&self.spectrum, shift, &mut self.noise);
+        self.samples.copy_within(STEP.., 0);
+        self.filled = WINDOW - STEP;
+        (taken, Some(features))
+    }
+
+    /// Fills the spectrum with the weighted samples, in the order in which the transform takes them. Returns how many bits they can be
+    /// shifted to the left, and must be for the transform to use all of its bits.
+    fn window(&mut self) -> u32 {
+        let (samples, []) = self.samples.as_chunks::<2>() else { return 0 };
+        let mut seen = 0;
+        for (quad, order) in self.spectrum.as_chunks_mut::<4>().0.iter_mut().zip(fft::quads()) {
+            for (out, pair) in quad.iter_mut().zip(order) {
+                *out = match (samples.get(pair), WINDOW_SHAPE.get(pair)) {
+                    (Some(&[a, b]), Some(&[weight_a, weight_b])) => {
+                        let (a, b) = (weighted(a, weight_a), weighted(b, weight_b));
+                        seen |= magnitude(a) | magnitude(b);
+                        fft::pack(a, b)
+                    }
+                    // The window is shorter than the transform.
+                    _ => 0,
+                };
+            }
+        }
+        (seen & 0x7fff).leading_zeros() - 17
+    }
+}
+
+/// A sample times a weight of at most 2¹².
+#[inline(always)]
+fn weighted(sample: i16, weight: i16) -> i32 {
+    (i32::from(sample) * i32::from(weight)) >> 12
+}
+
+/// The absolute value of a number of 16 bits. That of -2¹⁵ has a bit of its own, which does not count: to the reference it is negative.
+#[inline(always)]
+fn magnitude(sample: i32) -> u32 {
+    sample.unsigned_abs()
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use super::*;
+    use std::vec::Vec;
+
+    fn rows(frontend: &mut Frontend, samples: &[i16], chunk: usize) -> Vec<Features> {
+        let mut rows = Vec::new();
+        for mut chunk in samples.chunks(chunk) {
+            while !chunk.is_empty() {
+                let (taken, row) = frontend.push(chunk);
+                assert!(taken > 0);
+                rows.extend(row);
+                chunk = &chunk[taken..];
+            }
+        }
+        rows
+    }
+
+    fn tone(length: usize) -> Vec<i16> {
+        (0..length as u32).map(|i| ((i * i * 37 + i * 911) >> 3) as u16 as i16 / 4).collect()
+    }
+
+    #[test]
+    fn how_the_stream_is_cut_does_not_matter() {
+        let samples = tone(5000);
+        let whole = rows(&mut Frontend::new(), &samples, samples.len());
+        assert_eq!(whole.len(), (samples.len() - WINDOW) / STEP + 1);
+        for chunk in [1, 7, 159, 160, 161, 479, 480, 481, 1000] {
+            assert_eq!(rows(&mut Frontend::new(), &samples, chunk), whole, "{chunk}");
+        }
+    }
+
+    #[test]
+    fn a_reset_stream_is_a_new_one() {
+        let samples = tone(2000);
+        let mut frontend = Frontend::new();
+        let first = rows(&mut frontend, &samples, 160);
+        assert_ne!(rows(&mut frontend, &samples, 160), first);
+        frontend.reset();
+        assert_eq!(rows(&mut frontend, &samples, 160), first);
+    }
+
+    #[test]
+    fn rows_come_as_soon_as_they_can() {
+        let mut frontend = Frontend::new();
+        assert_eq!(frontend.push(&[]), (0, None));
+        assert_eq!(frontend.push(&[0; WINDOW - 1]), (WINDOW - 1, None));
+        assert_eq!(frontend.push(&[0; 9]), (1, Some([0; CHANNELS])));
+        assert_eq!(frontend.push(&[0; STEP - 1]), (STEP - 1, None));
+        assert_eq!(frontend.push(&[0; STEP]), (1, Some([0; CHANNELS])));
+    }
+
+    #[test]
+    fn a_tone_is_heard_in_its_channel() {
+        // 1 kHz, in sixteenths of a turn.
+        let wave = [0, 3827, 7071, 9239, 10000, 9239, 7071, 3827, 0, -3827, -7071, -9239, -10000, -9239, -7071, -3827];
+        let samples: Vec<i16> = wave.into_iter().cycle().take(WINDOW).collect();
+        let (_, row) = Frontend::new().push(&samples);
+        let row = row.unwrap();
+        let loudest = (0..CHANNELS).max_by_key(|channel| row[*channel]).unwrap();
+        let mel = |hertz: f64| (1.0 + hertz / 700.0).ln();
+        let place = (mel(1000.0) - mel(125.0)) / (mel(7500.0) - mel(125.0)) * 41.0 - 1.0;
+        assert!((loudest as f64 - place).abs() < 1.0, "{loudest} {place}");
+    }
+}
