@@ -4,6 +4,7 @@
 //! before the spectra of even and odd samples are taken apart; each product is rounded to 15 bits, halves up; sums wrap.
 
 use super::tables::{FIRST_BIN, STAGE_4, STAGE_16, STAGE_64, UNTANGLE};
+use core::hint::black_box;
 
 /// Points of the complex transform.
 pub(super) const POINTS: usize = 256;
@@ -27,36 +28,46 @@ fn im(number: u32) -> i32 {
     number as i32 >> 16
 }
 
-/// Rounds a product of 15-bit fractions, halves up.
-#[inline(always)]
-fn rounded(product: i32) -> i32 {
-    (product + (1 << 14)) >> 15
+/// The constants of fixed point, kept from the compiler so that a multiplication by them, with the rounding, stays one instruction.
+#[derive(Clone, Copy)]
+struct Fixed {
+    /// Half of the last bit that rounding keeps.
+    half_bit: i32,
+    /// Nearly 1/4 and 1/2, times 2¹⁵.
+    quarter: i16,
+    half: i16,
 }
 
-/// A quarter, nearly: 1/4 is 8191/32768 here.
-#[inline(always)]
-fn quarter(x: i32) -> i32 {
-    rounded(x * 8191)
+impl Fixed {
+    fn new() -> Fixed {
+        let [quarter, half] = black_box([8191, 16383]);
+        Fixed { half_bit: black_box(1 << 14), quarter, half }
+    }
+
+    /// A product of 15-bit fractions, rounded, halves up.
+    #[inline(always)]
+    fn times(self, a: i32, b: i32) -> i32 {
+        (self.half_bit + a * b) >> 15
+    }
+
+    #[inline(always)]
+    fn quarter(self, x: u32) -> (i32, i32) {
+        let by = i32::from(self.quarter);
+        (self.times(re(x), by), self.times(im(x), by))
+    }
+
+    /// A product of complex numbers, the second one of magnitude 32767.
+    #[inline(always)]
+    fn rotated(self, a: (i32, i32), b: u32) -> (i32, i32) {
+        let (re_b, im_b) = (re(b), im(b));
+        ((self.half_bit + a.0 * re_b - a.1 * im_b) >> 15, (self.half_bit + a.0 * im_b + a.1 * re_b) >> 15)
+    }
 }
 
-/// A half, nearly: 1/2 is 16383/32768 here.
-#[inline(always)]
-fn half(x: i32) -> i32 {
-    rounded(x * 16383)
-}
-
-/// A product of complex numbers, the second one of magnitude 32767.
-#[inline(always)]
-fn rotated(re_a: i32, im_a: i32, b: u32) -> (i32, i32) {
-    (rounded(re_a * re(b) - im_a * im(b)), rounded(re_a * im(b) + im_a * re(b)))
-}
-
-/// The order in which the transform takes its points: four by four. Base-4 digits in reverse.
-pub(super) fn quads() -> impl Iterator<Item = [usize; 4]> {
-    (0..POINTS / 4).map(|i| {
-        let first = i >> 4 | i & 0b1100 | (i & 0b11) << 4;
-        [first, first + 64, first + 128, first + 192]
-    })
+/// The first of each four points in the order in which the transform takes them: base-4 digits in reverse. The others are 64, 128 and 192
+/// points later.
+pub(super) fn order() -> impl Iterator<Item = usize> {
+    (0..POINTS / 4).map(|i| i >> 4 | i & 0b1100 | (i & 0b11) << 4)
 }
 
 /// A transform of four points, from complex numbers as pairs.
@@ -73,51 +84,51 @@ fn of_four(a: (i32, i32), b: (i32, i32), c: (i32, i32), d: (i32, i32)) -> [u32; 
 }
 
 /// The first stage, whose numbers are shifted to the left before. Its factors are 32767/32768, which changes none of the quarters.
-fn first_stage(buffer: &mut Buffer, shift: u32) {
-    let shifted = |x: i32| quarter(i32::from((x << shift) as i16));
+fn first_stage(buffer: &mut Buffer, fixed: Fixed, shift: u32) {
+    let by = i32::from(fixed.quarter) << shift;
     for quad in buffer.as_chunks_mut::<4>().0 {
-        let [a, b, c, d] = quad.map(|x| (shifted(re(x)), shifted(im(x))));
+        let [a, b, c, d] = quad.map(|x| (fixed.times(re(x), by), fixed.times(im(x), by)));
         *quad = of_four(a, b, c, d);
     }
 }
 
 /// A stage that makes transforms of `4 M` points out of four of `M`.
-fn stage<const M: usize>(buffer: &mut Buffer, factors: &[[u32; 3]; M]) {
+fn stage<const M: usize>(buffer: &mut Buffer, fixed: Fixed, factors: &[[u32; 3]; M]) {
     for [a, b, c, d] in buffer.as_chunks_mut::<M>().0.as_chunks_mut::<4>().0 {
         for ((((a, b), c), d), [by_b, by_c, by_d]) in a.iter_mut().zip(b).zip(c).zip(d).zip(factors) {
-            let turned = |x: u32, by: u32| rotated(quarter(re(x)), quarter(im(x)), by);
-            let first = (quarter(re(*a)), quarter(im(*a)));
-            [*a, *b, *c, *d] = of_four(first, turned(*b, *by_b), turned(*c, *by_c), turned(*d, *by_d));
+            let turned = |x: u32, by: u32| fixed.rotated(fixed.quarter(x), by);
+            [*a, *b, *c, *d] = of_four(fixed.quarter(*a), turned(*b, *by_b), turned(*c, *by_c), turned(*d, *by_d));
         }
     }
 }
 
-/// From pairs of samples in the order of [`quads`], which are shifted to the left by `shift` bits first, to the squared magnitudes of
-/// their spectrum at its bins, over 2¹⁸. What is below [`FIRST_BIN`] and above `256 - FIRST_BIN` has no meaning.
+/// From pairs of samples in their [`order`], which are shifted to the left by `shift` bits first, to the squared magnitudes of their
+/// spectrum at its bins, over 2¹⁸. What is below [`FIRST_BIN`] and above `256 - FIRST_BIN` has no meaning. Shifted samples must fit.
 pub(super) fn energies(buffer: &mut Buffer, shift: u32) {
-    first_stage(buffer, shift);
-    stage(buffer, &STAGE_4);
-    stage(buffer, &STAGE_16);
-    stage(buffer, &STAGE_64);
+    let fixed = Fixed::new();
+    first_stage(buffer, fixed, shift);
+    stage(buffer, fixed, &STAGE_4);
+    stage(buffer, fixed, &STAGE_16);
+    stage(buffer, fixed, &STAGE_64);
     let (low, high) = buffer.split_at_mut(POINTS / 2);
     let [low, high] = [low, high].map(|part| part.iter_mut());
     let mut factors = UNTANGLE.iter().skip(FIRST_BIN);
     for ((low, high), by) in low.skip(FIRST_BIN).zip(high.rev().skip(FIRST_BIN - 1)).zip(factors.by_ref()) {
-        let pair = untangled(*low, *high, *by);
-        (*low, *high) = pair;
+        (*low, *high) = untangled(fixed, *low, *high, *by);
     }
     if let (Some(middle), Some(by)) = (buffer.get_mut(POINTS / 2), factors.next()) {
-        *middle = untangled(*middle, *middle, *by).1;
+        *middle = untangled(fixed, *middle, *middle, *by).1;
     }
 }
 
 /// The energies at bins `k` and `256 - k` of the real numbers' spectrum from those bins of the pairs' spectrum.
 #[inline(always)]
-fn untangled(low: u32, high: u32, by: u32) -> (u32, u32) {
+fn untangled(fixed: Fixed, low: u32, high: u32, by: u32) -> (u32, u32) {
+    let half = |x: i32| fixed.times(x, i32::from(fixed.half));
     let low = (half(re(low)), half(im(low)));
     let high = (half(re(high)), half(i32::from((-im(high)) as i16)));
     let sum = (low.0 + high.0, low.1 + high.1);
-    let (turned_re, turned_im) = rotated(low.0 - high.0, low.1 - high.1, by);
+    let (turned_re, turned_im) = fixed.rotated((low.0 - high.0, low.1 - high.1), by);
     let turned = (i32::from(turned_re as i16), i32::from(turned_im as i16));
     let energy = |re: i32, im: i32| (re * re + im * im) as u32;
     (energy((sum.0 + turned.0) >> 1, (sum.1 + turned.1) >> 1), energy((sum.0 - turned.0) >> 1, (turned.1 - sum.1) >> 1))
@@ -153,8 +164,9 @@ mod tests {
         ] {
             let samples: [i16; 512] = core::array::from_fn(|i| signal(i) as i16);
             let mut buffer = [0; POINTS];
-            for (quad, order) in buffer.as_chunks_mut::<4>().0.iter_mut().zip(quads()) {
-                *quad = order.map(|pair| pack(samples[2 * pair].into(), samples[2 * pair + 1].into()));
+            for (quad, first) in buffer.as_chunks_mut::<4>().0.iter_mut().zip(order()) {
+                let point = |i: usize| pack(samples[2 * i].into(), samples[2 * i + 1].into());
+                *quad = [0, 64, 128, 192].map(|later| point(first + later));
             }
             energies(&mut buffer, shift);
             for (bin, energy) in buffer.iter().enumerate().take(POINTS - FIRST_BIN + 1).skip(FIRST_BIN) {
@@ -168,7 +180,7 @@ mod tests {
     #[test]
     fn every_point_is_taken_once() {
         let mut seen = [0; POINTS];
-        quads().flatten().for_each(|i| seen[i] += 1);
+        order().flat_map(|i| [i, i + 64, i + 128, i + 192]).for_each(|i| seen[i] += 1);
         assert_eq!(seen, [1; POINTS]);
     }
 }
