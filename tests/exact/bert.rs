@@ -90,6 +90,36 @@ fn odd_extents() {
     check(&seeded_bert::model(&shape, Format::Q4_0), &machines, "one block wide");
 }
 
+/// Channels of the residual stream that are multiplied unrounded are found by the norms' weights, are no more than eight, and are
+/// multiplied alike everywhere.
+#[test]
+fn outliers() {
+    let machines = tables();
+    let shape = Shape { outputs: 0, ..Shape::default() };
+    for (format, count) in [(Format::Q8_0, 1), (Format::Q4_0, 3), (Format::Q4_K, 8), (Format::Q8_0, 9)] {
+        let mut file = seeded_bert::model(&shape, format);
+        let channels: Vec<usize> = (0..count).map(|i| (i * 113 + 5) % shape.width).collect();
+        for (i, channel) in channels.iter().enumerate() {
+            let norm =
+                ["token_embd_norm.weight", "blk.0.layer_output_norm.weight", "blk.1.attn_output_norm.weight"][i % 3];
+            file = file.with_float(norm, *channel, -30.0 + i as f32);
+        }
+        check(&file, &machines, &format!("{} with {count} outliers", format.name()));
+        let bytes = file.bytes();
+        let model = Model::parse(&[Gguf::parse(&bytes).unwrap()]).unwrap();
+        let mut expected: Vec<usize> = channels[..count.min(8)].to_vec();
+        expected.sort();
+        assert_eq!(model.text_encoder().unwrap().encoder.outliers, expected);
+    }
+    let bytes = seeded_bert::model(&shape, Format::Q8_0).bytes();
+    let model = Model::parse(&[Gguf::parse(&bytes).unwrap()]).unwrap();
+    assert!(model.text_encoder().unwrap().encoder.outliers.is_empty());
+    let file = seeded_bert::model(&shape, Format::F16).with_float("token_embd_norm.weight", 3, 50.0);
+    let bytes = file.bytes();
+    let model = Model::parse(&[Gguf::parse(&bytes).unwrap()]).unwrap();
+    assert!(model.text_encoder().unwrap().encoder.outliers.is_empty(), "nothing is rounded");
+}
+
 /// The states of a text's beginning do not depend on what follows.
 #[test]
 fn a_causal_encoder_does_not_look_ahead() {

@@ -72,6 +72,14 @@ impl File {
         self
     }
 
+    /// The same with one number of an F32 tensor replaced.
+    pub fn with_float(mut self, name: &str, index: usize, value: f32) -> File {
+        let tensor = self.tensors.iter_mut().find(|tensor| tensor.name == name).unwrap();
+        assert_eq!(tensor.kind, TensorType::F32);
+        tensor.data[index * 4..][..4].copy_from_slice(&value.to_le_bytes());
+        self
+    }
+
     /// The file's bytes.
     pub fn bytes(&self) -> Vec<u8> {
         let mut writer = Writer::new();

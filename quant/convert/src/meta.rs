@@ -48,6 +48,15 @@ impl Meta<'_> {
         }
     }
 
+    /// The text, if the value is one.
+    pub(crate) fn as_str(&self) -> Option<&str> {
+        match self {
+            Meta::Str(value) => Some(value),
+            Meta::Copy(value) => value.as_str(),
+            _ => None,
+        }
+    }
+
     /// Calls `put` with the value in the form in which it is written.
     pub(crate) fn write<T>(&self, put: impl FnOnce(NewValue<'_>) -> T) -> T {
         match self {

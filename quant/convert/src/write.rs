@@ -100,10 +100,12 @@ impl Plan<'_> {
             value.and_then(crate::Meta::as_u32)
         };
         let heads = number(".attention.head_count").unwrap_or(1);
+        let architecture = self.metadata.iter().find(|(key, _)| key == "general.architecture").map(|(_, value)| value);
         Facts {
             tied: !self.tensors.iter().any(|tensor| tensor.name == "output.weight"),
             group: heads / number(".attention.head_count_kv").unwrap_or(heads).max(1),
             layers: number(".block_count").unwrap_or(0),
+            bert: architecture.and_then(crate::Meta::as_str) == Some("bert"),
         }
     }
 }

@@ -43,9 +43,14 @@ impl<'p> Machine<'p> {
 
     /// Takes note if a value is infinite or NaN.
     pub(crate) fn check(&self, values: &[f32]) {
-        const MAGNITUDE: u32 = !(1 << 31);
-        let largest = values.iter().fold(0, |max, v| (v.to_bits() & MAGNITUDE).max(max));
-        if largest > f32::MAX.to_bits() {
+        // Zero times a finite number is a zero, of either sign; anything else is not. Lanes, so that it is done by vectors.
+        let (lanes, rest) = values.as_chunks::<{ ops::STRIPES }>();
+        let mut sums = [0f32; ops::STRIPES];
+        for values in lanes {
+            sums = core::array::from_fn(|i| sums[i] + values[i] * 0.0);
+        }
+        let sum = sums.iter().chain(rest).fold(0.0, |sum, v| sum + v * 0.0);
+        if sum != 0.0 {
             self.finite.store(false, Ordering::Relaxed);
         }
     }
@@ -79,6 +84,8 @@ pub struct Linear<'a> {
     pub weight: Rows<'a>,
     /// `[outputs]`, or empty.
     pub bias: Vec<f32>,
+    /// The weights of the inputs that are not rounded to int8, decoded: `[inputs that are not × outputs]`, mostly none.
+    pub unrounded: Vec<f32>,
 }
 
 impl Linear<'_> {
@@ -96,7 +103,7 @@ impl Linear<'_> {
         then: impl Fn(&mut [f32]) + Sync,
     ) {
         let (weight, outputs) = (&self.weight, self.weight.rows());
-        let (values, tokens, cols) = (x.values, x.tokens, x.cols);
+        let (values, unrounded, tokens, cols) = (x.values, x.unrounded, x.tokens, x.cols);
         let out = &mut out[..tokens * outputs];
         let grain = machine.column_grain(outputs);
         let input = match machine.precision {
@@ -110,7 +117,11 @@ impl Linear<'_> {
             }
             let first = tile.first_col();
             for t in 0..tile.rows() {
+                let token = tile.first_row() + t;
                 let row = tile.row(t);
+                for (x, weights) in unrounded.chunk(token).iter().zip(self.unrounded.chunks_exact(outputs)) {
+                    add_scaled(row, *x, &weights[first..]);
+                }
                 if let Some(bias) = self.bias.get(first..first + row.len()) {
                     ops::add(row, bias);
                 }
@@ -118,6 +129,20 @@ impl Linear<'_> {
                 then(row);
             }
         });
+    }
+
+    /// The weights of an input, decoded. `[outputs]`
+    pub(crate) fn column(&self, input: usize, to: &mut [f32]) {
+        let format = self.weight.format();
+        let (mut bytes, mut values) = ([0; K_BLOCK * size_of::<f32>()], [0f32; K_BLOCK]);
+        let (bytes, values) = (&mut bytes[..format.block_bytes()], &mut values[..format.block_len()]);
+        for (row, to) in to.iter_mut().enumerate() {
+            let block = self.weight.blocks(row, input / format.block_len(), bytes);
+            // The lengths fit: `Rows` holds whole blocks.
+            if format.decode(block, values).is_ok() {
+                *to = values[input % format.block_len()];
+            }
+        }
     }
 
     /// Whether every decoded weight of every row is finite. Reads the whole tensor.
@@ -128,6 +153,13 @@ impl Linear<'_> {
             decode_parts(&self.weight, r, &mut part, |_, weights| finite &= weights.iter().all(|w| w.is_finite()));
             finite
         })
+    }
+}
+
+/// `out += x · weights`, each product rounded before it is added.
+fn add_scaled(out: &mut [f32], x: f32, weights: &[f32]) {
+    for (out, weight) in out.iter_mut().zip(weights) {
+        *out += x * weight;
     }
 }
 
@@ -223,11 +255,27 @@ impl Quantized {
 pub(crate) struct Activations<'s> {
     /// `[tokens × cols]`
     values: &'s [f32],
+    unrounded: Unrounded<'s>,
     tokens: usize,
     cols: usize,
     quantized: &'s mut Quantized,
     has_q8: bool,
     has_q8k: bool,
+}
+
+/// Values of some inputs that were taken out of the others, which are rounded; these are multiplied as they are.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Unrounded<'s> {
+    /// `[tokens × count]`
+    pub(crate) values: &'s [f32],
+    /// Of each token.
+    pub(crate) count: usize,
+}
+
+impl<'s> Unrounded<'s> {
+    fn chunk(&self, token: usize) -> &'s [f32] {
+        &self.values[token * self.count..][..self.count]
+    }
 }
 
 /// Pieces that the rounding of one input is cut into, at most.
@@ -237,7 +285,20 @@ const SMALL: usize = 1 << 13;
 
 impl<'s> Activations<'s> {
     pub(crate) fn new(values: &'s [f32], cols: usize, quantized: &'s mut Quantized) -> Activations<'s> {
-        Activations { values, tokens: values.len() / cols.max(1), cols, quantized, has_q8: false, has_q8k: false }
+        Activations {
+            values,
+            unrounded: Unrounded::default(),
+            tokens: values.len() / cols.max(1),
+            cols,
+            quantized,
+            has_q8: false,
+            has_q8k: false,
+        }
+    }
+
+    /// The same with inputs that `values` has zeros for.
+    pub(crate) fn with(self, unrounded: Unrounded<'s>) -> Activations<'s> {
+        Activations { unrounded, ..self }
     }
 
     fn input(&mut self, machine: &Machine, form: Activation) -> Input<'_> {

@@ -240,7 +240,12 @@ impl<'f, 'a> Source<'f, 'a> {
             _ => return Err(unsupported),
         };
         let weight = Rows::new(format, layout, tensor.data, outputs, inputs).ok_or(unsupported)?;
-        Ok(Linear { name, weight, bias: self.vector(TensorName { part: bias, ..name }, outputs)? })
+        Ok(Linear {
+            name,
+            weight,
+            bias: self.vector(TensorName { part: bias, ..name }, outputs)?,
+            unrounded: Vec::new(),
+        })
     }
 
     /// The matrix `[outputs × inputs]` of a name.
@@ -261,7 +266,12 @@ impl<'f, 'a> Source<'f, 'a> {
         inputs: usize,
     ) -> Result<Linear<'a>, Error> {
         let weight = self.matrix(name, outputs, inputs)?;
-        Ok(Linear { name, weight, bias: self.vector(TensorName { part: bias, ..name }, outputs)? })
+        Ok(Linear {
+            name,
+            weight,
+            bias: self.vector(TensorName { part: bias, ..name }, outputs)?,
+            unrounded: Vec::new(),
+        })
     }
 }
 

@@ -120,7 +120,7 @@ impl<'a> Bert<'a> {
             None => source.tensor(TYPES).map_or(1, |tensor| extent(tensor.dims[1])),
         };
         let matrix = |name, outputs| -> Result<Linear<'a>, Error> {
-            Ok(Linear { name, weight: source.matrix(name, outputs, width)?, bias: Vec::new() })
+            Ok(Linear { name, weight: source.matrix(name, outputs, width)?, bias: Vec::new(), unrounded: Vec::new() })
         };
         let head = head(source, width)?;
         let config = config(source, vocabulary, types, head.is_some())?;
@@ -129,12 +129,14 @@ impl<'a> Bert<'a> {
             list.try_reserve(1).map_err(|_| Error::OutOfMemory { bytes: size_of::<Layer>() * layers })?;
             list.push(layer(source, &encoder, number)?);
         }
+        let norm = Norm::parse(source, tensor("token_embd_norm.weight"), "token_embd_norm.bias", width)?;
+        let encoder = Encoder { config: encoder, layers: list, outliers: Vec::new() };
         Ok(Bert {
+            encoder: encoder.with_outliers(&norm)?,
+            norm,
             tokens: matrix(TOKENS, vocabulary)?,
             positions: matrix(tensor("position_embd.weight"), config.context)?,
             types: source.tensor(TYPES).map(|_| matrix(TYPES, types)).transpose()?,
-            norm: Norm::parse(source, tensor("token_embd_norm.weight"), "token_embd_norm.bias", width)?,
-            encoder: Encoder { config: encoder, layers: list },
             head,
             config,
         })

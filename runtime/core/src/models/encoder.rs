@@ -4,7 +4,7 @@
 //! A pass takes the rows of many sequences one after another, of any lengths and without padding. What becomes of a sequence does not
 //! depend on the others.
 
-use crate::linear::{Activations, Linear, Machine, Quantized};
+use crate::linear::{Activations, Linear, Machine, Quantized, Unrounded};
 use crate::memory::zeroed;
 use crate::model::Source;
 use crate::{Error, TensorName};
@@ -126,6 +126,9 @@ pub struct Encoder<'a> {
     pub config: Config,
     /// One after another.
     pub layers: Vec<Layer<'a>>,
+    /// Channels of the residual stream that the products of queries, keys, values and `up` multiply unrounded, in ascending order; mostly
+    /// none. Those products have their weights in [`Linear::unrounded`].
+    pub outliers: Vec<usize>,
 }
 
 impl<'a> Encoder<'a> {
@@ -136,6 +139,72 @@ impl<'a> Encoder<'a> {
 
     fn uses(&self, form: Form) -> bool {
         self.products().any(|linear| linear.weight.format().activation() == form)
+    }
+
+    /// Finds the outliers of a stack that normalizes its residual stream, `first` before all layers, if it has quantized weights. Few
+    /// channels of such a stream are far larger than the others (Kovaleva et al., "BERT Busters"), and rounding to int8 makes the values
+    /// beside them as coarse. The norms' weights tell which: the channels whose largest one is more than [`OUTLYING`] times
+    /// the median channel's, at most [`OUTLIERS`] of them, the largest ones.
+    pub(crate) fn with_outliers(mut self, first: &Norm) -> Result<Encoder<'a>, Error> {
+        let is_rounded = self.products().any(|linear| linear.weight.format().activation() != Form::F32);
+        if self.config.order != NormOrder::After || !is_rounded {
+            return Ok(self);
+        }
+        let mut largest: Vec<f32> = zeroed(self.config.width)?;
+        let norms = self.layers.iter().flat_map(|layer| [&layer.attention_norm, &layer.feed_forward_norm]);
+        for norm in norms.chain([first]) {
+            for (largest, weight) in largest.iter_mut().zip(&norm.weight) {
+                *largest = largest.max(weight.abs());
+            }
+        }
+        let mut order: Vec<usize> = zeroed(largest.len())?;
+        order.iter_mut().enumerate().for_each(|(i, channel)| *channel = i);
+        order.sort_unstable_by(|a, b| largest[*b].total_cmp(&largest[*a]).then(a.cmp(b)));
+        let limit = largest[order[order.len() / 2]] * OUTLYING;
+        order.truncate(OUTLIERS);
+        order.retain(|channel| largest[*channel] > limit);
+        order.sort_unstable();
+        for linear in self.layers.iter_mut().flat_map(|layer| [&mut layer.q, &mut layer.k, &mut layer.v, &mut layer.up])
+        {
+            let outputs = linear.weight.rows();
+            let mut columns =
+                zeroed(outputs.checked_mul(order.len()).ok_or(Error::OutOfMemory { bytes: usize::MAX })?)?;
+            for (channel, column) in order.iter().zip(columns.chunks_exact_mut(outputs)) {
+                linear.column(*channel, column);
+            }
+            linear.unrounded = columns;
+        }
+        self.outliers = order;
+        Ok(self)
+    }
+}
+
+/// Most outliers of a stack.
+const OUTLIERS: usize = 8;
+/// How many times the median an outlier's weight is at least.
+const OUTLYING: f32 = 1.4;
+
+/// Moves the outliers of normalized rows to `to`; zeros are left.
+fn take_out<'s>(outliers: &[usize], x: &mut [f32], width: usize, to: &'s mut [f32]) -> Unrounded<'s> {
+    let count = outliers.len();
+    if count > 0 {
+        for (row, to) in x.chunks_exact_mut(width).zip(to.chunks_exact_mut(count)) {
+            for (channel, to) in outliers.iter().zip(to) {
+                *to = core::mem::take(&mut row[*channel]);
+            }
+        }
+    }
+    Unrounded { values: to, count }
+}
+
+/// Undoes [`take_out`].
+fn put_back(outliers: &[usize], x: &mut [f32], width: usize, from: &[f32]) {
+    if !outliers.is_empty() {
+        for (row, from) in x.chunks_exact_mut(width).zip(from.chunks_exact(outliers.len())) {
+            for (channel, value) in outliers.iter().zip(from) {
+                row[*channel] = *value;
+            }
+        }
     }
 }
 
@@ -178,6 +247,8 @@ pub(crate) struct Scratch {
     parts: Vec<Part>,
     /// Where each part ends, in tokens. `[panels]`
     ends: Vec<usize>,
+    /// Of a norm's results, the channels that are not rounded. `[tokens × outliers]`
+    outliers: Vec<f32>,
     quantized: Quantized,
 }
 
@@ -207,6 +278,7 @@ impl Scratch {
             hidden: zeroed(of(feed_forward, tokens)?)?,
             parts: zeroed(panels)?,
             ends: zeroed(panels)?,
+            outliers: zeroed(of(encoder.outliers.len(), tokens)?)?,
             quantized: Quantized::new(widest, encoder.uses(Form::Q8), encoder.uses(Form::Q8K))?,
         })
     }
@@ -230,7 +302,8 @@ impl Scratch {
             return;
         }
         let inner = heads * head_size;
-        let Scratch { x, delta, q, k, v, found, cache, hidden, parts, ends, quantized, .. } = self;
+        let Scratch { x, delta, q, k, v, found, cache, hidden, parts, ends, outliers: kept, quantized, .. } = self;
+        let outliers = &encoder.outliers;
         let (x, delta, hidden) = (&mut x[..n * width], &mut delta[..n * width], &mut hidden[..n * feed_forward]);
         let (q, k, v) = (&mut q[..n * inner], &mut k[..n * inner], &mut v[..n * inner]);
         let (found, cache) = (&mut found[..n * inner], &mut cache[..count * KEYS * inner * 2]);
@@ -239,11 +312,13 @@ impl Scratch {
         let heads = Heads { parts, ends, heads, head_size, causal };
 
         for layer in &encoder.layers {
+            let unrounded = take_out(outliers, x, width, kept);
             let input = normed(machine, order, &layer.attention_norm, epsilon, x, delta);
-            let mut input = Activations::new(input, width, quantized);
+            let mut input = Activations::new(input, width, quantized).with(unrounded);
             layer.q.apply(machine, &mut input, q);
             layer.k.apply(machine, &mut input, k);
             layer.v.apply(machine, &mut input, v);
+            put_back(outliers, x, width, kept);
             if !machine.is_finite() {
                 return;
             }
@@ -253,9 +328,11 @@ impl Scratch {
             layer.o.apply(machine, &mut input, delta);
             merge(machine, order, &layer.attention_norm, epsilon, &layer.attention_scale, x, delta);
 
+            let unrounded = take_out(outliers, x, width, kept);
             let input = normed(machine, order, &layer.feed_forward_norm, epsilon, x, delta);
-            let mut input = Activations::new(input, width, quantized);
+            let mut input = Activations::new(input, width, quantized).with(unrounded);
             layer.up.apply_then(machine, &mut input, hidden, act);
+            put_back(outliers, x, width, kept);
             let mut input = Activations::new(hidden, feed_forward, quantized);
             layer.down.apply(machine, &mut input, delta);
             merge(machine, order, &layer.feed_forward_norm, epsilon, &layer.feed_forward_scale, x, delta);

@@ -248,7 +248,7 @@ impl<'a> Llama<'a> {
         let rows = source.matrix(EMBEDDING, vocabulary, embedding)?;
         let head = match source.tensor(HEAD) {
             Some(_) => source.linear(HEAD, "output.bias", vocabulary, embedding)?,
-            None => Linear { name: EMBEDDING, weight: rows, bias: Vec::new() },
+            None => Linear { name: EMBEDDING, weight: rows, bias: Vec::new(), unrounded: Vec::new() },
         };
         let mut layers = Vec::new();
         for number in 0..config.layers {
@@ -282,7 +282,8 @@ impl<'a> Llama<'a> {
 
     /// The first tensor with a weight that is not finite. Reads all weights.
     pub(crate) fn first_not_finite(&self) -> Option<TensorName> {
-        let embedding = Linear { name: EMBEDDING, weight: self.weights.embedding, bias: Vec::new() };
+        let embedding =
+            Linear { name: EMBEDDING, weight: self.weights.embedding, bias: Vec::new(), unrounded: Vec::new() };
         core::iter::once(&embedding).chain(self.products()).find(|linear| !linear.is_finite()).map(|linear| linear.name)
     }
 }

@@ -136,7 +136,7 @@ pub(crate) fn encoder<'a>(
             feed_forward_scale: source.vector(name(names.second_scale), width)?,
         });
     }
-    Ok(Encoder { config, layers: list })
+    Ok(Encoder { config, layers: list, outliers: Vec::new() })
 }
 
 /// Whether a layer's two products have each other's names, as in llama.cpp's files of old.
@@ -193,5 +193,5 @@ pub(crate) fn table<'a>(
     rows: usize,
     width: usize,
 ) -> Result<Linear<'a>, Error> {
-    Ok(Linear { name, weight: source.matrix(name, rows, width)?, bias: Vec::new() })
+    Ok(Linear { name, weight: source.matrix(name, rows, width)?, bias: Vec::new(), unrounded: Vec::new() })
 }
