@@ -6,9 +6,9 @@ use smidgen::sampler::log_probability;
 use smidgen::{KvType, Model, Options, Precision, Sampler, Sampling, Session};
 use smidgen_gguf::Gguf;
 use smidgen_quant::Format;
-use smidgen_targets::{Kernels, Pool, Serial, available, scalar};
+use smidgen_targets::{Kernels, Pool, Serial, scalar};
 use smidgen_tests::seeded::{self, Meta, Shape};
-use smidgen_tests::{Threads, best};
+use smidgen_tests::{Threads, at_most, best, tables};
 
 fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|v| v.to_bits()).collect()
@@ -31,11 +31,11 @@ fn run(model: &Model, tokens: &[u32], options: Options, kernels: &'static Kernel
 fn check(file: &seeded::File, options: Options, label: &str) {
     let bytes = file.bytes();
     let model = Model::parse(&[Gguf::parse(&bytes).unwrap()]).unwrap();
-    let tokens = seeded::tokens(71, model.vocabulary(), 5);
+    let tokens = seeded::tokens(at_most(37, 71, "tokens"), model.vocabulary(), 5);
     let law = run(&model, &tokens, options, &scalar::KERNELS, &Serial);
     assert_eq!(law.len(), tokens.len());
-    assert!(law[70].iter().any(|v| *v != law[70][0]), "{label}: logits differ from each other");
-    for kernels in available() {
+    assert!(law[0].iter().any(|v| *v != law[0][0]), "{label}: logits differ from each other");
+    for kernels in tables() {
         let name = kernels.name;
         assert!(run(&model, &tokens, options, kernels, &Serial) == law, "{label}, {name}");
         assert!(run(&model, &tokens, options, kernels, &Threads(2)) == law, "{label}, {name}, 2 threads");
@@ -48,22 +48,24 @@ fn check(file: &seeded::File, options: Options, label: &str) {
         }
         session.truncate(0, 33);
         let logits = session.forward(0, &tokens[33..], &Serial).unwrap();
-        assert!(bits(logits) == law[70], "{label}, {name}, after a truncation");
+        assert!(Some(&bits(logits)) == law.last(), "{label}, {name}, after a truncation");
     }
 }
 
 #[test]
 fn every_format_with_a_cache_of_f16() {
+    let shape = Shape { layers: at_most(1, 2, "layers"), ..Shape::default() };
     for format in Format::ALL {
-        check(&seeded::model(&Shape::default(), format), Options::new(80), format.name());
+        check(&seeded::model(&shape, format), Options::new(80), format.name());
     }
 }
 
 #[test]
 fn every_format_with_a_cache_of_q8_0() {
-    for format in Format::ALL {
+    let shape = Shape { layers: 1, ..Shape::default() };
+    for format in Format::ALL.into_iter().rev().take(at_most(4, Format::ALL.len(), "formats")) {
         let options = Options { kv: KvType::Q8_0, ..Options::new(80) };
-        check(&seeded::model(&Shape::default(), format), options, format.name());
+        check(&seeded::model(&shape, format), options, format.name());
     }
 }
 
@@ -126,7 +128,7 @@ fn sequences_side_by_side_equal_sequences_alone() {
             [seeded::tokens(90, vocabulary, 1), seeded::tokens(70, vocabulary, 2), seeded::tokens(30, vocabulary, 3)];
         let options = Options { kv, ..Options::new(100) };
         let alone: Vec<_> = texts.iter().map(|text| run(&model, text, options, &scalar::KERNELS, &Serial)).collect();
-        for kernels in available() {
+        for kernels in tables() {
             let mut session = Session::new(&model, &Options { sequences: 3, batch: 2, ..options }, kernels).unwrap();
             let starts = [60, 40, 3];
             for (sequence, text) in texts.iter().enumerate() {
@@ -229,7 +231,7 @@ fn beams() {
     let mut alone = Session::new(&model, &Options::new(64), &scalar::KERNELS).unwrap();
     let expected = greedy(&mut alone, &prompt, 12);
     let mut common = None;
-    for kernels in available() {
+    for kernels in tables() {
         let mut session = Session::new(&model, &Options { sequences: 24, ..Options::new(64) }, kernels).unwrap();
         let one = Search { width: 1, max_tokens: 12, length_penalty: 1.0 };
         let found = search(&mut session, &prompt, &one, &never, &Serial).unwrap();
@@ -294,7 +296,7 @@ fn samples() {
     };
     let expected = draw(1, &scalar::KERNELS, &Serial);
     assert_ne!(expected, draw(2, &scalar::KERNELS, &Serial));
-    for kernels in available() {
+    for kernels in tables() {
         assert_eq!(draw(1, kernels, &Threads(2)), expected, "{}", kernels.name);
     }
 }

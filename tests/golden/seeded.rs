@@ -3,9 +3,9 @@
 use smidgen::{KvType, Model, Options, Session};
 use smidgen_gguf::Gguf;
 use smidgen_quant::Format;
-use smidgen_targets::{Serial, available};
+use smidgen_targets::Serial;
 use smidgen_tests::seeded::{self, Shape};
-use smidgen_tests::{Threads, best};
+use smidgen_tests::{Threads, best, tables};
 
 /// FNV-1a of the bits, little-endian.
 fn hash(logits: &[f32]) -> u64 {
@@ -35,20 +35,26 @@ const GOLDEN: &[(Format, u64, u64)] = &[
 
 #[test]
 fn logits_of_seeded_models() {
-    for kernels in available() {
-        let mut found = Vec::new();
-        for format in Format::ALL {
-            let bytes = seeded::model(&Shape::default(), format).bytes();
-            let model = Model::parse(&[Gguf::parse(&bytes).unwrap()]).unwrap();
-            let tokens = seeded::tokens(70, model.vocabulary(), 5);
+    let machines = tables();
+    let mut found = vec![Vec::new(); machines.len()];
+    for format in Format::ALL {
+        let bytes = seeded::model(&Shape::default(), format).bytes();
+        let model = Model::parse(&[Gguf::parse(&bytes).unwrap()]).unwrap();
+        let tokens = seeded::tokens(70, model.vocabulary(), 5);
+        for (kernels, found) in machines.iter().zip(&mut found) {
             let [f16, q8_0] = [KvType::F16, KvType::Q8_0].map(|kv| {
                 let mut session = Session::new(&model, &Options { kv, ..Options::new(70) }, kernels).unwrap();
                 hash(session.forward(0, &tokens, &Serial).unwrap())
             });
-            println!("    (Format::{}, 0x{f16:016x}, 0x{q8_0:016x}),", format.name());
             found.push((format, f16, q8_0));
         }
+    }
+    for (kernels, found) in machines.iter().zip(&found) {
+        for (format, f16, q8_0) in found {
+            println!("    (Format::{}, 0x{f16:016x}, 0x{q8_0:016x}),", format.name());
+        }
         assert_eq!(found, GOLDEN, "{}", kernels.name);
+        println!("SAME: {}", kernels.name);
     }
 }
 
@@ -63,29 +69,30 @@ const CONTINUATIONS: &[(Format, u64, u64)] = &[
 
 #[test]
 fn a_prompt_and_32_generated_tokens() {
-    for kernels in available() {
-        for threads in [1, 4] {
-            let mut found = Vec::new();
-            for &(format, ..) in CONTINUATIONS {
-                let bytes = seeded::model(&Shape::default(), format).bytes();
-                let model = Model::parse(&[Gguf::parse(&bytes).unwrap()]).unwrap();
-                let tokens = seeded::tokens(40, model.vocabulary(), 7);
-                let mut session = Session::new(&model, &Options::new(72), kernels).unwrap();
-                let mut logits = session.forward(0, &tokens, &Threads(threads)).unwrap();
-                let prompt = hash(logits);
-                let mut generated = Vec::new();
-                for _ in 0..32 {
-                    let next = best(logits);
-                    logits = session.forward(0, &[next], &Threads(threads)).unwrap();
-                    generated.extend_from_slice(logits);
-                }
-                found.push((format, prompt, hash(&generated)));
+    let machines: Vec<_> = tables().into_iter().flat_map(|kernels| [(kernels, 1), (kernels, 4)]).collect();
+    let mut found = vec![Vec::new(); machines.len()];
+    for &(format, ..) in CONTINUATIONS {
+        let bytes = seeded::model(&Shape::default(), format).bytes();
+        let model = Model::parse(&[Gguf::parse(&bytes).unwrap()]).unwrap();
+        let tokens = seeded::tokens(40, model.vocabulary(), 7);
+        for (&(kernels, threads), found) in machines.iter().zip(&mut found) {
+            let mut session = Session::new(&model, &Options::new(72), kernels).unwrap();
+            let mut logits = session.forward(0, &tokens, &Threads(threads)).unwrap();
+            let prompt = hash(logits);
+            let mut generated = Vec::new();
+            for _ in 0..32 {
+                let next = best(logits);
+                logits = session.forward(0, &[next], &Threads(threads)).unwrap();
+                generated.extend_from_slice(logits);
             }
-            for (format, prompt, generated) in &found {
-                println!("    (Format::{}, 0x{prompt:016x}, 0x{generated:016x}),", format.name());
-            }
-            assert_eq!(found, CONTINUATIONS, "{}, {threads} threads", kernels.name);
-            println!("SAME: {}, {threads} threads", kernels.name);
+            found.push((format, prompt, hash(&generated)));
         }
+    }
+    for ((kernels, threads), found) in machines.iter().zip(&found) {
+        for (format, prompt, generated) in found {
+            println!("    (Format::{}, 0x{prompt:016x}, 0x{generated:016x}),", format.name());
+        }
+        assert_eq!(found, CONTINUATIONS, "{}, {threads} threads", kernels.name);
+        println!("SAME: {}, {threads} threads", kernels.name);
     }
 }
