@@ -15,6 +15,8 @@ const QUERIES: usize = 4;
 trait Cache: Copy {
     /// Whether each 32 dimensions have a scale.
     const SCALES: bool;
+    /// Whether three queries are worth code of their own: decoding has as many as heads share a key.
+    const THREE: bool = true;
     /// Dimension `d` (counted through all panels) of a panel's 16 keys.
     unsafe fn keys(self, d: usize) -> Sixteen;
     /// Scales of a panel's 16 keys, groups counted through all panels.
@@ -34,6 +36,7 @@ struct F32<'a>(&'a [f32], &'a [f32]);
 
 impl Cache for F32<'_> {
     const SCALES: bool = false;
+    const THREE: bool = false;
 
     #[inline(always)]
     unsafe fn keys(self, d: usize) -> Sixteen {
@@ -158,10 +161,14 @@ unsafe fn some<C: Cache>(cache: C, q: &[f32], visible: &[usize], head_dim: usize
     // SAFETY: the caller's promise.
     unsafe {
         match visible.len() {
-            1 => tile::<C, 1>(cache, q, visible, head_dim, scale, out),
-            2 => tile::<C, 2>(cache, q, visible, head_dim, scale, out),
-            3 => tile::<C, 3>(cache, q, visible, head_dim, scale, out),
-            _ => tile::<C, QUERIES>(cache, q, visible, head_dim, scale, out),
+            QUERIES => tile::<C, QUERIES>(cache, q, visible, head_dim, scale, out),
+            3 if C::THREE => tile::<C, 3>(cache, q, visible, head_dim, scale, out),
+            _ => {
+                let each = q.chunks(head_dim).zip(visible.chunks(1)).zip(out.chunks_mut(head_dim));
+                for ((q, visible), out) in each {
+                    tile::<C, 1>(cache, q, visible, head_dim, scale, out);
+                }
+            }
         }
     }
 }

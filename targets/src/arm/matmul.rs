@@ -13,6 +13,29 @@ const TOKENS: usize = 64;
 /// Fours of rows that are worked on together where nothing else is said.
 const FOURS: usize = 2;
 
+/// Rows that are found to be plain or packed at each block, so that the loops over tokens are compiled once for both.
+#[derive(Clone, Copy)]
+enum Either {
+    Plain(Plain),
+    Panel(Panel),
+}
+
+/// What is asked of rows of either kind, from row `$first` and byte `$bytes` on.
+macro_rules! either {
+    ($rows:expr, $first:expr, $bytes:expr, |$source:ident| $call:expr) => {
+        match $rows {
+            Either::Plain(rows) => {
+                let $source = rows.at($first, $bytes);
+                $call
+            }
+            Either::Panel(rows) => {
+                let $source = rows.at($first, $bytes);
+                $call
+            }
+        }
+    };
+}
+
 /// A format with blocks of 32.
 ///
 /// # Safety
@@ -32,7 +55,7 @@ pub(super) unsafe fn legacy<I: Isa, L: Legacy>(w: &Rows, input: &Input, out: &mu
                 legacy_one::<I, L, Panel, { PANEL / 4 }>(panel, x, out, c);
             } else {
                 for half in (0..PANEL).step_by(4 * FOURS) {
-                    legacy_many::<I, L, Panel>(panel.at(half, 0), x, out, c + half);
+                    legacy_many::<I, L>(Either::Panel(panel.at(half, 0)), x, out, c + half);
                 }
             }
         }
@@ -41,7 +64,7 @@ pub(super) unsafe fn legacy<I: Isa, L: Legacy>(w: &Rows, input: &Input, out: &mu
             if one {
                 legacy_one::<I, L, Plain, FOURS>(rows, x, out, c);
             } else {
-                legacy_many::<I, L, Plain>(rows, x, out, c);
+                legacy_many::<I, L>(Either::Plain(rows), x, out, c);
             }
         }
     }
@@ -144,7 +167,7 @@ unsafe fn with_offset(mut q: Quants, offset: i32) -> Quants {
 /// # Safety
 /// As for [`legacy`]; the rows have as many blocks as `x`.
 #[inline(always)]
-unsafe fn legacy_many<I: Isa, L: Legacy, S: Source>(rows: S, x: &Q8, out: &mut Tile, c: usize) {
+unsafe fn legacy_many<I: Isa, L: Legacy>(rows: Either, x: &Q8, out: &mut Tile, c: usize) {
     for t0 in (0..out.rows()).step_by(TOKENS) {
         let tokens = TOKENS.min(out.rows() - t0);
         let mut acc = [[nothing(); FOURS]; TOKENS];
@@ -155,7 +178,7 @@ unsafe fn legacy_many<I: Isa, L: Legacy, S: Source>(rows: S, x: &Q8, out: &mut T
                 let mut w = [Four { q: [vdupq_n_s8(0); 8], d: nothing(), m: nothing() }; FOURS];
                 let mut q = [w[0].q; FOURS];
                 for n in 0..FOURS {
-                    w[n] = L::load(rows.at(4 * n, b * L::BYTES), I::LANES);
+                    w[n] = either!(rows, 4 * n, b * L::BYTES, |source| L::load(source, I::LANES));
                     q[n] = I::arrange(with_offset(w[n].q, L::OFFSET));
                 }
                 let qs = x.qs.as_ptr().add(32 * at);
@@ -204,7 +227,7 @@ pub(super) unsafe fn k_quant<I: Isa, L: Super>(w: &Rows, input: &Input, out: &mu
                 k_one::<I, L, Panel, { PANEL / 4 / FOURS }>(panel, x, out, c);
             } else {
                 for half in (0..PANEL).step_by(4 * FOURS) {
-                    k_many::<I, L, Panel>(panel.at(half, 0), x, out, c + half);
+                    k_many::<I, L>(Either::Panel(panel.at(half, 0)), x, out, c + half);
                 }
             }
         }
@@ -213,7 +236,7 @@ pub(super) unsafe fn k_quant<I: Isa, L: Super>(w: &Rows, input: &Input, out: &mu
             if one {
                 k_one::<I, L, Plain, 1>(rows, x, out, c);
             } else {
-                k_many::<I, L, Plain>(rows, x, out, c);
+                k_many::<I, L>(Either::Plain(rows), x, out, c);
             }
         }
     }
@@ -364,7 +387,7 @@ unsafe fn group_one<I: Isa, L: Super, S: Source, const J: usize>(
 /// # Safety
 /// As for [`legacy`]; the rows have as many superblocks as `x`.
 #[inline(always)]
-unsafe fn k_many<I: Isa, L: Super, S: Source>(rows: S, x: &Q8K, out: &mut Tile, c: usize) {
+unsafe fn k_many<I: Isa, L: Super>(rows: Either, x: &Q8K, out: &mut Tile, c: usize) {
     let mut heads = [Head::new(), Head::new()];
     for t0 in (0..out.rows()).step_by(TOKENS) {
         let tokens = TOKENS.min(out.rows() - t0);
@@ -373,14 +396,13 @@ unsafe fn k_many<I: Isa, L: Super, S: Source>(rows: S, x: &Q8K, out: &mut Tile, 
         for b in 0..x.cols / 256 {
             // SAFETY: the caller's promise.
             unsafe {
-                let rows = rows.at(0, b * L::BYTES);
                 for n in 0..FOURS {
-                    L::head(rows.at(4 * n, 0), &mut heads[n]);
+                    either!(rows, 4 * n, b * L::BYTES, |source| L::head(source, &mut heads[n]));
                 }
                 let mut isums = [[vdupq_n_s32(0); FOURS]; TOKENS];
                 let (group, isums) = (8 * b * x.tokens + first, &mut isums[..tokens]);
                 for part in 0..8 / L::GROUPS {
-                    each_group!(part, L, group_many::<I, L, S>(rows, part, &heads, x, group, isums));
+                    each_group!(part, L, group_many::<I, L>(rows, b, part, &heads, x, group, isums));
                 }
                 for (t, (acc, isum)) in acc.iter_mut().zip(isums).enumerate() {
                     let zero = [vdupq_n_s32(0); 4];
@@ -402,8 +424,9 @@ unsafe fn k_many<I: Isa, L: Super, S: Source>(rows: S, x: &Q8K, out: &mut Tile, 
 
 /// Group `J` of a part with several tokens, the first of which has group number `first` of `x`.
 #[inline(always)]
-unsafe fn group_many<I: Isa, L: Super, S: Source, const J: usize>(
-    rows: S,
+unsafe fn group_many<I: Isa, L: Super, const J: usize>(
+    rows: Either,
+    block: usize,
     part: usize,
     heads: &[Head; FOURS],
     x: &Q8K,
@@ -417,7 +440,8 @@ unsafe fn group_many<I: Isa, L: Super, S: Source, const J: usize>(
         let mut q = [[vdupq_n_s8(0); 8]; FOURS];
         let mut scales = [[vdupq_n_s32(0); FOURS]; 2];
         for n in 0..FOURS {
-            q[n] = I::arrange(with_offset(L::group::<S, J>(rows.at(4 * n, 0), I::LANES, part), L::OFFSET));
+            let group = either!(rows, 4 * n, block * L::BYTES, |source| L::group::<_, J>(source, I::LANES, part));
+            q[n] = I::arrange(with_offset(group, L::OFFSET));
             for half in 0..2 {
                 scales[half][n] = heads[n].scales[if L::SUB == 32 { g } else { 2 * g + half }];
             }
