@@ -19,6 +19,7 @@ compile_error!("Smidgen is little-endian only: weights are used as they lie in G
 pub mod activation;
 pub mod attention;
 mod f16;
+pub mod fixed;
 mod format;
 mod k_encode;
 mod legacy;

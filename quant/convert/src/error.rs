@@ -1,6 +1,6 @@
 //! What can go wrong in a conversion.
 
-use crate::safetensors;
+use crate::{safetensors, tflite};
 use std::fmt;
 use std::io;
 
@@ -17,6 +17,8 @@ pub enum Error {
     Io(io::Error),
     /// A weights file is damaged.
     SafeTensors { file: String, error: safetensors::Error },
+    /// A TensorFlow Lite file is damaged, or not one that can be converted.
+    Tflite(tflite::Error),
     /// A file that the conversion needs is not there.
     MissingFile { file: String },
     /// A text file is not UTF-8; the place in bytes.
@@ -62,6 +64,7 @@ impl fmt::Display for Error {
             Error::Nothing { wanted } => write!(f, "no tensor here can be {wanted}"),
             Error::Io(error) => write!(f, "cannot write: {error}"),
             Error::SafeTensors { file, error } => write!(f, "{file}: {error}"),
+            Error::Tflite(error) => error.fmt(f),
             Error::MissingFile { file } => write!(f, "{file} is missing"),
             Error::Encoding { file, offset } => write!(f, "{file}: not UTF-8 at offset {offset}"),
             Error::Json { file, line, column, reason } => {
@@ -104,6 +107,7 @@ impl std::error::Error for Error {
             Error::Gguf(error) => Some(error),
             Error::Io(error) => Some(error),
             Error::SafeTensors { error, .. } => Some(error),
+            Error::Tflite(error) => Some(error),
             Error::Encode { error, .. } => Some(error),
             Error::Write(error) => Some(error),
             _ => None,
@@ -114,6 +118,12 @@ impl std::error::Error for Error {
 impl From<smidgen_gguf::Error> for Error {
     fn from(error: smidgen_gguf::Error) -> Error {
         Error::Gguf(error)
+    }
+}
+
+impl From<tflite::Error> for Error {
+    fn from(error: tflite::Error) -> Error {
+        Error::Tflite(error)
     }
 }
 

@@ -20,6 +20,7 @@ mod pack;
 mod plan;
 mod quantize;
 pub mod safetensors;
+pub mod tflite;
 mod tokenizer;
 mod vit;
 mod write;

@@ -3,5 +3,6 @@
 pub mod bert;
 pub mod encoder;
 pub mod llama;
+pub mod micro;
 mod tower;
 pub mod vit;

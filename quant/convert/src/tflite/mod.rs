@@ -1,0 +1,109 @@
+//! From TensorFlow Lite files of int8 networks to GGUF files of the architecture `micro`, which `docs/gguf.md` describes: what the
+//! interpreter of such files decides when it starts is decided here, once, and written as a plan.
+
+mod error;
+mod flatbuffer;
+mod graph;
+mod lower;
+mod memory;
+mod ops;
+mod shapes;
+
+pub use error::Error;
+
+use crate::json;
+use graph::{Kind, Tensor};
+use lower::Lower;
+use memory::{Memory, Place, extent};
+use smidgen_gguf::{NewTensor, TensorType, Writer};
+use std::io::Write;
+
+/// Converts a file. `manifest` is the name and the text of the JSON file that lies beside a microWakeWord model: it supplies the word, the
+/// cut-off, the window and the step.
+///
+/// # Errors
+/// [`crate::Error::Tflite`], [`crate::Error::Write`], [`crate::Error::Io`], and those of JSON files.
+pub fn convert(bytes: &[u8], manifest: Option<(&str, &[u8])>, out: &mut dyn Write) -> Result<(), crate::Error> {
+    let graphs = graph::read(bytes)?;
+    let mut memory = Lower::new(&graphs)?;
+    let arena = memory.memory.arrange();
+    let arena = u32::try_from(arena).ok().filter(|length| *length < 1 << 31).ok_or(Error::TooLarge)?;
+    let mut writer = Writer::new();
+    writer.metadata("general.architecture", "micro")?;
+    if let Some((file, text)) = manifest {
+        describe(file, text, &mut writer)?;
+    }
+    writer.metadata("micro.arena_length", arena.max(1))?;
+    let graph = memory.graph;
+    for (name, list) in [("input", &graph.inputs), ("output", &graph.outputs)] {
+        for &tensor in list {
+            port(&mut writer, name, &graph.tensors[tensor], memory.input(tensor)?, &memory.memory)?;
+        }
+    }
+    let memory = &mut memory.memory;
+    // A tensor cannot be empty.
+    memory.weights.resize(memory.weights.len().max(1), 0);
+    let (plan, reset) = (memory.words(&memory.records)?, memory.words(&memory.reset)?);
+    let dims = [memory.weights.len(), plan.len() / 4, reset.len() / 4].map(|len| [len as u64]);
+    let tensors = [
+        NewTensor { name: "weights", dims: &dims[0], kind: TensorType::I8, data: &memory.weights },
+        NewTensor { name: "plan", dims: &dims[1], kind: TensorType::I32, data: &plan },
+        NewTensor { name: "reset", dims: &dims[2], kind: TensorType::I32, data: &reset },
+    ];
+    if plan.is_empty() {
+        return Err(Error::TooMany { field: "operators", found: 0, most: 0 }.into());
+    }
+    writer.write(if reset.is_empty() { &tensors[..2] } else { &tensors }, out)?;
+    Ok(())
+}
+
+/// What the input or the output is, and where.
+fn port(
+    writer: &mut Writer,
+    name: &str,
+    tensor: &Tensor<'_>,
+    place: Place,
+    memory: &Memory,
+) -> Result<(), crate::Error> {
+    let key = |field: &str| format!("micro.{name}.{field}");
+    let words = |sizes: &[usize]| -> Result<Vec<u32>, Error> {
+        sizes.iter().map(|&size| u32::try_from(size).map_err(|_| Error::TooLarge)).collect()
+    };
+    writer.metadata(&key("shape"), &words(&tensor.shape)?[..])?;
+    writer.metadata(&key("type"), if tensor.kind == Kind::UInt8 { "uint8" } else { "int8" })?;
+    writer.metadata(&key("scale"), tensor.scale(0)?)?;
+    writer.metadata(&key("zero_point"), tensor.zero()?)?;
+    writer.metadata(&key("extent"), &words(&extent(&tensor.shape))?[..])?;
+    writer.metadata(&key("view"), &words(&[memory.offset(&place), place.row, place.column])?[..])?;
+    Ok(())
+}
+
+/// What a manifest says: the word and how it is detected.
+fn describe(file: &str, text: &[u8], writer: &mut Writer) -> Result<(), crate::Error> {
+    let value = json::parse(file, text)?;
+    let manifest = json::Json::new(file, &value);
+    if let Some(word) = manifest.get("wake_word") {
+        let word = word.value().as_str().ok_or_else(|| word.wrong("a text"))?;
+        writer.metadata("general.name", word)?;
+        writer.metadata("micro.wake_word", word)?;
+    }
+    for (field, key) in [("author", "general.author"), ("website", "general.url")] {
+        if let Some(text) = manifest.get(field) {
+            writer.metadata(key, text.value().as_str().ok_or_else(|| text.wrong("a text"))?)?;
+        }
+    }
+    let Some(micro) = manifest.get("micro") else { return Ok(()) };
+    if let Some(cutoff) = micro.get("probability_cutoff") {
+        let value = cutoff.value().as_f64().filter(|value| (0.0..=1.0).contains(value));
+        writer.metadata("micro.probability_cutoff", value.ok_or_else(|| cutoff.wrong("a number from 0 to 1"))?)?;
+    }
+    for (field, most) in [("sliding_window_size", 1_000), ("feature_step_size", 1_000)] {
+        if let Some(number) = micro.get(field) {
+            let value = number.value().as_u64().and_then(|value| u32::try_from(value).ok());
+            let value = value.filter(|value| (1..=most).contains(value));
+            let value = value.ok_or_else(|| number.wrong("a whole number from 1 to 1000"))?;
+            writer.metadata(&format!("micro.{field}"), value)?;
+        }
+    }
+    Ok(())
+}
