@@ -352,11 +352,12 @@ pub(crate) struct PullArgs {
   smidgen convert all-MiniLM-L6-v2 minilm.gguf
   smidgen convert SmolLM2-135M-Instruct smollm2.Q4_K_M.gguf --type Q4_K_M
   smidgen convert model.safetensors model.gguf --type F16
+  smidgen convert okay_nabu.tflite okay_nabu.gguf
 
 Architectures: bert, llama (also mistral and smollm), vit (also deit and dinov2), clip. Types: F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0,
 Q5_1, IQ4_NL, Q2_K, Q2_K_S, Q3_K_S, Q3_K_M, Q3_K_L, Q4_K_S, Q4_K_M, Q5_K_S, Q5_K_M, Q6_K.")]
 pub(crate) struct ConvertArgs {
-    /// A folder with config.json, weights and tokenizer, or the .safetensors file in it
+    /// A folder with config.json, weights and tokenizer, the .safetensors file in it, or a .tflite file
     pub(crate) input: PathBuf,
     /// The GGUF file to write
     pub(crate) output: PathBuf,

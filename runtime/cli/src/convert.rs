@@ -13,6 +13,9 @@ pub(crate) fn convert(args: &ConvertArgs) -> Outcome {
     if inside && args.output.exists() && args.output.extension().is_none_or(|extension| extension != "gguf") {
         return Err(format!("{}: is part of the input; name another file", args.output.display()).into());
     }
+    if smidgen_host::is_tflite(&args.input) && (args.kind.is_some() || args.pack) {
+        return Err(format!("{}: TensorFlow Lite files keep their types", args.input.display()).into());
+    }
     let options = Options { mixture: args.kind, packed: args.pack };
     with_bar(|report| smidgen_host::convert(&args.input, &args.output, options, report))
 }

@@ -54,13 +54,31 @@ impl Folder {
 
 /// Converts the checkpoint at `from`, a folder with `config.json`, weights in safetensors and what else belongs to the model, or the
 /// weights file itself, to the GGUF file `to`, which appears only when it is complete. `progress` is told the bytes of weights written
-/// and how many there will be.
+/// and how many there will be. A file whose name ends in `.tflite` is converted without options, with the manifest beside it (`.json`) if there
+/// is one.
 ///
 /// # Errors
 /// [`Error::Read`], [`Error::NotACheckpoint`], [`Error::NotAFile`], [`Error::EmptyFile`], [`Error::Convert`], [`Error::Write`].
 pub fn convert(from: &Path, to: &Path, options: Options, progress: &mut dyn FnMut(u64, u64)) -> Result<(), Error> {
+    if is_tflite(from) {
+        return convert_tflite(from, to);
+    }
     let folder = Folder::open(from)?;
     output::replace(from, to, &mut |out| smidgen_convert::convert(&folder.files(), options, out, progress))
+}
+
+/// Whether a path names a TensorFlow Lite file.
+pub fn is_tflite(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "tflite") && path.is_file()
+}
+
+fn convert_tflite(from: &Path, to: &Path) -> Result<(), Error> {
+    let model = files::map(from)?;
+    let path = from.with_extension("json");
+    let manifest = if path.is_file() { Some(files::map(&path)?) } else { None };
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let manifest = manifest.as_ref().map(|text| (&*name, &text[..]));
+    output::replace(from, to, &mut |out| smidgen_convert::tflite::convert(&model, manifest, out))
 }
 
 /// Converts a checkpoint to `to`, where nobody looks yet.

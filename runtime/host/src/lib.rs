@@ -23,7 +23,7 @@ mod pool;
 mod pull;
 
 pub use chat::{ChatTemplate, Message};
-pub use convert::{convert, quantize};
+pub use convert::{convert, is_tflite, quantize};
 pub use error::Error;
 pub use files::ModelFile;
 pub use image::{Picture, is_image};
