@@ -2,7 +2,7 @@
 //! [`pack`], [`unpack`]).
 //!
 //! A conversion has three steps. [`Checkpoint`] reads a model's files and checks them. An architecture's own module turns it into a
-//! [`Plan`]: metadata, and for each tensor its name, its shape and where its values come from. [`write`] encodes the plan in the formats
+//! [`Plan`]: metadata, and for each tensor its name, its shape and where its values come from. [`write()`] encodes the plan in the formats
 //! that a [`Mixture`] chooses, row by row, so that no more than one piece of the file is in memory.
 #![forbid(unsafe_code)]
 
