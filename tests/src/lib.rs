@@ -3,6 +3,7 @@
 pub mod blocks;
 pub mod chat;
 pub mod checkpoint;
+pub mod micro;
 mod random;
 pub mod seeded;
 pub mod seeded_bert;

@@ -46,6 +46,10 @@ pub(crate) enum Command {
     Embed(EmbedArgs),
     /// Say what images show, or which class texts are of
     Classify(ClassifyArgs),
+    /// Tell when words are spoken
+    Listen(ListenArgs),
+    /// Run a micro model on arrays from a file
+    Infer(InferArgs),
     /// Download models by short name into the cache, or list the known ones
     Pull(PullArgs),
     /// Turn a checkpoint (safetensors with its config.json) into a GGUF file
@@ -331,6 +335,46 @@ pub(crate) struct ClassifyArgs {
     pub(crate) threads: ThreadArgs,
     #[command(flatten)]
     pub(crate) machine: MachineArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  smidgen listen okay_nabu.gguf recording.wav
+  smidgen listen okay_nabu.gguf hey_mycroft.gguf recording.wav --json
+  arecord -q -t raw -f S16_LE -r 16000 -c 1 | smidgen listen okay_nabu.gguf -
+
+Each line is the time in seconds, the word and its probability. A word is told once, at the first step at which the mean of the last
+probabilities is above the model's cut-off. With --json a line is an object of word, time_s, probability and step.")]
+pub(crate) struct ListenArgs {
+    /// Paths of models; then a WAV file of one channel, 16 bits, 16,000 samples per second, or '-' for such samples on stdin (s16, little-endian)
+    #[arg(value_name = "MODEL… FILE", required = true, num_args = 2..)]
+    pub(crate) words: Vec<PathBuf>,
+    /// Print one JSON object per detection
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Print what the model gives at every step, as a JSON array for each model
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) steps: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  smidgen infer resnet.gguf images.npy --json
+  smidgen infer okay_nabu.gguf features.npy --output outputs.npy
+
+The first extent counts inputs, the others are the model's. Arrays of the model's own type are taken as they are, of 32-bit floats are
+rounded to the model's scale. A streaming model takes the inputs one after another, as a stream. Each line is an output's raw integers.")]
+pub(crate) struct InferArgs {
+    /// Path
+    pub(crate) model: PathBuf,
+    /// Arrays in NumPy's format: int8 (or uint8, as the model has) or float32
+    pub(crate) input: PathBuf,
+    /// Print one JSON array of arrays
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Write the outputs to a file in NumPy's format instead
+    #[arg(short, long, value_name = "FILE", conflicts_with = "json")]
+    pub(crate) output: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -5,7 +5,10 @@ mod bench;
 mod classify;
 mod convert;
 mod embed;
+mod infer;
 mod inspect;
+mod listen;
+mod npy;
 mod open;
 mod perplexity;
 mod progress;
@@ -39,6 +42,8 @@ fn main() -> ExitCode {
         Command::Perplexity(args) => perplexity::perplexity(&args),
         Command::Embed(args) => return ended(embed::embed(&args)),
         Command::Classify(args) => return ended(classify::classify(&args)),
+        Command::Listen(args) => listen::listen(&args),
+        Command::Infer(args) => infer::infer(&args),
         Command::Pull(args) => pull(&args),
         Command::Convert(args) => convert::convert(&args),
         Command::Quantize(args) => convert::quantize(&args),

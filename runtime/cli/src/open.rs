@@ -34,7 +34,7 @@ pub(crate) fn tokenizer<'a>(file: &ModelFile, parts: &[Gguf<'a>]) -> Result<Toke
 }
 
 /// An error with the file's name before it.
-fn named(file: &ModelFile, error: impl Error) -> Box<dyn Error> {
+pub(crate) fn named(file: &ModelFile, error: impl Error) -> Box<dyn Error> {
     let path = file.paths().next().map(|path| path.display().to_string()).unwrap_or_default();
     format!("{path}: {error}").into()
 }

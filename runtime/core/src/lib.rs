@@ -3,29 +3,62 @@
 //! [`Model::parse`] checks the files' hyper-parameters and tensors once and borrows the weights. A [`Session`] holds what a run needs:
 //! the key-value cache and scratch memory, both of a size known before ([`Model::bytes_needed`]). A [`Sampler`] chooses tokens,
 //! [`generate`](generate::generate) and [`beam::search`] are the loops around them. Weights, threads and kernels are given by the caller.
+//!
+//! Without the feature `alloc` (part of `std`, the default) there are [`models::micro`] and [`frontend::audio`], for microcontrollers.
 #![no_std]
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "alloc")]
 extern crate alloc;
 
+#[cfg(feature = "alloc")]
 pub mod beam;
+#[cfg(feature = "alloc")]
 mod error;
+#[cfg(feature = "alloc")]
 pub mod frontend;
+#[cfg(feature = "alloc")]
 pub mod generate;
+#[cfg(feature = "alloc")]
 mod kv;
+#[cfg(feature = "alloc")]
 mod linear;
+#[cfg(feature = "alloc")]
 mod memory;
+#[cfg(feature = "alloc")]
 mod model;
+#[cfg(feature = "alloc")]
 pub mod models;
+#[cfg(feature = "alloc")]
 pub mod sampler;
+#[cfg(feature = "alloc")]
 mod session;
+#[cfg(feature = "alloc")]
 pub mod tokenizer;
 
+/// From the world to numbers: what a microcontroller can do.
+#[cfg(not(feature = "alloc"))]
+pub mod frontend {
+    pub mod audio;
+}
+
+/// Models that a microcontroller can run.
+#[cfg(not(feature = "alloc"))]
+pub mod models {
+    pub mod micro;
+}
+
+#[cfg(feature = "alloc")]
 pub use error::{Error, Key, TensorName};
+#[cfg(feature = "alloc")]
 pub use kv::KvType;
+#[cfg(feature = "alloc")]
 pub use linear::{Linear, Precision};
+#[cfg(feature = "alloc")]
 pub use model::Model;
+#[cfg(feature = "alloc")]
 pub use sampler::{Sampler, Sampling};
+#[cfg(feature = "alloc")]
 pub use session::{Options, Session};
 
 /// The longest context, in tokens. Rotary angles are exact up to here.

@@ -6,6 +6,7 @@ mod convert;
 mod embed;
 mod errors;
 mod files;
+mod micro;
 mod run;
 mod tools;
 

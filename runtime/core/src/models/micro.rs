@@ -8,10 +8,13 @@
 mod dot;
 mod kernels;
 mod plan;
+mod wake;
 
 use core::fmt;
 use plan::{Op, Place, Words};
 use smidgen_gguf::{Gguf, TensorType, Value};
+
+pub use wake::{MAX_ROWS, MAX_WINDOW, Step, WakeWord};
 
 /// `general.architecture`.
 pub const ARCHITECTURE: &str = "micro";
