@@ -7,6 +7,7 @@ pub mod micro;
 mod random;
 pub mod seeded;
 pub mod seeded_bert;
+pub mod seeded_clip;
 pub mod seeded_vit;
 
 pub use random::Random;

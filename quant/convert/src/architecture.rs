@@ -18,6 +18,8 @@ const ARCHITECTURES: &[(&str, Planning)] = &[
     ("deit", vit::plan),
     ("dinov2", vit::plan),
     ("clip", clip::plan),
+    ("clip_text_model", clip::plan),
+    ("clip_vision_model", clip::plan),
 ];
 
 /// Plans the GGUF file of a checkpoint.

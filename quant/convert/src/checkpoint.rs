@@ -20,6 +20,8 @@ pub const SIDECARS: &[&str] = &[
     "special_tokens_map.json",
     "chat_template.jinja",
     "vocab.txt",
+    "vocab.json",
+    "merges.txt",
     "modules.json",
     "1_Pooling/config.json",
     "sentence_bert_config.json",

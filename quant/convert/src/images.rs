@@ -23,8 +23,8 @@ pub(crate) struct Defaults {
     pub(crate) normal: [Vec<f32>; 2],
 }
 
-/// Adds the keys that say it.
-pub(crate) fn images(planner: &mut Planner, defaults: Defaults) -> Result<(), Error> {
+/// Adds the keys that say it, each with `prefix` before it.
+pub(crate) fn images(planner: &mut Planner, prefix: &str, defaults: Defaults) -> Result<(), Error> {
     let Defaults { mut stretched, mut size, mut crop, mut bicubic, normal: [mut mean, mut std] } = defaults;
     if let Some(file) = planner.checkpoint.json(FILE) {
         if let Some(field) = file.get("size") {
@@ -51,14 +51,15 @@ pub(crate) fn images(planner: &mut Planner, defaults: Defaults) -> Result<(), Er
             }
         }
     }
-    planner.hyper("image_resize", if stretched { "stretch" } else { "shorter_side" });
-    planner.hyper("image_resize_size", size);
+    let key = |name: &str| format!("{prefix}{name}");
+    planner.hyper(&key("image_resize"), if stretched { "stretch" } else { "shorter_side" });
+    planner.hyper(&key("image_resize_size"), size);
     if let Some(crop) = crop {
-        planner.hyper("image_crop_size", crop);
+        planner.hyper(&key("image_crop_size"), crop);
     }
-    planner.hyper("image_filter", if bicubic { "bicubic" } else { "bilinear" });
-    planner.hyper("image_mean", mean);
-    planner.hyper("image_std", std);
+    planner.hyper(&key("image_filter"), if bicubic { "bicubic" } else { "bilinear" });
+    planner.hyper(&key("image_mean"), mean);
+    planner.hyper(&key("image_std"), std);
     Ok(())
 }
 

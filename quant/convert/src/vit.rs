@@ -208,7 +208,7 @@ fn keys(planner: &mut Planner, kind: &str, extents: &Extents) -> Result<(), Erro
         }
         _ => plain,
     };
-    images(planner, defaults)
+    images(planner, "", defaults)
 }
 
 /// What turns pixels into tokens.

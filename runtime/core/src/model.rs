@@ -3,6 +3,7 @@
 use crate::linear::{Linear, format_of};
 use crate::memory::{with_room, zeroed};
 use crate::models::bert::{self, Bert};
+use crate::models::clip::{self, Clip};
 use crate::models::llama::{self, Llama};
 use crate::models::vit::{self, Vit};
 use crate::{Error, Key, KvType, Options, TensorName};
@@ -22,11 +23,14 @@ pub enum Model<'a> {
     Bert(Box<Bert<'a>>),
     /// Vision transformers.
     Vit(Box<Vit<'a>>),
+    /// Towers that see and read.
+    Clip(Box<Clip<'a>>),
 }
 
 impl<'a> Model<'a> {
     /// What `general.architecture` may be.
-    pub const ARCHITECTURES: &'static [&'static str] = &[llama::ARCHITECTURE, bert::ARCHITECTURE, vit::ARCHITECTURE];
+    pub const ARCHITECTURES: &'static [&'static str] =
+        &[llama::ARCHITECTURE, bert::ARCHITECTURE, vit::ARCHITECTURE, clip::ARCHITECTURE];
 
     /// Checks hyper-parameters and tensors of a model in one file, or in the parts of a split one, in order. Weights are not copied
     /// and, but for the norms, not read.
@@ -40,6 +44,7 @@ impl<'a> Model<'a> {
             llama::ARCHITECTURE => Ok(Model::Llama(Box::new(Llama::parse(&source)?))),
             bert::ARCHITECTURE => Ok(Model::Bert(Box::new(Bert::parse(&source)?))),
             vit::ARCHITECTURE => Ok(Model::Vit(Box::new(Vit::parse(&source)?))),
+            clip::ARCHITECTURE => Ok(Model::Clip(Box::new(Clip::parse(&source)?))),
             _ => Err(Error::UnknownArchitecture { name: name.chars().take(64).collect::<String>() }),
         }
     }
@@ -50,6 +55,7 @@ impl<'a> Model<'a> {
             Model::Llama(_) => llama::ARCHITECTURE,
             Model::Bert(_) => bert::ARCHITECTURE,
             Model::Vit(_) => vit::ARCHITECTURE,
+            Model::Clip(_) => clip::ARCHITECTURE,
         }
     }
 
@@ -58,6 +64,7 @@ impl<'a> Model<'a> {
         match self {
             Model::Llama(model) => model.config.vocabulary,
             Model::Bert(model) => model.config.vocabulary,
+            Model::Clip(model) => model.text.as_ref().map_or(0, |text| text.config.vocabulary),
             Model::Vit(_) => 0,
         }
     }
@@ -67,6 +74,7 @@ impl<'a> Model<'a> {
         match self {
             Model::Llama(model) => model.config.context,
             Model::Bert(model) => model.config.context,
+            Model::Clip(model) => model.text.as_ref().map_or(0, |text| text.config.context),
             Model::Vit(_) => 0,
         }
     }
@@ -86,6 +94,7 @@ impl<'a> Model<'a> {
     pub fn text_encoder(&self) -> Result<&Bert<'a>, Error> {
         match self {
             Model::Bert(model) => Ok(model),
+            Model::Clip(model) => model.text_encoder(),
             _ => Err(Error::Purpose { architecture: self.architecture(), purpose: "embed text" }),
         }
     }
@@ -97,6 +106,7 @@ impl<'a> Model<'a> {
     pub fn image_encoder(&self) -> Result<&Vit<'a>, Error> {
         match self {
             Model::Vit(model) => Ok(model),
+            Model::Clip(model) => model.image_encoder(),
             _ => Err(Error::Purpose { architecture: self.architecture(), purpose: "take images" }),
         }
     }

@@ -41,7 +41,7 @@ pub(crate) fn bpe(planner: &mut Planner, size: u32) -> Result<(), Error> {
 }
 
 /// The pairs that are merged, in order: texts of both with a space between, or in newer files a list of two.
-fn merges(model: &Json) -> Result<Vec<(String, String)>, Error> {
+pub(super) fn merges(model: &Json) -> Result<Vec<(String, String)>, Error> {
     let list = model.require("merges")?;
     let pair = |merge: Json| {
         let expected = "a pair of tokens";
@@ -59,7 +59,7 @@ fn merges(model: &Json) -> Result<Vec<(String, String)>, Error> {
 }
 
 /// A token's text without spaces, which separate the two of a merge; a byte-level token has none.
-fn bytes(token: &str) -> String {
+pub(super) fn bytes(token: &str) -> String {
     token.replace(' ', "\u{120}")
 }
 

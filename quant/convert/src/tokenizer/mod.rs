@@ -1,9 +1,11 @@
-//! Tokenizers: from Hugging Face's `tokenizer.json`, or BERT's `vocab.txt`, to the keys of llama.cpp.
+//! Tokenizers: from Hugging Face's `tokenizer.json`, BERT's `vocab.txt` or CLIP's `vocab.json` and `merges.txt`, to the keys of llama.cpp.
 
 mod bpe;
+mod clip;
 mod wordpiece;
 
 pub(crate) use bpe::bpe;
+pub(crate) use clip::clip;
 pub(crate) use wordpiece::wordpiece;
 
 use crate::checkpoint::Checkpoint;
@@ -52,17 +54,22 @@ impl Vocabulary {
     /// The vocabulary in `tokenizer.json`: that of its model, and the tokens added to it.
     fn read(json: &Json, size: u32) -> Result<Vocabulary, Error> {
         let mut vocabulary = Vocabulary::new(TOKENIZER, size)?;
-        let vocab = json.require("model")?.require("vocab")?;
-        for (token, id) in vocab.value().as_object().ok_or_else(|| vocab.wrong("an object"))? {
-            let id = id.as_u64().and_then(|id| u32::try_from(id).ok());
-            vocabulary.set(TOKENIZER, id.ok_or_else(|| vocab.wrong("an object of ids"))?, token, Kind::Normal)?;
-        }
+        vocabulary.fill(TOKENIZER, &json.require("model")?.require("vocab")?)?;
         for added in json.get("added_tokens").map(|added| added.list()).transpose()?.into_iter().flatten() {
             let special = added.get_bool("special")?.unwrap_or(false);
             let kind = if special { Kind::Control } else { Kind::UserDefined };
             vocabulary.set(TOKENIZER, added.require("id")?.u32()?, added.require("content")?.str()?, kind)?;
         }
         Ok(vocabulary)
+    }
+
+    /// Gives the tokens of an object of ids their texts.
+    fn fill(&mut self, file: &str, vocab: &Json) -> Result<(), Error> {
+        for (token, id) in vocab.value().as_object().ok_or_else(|| vocab.wrong("an object"))? {
+            let id = id.as_u64().and_then(|id| u32::try_from(id).ok());
+            self.set(file, id.ok_or_else(|| vocab.wrong("an object of ids"))?, token, Kind::Normal)?;
+        }
+        Ok(())
     }
 
     /// Gives the token `id` a text and a kind.

@@ -1,9 +1,11 @@
 //! BERT and what grew out of it: embeddings of texts (MiniLM, BGE, E5, GTE), sequence classifiers, and cross-encoders that rank pairs of
-//! texts (Devlin et al., "BERT"; Reimers and Gurevych, "Sentence-BERT"). `docs/gguf.md` has the names of keys and tensors.
+//! texts (Devlin et al., "BERT"; Reimers and Gurevych, "Sentence-BERT"); and the tower of CLIP that reads, which has the same shape
+//! ([`clip`](super::clip)). `docs/gguf.md` has the names of keys and tensors.
 
 mod session;
 
-use super::encoder::{Activation, Config as EncoderConfig, Encoder, Layer, MAX_HEAD_SIZE, Norm, NormOrder};
+use super::encoder::{Activation, Config as EncoderConfig, Encoder, Layer, Norm, NormOrder};
+use super::tower::{self, tensor};
 use crate::linear::Linear;
 use crate::memory::with_room;
 use crate::model::Source;
@@ -12,20 +14,12 @@ use crate::{Error, Key, MAX_CONTEXT, TensorName};
 use alloc::string::String;
 use alloc::vec::Vec;
 pub use session::{Options, Session};
-use smidgen_gguf::{Value, ValueKind};
 
 /// `general.architecture` of the family.
 pub const ARCHITECTURE: &str = "bert";
 
-/// Most layers that are believed.
-const MAX_LAYERS: u64 = 4096;
-
 const fn key(name: &'static str) -> Key {
     Key { architecture: ARCHITECTURE, name }
-}
-
-const fn tensor(part: &'static str) -> TensorName {
-    TensorName { layer: None, part }
 }
 
 /// What of a text's tokens is its embedding.
@@ -37,7 +31,7 @@ pub enum Pooling {
     Mean,
     /// The first token, `[CLS]`.
     First,
-    /// The last token, `[SEP]`.
+    /// The last token, `[SEP]`; CLIP's `<|endoftext|>`.
     Last,
 }
 
@@ -80,12 +74,18 @@ pub struct Bert<'a> {
     pub positions: Linear<'a>,
     /// `[types × width]`, if there is more than nothing to add.
     pub types: Option<Linear<'a>>,
-    /// Of the sum of the three.
-    pub norm: Norm,
+    /// Of the sum of the three; CLIP has none.
+    pub norm: Option<Norm>,
     /// The layers.
     pub encoder: Encoder<'a>,
+    /// Of what comes out, if there is one (CLIP).
+    pub post_norm: Option<Norm>,
+    /// From a text's token to its embedding, if there is a product between (CLIP). `[any × width]`
+    pub projection: Option<Linear<'a>>,
     /// For classification.
     pub head: Option<Head<'a>>,
+    /// `general.architecture` of its file.
+    pub(super) architecture: &'static str,
 }
 
 /// The tokens of a text, or of a pair of texts, with their frame.
@@ -119,9 +119,7 @@ impl<'a> Bert<'a> {
             Some(types) => types,
             None => source.tensor(TYPES).map_or(1, |tensor| extent(tensor.dims[1])),
         };
-        let matrix = |name, outputs| -> Result<Linear<'a>, Error> {
-            Ok(Linear { name, weight: source.matrix(name, outputs, width)?, bias: Vec::new(), unrounded: Vec::new() })
-        };
+        let matrix = |name, outputs| tower::table(source, name, outputs, width);
         let head = head(source, width)?;
         let config = config(source, vocabulary, types, head.is_some())?;
         let mut list = Vec::new();
@@ -133,18 +131,21 @@ impl<'a> Bert<'a> {
         let encoder = Encoder { config: encoder, layers: list, outliers: Vec::new() };
         Ok(Bert {
             encoder: encoder.with_outliers(&norm)?,
-            norm,
+            norm: Some(norm),
+            post_norm: None,
+            projection: None,
             tokens: matrix(TOKENS, vocabulary)?,
             positions: matrix(tensor("position_embd.weight"), config.context)?,
             types: source.tensor(TYPES).map(|_| matrix(TYPES, types)).transpose()?,
             head,
             config,
+            architecture: ARCHITECTURE,
         })
     }
 
     /// Values of an embedding.
     pub fn width(&self) -> usize {
-        self.encoder.config.width
+        self.projection.as_ref().map_or(self.encoder.config.width, |linear| linear.weight.rows())
     }
 
     /// Names of the head's outputs, as many as there are scores or none; nothing if there is no head.
@@ -159,9 +160,9 @@ impl<'a> Bert<'a> {
     /// [`Error::Purpose`] for a pair where texts cannot be told apart or do not fit, or a tokenizer that is not for this model.
     pub fn text(&self, tokenizer: &Tokenizer, first: &str, second: Option<&str>) -> Result<Text, Error> {
         let frame = if second.is_some() { 3 } else { 2 };
-        let purpose = |purpose| Error::Purpose { architecture: ARCHITECTURE, purpose };
+        let purpose = |purpose| Error::Purpose { architecture: self.architecture, purpose };
         let (Some(start), Some(end)) = (tokenizer.bos(), tokenizer.eos()) else {
-            return Err(purpose("read text: its tokenizer is not of the kind bert"));
+            return Err(purpose("read text: its tokenizer has no token for a text's beginning or end"));
         };
         if second.is_some() && self.config.types < 2 {
             return Err(purpose("compare two texts: its tokens have one type"));
@@ -193,10 +194,15 @@ impl<'a> Bert<'a> {
         Ok(Text { second: types_from, tokens, uncut })
     }
 
+    /// The products after the encoder.
+    fn last_products(&self) -> impl Iterator<Item = &Linear<'a>> {
+        self.projection.iter().chain(self.head.iter().flat_map(|head| head.dense.iter().chain([&head.output])))
+    }
+
     /// All products and tables.
     fn matrices(&self) -> impl Iterator<Item = &Linear<'a>> {
-        let head = self.head.iter().flat_map(|head| head.dense.iter().chain([&head.output]));
-        [&self.tokens, &self.positions].into_iter().chain(&self.types).chain(self.encoder.products()).chain(head)
+        let tables = [&self.tokens, &self.positions].into_iter().chain(&self.types);
+        tables.chain(self.encoder.products()).chain(self.last_products())
     }
 
     /// The first tensor with a weight that is not finite. Reads all weights.
@@ -209,35 +215,16 @@ impl<'a> Bert<'a> {
 fn encoder_config(source: &Source) -> Result<(EncoderConfig, usize), Error> {
     const HEADS: Key = key("attention.head_count");
     const WIDTH: Key = key("embedding_length");
-    const ACTIVATION: Key = key("feed_forward_activation");
-    let layers = source.required(key("block_count"), 1)?;
-    if layers as u64 > MAX_LAYERS {
-        let value = layers as u64;
-        return Err(Error::KeyRange { key: key("block_count"), value, least: 1, most: MAX_LAYERS });
-    }
+    let layers = tower::layers(source, key("block_count"))?;
     let width = source.required(WIDTH, 1)?;
     let feed_forward = source.per_layer(key("feed_forward_length"), layers)?;
     let heads = source.per_layer(HEADS, layers)?.ok_or(Error::MissingKey { key: HEADS })?;
-    if !width.is_multiple_of(heads) {
-        let (value, divisor) = (width as u64, heads as u64);
-        return Err(Error::NotDivisible { key: WIDTH, value, divisor_key: HEADS, divisor });
-    }
-    let head_size = width / heads;
-    if head_size > MAX_HEAD_SIZE {
-        let least = width.div_ceil(MAX_HEAD_SIZE) as u64;
-        return Err(Error::KeyRange { key: HEADS, value: heads as u64, least, most: width as u64 });
-    }
+    let head_size = tower::head_size([WIDTH, HEADS], width, heads)?;
     if let Some(value) = source.per_layer(key("attention.head_count_kv"), layers)?.filter(|count| *count != heads) {
         return Err(Error::Unsupported { key: key("attention.head_count_kv"), value: value as u64 });
     }
     let epsilon_key = key("attention.layer_norm_epsilon");
-    let activation = match source.text(ACTIVATION)? {
-        None | Some("gelu") => Activation::Gelu,
-        Some("gelu_tanh") => Activation::GeluTanh,
-        Some("gelu_quick") => Activation::GeluQuick,
-        Some("relu") => Activation::Relu,
-        Some(value) => return Err(Error::KeyText { key: ACTIVATION, value: value.chars().take(64).collect() }),
-    };
+    let activation = tower::activation(source, key("feed_forward_activation"))?.unwrap_or(Activation::Gelu);
     let config = EncoderConfig {
         width,
         heads,
@@ -305,19 +292,7 @@ fn head<'a>(source: &Source<'_, 'a>, width: usize) -> Result<Option<Head<'a>>, E
     const LABELS: Key = key("classifier.output_labels");
     let Some(output) = source.tensor(OUTPUT) else { return Ok(None) };
     let outputs = usize::try_from(output.dims[1]).unwrap_or(usize::MAX);
-    let mut labels = Vec::new();
-    if let Some(value) = source.value(LABELS) {
-        let wrong = Error::KeyType { key: LABELS, expected: "array of strings", found: value.kind() };
-        let Value::Array(array) = value else { return Err(wrong) };
-        if array.kind() != ValueKind::Str {
-            return Err(wrong);
-        }
-        if array.len() != outputs {
-            return Err(Error::KeyLength { key: LABELS, expected: outputs, found: array.len() });
-        }
-        labels = with_room(outputs)?;
-        labels.extend(array.into_iter().filter_map(|label| label.as_str().map(String::from)));
-    }
+    let labels = tower::labels(source, LABELS, outputs)?;
     let dense = source.tensor(DENSE).map(|_| source.linear(DENSE, "cls.bias", width, width)).transpose()?;
     Ok(Some(Head { dense, output: source.linear(OUTPUT, "cls.output.bias", outputs, width)?, labels }))
 }

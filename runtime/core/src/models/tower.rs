@@ -50,6 +50,8 @@ macro_rules! names {
 
 /// The tower that sees.
 pub(crate) const VISION: Names = names!("v.");
+/// The tower that reads.
+pub(crate) const TEXT: Names = names!("t.");
 
 /// A tensor that belongs to no layer.
 pub(crate) const fn tensor(part: &'static str) -> TensorName {
@@ -66,35 +68,50 @@ pub(crate) fn config(
 ) -> Result<(Config, usize), Error> {
     let key = |name| Key { architecture, name };
     let heads_key = key("attention.head_count");
-    let layers = source.required(key("block_count"), 1)?;
-    if layers as u64 > MAX_LAYERS {
-        let value = layers as u64;
-        return Err(Error::KeyRange { key: key("block_count"), value, least: 1, most: MAX_LAYERS });
-    }
+    let layers = layers(source, key("block_count"))?;
     let width = source.required(key("embedding_length"), 1)?;
     let heads = source.required(heads_key, 1)?;
-    if !width.is_multiple_of(heads) {
-        let (value, divisor) = (width as u64, heads as u64);
-        return Err(Error::NotDivisible { key: key("embedding_length"), value, divisor_key: heads_key, divisor });
-    }
-    let head_size = width / heads;
-    if head_size > MAX_HEAD_SIZE {
-        let (value, least, most) = (heads as u64, width.div_ceil(MAX_HEAD_SIZE) as u64, width as u64);
-        return Err(Error::KeyRange { key: heads_key, value, least, most });
-    }
+    let head_size = head_size([key("embedding_length"), heads_key], width, heads)?;
     let epsilon_key = key("attention.layer_norm_epsilon");
     let epsilon = source.number(epsilon_key)?.ok_or(Error::MissingKey { key: epsilon_key })?;
     let order = choice(source, key("norm_order"), &[("pre", NormOrder::Before), ("post", NormOrder::After)])?;
+    let activation = self::activation(source, key("feed_forward_activation"))?.unwrap_or(activation);
+    let feed_forward = source.required(key("feed_forward_length"), 1)?;
+    let order = order.unwrap_or(NormOrder::Before);
+    Ok((Config { width, heads, head_size, feed_forward, epsilon, order, activation, causal }, layers))
+}
+
+/// A number of layers.
+pub(crate) fn layers(source: &Source, key: Key) -> Result<usize, Error> {
+    let layers = source.required(key, 1)?;
+    match layers as u64 {
+        value if value > MAX_LAYERS => Err(Error::KeyRange { key, value, least: 1, most: MAX_LAYERS }),
+        _ => Ok(layers),
+    }
+}
+
+/// Values of a head: the width, whose key is the first, by the number of heads, whose key is the second.
+pub(crate) fn head_size([key, divisor_key]: [Key; 2], width: usize, heads: usize) -> Result<usize, Error> {
+    if !width.is_multiple_of(heads) {
+        let (value, divisor) = (width as u64, heads as u64);
+        return Err(Error::NotDivisible { key, value, divisor_key, divisor });
+    }
+    if width / heads > MAX_HEAD_SIZE {
+        let (value, least, most) = (heads as u64, width.div_ceil(MAX_HEAD_SIZE) as u64, width as u64);
+        return Err(Error::KeyRange { key: divisor_key, value, least, most });
+    }
+    Ok(width / heads)
+}
+
+/// The feed-forward network's function, if it is named.
+pub(crate) fn activation(source: &Source, key: Key) -> Result<Option<Activation>, Error> {
     let named = [
         ("gelu", Activation::Gelu),
         ("gelu_tanh", Activation::GeluTanh),
         ("gelu_quick", Activation::GeluQuick),
         ("relu", Activation::Relu),
     ];
-    let activation = choice(source, key("feed_forward_activation"), &named)?.unwrap_or(activation);
-    let feed_forward = source.required(key("feed_forward_length"), 1)?;
-    let order = order.unwrap_or(NormOrder::Before);
-    Ok((Config { width, heads, head_size, feed_forward, epsilon, order, activation, causal }, layers))
+    choice(source, key, &named)
 }
 
 /// What a text names, if there is one.

@@ -19,10 +19,6 @@ pub use session::{Options, Session};
 /// `general.architecture` of the family.
 pub const ARCHITECTURE: &str = "vit";
 
-const fn key(name: &'static str) -> Key {
-    Key { architecture: ARCHITECTURE, name }
-}
-
 const PATCHES: TensorName = tensor("v.patch_embd.weight");
 const CLASS: TensorName = tensor("v.class_embd");
 const DISTILLATION: TensorName = tensor("v.distillation_embd");
@@ -103,12 +99,28 @@ pub struct Vit<'a> {
     pub post_norm: Option<Norm>,
     /// For classification.
     pub head: Option<Head<'a>>,
+    /// `general.architecture` of its file.
+    architecture: &'static str,
+}
+
+/// What towers of different files differ in.
+pub(super) struct Like {
+    /// `general.architecture`
+    pub(super) architecture: &'static str,
+    /// What keys begin with.
+    pub(super) prefix: &'static str,
+    /// What stands between the products of a layer if the file does not say it.
+    pub(super) activation: Activation,
+    /// Whether both sides of an image are brought to a size, rather than the shorter, if the file does not say it.
+    pub(super) stretched: bool,
 }
 
 impl<'a> Vit<'a> {
     pub(crate) fn parse(source: &Source<'_, 'a>) -> Result<Vit<'a>, Error> {
-        const POOLING: Key = key("pooling_type");
-        let mut model = Vit::tower(source)?;
+        const POOLING: Key = Key { architecture: ARCHITECTURE, name: "pooling_type" };
+        let like =
+            Like { architecture: ARCHITECTURE, prefix: ARCHITECTURE, activation: Activation::Gelu, stretched: true };
+        let mut model = Vit::tower(source, &like)?;
         model.config.pooling = match source.integer(POOLING, 0)? {
             Some(1) => Pooling::Mean,
             Some(2) | None => Pooling::First,
@@ -119,15 +131,16 @@ impl<'a> Vit<'a> {
     }
 
     /// A tower without a head.
-    fn tower(source: &Source<'_, 'a>) -> Result<Vit<'a>, Error> {
-        let (encoder, layers) = tower::config(source, ARCHITECTURE, Activation::Gelu, false)?;
+    pub(super) fn tower(source: &Source<'_, 'a>, like: &Like) -> Result<Vit<'a>, Error> {
+        let key = |name| Key { architecture: like.prefix, name };
+        let (encoder, layers) = tower::config(source, like.prefix, like.activation, false)?;
         let width = encoder.width;
         let (image, patch) = (source.required(key("image_size"), 1)?, source.required(key("patch_size"), 1)?);
         if patch > image || image / patch > MAX_GRID {
             let (least, most) = (image.div_ceil(MAX_GRID) as u64, image as u64);
             return Err(Error::KeyRange { key: key("patch_size"), value: patch as u64, least, most });
         }
-        let preprocess = preprocess(source, image, patch)?;
+        let preprocess = preprocess(source, like, image, patch)?;
         let mut prefix = source.vector(CLASS, width)?;
         prefix.extend(source.vector(DISTILLATION, width)?);
         let channels = preprocess.mean.len();
@@ -144,6 +157,7 @@ impl<'a> Vit<'a> {
             config,
             preprocess,
             prefix,
+            architecture: like.architecture,
         })
     }
 
@@ -177,11 +191,12 @@ impl<'a> Vit<'a> {
     }
 }
 
-fn preprocess(source: &Source, image: usize, patch: usize) -> Result<Preprocess, Error> {
+fn preprocess(source: &Source, like: &Like, image: usize, patch: usize) -> Result<Preprocess, Error> {
+    let key = |name| Key { architecture: like.prefix, name };
     let stretched = tower::choice(source, key("image_resize"), &[("stretch", true), ("shorter_side", false)])?;
     let filters = [("bilinear", Filter::Bilinear), ("bicubic", Filter::Bicubic)];
     let filter = tower::choice(source, key("image_filter"), &filters)?.unwrap_or(Filter::Bicubic);
-    let stretched = stretched.unwrap_or(true);
+    let stretched = stretched.unwrap_or(like.stretched);
     let size = source.integer(key("image_resize_size"), 1)?.unwrap_or(image);
     let crop = source.integer(key("image_crop_size"), 1)?;
     let crop = crop.or((!stretched).then_some(image.min(size)));
@@ -201,7 +216,7 @@ fn preprocess(source: &Source, image: usize, patch: usize) -> Result<Preprocess,
 }
 
 fn head<'a>(source: &Source<'_, 'a>, model: &Vit<'a>) -> Result<Option<Head<'a>>, Error> {
-    const LABELS: Key = key("classifier.output_labels");
+    const LABELS: Key = Key { architecture: ARCHITECTURE, name: "classifier.output_labels" };
     let extent =
         |name: TensorName| source.tensor(name).map(|tensor| usize::try_from(tensor.dims[1]).unwrap_or(usize::MAX));
     let (Some(outputs), width) = (extent(OUTPUT), model.width()) else { return Ok(None) };

@@ -4,7 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::vocab::{Kind, byte_of, byte_of_char};
-use super::{Scheme, Tokenizer, unescape};
+use super::{Scheme, Tokenizer, clip, unescape};
 
 impl<'a> Tokenizer<'a> {
     /// The text of `ids`; bytes that are not UTF-8 become U+FFFD. Control tokens are written as the file spells them
@@ -58,12 +58,16 @@ impl<'a> Tokenizer<'a> {
             (Kind::Normal, Scheme::Spm { .. } | Scheme::WordPiece(_)) => {
                 bytes.extend_from_slice(unescape(text).as_bytes())
             }
-            (Kind::Normal, Scheme::Bpe { .. }) => {
-                for c in text.chars() {
+            (Kind::Normal, Scheme::Bpe { .. } | Scheme::Clip { .. }) => {
+                let end = text.strip_suffix(clip::END).filter(|_| matches!(self.scheme, Scheme::Clip { .. }));
+                for c in end.unwrap_or(text).chars() {
                     match byte_of_char(c) {
                         Some(byte) => bytes.push(byte),
                         None => bytes.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
                     }
+                }
+                if end.is_some() {
+                    bytes.push(b' ');
                 }
             }
             (Kind::Unused | Kind::Undefined, _) => {}

@@ -12,7 +12,7 @@ pub enum Error {
     Missing { key: &'static str },
     /// A metadata value, or the elements of an array, are of another type than `expected`.
     WrongType { key: &'static str, expected: &'static str },
-    /// `tokenizer.ggml.model` is none of `gpt2`, `llama` and `bert`.
+    /// `tokenizer.ggml.model` is none of `gpt2`, `llama`, `bert` and `clip`.
     UnknownModel { name: String },
     /// `tokenizer.ggml.pre` names no known rules for splitting text.
     UnknownPre { name: String },
@@ -34,7 +34,7 @@ impl fmt::Display for Error {
             Error::Missing { key } => write!(f, "{key} is missing"),
             Error::WrongType { key, expected } => write!(f, "{key} is not of type {expected}"),
             Error::UnknownModel { name } => {
-                write!(f, "tokenizer.ggml.model {name:?} is not supported (gpt2, llama and bert are)")
+                write!(f, "tokenizer.ggml.model {name:?} is not supported (gpt2, llama, bert and clip are)")
             }
             Error::UnknownPre { name } => write!(f, "tokenizer.ggml.pre {name:?} is not supported"),
             Error::VocabularySize { tokens } => write!(f, "tokenizer.ggml.tokens has {tokens} tokens"),

@@ -1,8 +1,8 @@
 //! Text to token ids and back, by the vocabulary inside a GGUF file.
 //!
-//! Three families, as `tokenizer.ggml.model` names them: `gpt2`, byte-level BPE over pieces that the rules of
-//! `tokenizer.ggml.pre` cut, `llama`, SentencePiece's BPE by scores with a fallback to bytes, and `bert`, WordPiece. Ids agree with
-//! llama.cpp's, but for two points of safety: control tokens never arise from plain text, however it is spelled, and special tokens are
+//! Four families, as `tokenizer.ggml.model` names them: `gpt2`, byte-level BPE over pieces that the rules of
+//! `tokenizer.ggml.pre` cut, `llama`, SentencePiece's BPE by scores with a fallback to bytes, `bert`, WordPiece, and `clip`, byte-level BPE
+//! over words. Ids agree with llama.cpp's, for `clip`, which it has not, with Hugging Face's, but for two points of safety: control tokens never arise from plain text, however it is spelled, and special tokens are
 //! found left to right, the longest first.
 //!
 //! ```
@@ -15,6 +15,8 @@
 //! }
 //! ```
 
+mod clip;
+mod compose;
 mod decode;
 mod decompose;
 mod error;
@@ -29,6 +31,7 @@ mod vocab;
 mod wordpiece;
 
 use alloc::borrow::Cow;
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -37,6 +40,7 @@ pub use error::Error;
 use merge::{Merger, Merges};
 use special::Specials;
 use split::Rules;
+use unicode::{Category, category};
 use vocab::{NONE, Vocab, char_of_byte};
 
 /// Whether a text may spell control tokens such as `<|im_end|>`. User-defined tokens are found in either case.
@@ -78,6 +82,17 @@ enum Scheme<'a> {
         word_by_word: bool,
     },
     WordPiece(wordpiece::Cleaning),
+    Clip {
+        bytes: Box<clip::Bytes>,
+        merges: Merges,
+    },
+}
+
+impl Scheme<'_> {
+    /// Whether models have never seen a text without its beginning and end, whatever their files say.
+    fn is_framed(&self) -> bool {
+        matches!(self, Scheme::WordPiece(_) | Scheme::Clip { .. })
+    }
 }
 
 /// Ids of the tokens with a role.
@@ -95,21 +110,22 @@ impl<'a> Tokenizer<'a> {
     /// The ids of `text`, without the BOS and EOS of [`encode_prompt`](Tokenizer::encode_prompt).
     ///
     /// Takes n log n time in the length of the text. Bytes that the vocabulary cannot spell become its unknown token
-    /// (`llama`) or nothing (`gpt2`), as in llama.cpp; so do whole words (`bert`).
+    /// (`llama`) or nothing (`gpt2`, `clip`), as in llama.cpp; so do whole words (`bert`).
     pub fn encode(&self, text: &str, special: Special) -> Vec<u32> {
         let mut ids = Vec::with_capacity(text.len() / 4 + 1);
         self.encode_into(text, special, &mut ids);
         ids
     }
 
-    /// Like [`encode`](Tokenizer::encode), with a BOS before and an EOS after if the file asks for them; for `bert` `[CLS]` and `[SEP]`.
-    /// A BOS or EOS that the text itself spells at its place is not doubled, but for `bert`, as its models have seen them.
+    /// Like [`encode`](Tokenizer::encode), with a BOS before and an EOS after if the file asks for them; for `bert` `[CLS]` and `[SEP]`,
+    /// for `clip` `<|startoftext|>` and `<|endoftext|>`. A BOS or EOS that the text itself spells at its place is not doubled, but for `bert`
+    /// and `clip`, as their models have seen them.
     pub fn encode_prompt(&self, text: &str, special: Special) -> Vec<u32> {
         let mut ids = Vec::with_capacity(text.len() / 4 + 3);
         let bos = self.ids.bos.filter(|_| self.add_bos);
         ids.extend(bos);
         self.encode_into(text, special, &mut ids);
-        let doubled = matches!(self.scheme, Scheme::WordPiece(_));
+        let doubled = self.scheme.is_framed();
         if let (Some(bos), [first, second, ..]) = (bos, ids.as_slice())
             && *first == bos
             && *second == bos
@@ -151,6 +167,12 @@ impl<'a> Tokenizer<'a> {
                     Scheme::WordPiece(cleaning) => {
                         wordpiece::encode(part, *cleaning, &self.vocab, self.ids.unknown, ids);
                     }
+                    Scheme::Clip { bytes, merges } => Rules::CLIP.split(&clip::clean(part), &mut |word| {
+                        if !word.starts_with(|c| category(c) == Category::Space) {
+                            clip::merge(word.as_bytes(), true, bytes, merges, &mut merger);
+                            ids.extend(merger.symbols().map(|symbol| symbol.id).filter(|&id| id != NONE));
+                        }
+                    }),
                 }
                 plain = later;
             }
@@ -221,7 +243,8 @@ impl<'a> Tokenizer<'a> {
         self.vocab.len()
     }
 
-    /// How the file spells a token: byte-level BPE writes a space as `Ġ`, SentencePiece and WordPiece as `▁`.
+    /// How the file spells a token: byte-level BPE writes a space as `Ġ`, SentencePiece and WordPiece as `▁`; CLIP ends words
+    /// in `</w>`.
     pub fn token_text(&self, id: u32) -> Option<&'a str> {
         self.vocab.text(id)
     }

@@ -1,5 +1,6 @@
 //! A tokenizer from the metadata of a file.
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -12,7 +13,7 @@ use super::special::Specials;
 use super::split::Rules;
 use super::vocab::{Kind, MAX_ENTRIES, NONE, Texts, Vocab, byte_of, char_of_byte, same_text};
 use super::wordpiece::Cleaning;
-use super::{Ids, Scheme, Tokenizer};
+use super::{Ids, Scheme, Tokenizer, clip};
 
 const MODEL: &str = "tokenizer.ggml.model";
 const PRE: &str = "tokenizer.ggml.pre";
@@ -29,6 +30,9 @@ const CLS: &str = "tokenizer.ggml.cls_token_id";
 /// As llama.cpp spells it.
 const SEP: &str = "tokenizer.ggml.seperator_token_id";
 const LOWERCASE: &str = "tokenizer.ggml.normalizer.lowercase";
+/// Names of the tokens before and after CLIP's texts.
+const CLIP_START: &[u8] = b"<|startoftext|>";
+const CLIP_END: &[u8] = b"<|endoftext|>";
 const STRIP_ACCENTS: &str = "tokenizer.ggml.normalizer.strip_accents";
 
 /// How SentencePiece writes a space.
@@ -82,8 +86,10 @@ impl<'a> Tokenizer<'a> {
     /// When a key is missing or of the wrong type, `tokenizer.ggml.model` or `pre` is not known, an array has not one
     /// element per token, a byte token is malformed, a merge names no token, or a special id lies outside of the vocabulary.
     pub fn parse(file: &Gguf<'a>) -> Result<Tokenizer<'a>, Error> {
-        let model = string(file, MODEL)?.ok_or(Error::Missing { key: MODEL })?;
-        if !["gpt2", "llama", "bert"].contains(&model) {
+        // CLIP's files by llama.cpp's converter hold its tokens only.
+        let is_clip = file.get("general.architecture").is_some_and(|name| name.as_str() == Some("clip"));
+        let model = string(file, MODEL)?.or(is_clip.then_some("clip")).ok_or(Error::Missing { key: MODEL })?;
+        if !["gpt2", "llama", "bert", "clip"].contains(&model) {
             return Err(Error::UnknownModel { name: String::from(model) });
         }
         let texts = array(file, TOKENS, ValueKind::Str)?.ok_or(Error::Missing { key: TOKENS })?;
@@ -116,6 +122,17 @@ impl<'a> Tokenizer<'a> {
                 let or = |key, other| if file.get(key).is_some() { key } else { other };
                 (bos_key, eos_key) = (or(CLS, BOS), or(SEP, EOS));
                 ids = Ids { bos: Some(101), eos: Some(102), unknown: Some(100), padding: Some(0), ..ids };
+            }
+            "clip" => {
+                (ids.bos, ids.eos) = (vocab.id(CLIP_START), vocab.id(CLIP_END));
+                for id in [ids.bos, ids.eos].into_iter().flatten() {
+                    vocab.set_kind(id, Kind::Control);
+                }
+                let bytes = Box::new(clip::bytes(&vocab));
+                let has_merges = file.get(MERGES).is_some();
+                let merges = if has_merges { read_merges(file, &vocab)? } else { clip::merges(&vocab, &bytes) };
+                scheme = Scheme::Clip { bytes, merges };
+                add_eos = true;
             }
             _ => {
                 let scores = numbers(file, SCORES, ValueKind::F32, count)?.ok_or(Error::Missing { key: SCORES })?;
@@ -152,8 +169,7 @@ impl<'a> Tokenizer<'a> {
             ends.retain(|&id| vocab.text(id) != Some("<|end|>"));
         }
 
-        // The models of `bert` have never seen a text without its frame, whatever their files say.
-        if !matches!(scheme, Scheme::WordPiece(_)) {
+        if !scheme.is_framed() {
             add_bos = flag(file, ADD_BOS)?.unwrap_or(add_bos);
             add_eos = flag(file, ADD_EOS)?.unwrap_or(add_eos);
         }

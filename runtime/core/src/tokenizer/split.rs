@@ -19,6 +19,9 @@ pub(super) struct Rules {
 }
 
 impl Rules {
+    /// CLIP's, whose spaces are pieces that nothing is made of.
+    pub(super) const CLIP: Rules = Rules { stages: &[clip], whole_pieces: false, add_bos: true };
+
     /// The rules that `tokenizer.ggml.pre` names.
     pub(super) fn named(pre: &str) -> Option<Rules> {
         let plain = |stages| Rules { stages, whole_pieces: false, add_bos: false };
@@ -133,6 +136,23 @@ fn gpt2(text: &str) -> usize {
         }
     }
     spaces(text)
+}
+
+/// `'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+`, or else spaces
+fn clip(text: &str) -> usize {
+    let short = contraction(text, false);
+    if short > 0 {
+        return short;
+    }
+    match one_number_at(text) {
+        0 => [is_letter, is_rest, is_space].into_iter().map(|is| run(text, 0, is)).find(|&end| end > 0).unwrap_or(0),
+        length => length,
+    }
+}
+
+/// Length of the number at the start, or 0.
+fn one_number_at(text: &str) -> usize {
+    char_at(text, 0).filter(|&c| is_number(c)).map_or(0, char::len_utf8)
 }
 
 fn llama3(text: &str) -> usize {

@@ -1,9 +1,10 @@
 //! Texts through the model, many at a time.
 
-use super::{ARCHITECTURE, Bert, Pooling, Text};
-use crate::linear::{Activations, Linear, Machine, Precision, Quantized, decode_parts};
-use crate::memory::{with_room, zeroed};
-use crate::models::encoder::{Scratch, panels};
+use super::{Bert, Pooling, Text};
+use crate::linear::{Activations, Machine, Precision, Quantized, decode_parts};
+use crate::memory::zeroed;
+use crate::models::batch::{self, Batch, Passes, Place};
+use crate::models::encoder::panels;
 use crate::{Error, TensorName};
 use alloc::vec::Vec;
 use smidgen_quant::activation::K_BLOCK;
@@ -34,33 +35,19 @@ pub struct Session<'m, 'a> {
     model: &'m Bert<'a>,
     kernels: &'static Kernels,
     precision: Precision,
-    scratch: Scratch,
-    /// The texts of a pass.
-    places: Vec<Place>,
-    /// Their lengths.
-    lengths: Vec<usize>,
+    batch: Batch,
     /// `[texts × width]`
     pooled: Vec<f32>,
     /// `[texts × width]`
     dense: Vec<f32>,
-    /// `[texts × outputs]`
-    scores: Vec<f32>,
+    /// What is asked of texts, if it is made by a product. `[texts × outputs of the head, or of the projection]`
+    outputs: Vec<f32>,
     quantized: Quantized,
-}
-
-/// Tokens of one text in a pass.
-#[derive(Clone, Copy, Debug)]
-struct Place {
-    /// Number of the text.
-    text: usize,
-    /// Its first token in the pass.
-    start: usize,
-    len: usize,
 }
 
 /// What is asked of a text.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Want {
+pub(crate) enum Want {
     Embedding,
     Scores,
 }
@@ -74,29 +61,24 @@ impl<'m, 'a> Session<'m, 'a> {
         if options.tokens == 0 {
             return Err(Error::OptionRange { option: "tokens", value: 0.0 });
         }
-        let refused = Error::OutOfMemory { bytes: usize::MAX };
         let tokens = options.tokens.max(model.config.max_tokens);
         // Texts of four tokens and more fill a pass.
         let texts = panels(model.config.max_tokens).max(tokens.div_ceil(4));
-        let width = model.width();
-        let values = texts.checked_mul(width).ok_or(refused.clone())?;
-        let outputs = model.head.as_ref().map_or(0, |head| head.output.weight.rows());
-        let uses = |form| {
-            let head = model.head.iter().flat_map(|head| head.dense.iter().chain([&head.output]));
-            head.into_iter().any(|linear: &Linear| linear.weight.format().activation() == form)
-        };
+        let refused = Error::OutOfMemory { bytes: usize::MAX };
+        let of = |values: usize| values.checked_mul(texts).ok_or(refused.clone());
+        let width = model.encoder.config.width;
+        let outputs = model.last_products().map(|linear| linear.weight.rows()).max().unwrap_or(0);
+        let uses = |form| model.last_products().any(|linear| linear.weight.format().activation() == form);
         let has_dense = model.head.as_ref().is_some_and(|head| head.dense.is_some());
         Ok(Session {
             model,
             kernels,
             precision: options.precision,
-            scratch: Scratch::new(&model.encoder, tokens, texts)?,
-            places: with_room(texts)?,
-            lengths: with_room(texts)?,
-            pooled: zeroed(values)?,
-            dense: zeroed(if has_dense { values } else { 0 })?,
-            scores: zeroed(texts.checked_mul(outputs).ok_or(refused)?)?,
-            quantized: Quantized::new(values, uses(Form::Q8), uses(Form::Q8K))?,
+            batch: Batch::new(&model.encoder, tokens, texts, texts)?,
+            pooled: zeroed(of(width)?)?,
+            dense: zeroed(if has_dense { of(width)? } else { 0 })?,
+            outputs: zeroed(of(outputs)?)?,
+            quantized: Quantized::new(of(width)?, uses(Form::Q8), uses(Form::Q8K))?,
         })
     }
 
@@ -109,134 +91,51 @@ impl<'m, 'a> Session<'m, 'a> {
     /// [`Pooling::None`]. A text that has none is an error of its own: [`Error::NoTokens`], [`Error::TokenRange`],
     /// [`Error::ContextFull`], [`Error::NotFinite`].
     pub fn embed(&mut self, texts: &[Text], pool: &dyn Pool, each: impl FnMut(usize, Result<&[f32], Error>)) {
-        self.run(texts, pool, Want::Embedding, each);
+        batch::run(self, texts, pool, Want::Embedding, each);
     }
 
     /// Calls `each` with the number and the scores (logits) of every text or pair, in order: as many as the head has outputs. Errors are
     /// those of [`embed`](Self::embed), and [`Error::Purpose`] where there is no head.
     pub fn classify(&mut self, texts: &[Text], pool: &dyn Pool, each: impl FnMut(usize, Result<&[f32], Error>)) {
-        self.run(texts, pool, Want::Scores, each);
+        batch::run(self, texts, pool, Want::Scores, each);
     }
 
-    fn run(&mut self, texts: &[Text], pool: &dyn Pool, want: Want, mut each: impl FnMut(usize, Result<&[f32], Error>)) {
-        let mut next = 0;
-        while next < texts.len() {
-            let first = next;
-            next = self.fill(texts, first, want);
-            let finite = self.places.is_empty() || self.pass(texts, pool, want);
-            let mut done = 0;
-            for (number, text) in texts.iter().enumerate().take(next).skip(first) {
-                if let Err(error) = self.check(text, want) {
-                    each(number, Err(error));
-                    continue;
-                }
-                if finite {
-                    each(number, Ok(self.result(done, want)));
-                    done += 1;
-                    continue;
-                }
-                // One of the texts spoils the pass: each is asked by itself.
-                let alone = self.fill(texts, number, want) > number && {
-                    self.places.truncate(1);
-                    self.lengths.truncate(1);
-                    self.pass(texts, pool, want)
-                };
-                if alone {
-                    each(number, Ok(self.result(0, want)));
-                } else {
-                    each(number, Err(Error::NotFinite { tensor: self.first_not_finite() }));
-                }
-            }
-        }
-    }
-
-    fn first_not_finite(&self) -> Option<TensorName> {
-        self.model.first_not_finite()
-    }
-
-    fn check(&self, text: &Text, want: Want) -> Result<(), Error> {
-        let (vocabulary, context) = (self.model.config.vocabulary, self.model.config.max_tokens);
-        let tokens = text.tokens.len();
-        if want == Want::Scores && self.model.head.is_none() {
-            let purpose = "classify: it has no head";
-            return Err(Error::Purpose { architecture: ARCHITECTURE, purpose });
-        }
-        if tokens == 0 {
-            return Err(Error::NoTokens);
-        }
-        if tokens > context {
-            return Err(Error::ContextFull { context, used: 0, tokens });
-        }
-        match text.tokens.iter().find(|token| **token as usize >= vocabulary) {
-            Some(token) => Err(Error::TokenRange { token: *token, vocabulary }),
-            None => Ok(()),
-        }
-    }
-
-    /// Fills a pass with texts from number `first` on, those that cannot be run left out. Returns the number of the first that is not
-    /// looked at yet.
-    fn fill(&mut self, texts: &[Text], first: usize, want: Want) -> usize {
-        let (tokens, room) = self.scratch.room();
-        let (mut start, mut used) = (0, 0);
-        self.places.clear();
-        self.lengths.clear();
-        for (number, text) in texts.iter().enumerate().skip(first) {
-            if self.check(text, want).is_err() {
-                continue;
-            }
-            let len = text.tokens.len();
-            if start + len > tokens || used + panels(len) > room {
-                return number;
-            }
-            self.places.push(Place { text: number, start, len });
-            self.lengths.push(len);
-            start += len;
-            used += panels(len);
-        }
-        texts.len()
-    }
-
-    /// Runs the texts of a pass. Whether all numbers are finite.
-    fn pass(&mut self, texts: &[Text], pool: &dyn Pool, want: Want) -> bool {
+    /// The sums of the embeddings of tokens, of types and of positions, normalized if the model does so.
+    fn sum(&mut self, texts: &[Text], machine: &Machine) {
         let model = self.model;
-        let machine = Machine::new(self.kernels, pool, self.precision);
-        let (places, width) = (self.places.as_slice(), model.width());
-        let tokens = self.lengths.iter().sum();
+        let width = model.encoder.config.width;
         let types = model.config.types;
-        let states = self.scratch.states(&model.encoder, tokens);
-        machine.rows(states, width, |t, row| {
+        let Batch { scratch, places, .. } = &mut self.batch;
+        let (places, tokens) = (places.as_slice(), places.last().map_or(0, |place| place.start + place.len));
+        machine.rows(scratch.states(&model.encoder, tokens), width, |t, row| {
             let place = places[places.partition_point(|place| place.start <= t) - 1];
-            let (position, text) = (t - place.start, &texts[place.text]);
+            let (position, text) = (t - place.start, &texts[place.input]);
             let kind = if position >= text.second && types > 1 { 1 } else { 0 };
-            let parts = [(&model.tokens, text.tokens[position] as usize), (&model.positions, position)];
+            let token = (&model.tokens, text.tokens[position] as usize);
+            let kind = model.types.as_ref().map(|types| (types, kind));
             row.fill(0.0);
-            let [tokens, positions] = parts;
-            for (table, at) in
-                [Some(tokens), model.types.as_ref().map(|types| (types, kind)), Some(positions)].into_iter().flatten()
-            {
+            for (table, at) in [Some(token), kind, Some((&model.positions, position))].into_iter().flatten() {
                 decode_parts(&table.weight, at, &mut [0.0; K_BLOCK], |first, part| {
                     ops::add(&mut row[first..first + part.len()], part);
                 });
             }
-            model.norm.apply(&machine, model.encoder.config.epsilon, row);
+            if let Some(norm) = &model.norm {
+                norm.apply(machine, model.encoder.config.epsilon, row);
+            }
             machine.check(row);
         });
-        if machine.is_finite() {
-            self.scratch.pass(&model.encoder, &machine, &self.lengths);
-        }
-        if machine.is_finite() {
-            self.pool(&machine, tokens, want);
-        }
-        machine.is_finite()
     }
 
     /// Embeddings or scores from the states of a pass.
-    fn pool(&mut self, machine: &Machine, tokens: usize, want: Want) {
+    fn pool(&mut self, machine: &Machine, want: Want) {
         let model = self.model;
-        let (width, places) = (model.width(), self.places.as_slice());
-        let states: &[f32] = self.scratch.states(&model.encoder, tokens);
+        let width = model.encoder.config.width;
+        let Batch { scratch, places, .. } = &mut self.batch;
+        let (places, tokens) = (places.as_slice(), places.last().map_or(0, |place| place.start + place.len));
+        let states: &[f32] = scratch.states(&model.encoder, tokens);
         let pooled = &mut self.pooled[..places.len() * width];
         let pooling = if want == Want::Scores { Pooling::First } else { model.config.pooling };
+        let normalizes = want == Want::Embedding && model.config.normalize;
         machine.rows(pooled, width, |i, row| {
             let Place { start, len, .. } = places[i];
             let state = |t: usize| &states[(start + t) * width..][..width];
@@ -251,39 +150,96 @@ impl<'m, 'a> Session<'m, 'a> {
                     row.iter_mut().for_each(|x| *x *= factor);
                 }
             }
-            if want == Want::Embedding && model.config.normalize {
-                let length = math::sqrt(ops::dot(row, row));
-                if length > 0.0 {
-                    row.iter_mut().for_each(|x| *x /= length);
-                }
+            if normalizes && model.projection.is_none() {
+                normalize(row);
             }
             machine.check(row);
         });
-        let Some(head) = model.head.as_ref().filter(|_| want == Want::Scores) else { return };
         let mut input = &*pooled;
-        if let Some(dense) = &head.dense {
-            let out = &mut self.dense[..pooled.len()];
-            let mut input_of = Activations::new(input, width, &mut self.quantized);
-            dense.apply_then(machine, &mut input_of, out, |row| row.iter_mut().for_each(|x| *x = math::tanh(*x)));
-            input = out;
+        let last = match &model.head {
+            Some(head) if want == Want::Scores => {
+                if let Some(dense) = &head.dense {
+                    let out = &mut self.dense[..pooled.len()];
+                    let mut input_of = Activations::new(input, width, &mut self.quantized);
+                    let tanh = |row: &mut [f32]| row.iter_mut().for_each(|x| *x = math::tanh(*x));
+                    dense.apply_then(machine, &mut input_of, out, tanh);
+                    input = out;
+                }
+                Some(&head.output)
+            }
+            _ => model.projection.as_ref().filter(|_| pooling != Pooling::None),
+        };
+        let Some(last) = last else { return };
+        let count = last.weight.rows();
+        let outputs = &mut self.outputs[..places.len() * count];
+        last.apply(machine, &mut Activations::new(input, width, &mut self.quantized), outputs);
+        if normalizes {
+            outputs.chunks_exact_mut(count).for_each(normalize);
         }
-        let scores = &mut self.scores[..places.len() * head.output.weight.rows()];
-        head.output.apply(machine, &mut Activations::new(input, width, &mut self.quantized), scores);
+    }
+}
+
+/// Divides a vector by its length, if it has one.
+fn normalize(row: &mut [f32]) {
+    let length = math::sqrt(ops::dot(row, row));
+    if length > 0.0 {
+        row.iter_mut().for_each(|x| *x /= length);
+    }
+}
+
+impl Passes for Session<'_, '_> {
+    type Input = Text;
+    type Want = Want;
+
+    fn batch(&mut self) -> &mut Batch {
+        &mut self.batch
     }
 
-    /// What was asked of text `number` of the last pass.
-    fn result(&mut self, number: usize, want: Want) -> &[f32] {
-        let width = self.model.width();
-        match (want, &self.model.head) {
-            (Want::Scores, Some(head)) => {
-                let outputs = head.output.weight.rows();
-                &self.scores[number * outputs..][..outputs]
-            }
-            _ if self.model.config.pooling == Pooling::None => {
-                let Place { start, len, .. } = self.places[number];
-                &self.scratch.states(&self.model.encoder, start + len)[start * width..]
-            }
-            _ => &self.pooled[number * width..][..width],
+    fn check(&mut self, text: &Text, want: Want) -> Result<usize, Error> {
+        let (vocabulary, context) = (self.model.config.vocabulary, self.model.config.max_tokens);
+        let tokens = text.tokens.len();
+        if want == Want::Scores && self.model.head.is_none() {
+            let purpose = "classify: it has no head";
+            return Err(Error::Purpose { architecture: self.model.architecture, purpose });
         }
+        if tokens == 0 {
+            return Err(Error::NoTokens);
+        }
+        if tokens > context {
+            return Err(Error::ContextFull { context, used: 0, tokens });
+        }
+        match text.tokens.iter().find(|token| **token as usize >= vocabulary) {
+            Some(token) => Err(Error::TokenRange { token: *token, vocabulary }),
+            None => Ok(tokens),
+        }
+    }
+
+    fn pass(&mut self, texts: &[Text], pool: &dyn Pool, want: Want) -> bool {
+        let model = self.model;
+        let machine = Machine::new(self.kernels, pool, self.precision);
+        self.sum(texts, &machine);
+        if self.batch.layers(&model.encoder, model.post_norm.as_ref(), &machine) {
+            self.pool(&machine, want);
+        }
+        machine.is_finite()
+    }
+
+    fn result(&mut self, number: usize, want: Want) -> &[f32] {
+        let model = self.model;
+        let width = model.encoder.config.width;
+        let last =
+            if want == Want::Scores { model.head.as_ref().map(|head| &head.output) } else { model.projection.as_ref() };
+        match last {
+            _ if want == Want::Embedding && model.config.pooling == Pooling::None => {
+                let Place { start, len, .. } = self.batch.places[number];
+                &self.batch.states(&model.encoder)[start * width..][..len * width]
+            }
+            Some(last) => &self.outputs[number * last.weight.rows()..][..last.weight.rows()],
+            None => &self.pooled[number * width..][..width],
+        }
+    }
+
+    fn first_not_finite(&self) -> Option<TensorName> {
+        self.model.first_not_finite()
     }
 }

@@ -1,11 +1,12 @@
 //! Images through the model, many at a time.
 
-use super::{ARCHITECTURE, Head, Pooling, Vit};
-use crate::Error;
+use super::{Head, Pooling, Vit};
 use crate::frontend::image::Planes;
 use crate::linear::{Activations, Linear, Machine, Precision, Quantized};
-use crate::memory::{with_room, zeroed};
-use crate::models::encoder::{Scratch, panels};
+use crate::memory::zeroed;
+use crate::models::batch::{self, Batch, Passes, Place};
+use crate::models::encoder::panels;
+use crate::{Error, TensorName};
 use alloc::vec::Vec;
 use smidgen_quant::{Activation as Form, ops};
 use smidgen_targets::{Kernels, Pool};
@@ -34,11 +35,7 @@ pub struct Session<'m, 'a> {
     model: &'m Vit<'a>,
     kernels: &'static Kernels,
     precision: Precision,
-    scratch: Scratch,
-    /// The images of a pass.
-    places: Vec<Place>,
-    /// Their lengths in tokens.
-    lengths: Vec<usize>,
+    batch: Batch,
     /// Embeddings of positions for grids of other sizes than the last image's too.
     grids: Vec<Grid>,
     /// Pixels by patch. `[tokens × channels · patch · patch]`
@@ -68,22 +65,9 @@ struct Grid {
 /// Grids that are kept from pass to pass.
 const GRIDS: usize = 8;
 
-/// One image in a pass.
-#[derive(Clone, Copy, Debug)]
-struct Place {
-    /// Number of the image.
-    image: usize,
-    /// Its first token in the pass.
-    start: usize,
-    /// Its first patch in the pass.
-    first_patch: usize,
-    /// Number of its grid.
-    grid: usize,
-}
-
 /// What is asked of an image.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Want {
+pub(crate) enum Want {
     Tokens,
     Features,
     Scores,
@@ -113,9 +97,7 @@ impl<'m, 'a> Session<'m, 'a> {
             model,
             kernels,
             precision: options.precision,
-            scratch: Scratch::new(&model.encoder, tokens, panels)?,
-            places: with_room(images)?,
-            lengths: with_room(images)?,
+            batch: Batch::new(&model.encoder, tokens, panels, images)?,
             grids: Vec::new(),
             pixels: zeroed(of(tokens, model.patches.weight.cols())?)?,
             embedded: zeroed(of(tokens, model.width())?)?,
@@ -127,148 +109,44 @@ impl<'m, 'a> Session<'m, 'a> {
         })
     }
 
+    /// The model.
+    pub fn model(&self) -> &'m Vit<'a> {
+        self.model
+    }
+
     /// Calls `each` with the number and the features of every image, in order: [`Vit::width`] values. An image that has none is an error
     /// of its own: [`Error::ImageSize`], [`Error::ContextFull`] for one of more tokens than the session holds, [`Error::NotFinite`],
     /// [`Error::OutOfMemory`].
     pub fn features(&mut self, images: &[Planes], pool: &dyn Pool, each: impl FnMut(usize, Result<&[f32], Error>)) {
-        self.run(images, pool, Want::Features, each);
+        batch::run(self, images, pool, Want::Features, each);
     }
 
     /// As [`features`](Self::features), with all of an image's tokens after the last norm, one after another.
     pub fn tokens(&mut self, images: &[Planes], pool: &dyn Pool, each: impl FnMut(usize, Result<&[f32], Error>)) {
-        self.run(images, pool, Want::Tokens, each);
+        batch::run(self, images, pool, Want::Tokens, each);
     }
 
     /// As [`features`](Self::features), with the scores (logits) of every image: as many as the head has outputs. [`Error::Purpose`] where
     /// there is no head.
     pub fn classify(&mut self, images: &[Planes], pool: &dyn Pool, each: impl FnMut(usize, Result<&[f32], Error>)) {
-        self.run(images, pool, Want::Scores, each);
-    }
-
-    fn run(
-        &mut self,
-        images: &[Planes],
-        pool: &dyn Pool,
-        want: Want,
-        mut each: impl FnMut(usize, Result<&[f32], Error>),
-    ) {
-        let mut next = 0;
-        while next < images.len() {
-            let first = next;
-            next = self.fill(images, first, want);
-            let finite = self.pass(images, pool, want);
-            let mut done = 0;
-            for number in first..next {
-                if let Err(error) = self.check(&images[number], want) {
-                    each(number, Err(error));
-                } else if finite {
-                    each(number, Ok(self.result(done, want)));
-                    done += 1;
-                } else {
-                    // One of the images spoils the pass: each is asked by itself.
-                    self.fill(&images[..=number], number, want);
-                    if self.pass(images, pool, want) {
-                        each(number, Ok(self.result(0, want)));
-                    } else {
-                        each(number, Err(Error::NotFinite { tensor: self.model.first_not_finite() }));
-                    }
-                }
-            }
-        }
-    }
-
-    /// The number of the grid of an image that can be run.
-    fn check(&mut self, image: &Planes, want: Want) -> Result<usize, Error> {
-        let model = self.model;
-        let Planes { width, height, ref values } = *image;
-        if want == Want::Scores && model.head.is_none() {
-            return Err(Error::Purpose { architecture: ARCHITECTURE, purpose: "classify: it has no head" });
-        }
-        let expected = width.checked_mul(height).and_then(|area| area.checked_mul(model.config.channels));
-        if width.min(height) < model.config.patch || expected != Some(values.len()) {
-            return Err(Error::ImageSize { width, height, bytes: size_of_val(values.as_slice()) });
-        }
-        let (tokens, (context, room)) = (model.config.tokens(width, height), self.scratch.room());
-        if tokens > context || panels(tokens) > room {
-            return Err(Error::ContextFull { context, used: 0, tokens });
-        }
-        let (columns, rows) = (width / model.config.patch, height / model.config.patch);
-        if let Some(known) = self.grids.iter().position(|grid| (grid.columns, grid.rows) == (columns, rows)) {
-            return Ok(known);
-        }
-        let embeddings = model.position_embeddings(columns, rows)?;
-        self.grids.try_reserve(1).map_err(|_| Error::OutOfMemory { bytes: size_of::<Grid>() })?;
-        self.grids.push(Grid { columns, rows, embeddings });
-        Ok(self.grids.len() - 1)
-    }
-
-    /// Fills a pass with images from number `first` on, those that cannot be run left out. Returns the number of the first that is not
-    /// looked at yet.
-    fn fill(&mut self, images: &[Planes], first: usize, want: Want) -> usize {
-        let (tokens, room) = self.scratch.room();
-        let (mut start, mut used, mut patches) = (0, 0, 0);
-        self.places.clear();
-        self.lengths.clear();
-        if self.grids.len() > GRIDS {
-            self.grids.clear();
-        }
-        let most = self.pooled.len() / self.model.width();
-        for (number, image) in images.iter().enumerate().skip(first) {
-            let Ok(grid) = self.check(image, want) else { continue };
-            let len = self.model.config.tokens(image.width, image.height);
-            if start + len > tokens || used + panels(len) > room || self.places.len() == most {
-                return number;
-            }
-            self.places.push(Place { image: number, start, first_patch: patches, grid });
-            self.lengths.push(len);
-            start += len;
-            used += panels(len);
-            patches += len - self.model.config.prefix;
-        }
-        images.len()
-    }
-
-    /// Runs the images of a pass. Whether all numbers are finite.
-    fn pass(&mut self, images: &[Planes], pool: &dyn Pool, want: Want) -> bool {
-        let machine = Machine::new(self.kernels, pool, self.precision);
-        let tokens: usize = self.lengths.iter().sum();
-        if tokens == 0 {
-            return true;
-        }
-        self.embed(&machine, images, tokens);
-        let model = self.model;
-        if machine.is_finite() {
-            self.scratch.pass(&model.encoder, &machine, &self.lengths);
-        }
-        if machine.is_finite() {
-            if let Some(norm) = &model.post_norm {
-                let states = self.scratch.states(&model.encoder, tokens);
-                machine.rows(states, model.width(), |_, row| {
-                    norm.apply(&machine, model.encoder.config.epsilon, row);
-                    machine.check(row);
-                });
-            }
-            match &model.head {
-                Some(head) if want == Want::Scores => self.score(&machine, head),
-                _ if want == Want::Features => self.pool(&machine, 0, model.config.pooling),
-                _ => {}
-            }
-        }
-        machine.is_finite()
+        batch::run(self, images, pool, Want::Scores, each);
     }
 
     /// Makes the tokens that go into the layers.
-    fn embed(&mut self, machine: &Machine, images: &[Planes], tokens: usize) {
+    fn embed(&mut self, machine: &Machine, images: &[Planes]) {
         let model = self.model;
         let (width, prefix, side) = (model.width(), model.config.prefix, model.config.patch);
-        let Session { places, grids, pixels, embedded, quantized, .. } = self;
+        let tokens = self.batch.tokens();
+        let Session { batch: Batch { scratch, places, .. }, grids, pixels, embedded, quantized, .. } = self;
         let (places, grids) = (places.as_slice(), grids.as_slice());
-        let patches = tokens - places.len() * prefix;
+        // Before the patches of image `i` are those of `i` others, which have tokens that are of no patch too.
+        let first_patch = |i: usize| places[i].start - i * prefix;
         let inputs = model.patches.weight.cols();
-        let pixels = &mut pixels[..patches * inputs];
+        let pixels = &mut pixels[..(tokens - places.len() * prefix) * inputs];
         machine.rows(pixels, inputs, |number, row| {
-            let place = places[places.partition_point(|place| place.first_patch <= number) - 1];
-            let (patch, image, columns) = (number - place.first_patch, &images[place.image], grids[place.grid].columns);
+            let i = first_at(places.len(), |i| first_patch(i) <= number);
+            let (patch, image) = (number - first_patch(i), &images[places[i].input]);
+            let columns = image.width / side;
             let first = patch / columns * side * image.width + patch % columns * side;
             let planes = image.values.chunks_exact(image.width * image.height);
             for (plane, to) in planes.zip(row.chunks_exact_mut(side * side)) {
@@ -278,19 +156,20 @@ impl<'m, 'a> Session<'m, 'a> {
             }
             machine.check(row);
         });
-        let embedded = &mut embedded[..patches * width];
+        let embedded = &mut embedded[..pixels.len() / inputs * width];
         model.patches.apply(machine, &mut Activations::new(pixels, inputs, quantized), embedded);
-        let states = self.scratch.states(&model.encoder, tokens);
-        machine.rows(states, width, |t, row| {
-            let number = places.partition_point(|place| place.start <= t) - 1;
-            let place = places[number];
-            let token = t - place.start;
+        machine.rows(scratch.states(&model.encoder, tokens), width, |t, row| {
+            let i = first_at(places.len(), |i| places[i].start <= t);
+            let (token, image) = (t - places[i].start, &images[places[i].input]);
             let from = match token.checked_sub(prefix) {
                 None => &model.prefix[token * width..][..width],
-                Some(patch) => &embedded[(place.first_patch + patch) * width..][..width],
+                Some(patch) => &embedded[(first_patch(i) + patch) * width..][..width],
             };
             row.copy_from_slice(from);
-            (machine.kernels.add)(row, &grids[place.grid].embeddings[token * width..][..width]);
+            // There is one since the image was checked.
+            if let Some(grid) = grids.iter().find(|grid| grid.is_for(image, side)) {
+                (machine.kernels.add)(row, &grid.embeddings[token * width..][..width]);
+            }
             if let Some(norm) = &model.pre_norm {
                 norm.apply(machine, model.encoder.config.epsilon, row);
             }
@@ -302,16 +181,18 @@ impl<'m, 'a> Session<'m, 'a> {
     fn pool(&mut self, machine: &Machine, token: usize, pooling: Pooling) {
         let model = self.model;
         let (width, prefix) = (model.width(), model.config.prefix);
-        let (places, lengths) = (self.places.as_slice(), self.lengths.as_slice());
-        let states: &[f32] = self.scratch.states(&model.encoder, lengths.iter().sum());
+        let tokens = self.batch.tokens();
+        let Batch { scratch, places, .. } = &mut self.batch;
+        let (places, states): (&[Place], &[f32]) = (places, scratch.states(&model.encoder, tokens));
         machine.rows(&mut self.pooled[..places.len() * width], width, |i, row| {
-            let state = |t: usize| &states[(places[i].start + t) * width..][..width];
+            let Place { start, len, .. } = places[i];
+            let state = |t: usize| &states[(start + t) * width..][..width];
             match pooling {
                 Pooling::First => row.copy_from_slice(state(token)),
                 Pooling::Mean => {
                     row.fill(0.0);
-                    (prefix..lengths[i]).for_each(|t| (machine.kernels.add)(row, state(t)));
-                    let factor = 1.0 / (lengths[i] - prefix) as f32;
+                    (prefix..len).for_each(|t| (machine.kernels.add)(row, state(t)));
+                    let factor = 1.0 / (len - prefix) as f32;
                     row.iter_mut().for_each(|x| *x *= factor);
                 }
             }
@@ -321,7 +202,7 @@ impl<'m, 'a> Session<'m, 'a> {
 
     /// Scores of the images of a pass.
     fn score(&mut self, machine: &Machine, head: &Head) {
-        let (images, width) = (self.places.len(), self.model.width());
+        let (images, width) = (self.batch.places.len(), self.model.width());
         if let Some(linear) = &head.second {
             self.pool(machine, 1, Pooling::First);
             let pooled = &self.pooled[..images * width];
@@ -342,8 +223,79 @@ impl<'m, 'a> Session<'m, 'a> {
             self.scores.iter_mut().for_each(|score| *score *= 0.5);
         }
     }
+}
 
-    /// What was asked of image `number` of the last pass.
+/// The last of `count` sorted things that `starts` before a place; the first starts before all.
+fn first_at(count: usize, starts: impl Fn(usize) -> bool) -> usize {
+    let (mut low, mut high) = (0, count);
+    while high - low > 1 {
+        let middle = low.midpoint(high);
+        if starts(middle) { low = middle } else { high = middle }
+    }
+    low
+}
+
+impl Grid {
+    /// Whether an image with patches of this side has such a grid.
+    fn is_for(&self, image: &Planes, side: usize) -> bool {
+        (self.columns, self.rows) == (image.width / side, image.height / side)
+    }
+}
+
+impl Passes for Session<'_, '_> {
+    type Input = Planes;
+    type Want = Want;
+
+    fn batch(&mut self) -> &mut Batch {
+        &mut self.batch
+    }
+
+    fn clear(&mut self) {
+        self.batch.clear();
+        if self.grids.len() > GRIDS {
+            self.grids.clear();
+        }
+    }
+
+    fn check(&mut self, image: &Planes, want: Want) -> Result<usize, Error> {
+        let model = self.model;
+        let Planes { width, height, ref values } = *image;
+        if want == Want::Scores && model.head.is_none() {
+            let purpose = "classify: it has no head";
+            return Err(Error::Purpose { architecture: model.architecture, purpose });
+        }
+        let expected = width.checked_mul(height).and_then(|area| area.checked_mul(model.config.channels));
+        if width.min(height) < model.config.patch || expected != Some(values.len()) {
+            return Err(Error::ImageSize { width, height, bytes: size_of_val(values.as_slice()) });
+        }
+        let (tokens, (context, room)) = (model.config.tokens(width, height), self.batch.scratch.room());
+        if tokens > context || panels(tokens) > room {
+            return Err(Error::ContextFull { context, used: 0, tokens });
+        }
+        let side = model.config.patch;
+        if self.grids.iter().any(|grid| grid.is_for(image, side)) {
+            return Ok(tokens);
+        }
+        let (columns, rows) = (width / side, height / side);
+        let embeddings = model.position_embeddings(columns, rows)?;
+        self.grids.try_reserve(1).map_err(|_| Error::OutOfMemory { bytes: size_of::<Grid>() })?;
+        self.grids.push(Grid { columns, rows, embeddings });
+        Ok(tokens)
+    }
+
+    fn pass(&mut self, images: &[Planes], pool: &dyn Pool, want: Want) -> bool {
+        let (model, machine) = (self.model, Machine::new(self.kernels, pool, self.precision));
+        self.embed(&machine, images);
+        if self.batch.layers(&model.encoder, model.post_norm.as_ref(), &machine) {
+            match &model.head {
+                Some(head) if want == Want::Scores => self.score(&machine, head),
+                _ if want == Want::Features => self.pool(&machine, 0, model.config.pooling),
+                _ => {}
+            }
+        }
+        machine.is_finite()
+    }
+
     fn result(&mut self, number: usize, want: Want) -> &[f32] {
         let model = self.model;
         let (width, outputs) = (model.width(), model.head.as_ref().map_or(0, |head| head.output.weight.rows()));
@@ -351,9 +303,13 @@ impl<'m, 'a> Session<'m, 'a> {
             Want::Scores => &self.scores[number * outputs..][..outputs],
             Want::Features => &self.pooled[number * width..][..width],
             Want::Tokens => {
-                let (start, len) = (self.places[number].start, self.lengths[number]);
-                &self.scratch.states(&model.encoder, start + len)[start * width..]
+                let Place { start, len, .. } = self.batch.places[number];
+                &self.batch.states(&model.encoder)[start * width..][..len * width]
             }
         }
+    }
+
+    fn first_not_finite(&self) -> Option<TensorName> {
+        self.model.first_not_finite()
     }
 }

@@ -1,0 +1,172 @@
+//! CLIP's tokenizer (Radford et al., "Learning Transferable Visual Models From Natural Language Supervision"): byte-level BPE over words
+//! in lower case, each of which ends in a byte with [`END`]. Spaces separate words and have no tokens.
+//!
+//! Texts are composed (Unicode's NFC) and made lower case character by character, as Hugging Face's tokenizer does; HTML is not
+//! unescaped and encodings are not guessed.
+
+use alloc::borrow::Cow;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::compose::{class, compose, decompose_mark};
+use super::decompose::decompose;
+use super::merge::{Merger, Merges};
+use super::vocab::{Kind, NONE, Vocab, byte_of_char, char_of_byte};
+
+/// How a token is spelled that ends a word.
+pub(super) const END: &str = "</w>";
+
+/// The tokens of bytes inside of words, and of those at their ends.
+pub(super) type Bytes = [[u32; 256]; 2];
+
+/// The tokens of each byte.
+pub(super) fn bytes(vocab: &Vocab<'_>) -> Bytes {
+    let mut tokens = [[NONE; 256]; 2];
+    let mut spelled = String::new();
+    for byte in 0..=u8::MAX {
+        for (tokens, end) in tokens.iter_mut().zip(["", END]) {
+            spelled.clear();
+            spelled.push(char_of_byte(byte));
+            spelled.push_str(end);
+            tokens[usize::from(byte)] = vocab.plain_id(spelled.as_bytes()).unwrap_or(NONE);
+        }
+    }
+    tokens
+}
+
+/// The merges that made a vocabulary, for files that hold its tokens only: a token was made, in order of the ids, of the two that the
+/// merges before it leave of its text.
+pub(super) fn merges(vocab: &Vocab<'_>, bytes: &Bytes) -> Merges {
+    let mut merges = Merges::new(vocab.len());
+    let mut merger = Merger::default();
+    let mut spelled = Vec::new();
+    for id in 0..vocab.len() as u32 {
+        let Some(text) = vocab.text(id).filter(|_| vocab.kind(id) == Some(Kind::Normal)) else { continue };
+        let (word, ends) = text.strip_suffix(END).map_or((text, false), |word| (word, true));
+        spelled.clear();
+        spelled.extend(word.chars().map_while(byte_of_char));
+        if spelled.len() < 2 || spelled.len() != word.chars().count() {
+            continue;
+        }
+        merge(&spelled, ends, bytes, &merges, &mut merger);
+        let mut parts = merger.symbols();
+        if let (Some(left), Some(right), None) = (parts.next(), parts.next(), parts.next())
+            && left.id != NONE
+            && right.id != NONE
+        {
+            let (left, right) = (left.id, right.id);
+            merges.push(left, right, id);
+        }
+    }
+    merges
+}
+
+/// Leaves the tokens of some bytes, at whose end a word ends or not, in the merger.
+pub(super) fn merge(word: &[u8], ends: bool, bytes: &Bytes, merges: &Merges, merger: &mut Merger) {
+    let [inside, last] = bytes;
+    merger.clear();
+    for (at, byte) in word.iter().enumerate() {
+        let tokens = if ends && at + 1 == word.len() { last } else { inside };
+        merger.push(tokens[usize::from(*byte)], 1);
+    }
+    merger.run(|left, right| merges.get(left.id, right.id));
+}
+
+/// A text composed, in lower case.
+pub(super) fn clean(text: &str) -> String {
+    composed(text).chars().flat_map(char::to_lowercase).collect()
+}
+
+/// Unicode's normalization form C (Unicode Standard Annex 15).
+fn composed(text: &str) -> Cow<'_, str> {
+    // What is composed or decomposed begins here, and so do marks.
+    if text.chars().all(|c| c < '\u{300}') {
+        return Cow::Borrowed(text);
+    }
+    let mut parts = Vec::with_capacity(text.len());
+    text.chars().for_each(|c| push_parts(c, &mut parts));
+    // Marks of one character in the order of their classes.
+    for marks in parts.chunk_by_mut(|a, b| (a.1 == 0) == (b.1 == 0)) {
+        if marks.first().is_some_and(|(_, class)| *class != 0) {
+            marks.sort_by_key(|(_, class)| *class);
+        }
+    }
+    let mut out: Vec<(char, u8)> = Vec::with_capacity(parts.len());
+    let mut starter = None;
+    for (c, own) in parts {
+        let joined = starter.and_then(|at: usize| {
+            let (first, _) = out.get(at).copied()?;
+            // Nothing of the same class, and no other character, may stand between.
+            let free = out.len() == at + 1 || out.last().is_some_and(|(_, last)| *last != 0 && *last < own);
+            Some((at, join(first, c).filter(|_| free)?))
+        });
+        match joined.and_then(|(at, c)| Some((out.get_mut(at)?, c))) {
+            Some((first, c)) => first.0 = c,
+            None => {
+                if own == 0 {
+                    starter = Some(out.len());
+                }
+                out.push((c, own));
+            }
+        }
+    }
+    Cow::Owned(out.into_iter().map(|(c, _)| c).collect())
+}
+
+/// A character's full decomposition, each part with its class.
+fn push_parts(c: char, parts: &mut Vec<(char, u8)>) {
+    match decompose(c).or_else(|| decompose_mark(c)) {
+        Some((first, second)) => {
+            push_parts(first, parts);
+            if let Some(second) = second {
+                push_parts(second, parts);
+            }
+        }
+        None => parts.push((c, class(c))),
+    }
+}
+
+/// The character that two become, Hangul's letters too (the Unicode Standard, section 3.12).
+fn join(first: char, second: char) -> Option<char> {
+    let letter = |c: char, from: u32, count: u32| (c as u32).checked_sub(from).filter(|number| *number < count);
+    if let (Some(l), Some(v)) = (letter(first, 0x1100, 19), letter(second, 0x1161, 21)) {
+        return char::from_u32(0xAC00 + (l * 21 + v) * 28);
+    }
+    if let (Some(syllable), Some(t)) = (letter(first, 0xAC00, 11_172), letter(second, 0x11A7, 28))
+        && syllable % 28 == 0
+        && t > 0
+    {
+        return char::from_u32(0xAC00 + syllable + t);
+    }
+    compose(first, second)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{clean, composed};
+
+    #[test]
+    fn texts_are_composed() {
+        for (from, to) in [
+            ("plain", "plain"),
+            ("e\u{301}", "\u{e9}"),
+            ("\u{e9}", "\u{e9}"),
+            ("\u{212b}", "\u{c5}"),
+            // Marks change places, and one of the same class keeps the next from joining.
+            ("a\u{302}\u{323}", "\u{1ead}"),
+            ("a\u{323}\u{302}", "\u{1ead}"),
+            ("a\u{30a}\u{301}", "\u{1fb}"),
+            ("a\u{327}\u{301}", "\u{e1}\u{327}"),
+            ("a\u{305}\u{301}", "a\u{305}\u{301}"),
+            ("\u{301}e", "\u{301}e"),
+            ("\u{340}", "\u{300}"),
+            ("\u{958}", "\u{915}\u{93c}"),
+            ("\u{1112}\u{1161}\u{11ab}", "\u{d55c}"),
+            ("\u{d558}\u{11ab}", "\u{d55c}"),
+            ("\u{9c7}\u{9be}", "\u{9cb}"),
+        ] {
+            assert_eq!(composed(from), to, "{from:?}");
+        }
+        assert_eq!(clean("E\u{301}COLE \u{130}\u{3a3}"), "\u{e9}cole i\u{307}\u{3c3}");
+    }
+}

@@ -1,0 +1,52 @@
+//! Embeddings of images and texts by CLIP are the same bits whichever table of kernels computes them, on however many threads, alone or
+//! beside others.
+
+use smidgen::models::clip::Clip;
+use smidgen::models::{bert, vit};
+use smidgen::{Error, Model};
+use smidgen_gguf::Gguf;
+use smidgen_quant::Format;
+use smidgen_targets::{Kernels, Pool, Serial, scalar};
+use smidgen_tests::seeded_clip::{CONTEXT, IMAGE, model_of, vocabulary};
+use smidgen_tests::{Random, Threads, at_most, seeded_bert, seeded_vit, tables};
+
+type Answers = Vec<Result<Vec<u32>, Error>>;
+
+/// Embeddings of texts of some lengths, then of images, all together or each alone.
+fn run(model: &Clip, together: bool, tokens: usize, kernels: &'static Kernels, pool: &dyn Pool) -> Answers {
+    let mut random = Random(3);
+    let texts = seeded_bert::texts(&[2, CONTEXT, 7, 16, 17], vocabulary().len(), 5);
+    let images: Vec<_> =
+        [IMAGE, IMAGE, 30].into_iter().map(|side| seeded_vit::planes(side, IMAGE, &mut random)).collect();
+    let mut all = Answers::new();
+    let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect();
+    let options = bert::Options { tokens, ..Default::default() };
+    let mut session = bert::Session::new(model.text.as_ref().unwrap(), &options, kernels).unwrap();
+    for texts in texts.chunks(if together { texts.len() } else { 1 }) {
+        session.embed(texts, pool, |_, embedding| all.push(embedding.map(bits)));
+    }
+    let options = vit::Options { tokens, ..Default::default() };
+    let mut session = vit::Session::new(model.vision.as_ref().unwrap(), &options, kernels).unwrap();
+    for images in images.chunks(if together { images.len() } else { 1 }) {
+        session.classify(images, pool, |_, embedding| all.push(embedding.map(bits)));
+    }
+    all
+}
+
+#[test]
+fn every_format() {
+    let machines = tables();
+    for format in Format::ALL.into_iter().take(at_most(4, Format::ALL.len(), "formats")) {
+        let bytes = model_of(1, format).bytes();
+        let Model::Clip(model) = Model::parse(&[Gguf::parse(&bytes).unwrap()]).unwrap() else { panic!() };
+        let law = run(&model, false, 50, &scalar::KERNELS, &Serial);
+        assert!(law.iter().all(Result::is_ok) && law.len() == 8 && law[0] != law[1], "{}: {law:?}", format.name());
+        if format == Format::Q8_0 {
+            assert!(run(&model, true, 50, &scalar::KERNELS, &Threads(2)) == law, "a few at once");
+        }
+        for kernels in &machines {
+            let found = run(&model, true, 10_000, kernels, &Threads(3));
+            assert!(found == law, "{}, {}", format.name(), kernels.name);
+        }
+    }
+}
