@@ -311,9 +311,11 @@ pub(crate) struct EmbedArgs {
   smidgen classify photo.jpg
   smidgen classify model.gguf *.png --top 1 --json
   smidgen classify sentiment.gguf \"What a film!\"
+  smidgen classify clip.gguf photo.jpg --labels \"a cat,a dog\" --template \"a photo of {}\"
 
 If the first word is an image (by its ending, or by the first bytes of the file), no model is named: all words are images, and a small
 classifier inside of this program tells airplane, automobile, bird, cat, deer, dog, frog, horse, ship and truck apart.
+CLIP holds images against any texts: --labels has them, separated by commas or on the lines of a file.
 Each line is INPUT, LABEL and probability. An input that cannot be read is told, and the others are answered.")]
 pub(crate) struct ClassifyArgs {
     /// Path or short name of the model, if it is not the one inside; then image files (JPEG, PNG, WebP), or for a text classifier texts
@@ -322,9 +324,12 @@ pub(crate) struct ClassifyArgs {
     /// Labels to show of each input, the likeliest first
     #[arg(long, value_name = "K", default_value = "5", allow_negative_numbers = true, value_parser = count)]
     pub(crate) top: NonZeroUsize,
-    /// Names of the classes in order, one on each line, instead of the model's own
+    /// Names of the classes in order, one on each line, instead of the model's own; for CLIP the texts, such a file or "one,two,…"
     #[arg(long, value_name = "FILE")]
     pub(crate) labels: Option<PathBuf>,
+    /// For CLIP: what is read for a label, in place of {}
+    #[arg(long, value_name = "TEXT", default_value = "{}")]
+    pub(crate) template: String,
     /// Show all raw scores too, in the order of the classes
     #[arg(long)]
     pub(crate) logits: bool,

@@ -4,6 +4,7 @@ use crate::args::ClassifyArgs;
 use crate::{Outcome, open, progress, tell};
 use serde_json::json;
 use smidgen::Model;
+use smidgen::models::clip::Clip;
 use smidgen::models::{bert, vit};
 use smidgen::tokenizer::Tokenizer;
 use smidgen_gguf::Gguf;
@@ -48,6 +49,11 @@ pub(crate) fn classify(args: &ClassifyArgs) -> Result<ExitCode, Box<dyn Error>> 
     let model = open::model(&file, &parts)?;
     match &model {
         Model::Bert(model) => texts(model, open::tokenizer(&file, &parts)?, kernels, pool, args, rest),
+        Model::Clip(model) => {
+            let fitting = Fitting::new(model, &open::tokenizer(&file, &parts)?, kernels, &pool, args)
+                .map_err(|error| format!("{}: {error}", first.display()))?;
+            fitting.images(kernels, pool, args, rest)
+        }
         other => {
             let model = other.image_encoder().map_err(|error| format!("{}: {error}", first.display()))?;
             images(model, kernels, pool, args, rest)
@@ -67,29 +73,100 @@ fn images(
 ) -> Result<ExitCode, Box<dyn Error>> {
     let head = model.head.as_ref().ok_or("this model has no classifier, only features")?;
     let mut session = vit::Session::new(model, &vit::Options::default(), kernels)?;
-    let mut printer = Printer::new(args, &head.labels, head.output.weight.rows());
-    printer.all(inputs, |part| {
-        let mut answers = Vec::with_capacity(part.len());
-        let (mut planes, mut places) = (Vec::new(), Vec::new());
-        for (place, path) in part.iter().enumerate() {
-            match seen(model, Path::new(path)) {
-                Ok(image) => {
-                    planes.push(image);
-                    places.push(place);
-                    answers.push(Ok(Vec::new()));
-                }
-                Err(error) => answers.push(Err(error)),
+    let mut printer = Printer::of_model(args, &head.labels, head.output.weight.rows());
+    printer.all(inputs, |part| scores(&mut session, &pool, part))
+}
+
+/// What the model's head gives for image files.
+fn scores(session: &mut vit::Session, pool: &ThreadPool, paths: &[OsString]) -> Vec<Answer> {
+    let mut answers = Vec::with_capacity(paths.len());
+    let (mut planes, mut places) = (Vec::new(), Vec::new());
+    for (place, path) in paths.iter().enumerate() {
+        match seen(session.model(), Path::new(path)) {
+            Ok(image) => {
+                planes.push(image);
+                places.push(place);
+                answers.push(Ok(Vec::new()));
             }
+            Err(error) => answers.push(Err(error)),
         }
+    }
+    pool.enter(|pool| {
+        session.classify(&planes, pool, |i, logits| {
+            if let Some(answer) = places.get(i).and_then(|place| answers.get_mut(*place)) {
+                *answer = logits.map(<[f32]>::to_vec).map_err(|error| error.to_string());
+            }
+        });
+    });
+    answers
+}
+
+/// Texts that images are held against.
+struct Fitting<'m, 'a> {
+    model: &'m Clip<'a>,
+    vision: &'m vit::Vit<'a>,
+    labels: Vec<String>,
+    /// One for each label.
+    embeddings: Vec<Vec<f32>>,
+}
+
+impl<'m, 'a> Fitting<'m, 'a> {
+    /// Embeds the labels, each put into the template.
+    fn new(
+        model: &'m Clip<'a>,
+        tokenizer: &Tokenizer,
+        kernels: &'static Kernels,
+        pool: &ThreadPool,
+        args: &ClassifyArgs,
+    ) -> Result<Fitting<'m, 'a>, Box<dyn Error>> {
+        let vision = model.image_encoder()?;
+        vision.head.as_ref().ok_or("this model has no classifier, only features")?;
+        let reads = model.text_encoder()?;
+        let given = args.labels.as_deref().ok_or("this model holds images against texts: give them by --labels")?;
+        let labels = labels_as_texts(given)?;
+        let text = |label: &String| reads.text(tokenizer, &args.template.replace("{}", label), None);
+        let texts = labels.iter().map(text).collect::<Result<Vec<_>, _>>()?;
+        let mut session = bert::Session::new(reads, &bert::Options::default(), kernels)?;
+        let (mut embeddings, mut failed) = (Vec::with_capacity(texts.len()), None);
         pool.enter(|pool| {
-            session.classify(&planes, pool, |i, logits| {
-                if let Some(answer) = places.get(i).and_then(|place| answers.get_mut(*place)) {
-                    *answer = logits.map(<[f32]>::to_vec).map_err(|error| error.to_string());
-                }
+            session.embed(&texts, pool, |i, embedding| match embedding {
+                Ok(embedding) => embeddings.push(embedding.to_vec()),
+                Err(error) => failed = failed.take().or(Some((i, error))),
             });
         });
-        answers
-    })
+        match failed {
+            Some((i, error)) => Err(format!("--labels: {:?}: {error}", labels.get(i)).into()),
+            None => Ok(Fitting { model, vision, labels, embeddings }),
+        }
+    }
+
+    /// Answers images, each with how well every text fits.
+    fn images(
+        &self,
+        kernels: &'static Kernels,
+        pool: ThreadPool,
+        args: &ClassifyArgs,
+        inputs: &[OsString],
+    ) -> Result<ExitCode, Box<dyn Error>> {
+        let mut session = vit::Session::new(self.vision, &vit::Options::default(), kernels)?;
+        let mut printer = Printer::new(args, self.labels.clone());
+        let fit = |image: Vec<f32>| self.embeddings.iter().map(|text| self.model.score(&image, text)).collect();
+        printer
+            .all(inputs, |part| scores(&mut session, &pool, part).into_iter().map(|answer| answer.map(fit)).collect())
+    }
+}
+
+/// Labels between commas, or the lines of a file.
+fn labels_as_texts(given: &Path) -> Result<Vec<String>, Box<dyn Error>> {
+    let list = given.to_str().filter(|list| list.contains(',') && !given.exists());
+    let labels: Vec<String> = match list {
+        Some(list) => list.split(',').map(|label| label.trim().to_owned()).collect(),
+        None => open::file_text(given)?.lines().map(str::to_owned).collect(),
+    };
+    if labels.is_empty() {
+        return Err(format!("--labels {}: has no lines", given.display()).into());
+    }
+    Ok(labels)
 }
 
 /// An image file as the model takes it. The error does not name the file.
@@ -111,7 +188,7 @@ fn texts(
 ) -> Result<ExitCode, Box<dyn Error>> {
     let head = model.head.as_ref().ok_or("this model has no classifier, only embeddings")?;
     let mut session = bert::Session::new(model, &bert::Options::default(), kernels)?;
-    let mut printer = Printer::new(args, &head.labels, head.output.weight.rows());
+    let mut printer = Printer::of_model(args, &head.labels, head.output.weight.rows());
     printer.all(inputs, |part| {
         let mut answers = Vec::with_capacity(part.len());
         let (mut texts, mut places) = (Vec::new(), Vec::new());
@@ -148,7 +225,7 @@ struct Printer<'w> {
 
 impl Printer<'_> {
     /// Prints results of a model with `outputs` outputs. A file of labels that does not fit is told, and the model's own are taken.
-    fn new<'w>(args: &'w ClassifyArgs, own: &[String], outputs: usize) -> Printer<'w> {
+    fn of_model<'w>(args: &'w ClassifyArgs, own: &[String], outputs: usize) -> Printer<'w> {
         let named = args.labels.as_deref().map(|path| labels(path, outputs)).transpose();
         let failed = named.is_err();
         if let Err(error) = &named {
@@ -159,7 +236,12 @@ impl Printer<'_> {
             None if own.len() == outputs => own.to_vec(),
             None => (0..outputs).map(|number| number.to_string()).collect(),
         };
-        Printer { args, labels, out: BufWriter::new(io::stdout().lock()), failed }
+        Printer { failed, ..Printer::new(args, labels) }
+    }
+
+    /// Prints results in these labels' order.
+    fn new(args: &ClassifyArgs, labels: Vec<String>) -> Printer<'_> {
+        Printer { args, labels, out: BufWriter::new(io::stdout().lock()), failed: false }
     }
 
     /// Answers all inputs, some at a time.
