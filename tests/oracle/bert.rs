@@ -7,7 +7,7 @@ use smidgen::models::bert::{Options, Session, Text};
 use smidgen::tokenizer::Tokenizer;
 use smidgen_host::{Mixture, ModelFile, Options as Converting};
 use smidgen_targets::detect;
-use smidgen_tests::{Threads, shared};
+use smidgen_tests::{Threads, at_most, shared};
 use std::path::{Path, PathBuf};
 
 /// Texts and their embeddings.
@@ -27,13 +27,14 @@ fn golden() -> Option<Golden> {
         let line: serde_json::Value = serde_json::from_str(line).unwrap();
         string(&line["text"])
     });
-    let texts: Vec<_> = texts.collect();
+    let mut texts: Vec<_> = texts.collect();
     let npy = read("embeddings.npy");
     let header = 10 + usize::from(u16::from_le_bytes([npy[8], npy[9]]));
     assert!(String::from_utf8_lossy(&npy[..header]).contains("'<f4', 'fortran_order': False, 'shape': (40, 384)"));
     let values: Vec<f32> = npy[header..].as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
     let embeddings: Vec<_> = values.chunks(384).map(<[f32]>::to_vec).collect();
     assert_eq!((texts.len(), embeddings.len()), (40, 40));
+    texts.truncate(at_most(10, texts.len(), "texts"));
     let pairs: serde_json::Value = serde_json::from_slice(&read("sts_pairs.json")).unwrap();
     let pairs = pairs.as_array().unwrap_or_else(|| pairs["pairs"].as_array().unwrap()).iter();
     let pairs =
@@ -66,7 +67,7 @@ fn check(golden: &Golden, name: &str, path: &Path, least: f64, mean: f64, ranked
     let cosines: Vec<f64> = found.iter().zip(&golden.embeddings).map(|(a, b)| cosine(a, b)).collect();
     let lowest = cosines.iter().copied().fold(f64::INFINITY, f64::min);
     let average = cosines.iter().sum::<f64>() / cosines.len() as f64;
-    println!("RAN: minilm {name}: 40 texts, cosine {lowest:.6} at least, {average:.6} on average");
+    println!("RAN: minilm {name}: {} texts, cosine {lowest:.6} at least, {average:.6} on average", texts.len());
     assert!(lowest >= least && average >= mean, "{name}: {cosines:?}");
     assert!(found.iter().all(|values| (cosine(values, values) - 1.0).abs() < 1e-6 && values.len() == 384));
 
