@@ -12,6 +12,9 @@ extern crate std;
 
 #[cfg(target_arch = "aarch64")]
 mod arm;
+#[cfg(all(target_arch = "arm", feature = "armv7em"))]
+mod armv7em;
+pub mod micro;
 mod parallel;
 mod rows;
 pub mod scalar;

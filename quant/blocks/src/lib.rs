@@ -21,6 +21,7 @@ pub mod attention;
 mod f16;
 pub mod fixed;
 mod format;
+pub mod int8;
 mod k_encode;
 mod legacy;
 pub mod math;

@@ -2,52 +2,92 @@
 
 use crate::Error;
 
-/// Positions held on the stack at a time: 4 KiB, 2 KiB on 32-bit machines.
-const BATCH: usize = 512;
+/// Positions held on the stack at a time: 4 KiB, on 32-bit machines 256 bytes.
+const BATCH: usize = if cfg!(target_pointer_width = "64") { 512 } else { 64 };
 
 /// Calls `pair` with the positions of each record and its successor in the order of their keys, ties by position.
 ///
 /// `records` starts a walk over the keys and positions of all records; `key` gives the key at a position. There is one walk
-/// per batch of at least half of `BATCH` records, so n records cost n * n / 256 steps at worst, and a single walk where
-/// n <= `BATCH`.
+/// per batch of `BATCH` records, so n records cost n * n / `BATCH` steps, and a single walk where n <= `BATCH`. Nothing here can panic.
 pub(crate) fn adjacent_pairs<K: Ord + Copy, I: Iterator<Item = (K, usize)>>(
     records: impl Fn() -> I,
     key: impl Fn(usize) -> K,
     mut pair: impl FnMut(usize, usize) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    let order = |a: &usize, b: &usize| (key(*a), *a).cmp(&(key(*b), *b));
+    let less = |a: usize, b: usize| (key(a), a) < (key(b), b);
     let mut last: Option<(K, usize)> = None;
-    let mut batch = [0usize; BATCH];
+    let mut batch = [0; BATCH];
     loop {
-        // Invariant: batch[..len] holds every position seen that lies in (last, cut].
-        let mut len = 0;
-        let mut cut: Option<(K, usize)> = None;
+        // The least of those after `last`: once they are full, a heap with the greatest at its top.
+        let (mut len, mut more) = (0, false);
         for record in records() {
-            if last.is_some_and(|last| record <= last) || cut.is_some_and(|cut| record > cut) {
+            if last.is_some_and(|last| record <= last) {
                 continue;
             }
-            if len == BATCH {
-                let (_, &mut middle, _) = batch.select_nth_unstable_by(BATCH / 2, order);
-                cut = Some((key(middle), middle));
-                len = BATCH / 2 + 1;
-                if record > (key(middle), middle) {
-                    continue;
+            if let Some(free) = batch.get_mut(len) {
+                *free = record.1;
+                len += 1;
+                if len == BATCH {
+                    heapify(&mut batch, less);
                 }
+                continue;
             }
-            batch[len] = record.1;
-            len += 1;
+            more = true;
+            let [top, ..] = &mut batch;
+            if record < (key(*top), *top) {
+                *top = record.1;
+                sift(&mut batch, 0, less);
+            }
         }
-        let sorted = &mut batch[..len];
-        sorted.sort_unstable_by(order);
-        for &mut position in sorted {
+        let Some(batch) = batch.get_mut(..len) else { return Ok(()) };
+        sort(batch, less);
+        for &mut position in batch {
             if let Some((_, last)) = last {
                 pair(last, position)?;
             }
             last = Some((key(position), position));
         }
-        if cut.is_none() {
+        if !more {
             return Ok(());
         }
+    }
+}
+
+/// Lets what is at `at` sink to its place in a heap.
+fn sift(heap: &mut [usize], mut at: usize, less: impl Fn(usize, usize) -> bool) {
+    loop {
+        let (left, right) = (2 * at + 1, 2 * at + 2);
+        let (Some(&here), Some(&greater)) = (heap.get(at), heap.get(left)) else { return };
+        let (child, greater) = match heap.get(right) {
+            Some(&other) if less(greater, other) => (right, other),
+            _ => (left, greater),
+        };
+        if !less(here, greater) {
+            return;
+        }
+        for (place, value) in [(at, greater), (child, here)] {
+            if let Some(place) = heap.get_mut(place) {
+                *place = value;
+            }
+        }
+        at = child;
+    }
+}
+
+fn heapify(heap: &mut [usize], less: impl Fn(usize, usize) -> bool + Copy) {
+    for at in (0..heap.len() / 2).rev() {
+        sift(heap, at, less);
+    }
+}
+
+fn sort(batch: &mut [usize], less: impl Fn(usize, usize) -> bool + Copy) {
+    heapify(batch, less);
+    let mut heap = batch;
+    while let [top, .., end] = heap {
+        core::mem::swap(top, end);
+        let Some((_, rest)) = heap.split_last_mut() else { return };
+        heap = rest;
+        sift(heap, 0, less);
     }
 }
 

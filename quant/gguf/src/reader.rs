@@ -7,9 +7,9 @@ use crate::{
 };
 
 /// Smallest metadata record: key length, a key of one byte, type, a value of one byte.
-const MIN_METADATA: u64 = 8 + 1 + 4 + 1;
+const MIN_METADATA: usize = 8 + 1 + 4 + 1;
 /// Smallest tensor record: name length, a name of one byte, number of dimensions (0), type, offset.
-const MIN_TENSOR: u64 = 8 + 1 + 4 + 4 + 8;
+const MIN_TENSOR: usize = 8 + 1 + 4 + 4 + 8;
 
 /// A checked GGUF file. Cheap to clone; borrows everything from the buffer it was parsed from.
 #[derive(Clone)]
@@ -63,10 +63,12 @@ impl<'a> Gguf<'a> {
         }
         let n_tensors = cursor.u64("n_tensors")?;
         let n_metadata = cursor.u64("n_kv")?;
+        // What fits memory is divided as such: some machines have no division of 64 bits.
+        let fits = |left: u64, record: usize| usize::try_from(left).map_or(0, |left| (left / record) as u64);
         let left = cursor.left();
-        let most = (left / MIN_TENSOR).min(MAX_TENSORS);
+        let most = fits(left, MIN_TENSOR).min(MAX_TENSORS);
         check_count("n_tensors", 8, n_tensors, most)?;
-        let most = ((left - n_tensors * MIN_TENSOR) / MIN_METADATA).min(MAX_METADATA);
+        let most = fits(left - n_tensors * MIN_TENSOR as u64, MIN_METADATA).min(MAX_METADATA);
         check_count("n_kv", 16, n_metadata, most)?;
 
         let mut file = Gguf {
@@ -89,7 +91,9 @@ impl<'a> Gguf<'a> {
         for _ in 0..n_tensors {
             Record::read(&mut cursor)?;
         }
-        file.data = cursor.offset().next_multiple_of(file.alignment.into());
+        // A power of two.
+        let mask = u64::from(file.alignment) - 1;
+        file.data = cursor.offset().wrapping_add(mask) & !mask;
         file.check_tensor_data()?;
         file.unique_names()?;
         Ok(file)
@@ -211,7 +215,8 @@ impl<'a> Gguf<'a> {
         for _ in 0..self.n_tensors {
             let record = Record::read(&mut cursor)?;
             let offset = record.offset_at;
-            if !record.offset.is_multiple_of(self.alignment.into()) {
+            // A power of two.
+            if record.offset & (u64::from(self.alignment) - 1) != 0 {
                 return Err(Error::Misaligned { offset, value: record.offset, alignment: self.alignment });
             }
             let field = "tensor data end";
@@ -257,20 +262,19 @@ impl Jumps {
 
     /// Keeps a span; drops the shortest when there is no room.
     fn note(&mut self, start: usize, end: usize) {
-        if self.len == Jumps::MOST {
-            let shortest = (0..Jumps::MOST).min_by_key(|&i| self.spans[i].1 - self.spans[i].0).unwrap_or(0);
-            if self.spans[shortest].1 - self.spans[shortest].0 >= end - start {
-                return;
-            }
-            self.spans.copy_within(shortest + 1.., shortest);
-            self.len -= 1;
+        let length = |span: &(usize, usize)| span.1.wrapping_sub(span.0);
+        if let Some(free) = self.spans.get_mut(self.len) {
+            *free = (start, end);
+            self.len += 1;
+        } else if let Some(shortest) = self.spans.iter_mut().min_by_key(|span| length(span))
+            && length(shortest) < end.wrapping_sub(start)
+        {
+            *shortest = (start, end);
         }
-        self.spans[self.len] = (start, end);
-        self.len += 1;
     }
 
     fn end(&self, start: usize) -> Option<usize> {
-        self.spans[..self.len].iter().find(|s| s.0 == start).map(|s| s.1)
+        self.spans.iter().take(self.len).find(|s| s.0 == start).map(|s| s.1)
     }
 }
 
@@ -452,7 +456,8 @@ impl<'a> Record<'a> {
         let kind_at = cursor.offset();
         let id = cursor.u32("tensor type")?;
         let kind = TensorType::from_id(id).ok_or(Error::UnknownTensorType { offset: kind_at, id })?;
-        if !dims[0].is_multiple_of(kind.block_len()) {
+        // Blocks have a power of two of elements.
+        if dims[0] & (kind.block_len() - 1) != 0 {
             return Err(Error::PartialBlock { offset: dims_at, row: dims[0], block: kind.block_len() });
         }
         let size = kind.bytes(elements).ok_or(Error::SizeOverflow { field: "tensor byte size", offset: dims_at })?;

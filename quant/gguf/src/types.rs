@@ -187,10 +187,10 @@ impl TensorType {
 
     /// Bytes of `elements` elements; `None` if they are not whole blocks or the size does not fit in 64 bits.
     pub fn bytes(self, elements: u64) -> Option<u64> {
-        if !elements.is_multiple_of(self.block_len()) {
+        if elements & (self.block_len() - 1) != 0 {
             return None;
         }
-        (elements / self.block_len()).checked_mul(self.block_bytes())
+        (elements >> self.block_len().trailing_zeros()).checked_mul(self.block_bytes())
     }
 }
 

@@ -72,7 +72,11 @@ impl Frontend {
         let shift = self.window();
         fft::energies(&mut self.spectrum, shift);
         let features = channels::features(&self.spectrum, shift, &mut self.noise);
-        self.samples.copy_within(STEP.., 0);
+        // Three steps make a window, so what is kept moves a step at a time.
+        if let ([a, b, c], _) = self.samples.as_chunks_mut::<STEP>() {
+            *a = *b;
+            *b = *c;
+        }
         self.filled = WINDOW - STEP;
         (taken, Some(features))
     }

@@ -5,13 +5,12 @@
 //! The converter has made a plan: which operator follows which, and where in the arena each tensor lies. What is left to do here is to
 //! check it and to walk it. The states of streaming models lie in the arena too, from one step to the next.
 
-mod dot;
 mod kernels;
 mod plan;
 mod wake;
 
 use core::fmt;
-use plan::{Op, Place, Words};
+use plan::{FILL, LOAD, Place, Words};
 use smidgen_gguf::{Gguf, TensorType, Value};
 
 pub use wake::{MAX_ROWS, MAX_WINDOW, Step, WakeWord};
@@ -97,7 +96,10 @@ impl Port {
     }
 
     fn parse(file: &Gguf<'_>, words: &Words<'_>, keys: &Keys) -> Result<Port, Error> {
-        let scale = require(file, keys.scale)?.as_f32().filter(|scale| scale.is_finite() && *scale > 0.0);
+        let scale = match require(file, keys.scale)? {
+            Value::F32(scale) if scale.is_finite() && scale > 0.0 => Some(scale),
+            _ => None,
+        };
         let signed = match require(file, keys.kind)?.as_str() {
             Some("int8") => true,
             Some("uint8") => false,
@@ -195,12 +197,10 @@ impl<'a> Micro<'a> {
             weights,
             arena,
         )?;
-        for mut words in [plan, reset] {
-            while words.op()?.is_some() {}
-        }
-        let mut words = reset;
-        while let Some(op) = words.op()? {
-            if !matches!(op, Op::Fill { .. } | Op::Load { .. }) {
+        let (mut words, mut resets) = (plan, reset);
+        while words.next(None)?.is_some() {}
+        while let Some(code) = resets.next(None)? {
+            if code != FILL && code != LOAD {
                 return Err(Error::Plan { field: "operator of the reset", word: 0 });
             }
         }
@@ -243,12 +243,12 @@ impl<'a> Micro<'a> {
             return Err(Error::Input { expected: self.input.elements(), given: input.len() });
         }
         runs(&self.input.place, arena, input.chunks_exact(self.input.place.extent.channels.max(1)), |arena, input| {
-            arena.iter_mut().zip(input).for_each(|(to, from)| *to = *from);
+            kernels::copy(input, arena);
         })?;
         walk(self.plan, arena)?;
         let channels = self.output.place.extent.channels.max(1);
         runs(&self.output.place, arena, output.chunks_mut(channels), |arena, output| {
-            output.iter_mut().zip(arena).for_each(|(to, from)| *to = *from);
+            kernels::copy(arena, output);
         })
     }
 
@@ -260,9 +260,7 @@ impl<'a> Micro<'a> {
 }
 
 fn walk(mut words: Words<'_>, arena: &mut [u8]) -> Result<(), Error> {
-    while let Some(op) = words.op()? {
-        kernels::run(&op, arena)?;
-    }
+    while words.next(Some(&mut *arena))?.is_some() {}
     Ok(())
 }
 

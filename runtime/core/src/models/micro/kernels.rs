@@ -1,51 +1,40 @@
 //! The operators. Every access is checked, so that nothing can panic, and outside of the innermost loops.
 
 use super::Error;
-use super::dot::{dot, multiply_add};
-use super::plan::{Add, Bounds, CHANNEL, Conv, Factor, Op, Place, Pool, VALUES};
+use super::plan::{Add, Conv, Factor, Place, Pool, VALUES};
 use core::ops::Range;
 use smidgen_quant::fixed;
-
-/// Channels of a depthwise convolution that are summed together.
-const LANES: usize = 4;
+use smidgen_quant::int8::Bounds;
+use smidgen_targets::micro;
 
 type Done = Result<(), Error>;
 
-/// Runs a record whose places were checked against this arena's length.
-pub(super) fn run(op: &Op<'_>, arena: &mut [u8]) -> Done {
-    match op {
-        Op::Conv(op) => conv(op, arena),
-        Op::Depthwise(op) => depthwise(op, arena),
-        Op::Average(op) => pool(op, arena, average),
-        Op::Maximum(op) => pool(op, arena, maximum),
-        Op::Add(op) => add(op, arena),
-        Op::Table { input, out, table } => each_run(input, out, arena, |from, to| {
-            for (&from, to) in from.iter().zip(to) {
-                *to = table.get(usize::from(from ^ 0x80)).copied().unwrap_or(0);
-            }
-            Ok(())
-        }),
-        Op::Softmax { input, out, table } => each_run(input, out, arena, |from, to| softmax(table, from, to)),
-        Op::Copy { input, out } => each_run(input, out, arena, |from, to| {
-            to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
-            Ok(())
-        }),
-        Op::Fill { out, value } => fill(out, *value, arena),
-        Op::Mean { input, out, offset, factor, zero } => mean(input, out, *offset, *factor, *zero, arena),
-        Op::Move { from, to } => {
-            let len = from.len();
-            if from.end > arena.len() || to.checked_add(len).is_none_or(|end| end > arena.len()) {
-                return Err(Error::Internal);
-            }
-            arena.copy_within(from.clone(), *to);
-            Ok(())
-        }
-        Op::Load { data, to } => {
-            let to = arena.get_mut(to.clone()).ok_or(Error::Internal)?;
-            to.iter_mut().zip(*data).for_each(|(to, from)| *to = *from);
-            Ok(())
-        }
+/// Bytes become others.
+pub(super) fn table(table: &[u8], from: &[u8], to: &mut [u8]) {
+    for (&from, to) in from.iter().zip(to) {
+        *to = table.get(usize::from(from ^ 0x80)).copied().unwrap_or(0);
     }
+}
+
+pub(super) fn copy(from: &[u8], to: &mut [u8]) {
+    to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
+}
+
+/// Moves bytes, whose places may overlap: as many at a time as they move by, so that each piece has a place of its own.
+pub(super) fn shift(from: &Range<usize>, to: usize, arena: &mut [u8]) -> Done {
+    let len = from.len();
+    let step = from.start.abs_diff(to);
+    let mut done = 0_usize;
+    while done < len && step > 0 {
+        let count = step.min(len.wrapping_sub(done));
+        // From the end if bytes move upwards.
+        let at = if to < from.start { done } else { len.wrapping_sub(done).wrapping_sub(count) };
+        let (read, write) = (from.start.wrapping_add(at), to.wrapping_add(at));
+        let (read, write) = split(arena, &(read..read.wrapping_add(count)), &(write..write.wrapping_add(count)))?;
+        copy(read, write);
+        done = done.wrapping_add(count);
+    }
+    Ok(())
 }
 
 /// The bytes that are read and those that are written.
@@ -77,28 +66,11 @@ impl Factor {
     }
 }
 
-impl Bounds {
-    #[inline(always)]
-    fn byte(self, x: i32) -> u8 {
-        // Bounds are those of an int8.
-        x.wrapping_add(self.zero).max(self.least).min(self.most) as u8
-    }
-
-    /// Adds a channel's bias to a sum and brings it to the output's scale.
-    #[inline(always)]
-    fn output(self, channel: &[u8; CHANNEL], sum: i32) -> u8 {
-        let [a, b, c, d, e, f, g, h, i, j, k, l] = *channel;
-        let [bias, multiplier, shift] = [[a, b, c, d], [e, f, g, h], [i, j, k, l]].map(i32::from_le_bytes);
-        self.byte(fixed::scale(sum.wrapping_add(bias), multiplier, shift))
-    }
-}
-
 /// Each output pixel is the product of the weights and the taps below it.
-fn conv(op: &Conv<'_>, arena: &mut [u8]) -> Done {
+pub(super) fn conv(op: &Conv<'_>, arena: &mut [u8]) -> Done {
     let ranges = [op.input.clone(), op.out.range.clone(), op.scratch.clone()];
     let Ok([input, out, scratch]) = arena.get_disjoint_mut(ranges) else { return Err(Error::Internal) };
-    let patch = op.taps.rows.wrapping_mul(op.taps.columns).wrapping_mul(op.taps.channels);
-    let filters = op.weights.chunks_exact(patch.max(1));
+    let patch = op.taps.rows.wrapping_mul(op.taps.columns).wrapping_mul(op.inputs);
     for y in 0..op.out.extent.rows {
         for x in 0..op.out.extent.columns {
             let start = op.steps.at(y, x);
@@ -109,9 +81,7 @@ fn conv(op: &Conv<'_>, arena: &mut [u8]) -> Done {
                 &*scratch
             };
             let out = part_mut(out, op.out.view.at(y, x), op.out.extent.channels)?;
-            for ((out, filter), channel) in out.iter_mut().zip(filters.clone()).zip(op.channels) {
-                *out = op.bounds.output(channel, dot(filter, taps));
-            }
+            micro::filters(taps, op.weights, op.channels, op.bounds, out);
         }
     }
     Ok(())
@@ -119,71 +89,38 @@ fn conv(op: &Conv<'_>, arena: &mut [u8]) -> Done {
 
 /// Puts the taps of an output side by side.
 fn gather(op: &Conv<'_>, input: &[u8], out: &mut [u8]) -> Done {
-    let channels = op.taps.channels;
+    let channels = op.inputs;
     // Neighbours of a row are taken together.
-    let together = op.tap_column == channels;
+    let together = op.taps.column == channels;
     let (columns, len) =
         if together { (1, op.taps.columns.wrapping_mul(channels)) } else { (op.taps.columns, channels) };
     let mut out = out.chunks_exact_mut(len.max(1));
     for y in 0..op.taps.rows {
         for x in 0..columns {
-            let at = y.wrapping_mul(op.tap_row).wrapping_add(x.wrapping_mul(op.tap_column));
+            let at = y.wrapping_mul(op.taps.row).wrapping_add(x.wrapping_mul(op.taps.column));
             let (from, to) = (part(input, at, len)?, out.next().ok_or(Error::Internal)?);
-            to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
+            copy(from, to);
         }
     }
     Ok(())
 }
 
 /// Each channel has its own taps.
-fn depthwise(op: &Conv<'_>, arena: &mut [u8]) -> Done {
+pub(super) fn depthwise(op: &Conv<'_>, arena: &mut [u8]) -> Done {
     let (input, out) = split(arena, &op.input, &op.out.range)?;
-    let channels = op.taps.channels;
     for y in 0..op.out.extent.rows {
         for x in 0..op.out.extent.columns {
             let start = op.steps.at(y, x);
             let input = part(input, start, input.len().wrapping_sub(start))?;
-            let out = part_mut(out, op.out.view.at(y, x), channels)?;
-            let (whole, rest) = out.as_chunks_mut::<LANES>();
-            let (params, rest_params) = op.channels.as_chunks::<LANES>();
-            for (i, (out, params)) in whole.iter_mut().zip(params).enumerate() {
-                let sums = taps::<LANES>(op, input, i.wrapping_mul(LANES))?;
-                for ((out, channel), sum) in out.iter_mut().zip(params).zip(sums) {
-                    *out = op.bounds.output(channel, sum);
-                }
-            }
-            let done = channels.wrapping_sub(rest.len());
-            for (i, (out, channel)) in rest.iter_mut().zip(rest_params).enumerate() {
-                let [sum] = taps::<1>(op, input, done.wrapping_add(i))?;
-                *out = op.bounds.output(channel, sum);
-            }
+            let out = part_mut(out, op.out.view.at(y, x), op.inputs)?;
+            micro::depthwise(&op.taps, input, op.weights, op.channels, op.bounds, out);
         }
     }
     Ok(())
 }
 
-/// The sums of neighbouring channels over all taps.
-#[inline(always)]
-fn taps<const N: usize>(op: &Conv<'_>, input: &[u8], channel: usize) -> Result<[i32; N], Error> {
-    let mut sums = [0; N];
-    let mut weights = channel;
-    let mut row = channel;
-    for _ in 0..op.taps.rows {
-        let mut at = row;
-        for _ in 0..op.taps.columns {
-            let inputs = input.get(at..).and_then(|input| input.first_chunk()).ok_or(Error::Internal)?;
-            let filter = op.weights.get(weights..).and_then(|weights| weights.first_chunk()).ok_or(Error::Internal)?;
-            multiply_add(&mut sums, filter, inputs);
-            at = at.wrapping_add(op.tap_column);
-            weights = weights.wrapping_add(op.taps.channels);
-        }
-        row = row.wrapping_add(op.tap_row);
-    }
-    Ok(sums)
-}
-
-/// `function` gets a window's first byte in the input, its rows and columns.
-fn pool(op: &Pool, arena: &mut [u8], function: impl Fn(&Pool, &[u8], usize, [usize; 2]) -> Result<i32, Error>) -> Done {
+/// Means or maxima of windows, which are cut at the edges.
+pub(super) fn pool(op: &Pool, maximum: bool, arena: &mut [u8]) -> Done {
     let (input, out) = split(arena, &op.input.range, &op.out.range)?;
     let inner = [op.input.extent.rows, op.input.extent.columns];
     // The part of a window that lies in the input.
@@ -202,7 +139,11 @@ fn pool(op: &Pool, arena: &mut [u8], function: impl Fn(&Pool, &[u8], usize, [usi
             let start = op.input.view.at(top, left);
             let out = part_mut(out, op.out.view.at(y, x), op.out.extent.channels)?;
             for (channel, out) in out.iter_mut().enumerate() {
-                let value = function(op, input, start.wrapping_add(channel), [rows, columns])?;
+                let (start, window) = (start.wrapping_add(channel), [rows, columns]);
+                let value = match maximum {
+                    true => fold(&op.input, input, start, window, i8::MIN.into(), i32::max)?,
+                    false => average(&op.input, input, start, window)?,
+                };
                 *out = value.max(op.bounds.least).min(op.bounds.most) as u8;
             }
         }
@@ -229,19 +170,15 @@ fn fold(
     Ok(result)
 }
 
-fn average(op: &Pool, input: &[u8], start: usize, window: [usize; 2]) -> Result<i32, Error> {
-    let sum = fold(&op.input, input, start, window, 0, i32::wrapping_add)?;
+fn average(place: &Place, input: &[u8], start: usize, window: [usize; 2]) -> Result<i32, Error> {
+    let sum = fold(place, input, start, window, 0, i32::wrapping_add)?;
     let [rows, columns] = window;
     let count = i32::try_from(rows.wrapping_mul(columns)).unwrap_or(0);
     let half = if sum > 0 { count / 2 } else { -(count / 2) };
     sum.wrapping_add(half).checked_div(count).ok_or(Error::Internal)
 }
 
-fn maximum(op: &Pool, input: &[u8], start: usize, window: [usize; 2]) -> Result<i32, Error> {
-    fold(&op.input, input, start, window, i32::from(i8::MIN), i32::max)
-}
-
-fn mean(input: &Place, out: &Place, offset: i32, factor: Factor, zero: i32, arena: &mut [u8]) -> Done {
+pub(super) fn mean(input: &Place, out: &Place, offset: i32, factor: Factor, zero: i32, arena: &mut [u8]) -> Done {
     let (bytes, out) = split(arena, &input.range, &out.range)?;
     for (channel, out) in out.iter_mut().enumerate() {
         let window = [input.extent.rows, input.extent.columns];
@@ -255,7 +192,7 @@ fn mean(input: &Place, out: &Place, offset: i32, factor: Factor, zero: i32, aren
 /// Bits by which sums are finer than their terms.
 const ADD_BITS: u32 = 20;
 
-fn add(op: &Add, arena: &mut [u8]) -> Done {
+pub(super) fn add(op: &Add, arena: &mut [u8]) -> Done {
     let [(a, a_zero, a_factor), (b, b_zero, b_factor)] = &op.inputs;
     // What is read lies before or after what is written.
     let (before, rest) = arena.split_at_mut_checked(op.out.range.start).ok_or(Error::Internal)?;
@@ -284,19 +221,19 @@ fn add(op: &Add, arena: &mut [u8]) -> Done {
 }
 
 /// Calls `function` with the channels of each row and column.
-fn each_run(input: &Place, out: &Place, arena: &mut [u8], mut function: impl FnMut(&[u8], &mut [u8]) -> Done) -> Done {
+pub(super) fn each_run(input: &Place, out: &Place, arena: &mut [u8], function: impl Fn(&[u8], &mut [u8])) -> Done {
     let (read, write) = split(arena, &input.range, &out.range)?;
     let extent = out.extent;
     for y in 0..extent.rows {
         for x in 0..extent.columns {
             let from = part(read, input.view.at(y, x), extent.channels)?;
-            function(from, part_mut(write, out.view.at(y, x), extent.channels)?)?;
+            function(from, part_mut(write, out.view.at(y, x), extent.channels)?);
         }
     }
     Ok(())
 }
 
-fn fill(out: &Place, value: u8, arena: &mut [u8]) -> Done {
+pub(super) fn fill(out: &Place, value: u8, arena: &mut [u8]) -> Done {
     let bytes = arena.get_mut(out.range.clone()).ok_or(Error::Internal)?;
     for y in 0..out.extent.rows {
         for x in 0..out.extent.columns {
@@ -307,7 +244,7 @@ fn fill(out: &Place, value: u8, arena: &mut [u8]) -> Done {
 }
 
 /// Exponentials of the differences to the maximum, divided by their sum.
-fn softmax(table: &[[u8; 4]], input: &[u8], out: &mut [u8]) -> Done {
+pub(super) fn softmax(table: &[[u8; 4]], input: &[u8], out: &mut [u8]) {
     let most = input.iter().map(|&x| x as i8).max().unwrap_or(0);
     let exp = |x: u8| {
         let below = usize::from(most.abs_diff(x as i8));
@@ -320,5 +257,4 @@ fn softmax(table: &[[u8; 4]], input: &[u8], out: &mut [u8]) -> Done {
         let value = fixed::divide_by_power(fixed::multiply_high(factor, exp(x)), shift);
         *out = value.wrapping_add(i8::MIN.into()).max(i8::MIN.into()).min(i8::MAX.into()) as u8;
     }
-    Ok(())
 }

@@ -1,14 +1,16 @@
 //! The records of a plan, as `docs/gguf.md` describes them, checked when they are read: what lies in the arena and in the weights is
 //! inside of them, and what is written overlaps nothing that is read.
 
-use super::Error;
+use super::{Error, kernels};
 use core::ops::Range;
 use smidgen_quant::fixed;
+use smidgen_quant::int8::{Bounds, CHANNEL, Taps, is_channel};
 
+/// Numbers of the records that give a state its first value.
+pub(super) const FILL: i32 = 9;
+pub(super) const LOAD: i32 = 12;
 /// Most words of a plan.
 const MAX_WORDS: usize = 1 << 20;
-/// Bytes of a channel's bias, multiplier and shift.
-pub(super) const CHANNEL: usize = 12;
 /// Values that a byte has.
 pub(super) const VALUES: usize = 256;
 
@@ -62,14 +64,6 @@ pub(super) struct Place {
     pub(super) range: Range<usize>,
 }
 
-/// What a sum becomes: multiplied, shifted, moved to a zero point, and held within bounds.
-#[derive(Clone, Copy)]
-pub(super) struct Bounds {
-    pub(super) zero: i32,
-    pub(super) least: i32,
-    pub(super) most: i32,
-}
-
 /// A factor in fixed point.
 #[derive(Clone, Copy)]
 pub(super) struct Factor {
@@ -83,10 +77,9 @@ pub(super) struct Conv<'a> {
     /// Where the first tap of each output is, from the beginning of `input`.
     pub(super) steps: View,
     /// Taps: rows, columns, and channels of the input.
-    pub(super) taps: Extent,
-    /// From tap to tap.
-    pub(super) tap_row: usize,
-    pub(super) tap_column: usize,
+    pub(super) taps: Taps,
+    /// Channels of the input.
+    pub(super) inputs: usize,
     pub(super) input: Range<usize>,
     pub(super) weights: &'a [u8],
     pub(super) channels: &'a [[u8; CHANNEL]],
@@ -111,53 +104,6 @@ pub(super) struct Add {
     pub(super) out: Place,
     pub(super) factor: Factor,
     pub(super) bounds: Bounds,
-}
-
-/// A record.
-pub(super) enum Op<'a> {
-    Conv(Conv<'a>),
-    Depthwise(Conv<'a>),
-    Average(Pool),
-    Maximum(Pool),
-    Add(Add),
-    /// Each byte becomes another.
-    Table {
-        input: Place,
-        out: Place,
-        table: &'a [u8; VALUES],
-    },
-    /// The exponential of each difference to the maximum, from 0 to -255.
-    Softmax {
-        input: Place,
-        out: Place,
-        table: &'a [[u8; 4]],
-    },
-    Copy {
-        input: Place,
-        out: Place,
-    },
-    Fill {
-        out: Place,
-        value: u8,
-    },
-    /// Means over rows and columns.
-    Mean {
-        input: Place,
-        out: Place,
-        offset: i32,
-        factor: Factor,
-        zero: i32,
-    },
-    /// Bytes that move inside of a buffer.
-    Move {
-        from: Range<usize>,
-        to: usize,
-    },
-    /// Bytes of the file.
-    Load {
-        data: &'a [u8],
-        to: Range<usize>,
-    },
 }
 
 impl<'a> Words<'a> {
@@ -254,6 +200,7 @@ impl<'a> Words<'a> {
         if fixed::is_shift(shift) { Ok(Factor { multiplier, shift }) } else { Err(self.error("shift")) }
     }
 
+    #[inline(always)]
     fn conv(&mut self, depthwise: bool) -> Result<Conv<'a>, Error> {
         let extent = self.extent()?;
         let taps = self.extent()?;
@@ -285,9 +232,12 @@ impl<'a> Words<'a> {
             self.apart(range, &out.range)?;
         }
         self.apart(&input, &scratch)?;
-        Ok(Conv { out, steps, taps, tap_row, tap_column, input, weights, channels, bounds, scratch })
+        let inputs = taps.channels;
+        let taps = Taps { rows: taps.rows, columns: taps.columns, row: tap_row, column: tap_column };
+        Ok(Conv { out, steps, taps, inputs, input, weights, channels, bounds, scratch })
     }
 
+    #[inline(always)]
     fn pool(&mut self) -> Result<Pool, Error> {
         let extent = self.extent()?;
         let input = self.place(extent)?;
@@ -311,6 +261,7 @@ impl<'a> Words<'a> {
         Ok(Pool { input, out, kernel, stride, pad, bounds })
     }
 
+    #[inline(always)]
     fn add(&mut self) -> Result<Add, Error> {
         let extent = self.extent()?;
         let (a, b, out) = (self.place(extent)?, self.place(extent)?, self.place(extent)?);
@@ -322,51 +273,64 @@ impl<'a> Words<'a> {
         Ok(Add { inputs: [a, b], out, factor, bounds })
     }
 
-    /// Two places of the same extent that are apart.
-    fn pair(&mut self) -> Result<(Place, Place), Error> {
-        let extent = self.extent()?;
-        let (input, out) = (self.place(extent)?, self.place(extent)?);
-        self.apart(&input.range, &out.range)?;
-        Ok((input, out))
-    }
-
-    /// The next record; none at the end.
-    pub(super) fn op(&mut self) -> Result<Option<Op<'a>>, Error> {
+    /// Reads the next record, and runs it if there is an arena; otherwise looks also at what need not be looked at again, the channels'
+    /// factors. Returns its number; none at the end.
+    pub(super) fn next(&mut self, arena: Option<&mut [u8]>) -> Result<Option<i32>, Error> {
         if self.at == self.words.len() {
             return Ok(None);
         }
         let code = self.word()?;
-        Ok(Some(match code {
-            1 => Op::Conv(self.conv(false)?),
-            2 => Op::Depthwise(self.conv(true)?),
-            3 => Op::Average(self.pool()?),
-            4 => Op::Maximum(self.pool()?),
-            5 => Op::Add(self.add()?),
-            6 => {
-                let (input, out) = self.pair()?;
-                let at = self.size("table")?;
-                let table = self.part(at, VALUES)?.first_chunk().ok_or(self.error("table"))?;
-                Op::Table { input, out, table }
+        match code {
+            1 | 2 => {
+                let conv = self.conv(code == 2)?;
+                match arena {
+                    Some(arena) if code == 1 => kernels::conv(&conv, arena)?,
+                    Some(arena) => kernels::depthwise(&conv, arena)?,
+                    None if conv.channels.iter().all(is_channel) => {}
+                    None => return Err(self.error("multiplier or shift of a channel")),
+                }
             }
-            7 => {
-                let (input, out) = self.pair()?;
-                let at = self.size("table")?;
-                // So the sum of a row cannot pass 31 bits.
-                if input.extent.channels > 1 << 11 {
+            3 | 4 => {
+                let pool = self.pool()?;
+                if let Some(arena) = arena {
+                    kernels::pool(&pool, code == 4, arena)?;
+                }
+            }
+            5 => {
+                let add = self.add()?;
+                if let Some(arena) = arena {
+                    kernels::add(&add, arena)?;
+                }
+            }
+            6..=8 => {
+                let extent = self.extent()?;
+                let (input, out) = (self.place(extent)?, self.place(extent)?);
+                self.apart(&input.range, &out.range)?;
+                // The sum of a row of exponentials cannot pass 31 bits.
+                if code == 7 && extent.channels > 1 << 11 {
                     return Err(self.error("channels"));
                 }
-                Op::Softmax { input, out, table: self.part(at, VALUES * 4)?.as_chunks().0 }
+                let table = match code {
+                    6 => self.table(1)?,
+                    7 => self.table(4)?,
+                    _ => &[],
+                };
+                if let Some(arena) = arena {
+                    kernels::each_run(&input, &out, arena, |from, to| match code {
+                        6 => kernels::table(table, from, to),
+                        7 => kernels::softmax(table.as_chunks().0, from, to),
+                        _ => kernels::copy(from, to),
+                    })?;
+                }
             }
-            8 => {
-                let (input, out) = self.pair()?;
-                Op::Copy { input, out }
-            }
-            9 => {
+            FILL => {
                 let extent = self.extent()?;
                 let out = self.place(extent)?;
                 // The byte of a value with or without sign.
                 let [value, ..] = self.byte("value")?.to_le_bytes();
-                Op::Fill { out, value }
+                if let Some(arena) = arena {
+                    kernels::fill(&out, value, arena)?;
+                }
             }
             10 => {
                 let extent = self.extent()?;
@@ -374,7 +338,9 @@ impl<'a> Words<'a> {
                 let out = self.place(Extent { rows: 1, columns: 1, channels: extent.channels })?;
                 self.apart(&input.range, &out.range)?;
                 let (offset, factor, zero) = (self.word()?, self.factor()?, self.byte("zero point")?);
-                Op::Mean { input, out, offset, factor, zero }
+                if let Some(arena) = arena {
+                    kernels::mean(&input, &out, offset, factor, zero, arena)?;
+                }
             }
             11 => {
                 let [from, to, len] = self.sizes("move")?;
@@ -382,16 +348,28 @@ impl<'a> Words<'a> {
                 let (from, target) = (from..end(from)?, to..end(to)?);
                 self.inside(&from)?;
                 self.inside(&target)?;
-                Op::Move { from, to }
+                if let Some(arena) = arena {
+                    kernels::shift(&from, to, arena)?;
+                }
             }
-            12 => {
+            LOAD => {
                 let [from, to, len] = self.sizes("load")?;
                 let to = to..to.checked_add(len).ok_or(self.error("load"))?;
                 self.inside(&to)?;
-                Op::Load { data: self.part(from, len)?, to }
+                let data = self.part(from, len)?;
+                if let Some(arena) = arena {
+                    kernels::copy(data, arena.get_mut(to).ok_or(Error::Internal)?);
+                }
             }
             _ => return Err(self.error("operator")),
-        }))
+        }
+        Ok(Some(code))
+    }
+
+    /// A table with an entry of so many bytes for each value of a byte.
+    fn table(&mut self, bytes: usize) -> Result<&'a [u8], Error> {
+        let at = self.size("table")?;
+        self.part(at, VALUES * bytes)
     }
 
     /// A place outside of records: of the input or the output.

@@ -12,7 +12,7 @@ pub const MAX_WINDOW: usize = 64;
 /// Milliseconds from row to row.
 const ROW_MS: u64 = 10;
 /// Probabilities are in units of 1/256.
-const UNITS: u32 = 256;
+const UNITS: u64 = 256;
 
 /// What a step of a model has brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +42,8 @@ pub struct WakeWord<'a> {
     input: [[u8; CHANNELS]; MAX_ROWS],
     filled: usize,
     outputs: [u8; MAX_WINDOW],
+    /// Where the next output goes.
+    next: usize,
     steps: u32,
     above: bool,
 }
@@ -86,9 +88,9 @@ impl<'a> WakeWord<'a> {
         };
         let window = window.filter(|window| (1..=MAX_WINDOW).contains(window)).ok_or(Error::Key { key: WINDOW })?;
         let silent = match file.get(CUTOFF) {
-            Some(Value::F64(cutoff)) if (0.0..=1.0).contains(&cutoff) => {
-                let units = u32::try_from(window).unwrap_or(0).wrapping_mul(UNITS);
-                Some((cutoff * f64::from(units)) as u32)
+            Some(Value::F64(cutoff)) => {
+                let units = u64::try_from(window).unwrap_or(0).wrapping_mul(UNITS);
+                Some(whole(cutoff, units).ok_or(Error::Key { key: CUTOFF })?)
             }
             Some(_) => return Err(Error::Key { key: CUTOFF }),
             None => None,
@@ -105,6 +107,7 @@ impl<'a> WakeWord<'a> {
             input: [[0; CHANNELS]; MAX_ROWS],
             filled: 0,
             outputs: [0; MAX_WINDOW],
+            next: 0,
             steps: 0,
             above: false,
         })
@@ -130,7 +133,7 @@ impl<'a> WakeWord<'a> {
     /// # Errors
     /// [`Error::Arena`].
     pub fn reset(&mut self, arena: &mut [u8]) -> Result<(), Error> {
-        (self.filled, self.steps, self.above) = (0, 0, false);
+        (self.filled, self.next, self.steps, self.above) = (0, 0, 0, false);
         self.model.reset(arena)
     }
 
@@ -156,17 +159,54 @@ impl<'a> WakeWord<'a> {
         let [output] = output;
         let number = self.steps;
         self.steps = number.saturating_add(1);
-        self.outputs.copy_within(1.., 0);
-        let [.., last] = &mut self.outputs;
-        *last = output;
+        // Where the oldest was.
+        let place = self.next;
+        *self.outputs.get_mut(place).ok_or(Error::Internal)? = output;
+        self.next = if place + 1 < self.window { place + 1 } else { 0 };
         let enough = usize::try_from(self.steps).is_ok_and(|steps| steps >= self.window);
         let sum = self.silent.filter(|_| enough).map(|_| {
-            let outputs = self.outputs.iter().rev().take(self.window);
+            let outputs = self.outputs.iter().take(self.window);
             outputs.map(|output| u32::from(*output)).fold(0, u32::wrapping_add)
         });
         let above = sum > self.silent && sum.is_some();
         let heard = above && !self.above;
         self.above = above;
         Ok(Some(Step { number, output, sum, heard }))
+    }
+}
+
+/// The whole part of `share * units` for a share from 0 to 1, rounded to the 40th binary digit first: 0.85 * 1280 is 1088. Without
+/// floating-point arithmetic, which is long on a microcontroller.
+fn whole(share: f64, units: u64) -> Option<u32> {
+    let bits = share.to_bits();
+    let exponent = u32::try_from(bits >> 52).ok().filter(|exponent| *exponent <= 1023)?;
+    let fraction = (bits & ((1 << 52) - 1)) | (1 << 52);
+    // Of 2^40 parts, to the nearest; what is below half of one is nothing.
+    let down = 12 + (1023 - exponent);
+    let parts = if down > 54 { 0 } else { ((fraction >> (down - 1)) + 1) >> 1 };
+    if parts > 1 << 40 {
+        return None;
+    }
+    // What the rounding may have taken away is given back.
+    u32::try_from(parts.wrapping_mul(units).wrapping_add(units) >> 40).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_those_of_real_numbers() {
+        for window in 1..=64 {
+            for percent in 0..=100_u32 {
+                let share = f64::from(percent) / 100.0;
+                let expected = percent * window * 256 / 100;
+                assert_eq!(whole(share, u64::from(window) * 256), Some(expected), "{percent} {window}");
+            }
+        }
+        assert_eq!([whole(1e-9, 256), whole(f64::MIN_POSITIVE, 256), whole(0.0, 256)], [Some(0); 3]);
+        for none in [1.001, -0.5, f64::NAN, f64::INFINITY, -f64::INFINITY, 1e300] {
+            assert_eq!(whole(none, 1280), None, "{none}");
+        }
     }
 }
