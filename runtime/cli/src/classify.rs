@@ -3,13 +3,12 @@
 use crate::args::ClassifyArgs;
 use crate::{Outcome, open, progress, tell};
 use serde_json::json;
-use smidgen::Model;
 use smidgen::models::clip::Clip;
 use smidgen::models::{bert, vit};
 use smidgen::tokenizer::Tokenizer;
+use smidgen::{Model, probabilities};
 use smidgen_gguf::Gguf;
 use smidgen_host::{Picture, ThreadPool, is_image};
-use smidgen_quant::math::exp64;
 use smidgen_targets::Kernels;
 use std::error::Error;
 use std::ffi::OsString;
@@ -310,15 +309,4 @@ fn labels(path: &Path, outputs: usize) -> Result<Vec<String>, Box<dyn Error>> {
         return Err(format!("{path}: has {found} lines, but the model has {outputs} classes").into());
     }
     Ok(labels)
-}
-
-/// Probabilities from logits: their softmax, or of one alone the logistic function.
-fn probabilities(logits: &[f32]) -> Vec<f64> {
-    if let [logit] = logits {
-        return vec![1.0 / (1.0 + exp64(-f64::from(*logit)))];
-    }
-    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let powers: Vec<f64> = logits.iter().map(|logit| exp64(f64::from(logit - largest))).collect();
-    let sum: f64 = powers.iter().sum();
-    powers.into_iter().map(|power| power / sum).collect()
 }

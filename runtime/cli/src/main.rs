@@ -12,7 +12,6 @@ mod npy;
 mod open;
 mod perplexity;
 mod progress;
-mod prompt;
 mod run;
 mod tokenize;
 

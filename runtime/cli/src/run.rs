@@ -1,14 +1,14 @@
 //! `smidgen run`.
 
 use crate::args::RunArgs;
-use crate::{open, prompt, tell};
+use crate::{open, tell};
 use smidgen::beam::{self, Search};
 use smidgen::generate::{Finish, Request, Stops, generate};
 use smidgen::sampler::{Sampler, Sampling};
 use smidgen::tokenizer::{Special, Tokenizer};
 use smidgen::{Error, Model, Options, Session};
 use smidgen_gguf::Gguf;
-use smidgen_host::{ChatTemplate, Message};
+use smidgen_host::{ChatTemplate, Message, encode_chat};
 use smidgen_targets::{Kernels, Pool};
 use std::io::{self, IsTerminal, Write};
 use std::ops::ControlFlow;
@@ -193,7 +193,7 @@ impl Run<'_, '_> {
         let template = self.template.as_ref().ok_or("no chat template")?;
         let system = self.args.system.iter().map(|content| Message { role: "system", content });
         let turns = turns.iter().map(|(role, content)| Message { role, content });
-        Ok(prompt::encode(&self.tokenizer, template, &system.chain(turns).collect::<Vec<_>>())?)
+        Ok(encode_chat(&self.tokenizer, template, &system.chain(turns).collect::<Vec<_>>())?)
     }
 
     /// Generates after a prompt and prints the text as it comes.

@@ -107,6 +107,14 @@ pub enum Error {
     ImageSize { width: usize, height: usize, bytes: usize },
     /// Means and deviations that are not one (grey) or three (red, green, blue) each.
     ImageChannels { means: usize, deviations: usize },
+    /// A state of another model, or of another type of cache.
+    StateForeign,
+    /// A state of another length.
+    StateLength { expected: usize, found: usize },
+    /// What is no state, or one that has changed since it was saved.
+    StateDamaged,
+    /// Not the tokens that the sequence holds.
+    StateTokens { expected: usize, found: usize },
     /// Scores to choose a token from are empty, not finite, or not of the expected number.
     Scores { found: usize },
 }
@@ -173,6 +181,14 @@ impl fmt::Display for Error {
             }
             Error::ImageChannels { means, deviations } => {
                 write!(f, "images have 1 or 3 channels, but there are {means} means and {deviations} deviations")
+            }
+            Error::StateForeign => write!(f, "the saved state is of another model, or of another type of cache"),
+            Error::StateLength { expected, found } => {
+                write!(f, "the saved state has {found} bytes, expected {expected}")
+            }
+            Error::StateDamaged => write!(f, "the saved state is damaged, or none"),
+            Error::StateTokens { expected, found } => {
+                write!(f, "the sequence holds {expected} tokens, but {found} were given")
             }
             Error::Scores { found } => write!(f, "{found} scores cannot be chosen from"),
         }

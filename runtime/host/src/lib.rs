@@ -2,38 +2,58 @@
 //!
 //! - [`ModelFile`] maps a GGUF file, or all the parts of a split one, into memory;
 //! - [`ThreadPool`] runs the core's jobs on several threads, and [`physical_cores`] says how many are sensible;
-//! - [`ChatTemplate`] renders the chat template a model carries, within fixed limits;
+//! - [`ChatTemplate`] renders the chat template a model carries, within fixed limits, and [`encode_chat`] makes tokens of a conversation;
 //! - [`pull`], [`find`] and [`resolve`] turn a model's short name into a file in the user's cache;
 //! - [`convert`], [`quantize`] and [`pack`] write files in other forms;
 //! - [`Picture`] decodes image files.
 //!
-//! Everything that can fail returns [`Error`], whose text is one line that says what to do.
+//! Everything that can fail returns [`Error`], whose text is one line that says what to do. The last three of these parts, and the chat
+//! templates, are features, all on by default.
 
+#[cfg(feature = "pull")]
 mod archive;
+#[cfg(feature = "chat")]
 mod chat;
+#[cfg(feature = "convert")]
 mod convert;
 mod error;
+#[cfg(feature = "pull")]
 mod fetch;
 mod files;
+#[cfg(feature = "image")]
 mod image;
+#[cfg(feature = "pull")]
 mod models;
+#[cfg(feature = "convert")]
 mod output;
+#[cfg(feature = "convert")]
 mod pack;
 mod pool;
+#[cfg(feature = "pull")]
 mod pull;
 
+#[cfg(feature = "chat")]
+pub use chat::prompt::encode as encode_chat;
+#[cfg(feature = "chat")]
 pub use chat::{ChatTemplate, Message};
+#[cfg(feature = "convert")]
 pub use convert::{convert, is_tflite, quantize};
 pub use error::Error;
 pub use files::ModelFile;
+#[cfg(feature = "image")]
 pub use image::{Picture, is_image};
+#[cfg(feature = "pull")]
 pub use models::{Checkpoint, KNOWN_MODELS, KnownModel, Package, PackageManager, Sidecar};
+#[cfg(feature = "convert")]
 pub use pack::{Direction, pack};
 pub use pool::{MAX_THREADS, ThreadPool, physical_cores};
+#[cfg(feature = "pull")]
 pub use pull::{Form, Progress, Silent, Stage, cache_dir, find, pull, resolve};
+#[cfg(feature = "convert")]
 pub use smidgen_convert::{Mixture, Options};
 
 /// `text` on one line of reasonable length.
+#[cfg(any(feature = "chat", feature = "image", feature = "pull"))]
 fn one_line(text: &str) -> String {
     const MOST: usize = 300;
     let mut line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");

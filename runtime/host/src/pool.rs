@@ -50,6 +50,17 @@ impl ThreadPool {
     /// # Errors
     /// [`Error::TooManyThreads`] above [`MAX_THREADS`], [`Error::Spawn`] when the system refuses a thread.
     pub fn new(threads: NonZeroUsize) -> Result<ThreadPool, Error> {
+        ThreadPool::with_start(threads, |_| ())
+    }
+
+    /// As [`new`](Self::new); each worker calls `start` with its number, from 1, before anything else.
+    ///
+    /// # Errors
+    /// As for [`new`](Self::new).
+    pub fn with_start(
+        threads: NonZeroUsize,
+        start: impl Fn(usize) + Send + Sync + 'static,
+    ) -> Result<ThreadPool, Error> {
         let threads = threads.get();
         if threads > MAX_THREADS {
             return Err(Error::TooManyThreads { threads, most: MAX_THREADS });
@@ -61,6 +72,7 @@ impl ThreadPool {
                 let pool = rayon::ThreadPoolBuilder::new()
                     .num_threads(threads - 1)
                     .thread_name(|index| format!("smidgen-{}", index + 1))
+                    .start_handler(move |index| start(index + 1))
                     .build()
                     .map_err(|error| Error::Spawn { threads, reason: error.to_string() })?;
                 let shared = Arc::clone(&shared);

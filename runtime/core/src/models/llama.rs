@@ -6,6 +6,7 @@ mod forward;
 use crate::linear::Linear;
 use crate::memory::with_room;
 use crate::model::{MAX_EXTENT, Source};
+use crate::session::state::{HASH, hash};
 use crate::{Error, Key, MAX_CONTEXT, TensorName};
 use alloc::vec::Vec;
 pub(crate) use forward::{Item, Scratch};
@@ -273,6 +274,27 @@ impl<'a> Llama<'a> {
 
     fn products(&self) -> impl Iterator<Item = &Linear<'a>> {
         self.weights.layers.iter().flat_map(Layer::products).chain([&self.weights.head])
+    }
+
+    /// A number that another model hardly has: a hash of what the cache depends on, weights by a few of them from each matrix. It is the
+    /// same for a plain and a packed file.
+    pub(crate) fn fingerprint(&self) -> u64 {
+        const ROWS: usize = 5;
+        let Config { layers, heads, kv_heads, head_size, vocabulary, ref frequencies, .. } = self.config;
+        let extents = [layers, heads, kv_heads, head_size, vocabulary];
+        let mut sum = extents.into_iter().fold(HASH, |sum, extent| hash(sum, &(extent as u64).to_le_bytes()));
+        let norms = self.weights.layers.iter().flat_map(|layer| [&layer.attention_norm, &layer.feed_forward_norm]);
+        for value in norms.chain([frequencies]).flatten() {
+            sum = hash(sum, &value.to_le_bytes());
+        }
+        let products = self.products().map(|linear| &linear.weight);
+        for weight in core::iter::once(&self.weights.embedding).chain(products) {
+            let mut start = [0; 256];
+            for row in (0..weight.rows()).step_by(weight.rows().div_ceil(ROWS).max(1)) {
+                sum = hash(sum, weight.blocks(row, 0, &mut start));
+            }
+        }
+        sum
     }
 
     /// Whether a product takes activations of this form.

@@ -1,7 +1,8 @@
 //! Conversations to ids. What is said cannot forge what only the template may write.
 
+use super::{ChatTemplate, Message};
+use crate::Error;
 use smidgen::tokenizer::{Special, Tokenizer};
-use smidgen_host::{ChatTemplate, Error, Message};
 use std::collections::HashSet;
 
 /// Characters to mark broken spellings with: one that no message and no token contains is taken.
@@ -11,7 +12,10 @@ const MARKS: std::ops::RangeInclusive<char> = '\u{F0000}'..='\u{FFFFD}';
 ///
 /// The template's text is encoded as a whole, with its control tokens. A message that spells one itself would end its own turn and
 /// begin another; its spelling is encoded as text then.
-pub(crate) fn encode(tokenizer: &Tokenizer, template: &ChatTemplate, messages: &[Message]) -> Result<Vec<u32>, Error> {
+///
+/// # Errors
+/// Those of [`ChatTemplate::render`].
+pub fn encode(tokenizer: &Tokenizer, template: &ChatTemplate, messages: &[Message]) -> Result<Vec<u32>, Error> {
     let spells = |message: &Message| {
         tokenizer.encode(message.content, Special::Parse) != tokenizer.encode(message.content, Special::Text)
     };

@@ -1,0 +1,1 @@
+#include <smidgen.h>

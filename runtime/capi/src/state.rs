@@ -1,0 +1,127 @@
+//! Conversations put aside and taken up again.
+
+use crate::failure::Failure;
+use crate::generate::cannot_write;
+use crate::session::{Run, Session};
+use crate::types::*;
+use crate::{guard, handle, memory};
+use std::ffi::c_char;
+use std::path::Path;
+
+/// The state of a language model's session, as bytes: what it holds, and the tokens. The last token generated is not among them, as it has not
+/// passed through the model. `length` gets the number of bytes, also if there is no room for them. A state can be restored by this version
+/// of the library and later ones with the same major number.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn smidgen_session_save(
+    session: *mut smidgen_session,
+    buffer: *mut u8,
+    capacity: usize,
+    length: *mut usize,
+) -> smidgen_status {
+    guard::enter(|| {
+        let session = handle::get::<Session>(session)?;
+        let state = session.with(|run| save(run, &session))?;
+        // SAFETY: the host gives a buffer of that capacity, and a place for the length.
+        unsafe { memory::give(&state, buffer, capacity, length) }
+    })
+}
+
+/// As `smidgen_session_save`, to a file that is written anew. It is complete or not there: first comes one with ".part" behind its name.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn smidgen_session_save_file(
+    session: *mut smidgen_session,
+    path: *const c_char,
+) -> smidgen_status {
+    guard::enter(|| {
+        let session = handle::get::<Session>(session)?;
+        // SAFETY: the host gives a text that ends with a zero.
+        let path = unsafe { memory::text(path, SMIDGEN_TEXT_END, "path") }?;
+        let state = session.with(|run| save(run, &session))?;
+        let part = format!("{path}.part");
+        let written = std::fs::write(&part, state).and_then(|()| std::fs::rename(&part, path));
+        written.map_err(|error| {
+            // What is left of it is of no use, if anything is.
+            let _ = std::fs::remove_file(&part);
+            Failure::new(SMIDGEN_ERROR_FILE, format_args!("{path}: cannot be written: {error}"))
+        })
+    })
+}
+
+/// Makes a session hold what was saved, from a session of the same model and type of cache; the context may be another, if it is long
+/// enough. After an error it holds what it held before.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn smidgen_session_restore(
+    session: *mut smidgen_session,
+    state: *const u8,
+    length: usize,
+) -> smidgen_status {
+    guard::enter(|| {
+        let session = handle::get::<Session>(session)?;
+        if state.is_null() {
+            return Err(Failure::null("state"));
+        }
+        // SAFETY: the host gives so many bytes.
+        let state = unsafe { memory::slice(state, length, "state") }?;
+        session.with(|run| restore(run, &session, state))
+    })
+}
+
+/// As `smidgen_session_restore`, from a file.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn smidgen_session_restore_file(
+    session: *mut smidgen_session,
+    path: *const c_char,
+) -> smidgen_status {
+    guard::enter(|| {
+        let session = handle::get::<Session>(session)?;
+        // SAFETY: the host gives a text that ends with a zero.
+        let path = unsafe { memory::text(path, SMIDGEN_TEXT_END, "path") }?;
+        let state = read(Path::new(path))?;
+        session.with(|run| restore(run, &session, &state))
+    })
+}
+
+/// A file's bytes. Opening anything else could wait for ever.
+fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    use std::io::Read;
+    let failed = |text: String| Failure::new(SMIDGEN_ERROR_FILE, format_args!("{}: {text}", path.display()));
+    let found = std::fs::metadata(path).map_err(|error| failed(error.to_string()))?;
+    if !found.is_file() {
+        return Err(failed("is not a regular file".to_owned()));
+    }
+    let bytes = usize::try_from(found.len()).map_err(|_| Failure::memory(usize::MAX))?;
+    let mut state = Vec::new();
+    state.try_reserve_exact(bytes).map_err(|_| Failure::memory(bytes))?;
+    let file = std::fs::File::open(path).map_err(|error| failed(error.to_string()))?;
+    file.take(found.len()).read_to_end(&mut state).map_err(|error| failed(error.to_string()))?;
+    Ok(state)
+}
+
+#[cfg(feature = "language")]
+fn save(run: &mut Run, session: &Session) -> Result<Vec<u8>, Failure> {
+    let language = run.language.as_ref().ok_or_else(|| cannot_write(&session.model))?;
+    let bytes = language.state_bytes(0)?;
+    let mut state = Vec::new();
+    state.try_reserve_exact(bytes).map_err(|_| Failure::memory(bytes))?;
+    state.resize(bytes, 0);
+    let tokens = run.tokens.get(..language.len(0)).unwrap_or_default();
+    language.save(0, tokens, &mut state)?;
+    Ok(state)
+}
+
+#[cfg(feature = "language")]
+fn restore(run: &mut Run, session: &Session, state: &[u8]) -> Result<(), Failure> {
+    let language = run.language.as_mut().ok_or_else(|| cannot_write(&session.model))?;
+    run.tokens = language.restore(0, state)?;
+    Ok(())
+}
+
+#[cfg(not(feature = "language"))]
+fn save(_: &mut Run, session: &Session) -> Result<Vec<u8>, Failure> {
+    Err(cannot_write(&session.model))
+}
+
+#[cfg(not(feature = "language"))]
+fn restore(_: &mut Run, session: &Session, _: &[u8]) -> Result<(), Failure> {
+    Err(cannot_write(&session.model))
+}

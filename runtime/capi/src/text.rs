@@ -1,0 +1,106 @@
+//! Tokens.
+
+use crate::failure::Failure;
+use crate::model::Model;
+use crate::types::*;
+use crate::{guard, handle, memory};
+use smidgen::tokenizer::Special;
+use std::ffi::c_char;
+
+/// The tokens of a text of `length` bytes (`SMIDGEN_TEXT_END`: up to its zero). `flags` are `SMIDGEN_TOKENS_...`. `count` gets their number,
+/// also if there is no room for them.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn smidgen_tokenize(
+    model: *mut smidgen_model,
+    text: *const c_char,
+    length: usize,
+    flags: u32,
+    tokens: *mut u32,
+    capacity: usize,
+    count: *mut usize,
+) -> smidgen_status {
+    guard::enter(|| {
+        let model = handle::get::<Model>(model)?;
+        // SAFETY: the host gives a text of that length.
+        let text = unsafe { memory::text(text, length, "text") }?;
+        let special = if flags & SMIDGEN_TOKENS_CONTROL != 0 { Special::Parse } else { Special::Text };
+        let tokenizer = model.tokenizer()?;
+        let found = match flags & !SMIDGEN_TOKENS_CONTROL {
+            0 => tokenizer.encode(text, special),
+            SMIDGEN_TOKENS_FRAMED => tokenizer.encode_prompt(text, special),
+            _ => return Err(Failure::unsupported(format_args!("flags {flags} are not known"))),
+        };
+        // SAFETY: the host gives a buffer of that capacity, and a place for the count.
+        unsafe { memory::give(&found, tokens, capacity, count) }
+    })
+}
+
+/// The text of tokens, with a zero at its end; bytes that are not UTF-8 become U+FFFD. `length` gets its length without the zero, for which
+/// there must be room too.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn smidgen_detokenize(
+    model: *mut smidgen_model,
+    tokens: *const u32,
+    count: usize,
+    flags: u32,
+    buffer: *mut c_char,
+    capacity: usize,
+    length: *mut usize,
+) -> smidgen_status {
+    guard::enter(|| {
+        let model = handle::get::<Model>(model)?;
+        // SAFETY: the host gives so many tokens.
+        let tokens = unsafe { memory::slice(tokens, count, "tokens") }?;
+        if flags & !SMIDGEN_TOKENS_CONTROL != 0 {
+            return Err(Failure::unsupported(format_args!("flags {flags} are not known")));
+        }
+        let tokenizer = model.tokenizer()?;
+        let vocabulary = tokenizer.vocab_len();
+        if let Some(token) = tokens.iter().find(|token| **token as usize >= vocabulary) {
+            return Err(Failure::argument(format_args!("token {token} is not below {vocabulary}")));
+        }
+        let text = tokenizer.decode(tokens, flags & SMIDGEN_TOKENS_CONTROL != 0);
+        // SAFETY: the host gives a buffer of that capacity, and a place for the length.
+        unsafe { memory::give_text(&text, buffer, capacity, length) }
+    })
+}
+
+/// The tokens of a conversation up to where the next answer begins, by the model's chat template. `count` is as for `smidgen_tokenize`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn smidgen_chat(
+    model: *mut smidgen_model,
+    messages: *const smidgen_message,
+    message_count: usize,
+    tokens: *mut u32,
+    capacity: usize,
+    count: *mut usize,
+) -> smidgen_status {
+    guard::enter(|| {
+        let model = handle::get::<Model>(model)?;
+        // SAFETY: the host gives so many messages.
+        let messages = unsafe { memory::slice(messages, message_count, "messages") }?;
+        let found = chat(&model, messages)?;
+        // SAFETY: the host gives a buffer of that capacity, and a place for the count.
+        unsafe { memory::give(&found, tokens, capacity, count) }
+    })
+}
+
+#[cfg(feature = "chat")]
+fn chat(model: &Model, messages: &[smidgen_message]) -> Result<Vec<u32>, Failure> {
+    let mut turns = Vec::new();
+    for message in messages {
+        // SAFETY: the host gives texts that end with zeros.
+        let role = unsafe { memory::text(message.role, SMIDGEN_TEXT_END, "role") }?;
+        // SAFETY: as above.
+        let content = unsafe { memory::text(message.content, SMIDGEN_TEXT_END, "content") }?;
+        turns.push(smidgen_host::Message { role, content });
+    }
+    let none = || Failure::unsupported("this model has no chat template, or none that can be used");
+    let template = model.template.as_ref().ok_or_else(none)?;
+    Ok(smidgen_host::encode_chat(model.tokenizer()?, template, &turns)?)
+}
+
+#[cfg(not(feature = "chat"))]
+fn chat(_: &Model, _: &[smidgen_message]) -> Result<Vec<u32>, Failure> {
+    Err(Failure::unsupported("this build of the library has no chat templates"))
+}

@@ -1,0 +1,109 @@
+//! A saved state goes on as if nothing had happened, bit for bit, and what is no state of this model is refused.
+
+use smidgen::{Error, KvType, Model, Options, Session};
+use smidgen_convert::pack;
+use smidgen_gguf::Gguf;
+use smidgen_quant::Format;
+use smidgen_targets::{Serial, detect};
+use smidgen_tests::seeded::{self, Shape};
+
+const CONTEXT: usize = 80;
+
+fn bytes(seed: u64) -> Vec<u8> {
+    let shape = Shape { seed, ..Shape::default() };
+    seeded::model(&shape, Format::Q4_0).bytes()
+}
+
+fn options(kv: KvType, context: usize) -> Options {
+    Options { kv, sequences: 2, ..Options::new(context) }
+}
+
+fn saved(session: &Session, tokens: &[u32]) -> Vec<u8> {
+    let mut state = vec![0; session.state_bytes(0).unwrap()];
+    assert_eq!(session.save(0, tokens, &mut state), Ok(state.len()));
+    state
+}
+
+fn bits(logits: &[f32]) -> Vec<u32> {
+    logits.iter().map(|logit| logit.to_bits()).collect()
+}
+
+#[test]
+fn what_is_restored_goes_on_with_the_same_bits() {
+    let bytes = bytes(1);
+    let model = Model::parse(&[Gguf::parse(&bytes).unwrap()]).unwrap();
+    let tokens = seeded::tokens(CONTEXT, model.vocabulary(), 5);
+    for kv in [KvType::F16, KvType::Q8_0] {
+        for held in [0, 1, 15, 16, 17, 63, 64, 65] {
+            let mut session = Session::new(&model, &options(kv, CONTEXT), detect()).unwrap();
+            // More than is kept: of what was there before there is no trace.
+            if held > 0 {
+                session.forward(0, &tokens[..held + 7], &Serial).unwrap();
+                session.truncate(0, held);
+            }
+            let state = saved(&session, &tokens[..held]);
+            let rest = bits(session.forward(0, &tokens[held..held + 9], &Serial).unwrap());
+            for (sequence, context) in [(0, CONTEXT), (1, CONTEXT), (0, 300)] {
+                let mut other = Session::new(&model, &options(kv, context), detect()).unwrap();
+                other.forward(sequence, &tokens[..3], &Serial).unwrap();
+                assert_eq!(other.restore(sequence, &state).unwrap(), &tokens[..held], "{kv:?} {held}");
+                assert_eq!(other.len(sequence), held);
+                if sequence == 0 {
+                    assert!(saved(&other, &tokens[..held]) == state, "{kv:?} {held}: saved again");
+                }
+                let logits = other.forward(sequence, &tokens[held..held + 9], &Serial).unwrap();
+                assert!(bits(logits) == rest, "{kv:?} {held} {context}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_packed_file_takes_the_state_of_a_plain_one() {
+    let plain = bytes(1);
+    let mut packed = Vec::new();
+    pack(&plain, &mut packed, &mut |_| ()).unwrap();
+    let plain = Model::parse(&[Gguf::parse(&plain).unwrap()]).unwrap();
+    let packed = Model::parse(&[Gguf::parse(&packed).unwrap()]).unwrap();
+    let mut session = Session::new(&plain, &options(KvType::F16, CONTEXT), detect()).unwrap();
+    session.forward(0, &[1, 2, 3], &Serial).unwrap();
+    let state = saved(&session, &[1, 2, 3]);
+    let mut other = Session::new(&packed, &options(KvType::F16, CONTEXT), detect()).unwrap();
+    assert_eq!(other.restore(0, &state).unwrap(), [1, 2, 3]);
+}
+
+#[test]
+fn what_is_no_state_of_this_model_is_refused() {
+    let (own, foreign) = (bytes(1), bytes(2));
+    let model = Model::parse(&[Gguf::parse(&own).unwrap()]).unwrap();
+    let stranger = Model::parse(&[Gguf::parse(&foreign).unwrap()]).unwrap();
+    let tokens = seeded::tokens(20, model.vocabulary(), 5);
+    let mut session = Session::new(&model, &options(KvType::F16, CONTEXT), detect()).unwrap();
+    session.forward(0, &tokens, &Serial).unwrap();
+    let state = saved(&session, &tokens);
+    assert_eq!(session.save(0, &tokens[1..], &mut [0; 9]), Err(Error::StateTokens { expected: 20, found: 19 }));
+    let expected = state.len();
+    assert_eq!(session.save(0, &tokens, &mut [0; 9]), Err(Error::StateLength { expected, found: 9 }));
+    assert_eq!(session.restore(2, &state), Err(Error::SequenceRange { sequence: 2, sequences: 2 }));
+
+    let mut other = Session::new(&stranger, &options(KvType::F16, CONTEXT), detect()).unwrap();
+    assert_eq!(other.restore(0, &state), Err(Error::StateForeign));
+    let mut other = Session::new(&model, &options(KvType::Q8_0, CONTEXT), detect()).unwrap();
+    assert_eq!(other.restore(0, &state), Err(Error::StateForeign));
+    let mut other = Session::new(&model, &options(KvType::F16, 19), detect()).unwrap();
+    assert_eq!(other.restore(0, &state), Err(Error::ContextFull { context: 19, used: 0, tokens: 20 }));
+
+    // A token that is kept, and a cache that stays as it was.
+    let mut other = Session::new(&model, &options(KvType::F16, CONTEXT), detect()).unwrap();
+    other.forward(0, &tokens[..5], &Serial).unwrap();
+    let before = saved(&other, &tokens[..5]);
+    for len in (0..state.len()).step_by(97).chain([39, 40, state.len() - 1]) {
+        assert!(other.restore(0, &state[..len]).is_err(), "{len} bytes");
+    }
+    for at in (0..state.len()).step_by(89).chain(0..48) {
+        let mut damaged = state.clone();
+        damaged[at] ^= 0x40;
+        assert!(other.restore(0, &damaged).is_err(), "byte {at}");
+    }
+    assert!(saved(&other, &tokens[..5]) == before);
+}
