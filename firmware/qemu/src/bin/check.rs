@@ -153,6 +153,8 @@ fn run(memory: &mut Memory, console: &mut Console, what: &[u8], names: [Option<&
         return Ok(());
     }
     let file = load(names[0], &mut memory.model)?;
+    // Reading and checking the file takes stack too.
+    let bottom = paint();
     let gguf = Gguf::parse(file).map_err(|_| "no GGUF file")?;
     if what == b"steps\0" {
         let mut word = WakeWord::parse(&gguf).map_err(|_| "no wake word")?;
@@ -199,7 +201,6 @@ fn run(memory: &mut Memory, console: &mut Console, what: &[u8], names: [Option<&
         *byte = (random >> 24) as u8;
     }
     let rounds = if inputs > 1000 { 4 } else { 40 };
-    let bottom = paint();
     start();
     for _ in 0..rounds {
         model.infer(&mut memory.arena, input, output).map_err(|_| "cannot run")?;
