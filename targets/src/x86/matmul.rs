@@ -16,13 +16,11 @@ const TOGETHER: usize = 4;
 /// How far ahead a packed panel is asked for, in bytes.
 const AHEAD: usize = 4096;
 
-/// Asks for the lines of `bytes` bytes from `at` on. Harmless wherever it points.
+/// Asks for a line. Harmless wherever it points.
 #[inline(always)]
-fn prefetch(at: *const u8, bytes: usize) {
-    for line in (0..bytes).step_by(64) {
-        // SAFETY: a prefetch never faults; the pointer is not dereferenced.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(line).cast()) };
-    }
+pub(super) fn prefetch(at: *const u8) {
+    // SAFETY: a prefetch never faults; the pointer is not dereferenced.
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) };
 }
 
 /// Sixteen rows, or some plain ones.
@@ -52,13 +50,13 @@ impl Group {
         Panel { block: self.base.wrapping_add(PANEL * b * block_bytes), first_row: first }
     }
 
-    /// Asks for the bytes that will be wanted some time after those of block `b` of `rows` rows.
+    /// Where what will be wanted some time after block `b` of `rows` rows begins: as many bytes as they have.
     #[inline(always)]
-    pub(super) fn ask(self, packed: bool, rows: usize, b: usize, block_bytes: usize) {
+    pub(super) fn ahead(self, packed: bool, rows: usize, b: usize, block_bytes: usize) -> *const u8 {
         if packed {
-            prefetch(self.base.wrapping_add(PANEL * b * block_bytes + AHEAD), PANEL * block_bytes);
+            self.base.wrapping_add(PANEL * b * block_bytes + AHEAD)
         } else {
-            prefetch(self.base.wrapping_add(rows * (self.row_bytes + b * block_bytes)), rows * block_bytes);
+            self.base.wrapping_add(rows * (self.row_bytes + b * block_bytes))
         }
     }
 }
@@ -109,7 +107,10 @@ unsafe fn legacy_one<I: Isa, L: Legacy, const N: usize, const PACKED: bool>(
     unsafe {
         let mut acc = [[[I::zero()]]; N];
         for b in 0..blocks {
-            group.ask(PACKED, N * I::ROWS, b, L::BYTES);
+            let ahead = group.ahead(PACKED, N * I::ROWS, b, L::BYTES);
+            for line in (0..N * I::ROWS * L::BYTES).step_by(64) {
+                prefetch(ahead.wrapping_add(line));
+            }
             for n in 0..N {
                 let weights = if PACKED {
                     I::load::<L, Panel>(|first| group.panel(n * I::ROWS + first, b, L::BYTES))

@@ -3,7 +3,7 @@
 use super::isa::{Avx2, Isa, fitting, four};
 use super::load::Source;
 use super::load_k::{EightScales, Super, Take};
-use super::matmul::Group;
+use super::matmul::{Group, prefetch};
 use crate::{Rows, Tile};
 use core::arch::x86_64::*;
 use core::marker::PhantomData;
@@ -45,12 +45,13 @@ unsafe fn group<L: Super, const PACKED: bool>(group: Group, blocks: usize, x: &Q
     unsafe {
         let mut acc = [Avx2::zero(); PANEL / ROWS];
         for b in 0..blocks {
-            group.ask(PACKED, PANEL, b, L::BYTES);
+            let ahead = group.ahead(PACKED, PANEL, b, L::BYTES);
             for (n, acc) in acc.iter_mut().enumerate() {
+                let ahead = Ahead { lines: ahead, first: n * LINES };
                 *acc = if PACKED {
-                    superblock::<L>(*acc, group.panel(n * ROWS, b, L::BYTES), x, b, token)
+                    superblock::<L>(*acc, group.panel(n * ROWS, b, L::BYTES), x, b, token, ahead)
                 } else {
-                    superblock::<L>(*acc, group.plain(n * ROWS, b, L::BYTES), x, b, token)
+                    superblock::<L>(*acc, group.plain(n * ROWS, b, L::BYTES), x, b, token, ahead)
                 };
             }
         }
@@ -60,12 +61,31 @@ unsafe fn group<L: Super, const PACKED: bool>(group: Group, blocks: usize, x: &Q
     }
 }
 
+/// Lines that the weights of eight rows ask for, one for every two vectors. Asking for a panel's superblock all at once does not do: a
+/// processor waits for two dozen lines, and the rest is late.
+const LINES: usize = 32;
+
+/// What is asked for meanwhile.
+#[derive(Clone, Copy)]
+struct Ahead {
+    lines: *const u8,
+    /// The first of [`LINES`].
+    first: usize,
+}
+
 /// Superblock `b` of eight rows.
 ///
 /// # Safety
 /// As for [`k_quant`]; the token has the superblock.
 #[inline(always)]
-unsafe fn superblock<L: Super>(acc: __m256, rows: impl Source, x: &Q8K, b: usize, token: usize) -> __m256 {
+unsafe fn superblock<L: Super>(
+    acc: __m256,
+    rows: impl Source,
+    x: &Q8K,
+    b: usize,
+    token: usize,
+    ahead: Ahead,
+) -> __m256 {
     // SAFETY: the caller's promise.
     unsafe {
         let (scales, zero) = (L::scales(rows), _mm256_setzero_si256());
@@ -75,6 +95,7 @@ unsafe fn superblock<L: Super>(acc: __m256, rows: impl Source, x: &Q8K, b: usize
             x: x.qs.as_ptr().add((8 * b * x.tokens + token) * 32),
             stride: x.tokens * 32,
             scales: &scales,
+            ahead,
             format: PhantomData,
         };
         L::weights(rows, &mut dot);
@@ -92,6 +113,7 @@ struct Dot<'a, L> {
     x: *const i8,
     stride: usize,
     scales: &'a EightScales,
+    ahead: Ahead,
     format: PhantomData<L>,
 }
 
@@ -100,6 +122,10 @@ impl<L: Super> Take for Dot<'_, L> {
     unsafe fn take(&mut self, g: usize, k: usize, q: __m256i) {
         let words = L::SUB / 4;
         let step = if fitting(L::MAX) < words { fitting(L::MAX) } else { words };
+        let line = 64 * (self.ahead.first + 4 * g + k / 2);
+        if k % 2 == 0 && line < PANEL * L::BYTES {
+            prefetch(self.ahead.lines.wrapping_add(line));
+        }
         // SAFETY: the caller's promise; the token has all eight groups.
         unsafe {
             let x = _mm256_set1_epi32(four(self.x.add(g * self.stride + 4 * k)));
