@@ -24,7 +24,7 @@ have() { command -v "$1" >/dev/null || { absent "$1" && return 1; }; }
 # What the stories are told by: a model that is there in any case is the one that is given.
 shared=${SMIDGEN_SHARED:-$root/../shared}
 cache=${SMIDGEN_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/smidgen}
-vit=runtime/cli/assets/vit-cifar10.gguf
+vit=runtime/commands/assets/vit-cifar10.gguf
 story=$shared/models/stories15M.Q4_0.gguf small=$shared/models/stories260K.Q8_0.gguf
 smollm=$(ls "$cache"/SmolLM2-135M-Instruct.Q4_1*.gguf 2>/dev/null | head -1 || true)
 minilm=$(ls "$cache"/all-MiniLM-L6-v2*.gguf 2>/dev/null | head -1 || true)

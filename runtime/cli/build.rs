@@ -1,18 +1,12 @@
-//! Links GCC's unwinder into the program, so that it needs no shared library but the C library's.
-//!
-//! The standard library asks the linker for the shared `libgcc_s`. A linker script of that name, found first, gives it the static
-//! half of the same library instead.
+//! Leaves unwind tables, a tenth of the program, out of it: a release build ends at a panic by its hook (see the profile) and is stripped, so
+//! nothing reads them.
 
-use std::env;
-use std::path::PathBuf;
-
-fn main() -> std::io::Result<()> {
-    println!("cargo::rerun-if-changed=build.rs");
-    let is = |name: &str, value: &str| env::var(name).is_ok_and(|found| found == value);
-    if is("CARGO_CFG_TARGET_OS", "linux") && is("CARGO_CFG_TARGET_ENV", "gnu") {
-        let dir = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
-        std::fs::write(dir.join("libgcc_s.so"), "INPUT(-lgcc_eh)\n")?;
-        println!("cargo::rustc-link-search=native={}", dir.display());
+fn main() {
+    println!("cargo:rerun-if-changed=no-unwind-tables.ld");
+    let variable = |name| std::env::var(name).unwrap_or_default();
+    // These linkers know no scripts.
+    let other_linker = ["mold", "gold"].iter().any(|linker| variable("CARGO_ENCODED_RUSTFLAGS").contains(linker));
+    if variable("PROFILE") == "release" && variable("CARGO_CFG_TARGET_OS") == "linux" && !other_linker {
+        println!("cargo:rustc-link-arg-bins=-Wl,-T,{}/no-unwind-tables.ld", variable("CARGO_MANIFEST_DIR"));
     }
-    Ok(())
 }

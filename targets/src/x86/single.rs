@@ -123,7 +123,7 @@ impl<L: Super> Take for Dot<'_, L> {
         let words = L::SUB / 4;
         let step = if fitting(L::MAX) < words { fitting(L::MAX) } else { words };
         let line = 64 * (self.ahead.first + 4 * g + k / 2);
-        if k % 2 == 0 && line < PANEL * L::BYTES {
+        if k.is_multiple_of(2) && line < PANEL * L::BYTES {
             prefetch(self.ahead.lines.wrapping_add(line));
         }
         // SAFETY: the caller's promise; the token has all eight groups.

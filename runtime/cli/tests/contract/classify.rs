@@ -5,6 +5,7 @@ use serde_json::Value;
 use smidgen_quant::Format;
 use smidgen_tests::seeded_bert;
 use smidgen_tests::seeded_vit::{Shape, model};
+use smidgen_tests::{checkpoint, seeded_clip};
 
 /// The classes of the model inside.
 const CLASSES: [&str; 10] = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
@@ -157,4 +158,70 @@ fn inputs_that_cannot_be() {
     fails(&["classify", &good, "--top", "0"], &["--top"]);
     let (_dir, llama) = Scratch::with(&crate::files::endless());
     fails(&["classify", &llama, &good], &[&llama, "take images"]);
+}
+
+/// CLIP holds images against the texts that are given, from a file or in a list.
+#[test]
+fn texts_as_labels() {
+    let dir = Scratch::new();
+    let file = dir.write("clip.gguf", seeded_clip::model(Format::Q8_0).bytes());
+    let (red, blue) = (dir.write("red.png", png([250, 20, 10])), dir.write("blue.png", png([10, 20, 250])));
+    let labels = ["a cat", "the photo of a dog", "\u{c9}and"];
+    let lines =
+        |words: &[&str]| lines(&stdout(&[&["classify", &file, &red, &blue, "--json", "--logits"], words].concat()));
+    let answers = lines(&["--labels", "a cat, the photo of a dog,\u{c9}and"]);
+    assert_eq!(answers.len(), 2);
+    answers.iter().for_each(|answer| agrees(answer, &labels));
+    assert_ne!(answers[0]["logits"], answers[1]["logits"]);
+    let logits = list(&answers[0]["logits"]);
+    assert!(logits.iter().all(|logit| logit.abs() <= 20.001) && logits[0] != logits[1], "{logits:?}");
+    let named = dir.write("labels", labels.join("\n") + "\n");
+    assert_eq!(lines(&["--labels", &named]), answers);
+    assert_eq!(lines(&["--labels", &named, "--template", "{}", "--target", "scalar", "--threads", "2"]), answers);
+    // Each text by itself, and in a template.
+    let swapped = lines(&["--labels", "the photo of a dog,a cat"]);
+    assert_eq!(list(&swapped[0]["logits"]), [logits[1], logits[0]]);
+    let framed = lines(&["--labels", "a dog,a cat", "--template", "the photo of {}"]);
+    assert_eq!(list(&framed[0]["logits"])[0], logits[1]);
+    assert_eq!(framed[0]["labels"].as_array().unwrap().len(), 2);
+
+    fails(&["classify", &file, &red], &[&file, "--labels"]);
+    fails(&["classify", &file, &red, "--labels", "cat"], &["cat", "no such file"]);
+    let empty = dir.write("empty", "");
+    fails(&["classify", &file, &red, "--labels", &empty], &[&empty, "no lines"]);
+    let one = dir.write(
+        "one",
+        seeded_clip::model(Format::Q8_0).set("clip.has_text_encoder", smidgen_tests::seeded::Meta::Bool(false)).bytes(),
+    );
+    fails(&["classify", &one, &red, "--labels", "a,b"], &[&one, "embed text"]);
+    // Its texts can be embedded.
+    let embedded = stdout(&["embed", &file, "--json", "a cat", "a dog"]);
+    assert_eq!(embedded.lines().count(), 2);
+    assert_eq!(
+        serde_json::from_str::<Vec<f32>>(embedded.lines().next().unwrap()).unwrap().len(),
+        seeded_clip::PROJECTION
+    );
+}
+
+/// What a checkpoint becomes answers as the model that it is, from its tokenizer's newer file or its older ones.
+#[test]
+fn a_converted_checkpoint() {
+    let dir = Scratch::new();
+    let (files, tensors) = seeded_clip::checkpoint();
+    for (name, value) in &files {
+        dir.write(name, value.to_string());
+    }
+    dir.write("model.safetensors", checkpoint::safetensors(&tensors));
+    let (own, made) = (dir.write("own.gguf", seeded_clip::model(Format::F32).bytes()), dir.path("made.gguf"));
+    let texts = |file: &str| stdout(&["embed", file, "--json", "The cat's photo", "doing \u{e9}"]);
+    let expected = texts(&own);
+    stdout(&["convert", &dir.path(""), &made]);
+    assert_eq!(texts(&made), expected);
+    let model = &files[1].1["model"];
+    dir.write("vocab.json", model["vocab"].to_string());
+    let merges: Vec<&str> = model["merges"].as_array().unwrap().iter().map(|merge| merge.as_str().unwrap()).collect();
+    dir.write("merges.txt", format!("#version: 0.2\n{}\n", merges.join("\n")));
+    std::fs::remove_file(dir.path("tokenizer.json")).unwrap();
+    stdout(&["convert", &dir.path(""), &made, "--type", "F32"]);
+    assert_eq!(texts(&made), expected);
 }

@@ -1,0 +1,128 @@
+//! The command `smidgen`: results go to stdout, progress and errors to stderr, and the exit code is not zero after an error.
+//!
+//! A library apart from the program, so that it can be compiled for size and the program, with all kernels in it, for speed.
+
+mod args;
+mod bench;
+mod classify;
+mod convert;
+mod embed;
+mod infer;
+mod inspect;
+mod listen;
+mod npy;
+mod open;
+mod perplexity;
+mod progress;
+mod run;
+mod tokenize;
+
+use args::{Cli, Command};
+use clap::{CommandFactory, Parser, error::ErrorKind};
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+/// What a command ends with; an error is printed on one line.
+type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+/// Does what the arguments of the process ask for. Sets the hook for panics, which ends the process with the code 101.
+pub fn main() -> ExitCode {
+    // A mistake of ours: told, and ended with a code of its own, on whatever thread it happens.
+    std::panic::set_hook(Box::new(|panic| {
+        tell(format_args!("smidgen: internal error: {panic}\n"));
+        std::process::exit(101);
+    }));
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    let outcome = match cli.command {
+        Command::Run(args) => return ended(run::run(&args)),
+        Command::Bench(args) => bench::bench(&args),
+        Command::Inspect(args) => inspect::inspect(&args),
+        Command::Tokenize(args) => tokenize::tokenize(&args),
+        Command::Perplexity(args) => perplexity::perplexity(&args),
+        Command::Embed(args) => return ended(embed::embed(&args)),
+        Command::Classify(args) => return ended(classify::classify(&args)),
+        Command::Listen(args) => listen::listen(&args),
+        Command::Infer(args) => infer::infer(&args),
+        Command::Pull(args) => pull(&args),
+        Command::Convert(args) => convert::convert(&args),
+        Command::Quantize(args) => convert::quantize(&args),
+        Command::Pack(args) => convert::pack(&args, smidgen_host::Direction::Pack),
+        Command::Unpack(args) => convert::pack(&args, smidgen_host::Direction::Unpack),
+        Command::Completions { shell } => completions(shell),
+    };
+    ended(outcome.map(|()| ExitCode::SUCCESS))
+}
+
+/// The exit code; an error is told.
+fn ended(outcome: Result<ExitCode, Box<dyn std::error::Error>>) -> ExitCode {
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            match error.downcast_ref::<io::Error>() {
+                // Whoever read our output has gone; there is nobody to tell.
+                Some(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+                // Only writing results fails without the name of a file.
+                Some(error) => tell(format_args!("smidgen: stdout: {error}\n")),
+                None => tell(format_args!("smidgen: {error}\n")),
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Writes to stderr. If nobody can be told, so be it: the exit code says it too.
+fn tell(text: std::fmt::Arguments) {
+    let _ = io::stderr().lock().write_fmt(text);
+}
+
+/// Help and the version as they are; a mistake on one line.
+fn usage(error: &clap::Error) -> ExitCode {
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        return ended(error.print().map(|()| ExitCode::SUCCESS).map_err(Into::into));
+    }
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        tell(format_args!("{error}"));
+        return ExitCode::from(2);
+    }
+    let text = error.to_string();
+    let mistake = text.split("\nUsage:").next().unwrap_or(&text).replace("For more information, try '--help'.", "");
+    // Paragraphs are the mistake and tips; the tip about values that look like flags leads astray.
+    let paragraphs = mistake.split("\n\n").map(|part| part.split_whitespace().collect::<Vec<_>>().join(" "));
+    let told: Vec<_> = paragraphs
+        .map(|part| part.trim_start_matches("error: ").trim_start_matches("tip: ").to_owned())
+        .filter(|part| !part.is_empty() && !part.starts_with("to pass '"))
+        .collect();
+    let command = std::env::args_os().nth(1).and_then(|name| name.into_string().ok());
+    let command = command.filter(|name| Cli::command().find_subcommand(name).is_some());
+    let command = command.map(|name| format!(" {name}")).unwrap_or_default();
+    tell(format_args!("smidgen: {}; 'smidgen{command} --help' shows the usage\n", told.join("; ")));
+    ExitCode::from(2)
+}
+
+fn pull(args: &args::PullArgs) -> Outcome {
+    let mut out = io::stdout().lock();
+    if args.model.is_empty() {
+        for model in smidgen_host::KNOWN_MODELS {
+            let place =
+                smidgen_host::find(model.name).map_or_else(|| "not pulled".into(), |path| path.display().to_string());
+            writeln!(out, "{}\t{}\t{}\t{place}", model.name, model.file, model.licence)?;
+        }
+        return Ok(());
+    }
+    for model in &args.model {
+        let form = if args.plain { smidgen_host::Form::Plain } else { smidgen_host::Form::Packed };
+        let path = smidgen_host::pull(model, form, &mut progress::PullBar::new())?;
+        writeln!(out, "{}", path.display())?;
+    }
+    Ok(())
+}
+
+fn completions(shell: clap_complete::Shell) -> Outcome {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "smidgen", &mut script);
+    io::stdout().lock().write_all(&script)?;
+    Ok(())
+}
