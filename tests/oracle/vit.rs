@@ -167,9 +167,9 @@ fn quantized_answers_are_the_same() {
     }
 }
 
-/// All 10,000 images. Takes a minute: `cargo test --release -p smidgen-tests --test oracle_vit -- --ignored`.
+/// All 10,000 images. Takes minutes: `cargo test --release -p smidgen-tests --test oracle_vit -- --ignored`.
 #[test]
-#[ignore = "takes a minute"]
+#[ignore = "takes minutes"]
 fn accuracy_on_the_whole_test_set() {
     let (Some(shared), Some(folder)) = (shared(), folder("SMIDGEN_CIFAR10", "test_batch.png")) else { return };
     let (answers, labels) = answers(&converted(&shared.join("models/vit_cifar10"), Mixture::F32), &folder, 10_000);

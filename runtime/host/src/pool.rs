@@ -135,9 +135,10 @@ struct Shared {
     bell: Condvar,
 }
 
-// SAFETY: `slot` is the only field that is not Sync by itself. It is written by the thread that holds `busy` while no job is
+// `slot` is the only field that is not Sync by itself. It is written by the thread that holds `busy` while no job is
 // open and no worker is counted in `state`; it is read only by workers that have counted themselves into an open job, which
 // they do by an acquiring exchange on `state` after the caller's releasing store. What it refers to is `Sync`.
+// SAFETY: so nobody reads `slot` while it is written, and what it refers to may be shared.
 unsafe impl Sync for Shared {}
 // SAFETY: as above; the reference in `slot` may be used from any thread because its target is `Sync`.
 unsafe impl Send for Shared {}
@@ -148,10 +149,10 @@ impl Shared {
             job();
             return;
         }
-        // SAFETY: only the lifetime changes. The reference is used by workers between counting themselves in and out of this
-        // job, and this function does not return, normally or by a panic (which is caught), before it has closed the job and
-        // seen the count at zero; after that no worker can enter it, because entering exchanges the very state word that
-        // said "open" with this job's number.
+        // The reference is used by workers between counting themselves in and out of this job, and this function does not
+        // return, normally or by a panic (which is caught), before it has closed the job and seen the count at zero; after that
+        // no worker can enter it, because entering exchanges the very state word that said "open" with this job's number.
+        // SAFETY: only the lifetime changes, and the reference is not used after it has ended.
         let erased = unsafe { std::mem::transmute::<&(dyn Fn() + Sync), &'static (dyn Fn() + Sync)>(job) };
         // SAFETY: `busy` is ours, and the previous owner gave it up with the job closed and no worker inside.
         unsafe { *self.slot.get() = Some(erased) };
