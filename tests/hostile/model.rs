@@ -246,7 +246,8 @@ fn row_46_contexts_whose_cache_overflows() {
     refused(good().set("llama.context_length", Meta::U64(u64::MAX)), most);
     let bytes = good().bytes();
     let model = Model::parse(&[Gguf::parse(&bytes).unwrap()]).unwrap();
-    for context in [usize::MAX, usize::MAX / 2, usize::MAX / 200, (1 << 24) + 1] {
+    let long = usize::try_from(1u64 << 40).unwrap_or(usize::MAX / 200);
+    for context in [usize::MAX, usize::MAX / 2, long, (1 << 24) + 1] {
         let expected = Error::ContextTooLarge { context };
         assert_eq!(model.bytes_needed(context, KvType::F16, 256), Err(expected.clone()));
         assert_eq!(Session::new(&model, &Options::new(context), &scalar::KERNELS).err(), Some(expected));
