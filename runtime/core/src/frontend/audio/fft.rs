@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn energies_are_those_of_the_definition() {
-        let noise = |i: usize| ((i * i + 3) * 40_503 % 65_536) as i32 - 32_768;
+        let noise = |i: usize| ((i * i + 3) as u64 * 40_503 % 65_536) as i32 - 32_768;
         for (shift, signal) in [
             (0, &noise as &dyn Fn(usize) -> i32),
             (5, &|i| noise(i) >> 5),
