@@ -114,8 +114,16 @@ impl KvMut<'_> {
         let (panel, lane) = (j / KEYS, j % KEYS);
         match self {
             KvMut::F16 { k, v } => {
-                for (d, x) in key.iter().enumerate() {
-                    k[(panel * head_dim + d) * KEYS + lane] = f32_to_f16_saturating(*x);
+                // Sixteen at a time, so that they are rounded by vectors before they are scattered.
+                let at = |d: usize| (panel * head_dim + d) * KEYS + lane;
+                let (sixteens, rest) = key.as_chunks::<16>();
+                for (i, sixteen) in sixteens.iter().enumerate() {
+                    for (d, half) in sixteen.map(f32_to_f16_saturating).into_iter().enumerate() {
+                        k[at(16 * i + d)] = half;
+                    }
+                }
+                for (d, x) in rest.iter().enumerate() {
+                    k[at(16 * sixteens.len() + d)] = f32_to_f16_saturating(*x);
                 }
                 for (v, x) in v[j * head_dim..][..head_dim].iter_mut().zip(value) {
                     *v = f32_to_f16_saturating(*x);

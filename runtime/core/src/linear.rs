@@ -43,14 +43,9 @@ impl<'p> Machine<'p> {
 
     /// Takes note if a value is infinite or NaN.
     pub(crate) fn check(&self, values: &[f32]) {
-        // Zero times a finite number is a zero, of either sign; anything else is not. Lanes, so that it is done by vectors.
-        let (lanes, rest) = values.as_chunks::<{ ops::STRIPES }>();
-        let mut sums = [0f32; ops::STRIPES];
-        for values in lanes {
-            sums = core::array::from_fn(|i| sums[i] + values[i] * 0.0);
-        }
-        let sum = sums.iter().chain(rest).fold(0.0, |sum, v| sum + v * 0.0);
-        if sum != 0.0 {
+        // A sum with an infinite or NaN term is never finite again; finite terms may have an infinite sum.
+        let sum = ops::striped(values, values, |value, _| value);
+        if !sum.is_finite() && !values.iter().all(|value| value.is_finite()) {
             self.finite.store(false, Ordering::Relaxed);
         }
     }

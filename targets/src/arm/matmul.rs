@@ -110,9 +110,23 @@ unsafe fn accumulate<L: Legacy>(
     offset: *const f32,
 ) -> float32x4_t {
     // SAFETY: the caller's promise.
+    unsafe { accumulate_lane::<L, 0>(acc, d, m, isum, vdupq_n_f32(*scale), vdupq_n_f32(*offset)) }
+}
+
+/// As [`accumulate`], of the token whose scale and offset are in lane `T`.
+#[inline(always)]
+unsafe fn accumulate_lane<L: Legacy, const T: i32>(
+    acc: float32x4_t,
+    d: float32x4_t,
+    m: float32x4_t,
+    isum: int32x4_t,
+    scale: float32x4_t,
+    offset: float32x4_t,
+) -> float32x4_t {
+    // SAFETY: the caller's promise (NEON).
     unsafe {
-        let product = vmulq_f32(vmulq_n_f32(d, *scale), vcvtq_f32_s32(isum));
-        let product = if L::MIN { vaddq_f32(product, vmulq_n_f32(m, *offset)) } else { product };
+        let product = vmulq_f32(vmulq_laneq_f32::<T>(d, scale), vcvtq_f32_s32(isum));
+        let product = if L::MIN { vaddq_f32(product, vmulq_laneq_f32::<T>(m, offset)) } else { product };
         vaddq_f32(acc, product)
     }
 }
@@ -183,23 +197,33 @@ unsafe fn legacy_many<I: Isa, L: Legacy>(rows: Either, x: &Q8, out: &mut Tile, c
                 }
                 let qs = x.qs.as_ptr().add(32 * at);
                 let (scales, offsets) = (x.scales.as_ptr().add(at), x.offsets.as_ptr().add(at));
-                let (pairs, last) = acc[..tokens].as_chunks_mut::<2>();
-                for (i, pair) in pairs.iter_mut().enumerate() {
-                    let at = qs.add(64 * i);
+                let (fours, rest) = acc[..tokens].as_chunks_mut::<4>();
+                for (i, four) in fours.iter_mut().enumerate() {
+                    let (at, scales, offsets) = (qs.add(128 * i), scales.add(4 * i), offsets.add(4 * i));
+                    let (scales, offsets) = (vld1q_f32(scales), if L::MIN { vld1q_f32(offsets) } else { nothing() });
                     let isums = I::dots::<FOURS, 0, 2>(L::MAX, &q, [at, at.add(32)]);
-                    for t in 0..2 {
-                        let (scale, offset) = (scales.add(2 * i + t), offsets.add(2 * i + t));
-                        for n in 0..FOURS {
-                            pair[t][n] = accumulate::<L>(pair[t][n], w[n].d, w[n].m, isums[t][n], scale, offset);
-                        }
+                    for n in 0..FOURS {
+                        let (d, m) = (w[n].d, w[n].m);
+                        four[0][n] = accumulate_lane::<L, 0>(four[0][n], d, m, isums[0][n], scales, offsets);
+                        four[1][n] = accumulate_lane::<L, 1>(four[1][n], d, m, isums[1][n], scales, offsets);
+                    }
+                    let isums = I::dots::<FOURS, 0, 2>(L::MAX, &q, [at.add(64), at.add(96)]);
+                    for n in 0..FOURS {
+                        let (d, m) = (w[n].d, w[n].m);
+                        four[2][n] = accumulate_lane::<L, 2>(four[2][n], d, m, isums[0][n], scales, offsets);
+                        four[3][n] = accumulate_lane::<L, 3>(four[3][n], d, m, isums[1][n], scales, offsets);
                     }
                 }
-                if let [last] = last {
-                    let (at, scale, offset) =
-                        (qs.add(32 * tokens - 32), scales.add(tokens - 1), offsets.add(tokens - 1));
-                    let [isums, _] = I::dots::<FOURS, 0, 2>(L::MAX, &q, [at, at]);
-                    for n in 0..FOURS {
-                        last[n] = accumulate::<L>(last[n], w[n].d, w[n].m, isums[n], scale, offset);
+                let done = tokens - rest.len();
+                for (i, pair) in rest.chunks_mut(2).enumerate() {
+                    let first = done + 2 * i;
+                    let at = qs.add(32 * first);
+                    let isums = I::dots::<FOURS, 0, 2>(L::MAX, &q, [at, at.add(32 * (pair.len() - 1))]);
+                    for (t, acc) in pair.iter_mut().enumerate() {
+                        let (scale, offset) = (scales.add(first + t), offsets.add(first + t));
+                        for n in 0..FOURS {
+                            acc[n] = accumulate::<L>(acc[n], w[n].d, w[n].m, isums[t][n], scale, offset);
+                        }
                     }
                 }
             }
