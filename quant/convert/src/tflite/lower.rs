@@ -127,7 +127,7 @@ impl<'g, 'a> Lower<'g, 'a> {
         if place.is_dense(self.extent(tensor)) { Ok(place) } else { Ok(self.copied(tensor, place)) }
     }
 
-    fn copied(&mut self, tensor: usize, from: Place) -> Place {
+    pub(super) fn copied(&mut self, tensor: usize, from: Place) -> Place {
         let extent = self.extent(tensor);
         let to = Place::dense(self.memory.buffer(extent.iter().product(), false), 0, extent);
         self.copy(extent, from, to);
@@ -174,6 +174,30 @@ impl<'g, 'a> Lower<'g, 'a> {
         };
         self.places[tensor] = Some(place);
         Ok(place)
+    }
+
+    /// Where an operator's result is wanted, if that is decided.
+    fn wanted(&self, tensor: usize) -> Option<Place> {
+        let Want { parent, start, .. } = self.wants[tensor]?;
+        self.places[parent].or_else(|| self.wanted(parent)).map(|whole| whole.part(start))
+    }
+
+    /// Whether the bytes from a tensor's first to its last overlap those of another, as parts of a concatenation of channels do.
+    pub(super) fn entangled(&self, a: usize, a_place: &Place, b: usize, b_place: &Place) -> bool {
+        let (a_span, b_span) = (a_place.span(self.extent(a)), b_place.span(self.extent(b)));
+        a_place.buffer == b_place.buffer && a_span.start < b_span.end && b_span.start < a_span.end
+    }
+
+    /// Results that would be written between the bytes of what the operator reads get places of their own.
+    pub(super) fn disentangle(&mut self, operator: &Operator<'_>) {
+        for &output in &operator.outputs {
+            let Some(to) = self.wanted(output) else { continue };
+            let read =
+                |&input: &usize| self.places[input].is_some_and(|from| self.entangled(input, &from, output, &to));
+            if operator.inputs.iter().flatten().any(read) {
+                self.wants[output] = None;
+            }
+        }
     }
 
     /// A new buffer for a tensor with rows above and below and columns left and right that hold zeros.

@@ -1,6 +1,7 @@
 //! Where tensors lie: buffers of the arena, places in them, and the records that use them.
 
 use super::Error;
+use std::ops::Range;
 
 /// Beginnings of buffers in the arena are multiples of this many bytes, so that words can be loaded.
 const ALIGNMENT: usize = 4;
@@ -37,6 +38,13 @@ impl Place {
     /// The part that begins at a row, column and channel.
     pub(super) fn part(&self, [row, column, channel]: [usize; 3]) -> Place {
         Place { offset: self.offset + row * self.row + column * self.column + channel, ..*self }
+    }
+
+    /// The bytes from the first to the last.
+    pub(super) fn span(&self, [rows, columns, channels]: [usize; 3]) -> Range<usize> {
+        let last = |count: usize, step: usize| count.saturating_sub(1).saturating_mul(step);
+        let len = last(rows, self.row).saturating_add(last(columns, self.column)).saturating_add(channels);
+        self.offset..self.offset.saturating_add(len)
     }
 
     /// Whether both put each element of an extent at the same byte.

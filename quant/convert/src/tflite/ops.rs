@@ -81,6 +81,7 @@ fn quantized(value: f32, scale: f32, zero: i32) -> i32 {
 impl<'a> Lower<'_, 'a> {
     /// Lowers an operator.
     pub(super) fn operator(&mut self, operator: &Operator<'a>) -> Result<(), Error> {
+        self.disentangle(operator);
         match operator.code {
             CONV_2D | DEPTHWISE_CONV_2D => self.convolution(operator),
             FULLY_CONNECTED => self.fully_connected(operator),
@@ -458,8 +459,12 @@ impl<'a> Lower<'_, 'a> {
         };
         let mut start = [0; 3];
         for &tensor in operator.inputs.iter().flatten() {
-            let (from, to, extent) = (self.input(tensor)?, whole.part(start), self.extent(tensor));
+            let (mut from, to, extent) = (self.input(tensor)?, whole.part(start), self.extent(tensor));
             if !from.same(&to, extent) {
+                // Such as a tensor that is there twice.
+                if self.entangled(tensor, &from, tensor, &to) {
+                    from = self.copied(tensor, from);
+                }
                 self.copy(extent, from, to);
             }
             start[axis] += extent[axis];
