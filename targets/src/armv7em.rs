@@ -1,11 +1,12 @@
-//! int8 networks on Cortex-M4, M7, M33 and their like: two products in an instruction. The feature `armv7em` says that the processor has
-//! the DSP extension; for one without it the build fails.
+//! int8 networks, and language models of eight and four bits, on Cortex-M4, M7, M33 and their like: two products in an instruction. The
+//! feature `armv7em` says that the processor has the DSP extension; for one without it the build fails.
 //!
 //! # Safety
 //! The assembly reads and writes what [`Job`]'s pointers reach; [`filters`] and [`depthwise`] check before they call it that all of it
 //! lies in the slices they were given, and that words are aligned where an instruction asks for it.
 
 use core::arch::naked_asm;
+pub(crate) use products::KERNELS;
 use smidgen_quant::int8::{self, Bounds, CHANNEL, Taps};
 
 /// Channels that are summed together.
@@ -155,6 +156,9 @@ macro_rules! taps {
         )
     };
 }
+
+// Behind the macros, which it uses.
+mod products;
 
 /// A sum becomes a byte: bias, doubled product's high half rounded, shift rounded away from zero, zero point (r6). The multiplier, once
 /// doubled, is a number without sign, which the third operand makes up for. Channels at r4, output at r5.

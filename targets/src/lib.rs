@@ -111,7 +111,16 @@ fn machine() -> impl Iterator<Item = &'static Kernels> {
     arm::available()
 }
 
-#[cfg(not(any(all(target_arch = "x86_64", feature = "std"), target_arch = "aarch64")))]
+#[cfg(all(target_arch = "arm", feature = "armv7em"))]
+fn machine() -> impl Iterator<Item = &'static Kernels> {
+    core::iter::once(&armv7em::KERNELS)
+}
+
+#[cfg(not(any(
+    all(target_arch = "x86_64", feature = "std"),
+    target_arch = "aarch64",
+    all(target_arch = "arm", feature = "armv7em")
+)))]
 fn machine() -> impl Iterator<Item = &'static Kernels> {
     core::iter::empty()
 }
