@@ -7,6 +7,8 @@
 //! This crate and its neighbours for the operating system hold the project's `unsafe` code.
 #![no_std]
 
+#[cfg(feature = "alloc")]
+extern crate alloc;
 #[cfg(feature = "std")]
 extern crate std;
 
@@ -20,11 +22,15 @@ mod rows;
 pub mod scalar;
 #[cfg(target_arch = "x86_64")]
 mod x86;
+#[cfg(feature = "alloc")]
+mod zeroed;
 
 pub use parallel::{Pool, Serial, Tile, for_each, for_parts, for_tiles};
 pub use rows::{Layout, Rows};
 use smidgen_quant::attention::Kv;
 pub use smidgen_quant::{Format, Input};
+#[cfg(feature = "alloc")]
+pub use zeroed::{Zeroable, zeroed};
 
 /// `out[t][r] = w[r] · x[t]` for the tokens (rows of the tile) and weight rows (columns of the tile) that the tile covers.
 pub type MatMul = fn(w: &Rows, x: &Input, out: &mut Tile);

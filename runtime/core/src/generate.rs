@@ -1,5 +1,6 @@
 //! The loop from a prompt to a text.
 
+use crate::memory::with_room;
 use crate::tokenizer::Decoder;
 use crate::{Error, Sampler, Session};
 use alloc::string::String;
@@ -65,11 +66,13 @@ pub fn generate(
     each: &mut dyn FnMut(&str) -> ControlFlow<()>,
 ) -> Result<Generated, Error> {
     let mut stops = Stops::new(request.stops);
-    let mut tokens = Vec::new();
     let (context, used) = (session.options().context, session.len(0));
     if request.prompt.len() > context - used {
         return Err(Error::ContextFull { context, used, tokens: request.prompt.len() });
     }
+    // The last token is not held.
+    let mut tokens = with_room(request.max_tokens.min(context - used - request.prompt.len() + 1))?;
+    sampler.reserve(context - used + 1)?;
     request.prompt.iter().for_each(|token| sampler.accept(*token));
     let batch = session.options().batch;
     let (before, last) = request.prompt.split_at(request.prompt.len().saturating_sub(1) / batch * batch);

@@ -5,6 +5,7 @@
 //! sampler's own, so the same seed and logits give the same tokens on every machine.
 
 use crate::Error;
+use crate::memory::make_room;
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 use smidgen_quant::math;
@@ -95,6 +96,18 @@ impl Sampler {
         Ok(Sampler { sampling, state, recent: Vec::new(), oldest: 0, sorted: Vec::new(), candidates: Vec::new() })
     }
 
+    /// Makes room for a text of so many more tokens; without it, memory that is refused ends the program.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    pub fn reserve(&mut self, tokens: usize) -> Result<(), Error> {
+        let known = self.recent.len();
+        let recent = self.sampling.window.min(known.saturating_add(tokens));
+        make_room(&mut self.recent, recent.saturating_sub(known))?;
+        self.sorted.clear();
+        make_room(&mut self.sorted, recent)
+    }
+
     /// Takes note of a token of the text, be it of the prompt or chosen.
     pub fn accept(&mut self, token: u32) {
         if self.recent.len() < self.sampling.window {
@@ -108,13 +121,14 @@ impl Sampler {
     /// Chooses a token. It is not accepted yet.
     ///
     /// # Errors
-    /// [`Error::Scores`] if there are no logits, or some are not finite.
+    /// [`Error::Scores`] if there are no logits, or some are not finite; [`Error::OutOfMemory`].
     pub fn sample(&mut self, logits: &[f32]) -> Result<u32, Error> {
         if logits.is_empty() || u32::try_from(logits.len()).is_err() || !logits.iter().all(|logit| logit.is_finite()) {
             return Err(Error::Scores { found: logits.len() });
         }
         let Sampling { temperature, top_k, top_p, min_p, .. } = self.sampling;
         self.candidates.clear();
+        make_room(&mut self.candidates, logits.len())?;
         self.candidates.extend(logits.iter().zip(0..).map(|(&logit, token)| Candidate { logit, token }));
         self.penalize();
         if temperature == 0.0 {

@@ -5,7 +5,7 @@
 //! depend on the others.
 
 use crate::linear::{Activations, Linear, Machine, Quantized, Unrounded};
-use crate::memory::zeroed;
+use crate::memory::{defaults, zeroed};
 use crate::model::Source;
 use crate::{Error, TensorName};
 use alloc::vec::Vec;
@@ -276,7 +276,7 @@ impl Scratch {
             found: zeroed(of(inner, tokens)?)?,
             cache: zeroed(of(of(inner, panels)?, 2 * KEYS)?)?,
             hidden: zeroed(of(feed_forward, tokens)?)?,
-            parts: zeroed(panels)?,
+            parts: defaults(panels)?,
             ends: zeroed(panels)?,
             outliers: zeroed(of(encoder.outliers.len(), tokens)?)?,
             quantized: Quantized::new(widest, encoder.uses(Form::Q8), encoder.uses(Form::Q8K))?,

@@ -8,6 +8,7 @@ use alloc::borrow::Cow;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use super::Error;
 use super::compose::{class, compose, decompose_mark};
 use super::decompose::decompose;
 use super::merge::{Merger, Merges};
@@ -36,8 +37,8 @@ pub(super) fn bytes(vocab: &Vocab<'_>) -> Bytes {
 
 /// The merges that made a vocabulary, for files that hold its tokens only: a token was made, in order of the ids, of the two that the
 /// merges before it leave of its text.
-pub(super) fn merges(vocab: &Vocab<'_>, bytes: &Bytes) -> Merges {
-    let mut merges = Merges::new(vocab.len());
+pub(super) fn merges(vocab: &Vocab<'_>, bytes: &Bytes) -> Result<Merges, Error> {
+    let mut merges = Merges::new(vocab.len())?;
     let mut merger = Merger::default();
     let mut spelled = Vec::new();
     for id in 0..vocab.len() as u32 {
@@ -58,7 +59,7 @@ pub(super) fn merges(vocab: &Vocab<'_>, bytes: &Bytes) -> Merges {
             merges.push(left, right, id);
         }
     }
-    merges
+    Ok(merges)
 }
 
 /// Leaves the tokens of some bytes, at whose end a word ends or not, in the merger.

@@ -24,6 +24,8 @@ pub enum Error {
     SpecialId { key: &'static str, id: i64, tokens: usize },
     /// The token `id` is of type byte, but its text is not like `<0x0A>`.
     ByteToken { id: u32 },
+    /// The system refuses memory in proportion to the vocabulary.
+    OutOfMemory { bytes: usize },
     /// The merge `index` is not two tokens separated by a space whose joined text is a token too.
     Merge { index: usize },
 }
@@ -43,6 +45,7 @@ impl fmt::Display for Error {
             }
             Error::SpecialId { key, id, tokens } => write!(f, "{key} is {id}, but there are {tokens} tokens"),
             Error::ByteToken { id } => write!(f, "tokenizer.ggml.tokens: the byte token {id} is not like <0x0A>"),
+            Error::OutOfMemory { bytes } => write!(f, "{bytes} bytes of memory were refused"),
             Error::Merge { index } => write!(f, "tokenizer.ggml.merges: merge {index} does not name tokens"),
         }
     }

@@ -4,7 +4,8 @@ use alloc::collections::BinaryHeap;
 use alloc::vec::Vec;
 use core::cmp::Reverse;
 
-use super::vocab::{Index, NONE, mix};
+use super::Error;
+use super::vocab::{Index, NONE, mix, with_room};
 
 /// A piece of the text under work: one token, or [`NONE`] where no token has this text.
 #[derive(Clone, Copy)]
@@ -96,8 +97,8 @@ pub(super) struct Merges {
 
 impl Merges {
     /// Room for `count` (≤ [`MAX_ENTRIES`](super::vocab::MAX_ENTRIES)) merges.
-    pub(super) fn new(count: usize) -> Merges {
-        Merges { merges: Vec::with_capacity(count), index: Index::new(count) }
+    pub(super) fn new(count: usize) -> Result<Merges, Error> {
+        Ok(Merges { merges: with_room(count)?, index: Index::new(count)? })
     }
 
     /// Adds the merge of the next rank. Of equal pairs the first counts.

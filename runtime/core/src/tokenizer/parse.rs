@@ -2,7 +2,6 @@
 
 use alloc::boxed::Box;
 use alloc::string::String;
-use alloc::vec;
 use alloc::vec::Vec;
 
 use smidgen_gguf::{Gguf, Value, ValueKind};
@@ -11,7 +10,7 @@ use super::error::Error;
 use super::merge::Merges;
 use super::special::Specials;
 use super::split::Rules;
-use super::vocab::{Kind, MAX_ENTRIES, NONE, Texts, Vocab, byte_of, char_of_byte, same_text};
+use super::vocab::{Kind, MAX_ENTRIES, NONE, Texts, Vocab, byte_of, char_of_byte, same_text, with_room};
 use super::wordpiece::Cleaning;
 use super::{Ids, Scheme, Tokenizer, clip};
 
@@ -97,11 +96,12 @@ impl<'a> Tokenizer<'a> {
         if count == 0 || count > MAX_ENTRIES {
             return Err(Error::VocabularySize { tokens: count });
         }
-        let kinds = match numbers(file, TOKEN_TYPE, ValueKind::I32, count)? {
-            Some(kinds) => kinds.iter().map(|&kind| Kind::from_file(i32::from_le_bytes(kind))).collect(),
-            None => vec![Kind::Normal; count],
-        };
-        let mut vocab = Vocab::new(Texts(texts.bytes()), kinds);
+        let mut kinds = with_room(count)?;
+        match numbers(file, TOKEN_TYPE, ValueKind::I32, count)? {
+            Some(found) => kinds.extend(found.iter().map(|&kind| Kind::from_file(i32::from_le_bytes(kind)))),
+            None => kinds.resize(count, Kind::Normal),
+        }
+        let mut vocab = Vocab::new(Texts(texts.bytes()), kinds)?;
 
         let scheme;
         let (mut add_bos, mut add_eos) = (true, false);
@@ -130,7 +130,7 @@ impl<'a> Tokenizer<'a> {
                 }
                 let bytes = Box::new(clip::bytes(&vocab));
                 let has_merges = file.get(MERGES).is_some();
-                let merges = if has_merges { read_merges(file, &vocab)? } else { clip::merges(&vocab, &bytes) };
+                let merges = if has_merges { read_merges(file, &vocab)? } else { clip::merges(&vocab, &bytes)? };
                 scheme = Scheme::Clip { bytes, merges };
                 add_eos = true;
             }
@@ -184,7 +184,7 @@ impl<'a> Tokenizer<'a> {
             .then(|| ["<unk>", "<s>", "<|endoftext|>"].map(|name| vocab.id(name.as_bytes())));
 
         let bytes = byte_tokens(&vocab, matches!(scheme, Scheme::Bpe { .. }))?;
-        let specials = Specials::new(&vocab);
+        let specials = Specials::new(&vocab)?;
         Ok(Tokenizer { vocab, scheme, bytes, specials, strips, ids, add_bos, add_eos, ends })
     }
 }
@@ -241,7 +241,7 @@ fn read_merges(file: &Gguf<'_>, vocab: &Vocab<'_>) -> Result<Merges, Error> {
     if array.len() > MAX_ENTRIES {
         return Err(Error::Merge { index: MAX_ENTRIES });
     }
-    let mut merges = Merges::new(array.len());
+    let mut merges = Merges::new(array.len())?;
     let mut joined = NONE;
     let mut spelled = Vec::new();
     for (index, merge) in Texts(array.bytes()).enumerate() {

@@ -2,7 +2,8 @@
 
 use alloc::vec::Vec;
 
-use super::vocab::{Kind, Vocab};
+use super::Error;
+use super::vocab::{Kind, Vocab, with_room};
 
 const USER: u8 = 1;
 const CONTROL: u8 = 2;
@@ -16,9 +17,9 @@ pub(super) struct Specials {
 }
 
 impl Specials {
-    pub(super) fn new(vocab: &Vocab<'_>) -> Specials {
+    pub(super) fn new(vocab: &Vocab<'_>) -> Result<Specials, Error> {
         let mut first = [0; 256];
-        let mut ids = Vec::new();
+        let mut ids = with_room((0..vocab.len() as u32).filter(|&id| class(vocab, id).is_some()).count())?;
         for id in 0..vocab.len() as u32 {
             let Some(kind) = class(vocab, id) else { continue };
             let Some(&byte) = vocab.bytes(id).and_then(|text| text.first()) else { continue };
@@ -26,7 +27,7 @@ impl Specials {
             ids.push(id);
         }
         ids.sort_unstable_by_key(|&id| (vocab.bytes(id), id));
-        Specials { ids, first }
+        Ok(Specials { ids, first })
     }
 
     /// The leftmost special token in `text`, the longest of those that begin there: where it is, and its id. Control and

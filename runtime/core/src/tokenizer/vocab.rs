@@ -1,6 +1,6 @@
 //! Token texts and types, and the way back from a text to its id.
 
-use alloc::vec;
+use super::Error;
 use alloc::vec::Vec;
 
 /// No token.
@@ -48,14 +48,16 @@ pub(super) struct Vocab<'a> {
 impl<'a> Vocab<'a> {
     /// Takes the tokens of a string array and their kinds, both in order of the ids. Of equal texts the first is found; an
     /// empty text never is.
-    pub(super) fn new(texts: Texts<'a>, kinds: Vec<Kind>) -> Vocab<'a> {
-        let mut vocab = Vocab { tokens: texts.collect(), kinds, index: Index::new(0), longest: 0 };
-        vocab.index = Index::new(vocab.tokens.len());
+    pub(super) fn new(texts: Texts<'a>, kinds: Vec<Kind>) -> Result<Vocab<'a>, Error> {
+        let mut tokens = with_room(kinds.len())?;
+        tokens.extend(texts.take(kinds.len()));
+        let index = Index::new(tokens.len())?;
+        let mut vocab = Vocab { tokens, kinds, index, longest: 0 };
         for (id, text) in vocab.tokens.iter().enumerate().filter(|(_, text)| !text.is_empty()) {
             vocab.longest = vocab.longest.max(text.len());
             vocab.index.insert(hash(text), id as u32, |other| same(&vocab.tokens, other, text));
         }
-        vocab
+        Ok(vocab)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -150,6 +152,14 @@ pub(super) fn byte_of_char(c: char) -> Option<u8> {
     u8::try_from(byte).ok()
 }
 
+/// An empty vector with room for `len`.
+pub(super) fn with_room<T>(len: usize) -> Result<Vec<T>, Error> {
+    let mut list = Vec::new();
+    let refused = Error::OutOfMemory { bytes: len.saturating_mul(size_of::<T>()) };
+    list.try_reserve_exact(len).map_err(|_| refused)?;
+    Ok(list)
+}
+
 /// Most entries of an [`Index`].
 pub(super) const MAX_ENTRIES: usize = (1 << 31) - 1;
 
@@ -162,9 +172,11 @@ pub(super) struct Index {
 
 impl Index {
     /// For at most `capacity` (≤ [`MAX_ENTRIES`]) numbers, each below it.
-    pub(super) fn new(capacity: usize) -> Index {
+    pub(super) fn new(capacity: usize) -> Result<Index, Error> {
         let bits = usize::BITS - capacity.leading_zeros();
-        Index { slots: vec![0; (capacity * 2).next_power_of_two()], bits }
+        let slots = (capacity * 2).next_power_of_two();
+        let refused = Error::OutOfMemory { bytes: slots.saturating_mul(size_of::<u32>()) };
+        Ok(Index { slots: smidgen_targets::zeroed(slots).ok_or(refused)?, bits })
     }
 
     fn tag(&self, hash: u64) -> u32 {
