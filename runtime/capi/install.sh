@@ -4,7 +4,7 @@
 #   --target TRIPLE   for another machine, by targets/cross.sh
 #   --features LIST   of audio,chat,encoders,language (default: all; none: "")
 #   --profile NAME    default release-lib
-# Installs lib/libsmidgen.{so,a} (or .dylib), include/smidgen.h, lib/pkgconfig/smidgen.pc, lib/cmake/smidgen/.
+# Installs lib/libsmidgen.so.MAJOR.MINOR with its links .so.MAJOR and .so (or .dylib), lib/libsmidgen.a, include/smidgen.h, lib/pkgconfig/smidgen.pc, lib/cmake/smidgen/.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
@@ -36,7 +36,8 @@ fi
 [ "$profile" = dev ] && built=$built/debug || built=$built/$profile
 
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' "$root/Cargo.toml" | head -1)
-abi=$(($(sed -n '1s/.* \([0-9]*\)u$/\1/p' "$here/abi.txt") / 65536))
+number=$(sed -n '1s/.* \([0-9]*\)u$/\1/p' "$here/abi.txt")
+abi=$((number / 65536)) minor=$((number % 65536))
 to=${DESTDIR:-}$prefix
 mkdir -p "$to/lib/pkgconfig" "$to/lib/cmake/smidgen" "$to/include"
 install -m 644 "$here/include/smidgen.h" "$to/include/"
@@ -44,11 +45,13 @@ install -m 644 "$built/libsmidgen_capi.a" "$to/lib/libsmidgen.a"
 if [ -e "$built/libsmidgen_capi.dylib" ]; then
     install -m 755 "$built/libsmidgen_capi.dylib" "$to/lib/libsmidgen.dylib"
 else
-    install -m 755 "$built/libsmidgen_capi.so" "$to/lib/libsmidgen.so.$abi"
+    # The file, the name that programs ask for when they start, and the one by which they are linked.
+    install -m 755 "$built/libsmidgen_capi.so" "$to/lib/libsmidgen.so.$abi.$minor"
+    ln -sf "libsmidgen.so.$abi.$minor" "$to/lib/libsmidgen.so.$abi"
     ln -sf "libsmidgen.so.$abi" "$to/lib/libsmidgen.so"
 fi
 for file in smidgen.pc smidgen-config.cmake smidgen-config-version.cmake; do
     case $file in *.pc) folder=pkgconfig ;; *) folder=cmake/smidgen ;; esac
     sed -e "s|@PREFIX@|$prefix|" -e "s|@VERSION@|$version|" -e "s|@ABI@|$abi|" "$here/package/$file.in" >"$to/lib/$folder/$file"
 done
-wc -c "$to"/lib/libsmidgen.*
+(cd "$to/lib" && ls -l libsmidgen.*)

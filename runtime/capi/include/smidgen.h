@@ -2,14 +2,17 @@
  *
  * This file is generated from runtime/capi/src; docs/abi.md says what is promised.
  *
+ * In short: smidgen_model_open_path (or _fd, _memory), smidgen_session_open, smidgen_chat or smidgen_tokenize for a prompt,
+ * smidgen_generate with a callback, smidgen_session_close, smidgen_model_close. examples/c/chat.c is that in full.
+ *
  * - Every function that can fail returns a smidgen_status. smidgen_error_message() says what was wrong, in the calling thread.
  * - Handles are checked: null, closed and foreign ones are errors. They are no addresses; nothing lies where they point.
  * - A struct begins with its size, which the host sets: `smidgen_session_params params = {sizeof params};`. Zeros are the defaults.
  * - Where a buffer is filled, the count is written first, also if the buffer is too short (SMIDGEN_ERROR_SHORT_BUFFER), so a call with a
- *   capacity of 0 asks how much is needed.
+ *   capacity of 0 asks how much is needed; that is quick, also where the answer would take long.
  * - A model may be used by any number of threads at once, a session by one; another gets SMIDGEN_ERROR_BUSY.
- * - Callbacks may call the library, but not for the session that is calling (SMIDGEN_ERROR_REENTRANT), but for smidgen_session_cancel. They
- *   must return: no exception and no longjmp may pass through the library.
+ * - Callbacks may call the library, also smidgen_session_cancel, but nothing else of the session that is calling
+ *   (SMIDGEN_ERROR_REENTRANT). They must return: no exception and no longjmp may pass through the library.
  * - Pointers must be null or point to as much as is said. Texts are UTF-8.
  */
 #ifndef SMIDGEN_H
@@ -214,7 +217,8 @@ typedef struct smidgen_session_params {
     uint32_t batch;
     /* SMIDGEN_KV_... */
     uint32_t kv;
-    /* Threads, the calling one among them; by default one for each physical core. The bits do not depend on it. */
+    /* Threads, the calling one among them; by default one for each physical core. The bits do not depend on it. On a
+     * phone, better as many as it has big cores, named by cpus: threads wait for the slowest. */
     uint32_t threads;
     /* Numbers of the CPUs that the threads may run on; null for any. The calling thread is bound to them during calls
      * only. Linux and Android; an error elsewhere. */
@@ -428,7 +432,8 @@ smidgen_status smidgen_session_restore_file(smidgen_session *session, const char
  * the end. count gets the number of values, also if there is no room for them. */
 smidgen_status smidgen_embed_text(smidgen_session *session, const char *text, size_t length, float *values, size_t capacity, size_t *count);
 
-/* The embedding (the features) of an image, as smidgen_embed_text. The image may be of any size. */
+/* The embedding of an image, as smidgen_embed_text: its features, or with CLIP a place among its embeddings of texts
+ * (compare by the cosine of the angle). The image may be of any size. */
 smidgen_status smidgen_embed_image(smidgen_session *session, const smidgen_image *image, float *values, size_t capacity, size_t *count);
 
 /* The probabilities of a text's classes, or with SMIDGEN_SCORES_LOGITS their logits; smidgen_model_label names them. */

@@ -4,6 +4,8 @@ use crate::failure::Failure;
 use crate::session::{Run, Session};
 use crate::types::*;
 use crate::{guard, handle, memory};
+#[cfg(feature = "encoders")]
+use crate::{reserve, text::BYTES_PER_BYTE};
 use std::ffi::c_char;
 
 /// What is asked.
@@ -12,6 +14,11 @@ enum Want {
     Embedding,
     Logits,
     Probabilities,
+}
+
+/// Values of an answer, by the width of an embedding and the number of classes; what there is none of will be refused.
+fn values_of_one((width, classes): (usize, usize), want: Want) -> usize {
+    if want == Want::Embedding { width } else { classes }
 }
 
 fn scores(flags: u32) -> Result<Want, Failure> {
@@ -33,17 +40,21 @@ pub unsafe extern "C" fn smidgen_embed_text(
     capacity: usize,
     count: *mut usize,
 ) -> smidgen_status {
-    guard::enter(|| {
+    guard::enter_with_memory(|| {
         let session = handle::get::<Session>(session)?;
         // SAFETY: the host gives a text of that length.
         let text = unsafe { memory::text(text, length, "text") }?;
+        let values_of_one = values_of_one(session.model.reads(), Want::Embedding);
+        // SAFETY: the host gives a place for the count.
+        unsafe { memory::fits(values_of_one, values_of_one, capacity, count) }?;
         let found = session.with(|run| of_text(run, &session, text, Want::Embedding))?;
         // SAFETY: the host gives a buffer of that capacity, and a place for the count.
         unsafe { memory::give(&found, values, capacity, count) }
     })
 }
 
-/// The embedding (the features) of an image, as `smidgen_embed_text`. The image may be of any size.
+/// The embedding of an image, as `smidgen_embed_text`: its features, or with CLIP a place among its embeddings of texts (compare by the
+/// cosine of the angle). The image may be of any size.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smidgen_embed_image(
     session: *mut smidgen_session,
@@ -52,10 +63,13 @@ pub unsafe extern "C" fn smidgen_embed_image(
     capacity: usize,
     count: *mut usize,
 ) -> smidgen_status {
-    guard::enter(|| {
+    guard::enter_with_memory(|| {
         let session = handle::get::<Session>(session)?;
         // SAFETY: the host gives an image.
         let (width, height, pixels) = unsafe { pixels(image) }?;
+        let values_of_one = values_of_one(session.model.sees(), Want::Embedding);
+        // SAFETY: the host gives a place for the count.
+        unsafe { memory::fits(values_of_one, values_of_one, capacity, count) }?;
         let found = session.with(|run| of_image(run, &session, width, height, &pixels, Want::Embedding))?;
         // SAFETY: the host gives a buffer of that capacity, and a place for the count.
         unsafe { memory::give(&found, values, capacity, count) }
@@ -73,11 +87,14 @@ pub unsafe extern "C" fn smidgen_classify_text(
     capacity: usize,
     count: *mut usize,
 ) -> smidgen_status {
-    guard::enter(|| {
+    guard::enter_with_memory(|| {
         let session = handle::get::<Session>(session)?;
         // SAFETY: the host gives a text of that length.
         let text = unsafe { memory::text(text, length, "text") }?;
         let want = scores(flags)?;
+        let values_of_one = values_of_one(session.model.reads(), want);
+        // SAFETY: the host gives a place for the count.
+        unsafe { memory::fits(values_of_one, values_of_one, capacity, count) }?;
         let found = session.with(|run| of_text(run, &session, text, want))?;
         // SAFETY: the host gives a buffer of that capacity, and a place for the count.
         unsafe { memory::give(&found, values, capacity, count) }
@@ -94,11 +111,14 @@ pub unsafe extern "C" fn smidgen_classify_image(
     capacity: usize,
     count: *mut usize,
 ) -> smidgen_status {
-    guard::enter(|| {
+    guard::enter_with_memory(|| {
         let session = handle::get::<Session>(session)?;
         // SAFETY: the host gives an image.
         let (width, height, pixels) = unsafe { pixels(image) }?;
         let want = scores(flags)?;
+        let values_of_one = values_of_one(session.model.sees(), want);
+        // SAFETY: the host gives a place for the count.
+        unsafe { memory::fits(values_of_one, values_of_one, capacity, count) }?;
         let found = session.with(|run| of_image(run, &session, width, height, &pixels, want))?;
         // SAFETY: the host gives a buffer of that capacity, and a place for the count.
         unsafe { memory::give(&found, values, capacity, count) }
@@ -165,6 +185,7 @@ unsafe fn pixels<'h>(image: *const smidgen_image) -> Result<(usize, usize, std::
 #[cfg(feature = "encoders")]
 fn of_text(run: &mut Run, session: &Session, text: &str, want: Want) -> Result<Vec<f32>, Failure> {
     let model = session.model.network().ok_or_else(|| cannot(session, "take texts"))?.text_encoder()?;
+    reserve::probe(text.len().saturating_mul(BYTES_PER_BYTE))?;
     let text = model.text(session.model.tokenizer()?, text, None)?;
     let encoder = run.text.as_mut().ok_or_else(|| cannot(session, "take texts"))?;
     one(want, |each| {
@@ -184,12 +205,18 @@ fn of_image(
     pixels: &[u8],
     want: Want,
 ) -> Result<Vec<f32>, Failure> {
-    let model = session.model.network().ok_or_else(|| cannot(session, "take images"))?.image_encoder()?;
+    let network = session.model.network().ok_or_else(|| cannot(session, "take images"))?;
+    let model = network.image_encoder()?;
+    // The scores of such a model are its embedding.
+    let is_clip = matches!(network, smidgen::Model::Clip(_));
+    if is_clip && want != Want::Embedding {
+        return Err(cannot(session, "classify images; compare embeddings of images and texts instead"));
+    }
     let planes = model.planes(&smidgen::frontend::image::Image::new(width, height, pixels)?)?;
     let encoder = run.image.as_mut().ok_or_else(|| cannot(session, "take images"))?;
     one(want, |each| {
         run.pool.enter(|pool| match want {
-            Want::Embedding => encoder.features(&[planes], pool, each),
+            Want::Embedding if !is_clip => encoder.features(&[planes], pool, each),
             _ => encoder.classify(&[planes], pool, each),
         });
     })
@@ -201,9 +228,18 @@ fn one(
     want: Want,
     ask: impl FnOnce(&mut dyn FnMut(usize, Result<&[f32], smidgen::Error>)),
 ) -> Result<Vec<f32>, Failure> {
-    let mut found = Err(smidgen::Error::NoTokens);
-    ask(&mut |_, values| found = values.map(<[f32]>::to_vec));
+    let mut found = Err(smidgen::Error::NoTokens.into());
+    ask(&mut |_, values| {
+        found = values.map_err(Failure::from).and_then(|values| {
+            let mut copy = Vec::new();
+            copy.try_reserve_exact(values.len()).map_err(|_| Failure::memory(4 * values.len()))?;
+            copy.extend_from_slice(values);
+            Ok(copy)
+        });
+    });
     let values = found?;
+    // As doubles, twice, and as floats.
+    reserve::probe(values.len().saturating_mul(20))?;
     Ok(match want {
         Want::Probabilities => smidgen::probabilities(&values).into_iter().map(|value| value as f32).collect(),
         _ => values,

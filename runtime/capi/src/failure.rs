@@ -28,6 +28,11 @@ impl Failure {
         Failure::new(SMIDGEN_ERROR_UNSUPPORTED, text)
     }
 
+    /// What could be done with the reserve only.
+    pub(crate) fn short() -> Failure {
+        Failure::new(SMIDGEN_ERROR_MEMORY, "memory is short: small pieces were refused")
+    }
+
     pub(crate) fn memory(bytes: usize) -> Failure {
         Failure::new(SMIDGEN_ERROR_MEMORY, format_args!("{bytes} bytes of memory were refused"))
     }
@@ -58,7 +63,8 @@ impl From<smidgen::Error> for Failure {
 
 impl From<smidgen::tokenizer::Error> for Failure {
     fn from(error: smidgen::tokenizer::Error) -> Failure {
-        Failure::new(SMIDGEN_ERROR_FORMAT, error)
+        let refused = matches!(error, smidgen::tokenizer::Error::OutOfMemory { .. });
+        Failure::new(if refused { SMIDGEN_ERROR_MEMORY } else { SMIDGEN_ERROR_FORMAT }, error)
     }
 }
 

@@ -20,7 +20,7 @@ pub unsafe extern "C" fn smidgen_generate(
     user: *mut c_void,
     result: *mut smidgen_generate_result,
 ) -> smidgen_status {
-    guard::enter(|| {
+    guard::enter_with_memory(|| {
         let session = handle::get::<Session>(session)?;
         // SAFETY: the host gives so many tokens.
         let prompt = unsafe { memory::slice(prompt, count, "prompt") }?;
@@ -92,6 +92,7 @@ fn generate(
     let model: &Model = &session.model;
     let tokenizer = model.tokenizer()?;
     let mut sampler = smidgen::Sampler::new(sampling(params))?;
+    sampler.reserve(prompt.len())?;
     let Run { language, tokens, pool, .. } = run;
     let language = language.as_mut().ok_or_else(|| cannot_write(model))?;
     let vocabulary = language.vocabulary();

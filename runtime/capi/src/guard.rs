@@ -3,6 +3,7 @@
 use crate::failure::{self, Failure};
 use crate::float::Environment;
 use crate::log;
+use crate::reserve::{self, Mark};
 use crate::types::*;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,6 +11,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 thread_local! {
     /// The floating-point environment of the host on this thread, while the library is at work on it.
     static HOST: Cell<Environment> = const { Cell::new(Environment::LAW) };
+    /// Whether [`prepare`] has done its work.
+    static PREPARED: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Does what an entry is for. A panic becomes a status, the host's floating-point environment is as it was afterwards.
@@ -28,6 +31,26 @@ pub(crate) fn enter(work: impl FnOnce() -> Result<(), Failure>) -> smidgen_statu
     HOST.get().set();
     HOST.set(outer);
     status
+}
+
+/// As [`enter`], for work whose result is worth nothing if memory was short.
+pub(crate) fn enter_with_memory(work: impl FnOnce() -> Result<(), Failure>) -> smidgen_status {
+    enter(|| {
+        prepare()?;
+        let began = Mark::now();
+        work()?;
+        began.check()
+    })
+}
+
+/// Makes the calling thread known to Rust's library while there is memory: C's library ends the process where it has none for that.
+pub(crate) fn prepare() -> Result<(), Failure> {
+    if !PREPARED.get() {
+        reserve::probe(reserve::THREAD)?;
+        let _ = std::thread::current();
+        PREPARED.set(true);
+    }
+    Ok(())
 }
 
 fn report(outcome: Result<(), Failure>) -> smidgen_status {

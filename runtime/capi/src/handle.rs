@@ -5,6 +5,7 @@
 
 use crate::failure::Failure;
 use crate::model::Model;
+use crate::reserve::Mark;
 use crate::session::Session;
 use crate::types::*;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -69,10 +70,12 @@ fn table() -> MutexGuard<'static, Table> {
     TABLE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A handle for an object.
-pub(crate) fn open<K: Kind>(object: K) -> Result<*mut K::Handle, Failure> {
+/// A handle for an object, unless memory was short while it was made.
+pub(crate) fn open<K: Kind>(object: K, began: Mark) -> Result<*mut K::Handle, Failure> {
     let object = K::wrap(Arc::new(object));
     let mut table = table();
+    began.check()?;
+    table.open.try_reserve(1).map_err(|_| Failure::short())?;
     let place = table.open.iter().position(Option::is_none).unwrap_or(table.open.len());
     if place >= 1 << PLACE {
         return Err(Failure::new(SMIDGEN_ERROR_MEMORY, format_args!("{place} handles are open, no more are possible")));

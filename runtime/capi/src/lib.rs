@@ -13,6 +13,7 @@ mod handle;
 mod log;
 mod memory;
 mod model;
+mod reserve;
 mod session;
 
 pub mod classify;

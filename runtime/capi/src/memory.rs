@@ -145,22 +145,33 @@ unsafe fn give_with<T: Copy>(
     capacity: usize,
     count: *mut usize,
 ) -> Result<(), Failure> {
-    if count.is_null() {
-        return Err(Failure::null("the place for the count"));
-    }
-    // SAFETY: it is not null, and the host says that it can be written.
-    unsafe { count.write_unaligned(values.len()) };
     let needed = values.len() + usize::from(end.is_some());
-    if capacity < needed {
-        let text = format_args!("the buffer has room for {capacity}, {needed} are needed");
-        return Err(Failure::new(SMIDGEN_ERROR_SHORT_BUFFER, text));
-    }
+    // SAFETY: as the caller says.
+    unsafe { fits(values.len(), needed, capacity, count) }?;
     if needed > 0 && to.is_null() {
         return Err(Failure::null("the buffer"));
     }
     for (i, value) in values.iter().copied().chain(end).enumerate() {
         // SAFETY: there is room for that many, says the host.
         unsafe { to.add(i).write_unaligned(value) };
+    }
+    Ok(())
+}
+
+/// Tells the host how many elements there are, and whether there is room for what is needed. Called before long work, where the number
+/// is known.
+///
+/// # Safety
+/// `count` can be written unless it is null.
+pub(crate) unsafe fn fits(elements: usize, needed: usize, capacity: usize, count: *mut usize) -> Result<(), Failure> {
+    if count.is_null() {
+        return Err(Failure::null("the place for the count"));
+    }
+    // SAFETY: it is not null, and the host says that it can be written.
+    unsafe { count.write_unaligned(elements) };
+    if capacity < needed {
+        let text = format_args!("the buffer has room for {capacity}, {needed} are needed");
+        return Err(Failure::new(SMIDGEN_ERROR_SHORT_BUFFER, text));
     }
     Ok(())
 }

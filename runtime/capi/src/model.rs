@@ -2,6 +2,8 @@
 
 use crate::failure::Failure;
 use crate::memory;
+#[cfg(feature = "chat")]
+use crate::reserve;
 use crate::types::*;
 use crate::{guard, log};
 #[cfg(feature = "audio")]
@@ -87,7 +89,7 @@ impl Model {
         let bytes = source.bytes().iter().map(|part| part.len() as u64).sum();
         let model = Model {
             #[cfg(feature = "chat")]
-            template: template(first, tokenizer.as_ref()),
+            template: template(first, tokenizer.as_ref())?,
             tokenizer,
             network,
             parts,
@@ -130,9 +132,30 @@ impl Model {
         // A wake word is one class, whose name is in the metadata.
         let Some(model) = self.network() else { return (&[], 1) };
         let text = model.text_encoder().ok().and_then(|text| text.head.as_ref());
-        let image = model.image_encoder().ok().and_then(|image| image.head.as_ref());
+        let image = match model {
+            smidgen::Model::Vit(image) => image.head.as_ref(),
+            _ => None,
+        };
         let text = text.map(|head| (head.labels.as_slice(), head.output.weight.rows()));
         text.or(image.map(|head| (head.labels.as_slice(), head.output.weight.rows()))).unwrap_or((&[], 0))
+    }
+
+    /// Values of a text's embedding, and classes of texts.
+    pub(crate) fn reads(&self) -> (usize, usize) {
+        let text = self.network().and_then(|model| model.text_encoder().ok());
+        text.map_or((0, 0), |text| (text.width(), text.head.as_ref().map_or(0, |head| head.output.weight.rows())))
+    }
+
+    /// Values of an image's embedding, and classes of images.
+    pub(crate) fn sees(&self) -> (usize, usize) {
+        let Some(model) = self.network() else { return (0, 0) };
+        let outputs = |image: &smidgen::models::vit::Vit| image.head.as_ref().map(|head| head.output.weight.rows());
+        match model {
+            smidgen::Model::Vit(image) => (image.width(), outputs(image).unwrap_or(0)),
+            // The scores of its head are the embedding.
+            smidgen::Model::Clip(model) => (model.vision.as_ref().and_then(outputs).unwrap_or(0), 0),
+            _ => (0, 0),
+        }
     }
 
     pub(crate) fn info(&self) -> smidgen_model_info {
@@ -164,7 +187,7 @@ impl Model {
         info.abilities |= when(cfg!(feature = "encoders") && image.is_some(), SMIDGEN_CAN_SEE);
         info.vocabulary = count(model.vocabulary());
         info.context = count(model.context());
-        info.width = count(text.map(|text| text.width()).or(image.map(|image| image.width())).unwrap_or(0));
+        info.width = count(self.reads().0.max(self.sees().0));
         info
     }
 
@@ -207,10 +230,18 @@ fn kernels(params: &smidgen_model_params) -> Result<&'static Kernels, Failure> {
 
 /// The chat template. A faulty one is as good as none: the model can do without.
 #[cfg(feature = "chat")]
-fn template(first: &Gguf, tokenizer: Option<&Tokenizer>) -> Option<smidgen_host::ChatTemplate> {
-    let (source, tokenizer) = (first.get("tokenizer.chat_template")?.as_str()?, tokenizer?);
+fn template(first: &Gguf, tokenizer: Option<&Tokenizer>) -> Result<Option<smidgen_host::ChatTemplate>, Failure> {
+    let source = first.get("tokenizer.chat_template").and_then(|source| source.as_str());
+    let (Some(source), Some(tokenizer)) = (source, tokenizer) else { return Ok(None) };
     let spelled = |id: Option<u32>| id.and_then(|id| tokenizer.token_text(id)).unwrap_or_default();
-    smidgen_host::ChatTemplate::parse(source, spelled(tokenizer.bos()), spelled(tokenizer.eos()))
-        .inspect_err(|error| log::write(SMIDGEN_LOG_WARNING, &error.to_string()))
-        .ok()
+    reserve::probe(crate::text::TEMPLATE)?;
+    match smidgen_host::ChatTemplate::parse(source, spelled(tokenizer.bos()), spelled(tokenizer.eos())) {
+        Ok(template) => Ok(Some(template)),
+        // The system's fault, not the template's.
+        Err(error @ smidgen_host::Error::Spawn { .. }) => Err(error.into()),
+        Err(error) => {
+            log::write(SMIDGEN_LOG_WARNING, &error.to_string());
+            Ok(None)
+        }
+    }
 }

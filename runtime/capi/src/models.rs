@@ -2,6 +2,7 @@
 
 use crate::failure::Failure;
 use crate::model::{Model, Source};
+use crate::reserve::Mark;
 use crate::types::*;
 use crate::{guard, handle, memory};
 use smidgen_host::ModelFile;
@@ -13,6 +14,7 @@ fn open(
     source: impl FnOnce(u64) -> Result<Source, Failure>,
 ) -> smidgen_status {
     guard::enter(|| {
+        guard::prepare()?;
         // SAFETY: the host gives a place that can be written.
         let place = unsafe { memory::place(out) }?;
         // SAFETY: the host gives a struct that begins with its size.
@@ -20,7 +22,8 @@ fn open(
         if params.flags & !u64::from(SMIDGEN_OPEN_COPY) != 0 {
             return Err(Failure::unsupported(format_args!("flags {} are not known", params.flags)));
         }
-        *place = handle::open(Model::new(source(params.flags)?, &params)?)?;
+        let began = Mark::now();
+        *place = handle::open(Model::new(source(params.flags)?, &params)?, began)?;
         Ok(())
     })
 }

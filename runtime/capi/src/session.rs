@@ -3,10 +3,11 @@
 use crate::failure::Failure;
 use crate::log;
 use crate::model::{Model, Network};
+use crate::reserve;
 use crate::types::*;
 #[cfg(feature = "encoders")]
 use smidgen::models::{bert, vit};
-use smidgen_host::{ThreadPool, physical_cores};
+use smidgen_host::{MAX_THREADS, ThreadPool, physical_cores};
 use smidgen_targets::Pool;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
@@ -14,6 +15,8 @@ use std::sync::{Arc, Mutex, TryLockError};
 
 /// Context that is taken without being asked for, at most.
 const CONTEXT: usize = 8192;
+/// Bytes of a thread's stack, as Rust's library gives it.
+const STACK: usize = 2 << 20;
 /// Nothing is generated.
 const IDLE: u8 = 0;
 /// Something is generated …
@@ -61,10 +64,22 @@ impl Session {
     pub(crate) fn new(model: Arc<Model>, params: &smidgen_session_params, cpus: &[u32]) -> Result<Session, Failure> {
         affinity::check(cpus)?;
         let threads = NonZeroUsize::new(params.threads as usize).unwrap_or_else(physical_cores);
-        let bound = cpus.to_vec();
+        let workers = threads.get() - 1;
+        if threads.get() <= MAX_THREADS {
+            reserve::probe(workers * (STACK + reserve::THREAD))?;
+        }
+        let (bound, started) = (cpus.to_vec(), Arc::new(AtomicUsize::new(0)));
+        let start = Arc::clone(&started);
         let pool = ThreadPool::with_start(threads, move |_| {
             affinity::bind(&bound);
+            // What the thread sets up later finds room in what this leaves to it.
+            let _ = reserve::probe(1 << 16);
+            start.fetch_add(1, Ordering::SeqCst);
         })?;
+        // Before what follows takes the memory that they need to start.
+        while started.load(Ordering::SeqCst) < workers {
+            std::thread::yield_now();
+        }
         let network: *const Network = &raw const model.network;
         // SAFETY: the model lies in the allocation that `Arc` keeps in its place; the session holds the `Arc` and drops it after what
         // borrows from it.

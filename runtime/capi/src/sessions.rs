@@ -2,6 +2,7 @@
 
 use crate::failure::Failure;
 use crate::model::Model;
+use crate::reserve::Mark;
 use crate::session::{Session, options};
 use crate::types::*;
 use crate::{guard, handle, memory};
@@ -14,6 +15,7 @@ pub unsafe extern "C" fn smidgen_session_open(
     session: *mut *mut smidgen_session,
 ) -> smidgen_status {
     guard::enter(|| {
+        guard::prepare()?;
         // SAFETY: the host gives a place that can be written.
         let place = unsafe { memory::place(session) }?;
         let model = handle::get::<Model>(model)?;
@@ -21,7 +23,8 @@ pub unsafe extern "C" fn smidgen_session_open(
         let params = unsafe { memory::read(params, "params") }?;
         // SAFETY: the host gives so many numbers.
         let cpus = unsafe { memory::slice(params.cpus, params.cpu_count, "cpus") }?;
-        *place = handle::open(Session::new(model, &params, cpus)?)?;
+        let began = Mark::now();
+        *place = handle::open(Session::new(model, &params, cpus)?, began)?;
         Ok(())
     })
 }

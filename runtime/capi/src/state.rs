@@ -20,6 +20,9 @@ pub unsafe extern "C" fn smidgen_session_save(
 ) -> smidgen_status {
     guard::enter(|| {
         let session = handle::get::<Session>(session)?;
+        let bytes = session.with(|run| state_bytes(run, &session))?;
+        // SAFETY: the host gives a place for the length.
+        unsafe { memory::fits(bytes, bytes, capacity, length) }?;
         let state = session.with(|run| save(run, &session))?;
         // SAFETY: the host gives a buffer of that capacity, and a place for the length.
         unsafe { memory::give(&state, buffer, capacity, length) }
@@ -98,9 +101,14 @@ fn read(path: &Path) -> Result<Vec<u8>, Failure> {
 }
 
 #[cfg(feature = "language")]
+fn state_bytes(run: &mut Run, session: &Session) -> Result<usize, Failure> {
+    Ok(run.language.as_ref().ok_or_else(|| cannot_write(&session.model))?.state_bytes(0)?)
+}
+
+#[cfg(feature = "language")]
 fn save(run: &mut Run, session: &Session) -> Result<Vec<u8>, Failure> {
+    let bytes = state_bytes(run, session)?;
     let language = run.language.as_ref().ok_or_else(|| cannot_write(&session.model))?;
-    let bytes = language.state_bytes(0)?;
     let mut state = Vec::new();
     state.try_reserve_exact(bytes).map_err(|_| Failure::memory(bytes))?;
     state.resize(bytes, 0);
@@ -114,6 +122,11 @@ fn restore(run: &mut Run, session: &Session, state: &[u8]) -> Result<(), Failure
     let language = run.language.as_mut().ok_or_else(|| cannot_write(&session.model))?;
     run.tokens = language.restore(0, state)?;
     Ok(())
+}
+
+#[cfg(not(feature = "language"))]
+fn state_bytes(_: &mut Run, session: &Session) -> Result<usize, Failure> {
+    Err(cannot_write(&session.model))
 }
 
 #[cfg(not(feature = "language"))]

@@ -3,7 +3,7 @@
 use crate::failure::Failure;
 use crate::model::Model;
 use crate::types::*;
-use crate::{guard, handle, memory};
+use crate::{guard, handle, memory, reserve};
 use smidgen::tokenizer::Special;
 use std::ffi::c_char;
 
@@ -19,12 +19,13 @@ pub unsafe extern "C" fn smidgen_tokenize(
     capacity: usize,
     count: *mut usize,
 ) -> smidgen_status {
-    guard::enter(|| {
+    guard::enter_with_memory(|| {
         let model = handle::get::<Model>(model)?;
         // SAFETY: the host gives a text of that length.
         let text = unsafe { memory::text(text, length, "text") }?;
         let special = if flags & SMIDGEN_TOKENS_CONTROL != 0 { Special::Parse } else { Special::Text };
         let tokenizer = model.tokenizer()?;
+        reserve::probe(text.len().saturating_mul(BYTES_PER_BYTE))?;
         let found = match flags & !SMIDGEN_TOKENS_CONTROL {
             0 => tokenizer.encode(text, special),
             SMIDGEN_TOKENS_FRAMED => tokenizer.encode_prompt(text, special),
@@ -47,7 +48,7 @@ pub unsafe extern "C" fn smidgen_detokenize(
     capacity: usize,
     length: *mut usize,
 ) -> smidgen_status {
-    guard::enter(|| {
+    guard::enter_with_memory(|| {
         let model = handle::get::<Model>(model)?;
         // SAFETY: the host gives so many tokens.
         let tokens = unsafe { memory::slice(tokens, count, "tokens") }?;
@@ -59,6 +60,9 @@ pub unsafe extern "C" fn smidgen_detokenize(
         if let Some(token) = tokens.iter().find(|token| **token as usize >= vocabulary) {
             return Err(Failure::argument(format_args!("token {token} is not below {vocabulary}")));
         }
+        let spelled = |token: &u32| tokenizer.token_text(*token).map_or(0, str::len);
+        let bytes = tokens.iter().fold(0_usize, |bytes, token| bytes.saturating_add(spelled(token)));
+        reserve::probe(bytes.saturating_mul(3))?;
         let text = tokenizer.decode(tokens, flags & SMIDGEN_TOKENS_CONTROL != 0);
         // SAFETY: the host gives a buffer of that capacity, and a place for the length.
         unsafe { memory::give_text(&text, buffer, capacity, length) }
@@ -75,7 +79,7 @@ pub unsafe extern "C" fn smidgen_chat(
     capacity: usize,
     count: *mut usize,
 ) -> smidgen_status {
-    guard::enter(|| {
+    guard::enter_with_memory(|| {
         let model = handle::get::<Model>(model)?;
         // SAFETY: the host gives so many messages.
         let messages = unsafe { memory::slice(messages, message_count, "messages") }?;
@@ -85,16 +89,26 @@ pub unsafe extern "C" fn smidgen_chat(
     })
 }
 
+/// Memory that it takes to compile and render any template, with the stack of the thread on which that is done.
+#[cfg(feature = "chat")]
+pub(crate) const TEMPLATE: usize = 40 << 20;
+/// Memory that it takes to tokenize a byte of text, at most.
+pub(crate) const BYTES_PER_BYTE: usize = 160;
+
 #[cfg(feature = "chat")]
 fn chat(model: &Model, messages: &[smidgen_message]) -> Result<Vec<u32>, Failure> {
     let mut turns = Vec::new();
+    turns.try_reserve_exact(messages.len()).map_err(|_| Failure::short())?;
+    let mut bytes = 0_usize;
     for message in messages {
         // SAFETY: the host gives texts that end with zeros.
         let role = unsafe { memory::text(message.role, SMIDGEN_TEXT_END, "role") }?;
         // SAFETY: as above.
         let content = unsafe { memory::text(message.content, SMIDGEN_TEXT_END, "content") }?;
+        bytes = bytes.saturating_add(role.len() + content.len());
         turns.push(smidgen_host::Message { role, content });
     }
+    reserve::probe(bytes.saturating_mul(2 * BYTES_PER_BYTE).saturating_add(TEMPLATE))?;
     let none = || Failure::unsupported("this model has no chat template, or none that can be used");
     let template = model.template.as_ref().ok_or_else(none)?;
     Ok(smidgen_host::encode_chat(model.tokenizer()?, template, &turns)?)

@@ -169,6 +169,7 @@ pub struct smidgen_session_params {
     /// `SMIDGEN_KV_...`
     pub kv: u32,
     /// Threads, the calling one among them; by default one for each physical core. The bits do not depend on it.
+    /// On a phone, better as many as it has big cores, named by `cpus`: threads wait for the slowest.
     pub threads: u32,
     /// Numbers of the CPUs that the threads may run on; null for any. The calling thread is bound to them during calls only.
     /// Linux and Android; an error elsewhere.

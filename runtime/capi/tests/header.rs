@@ -14,14 +14,17 @@ const INTRODUCTION: &str = "\
  *
  * This file is generated from runtime/capi/src; docs/abi.md says what is promised.
  *
+ * In short: smidgen_model_open_path (or _fd, _memory), smidgen_session_open, smidgen_chat or smidgen_tokenize for a prompt,
+ * smidgen_generate with a callback, smidgen_session_close, smidgen_model_close. examples/c/chat.c is that in full.
+ *
  * - Every function that can fail returns a smidgen_status. smidgen_error_message() says what was wrong, in the calling thread.
  * - Handles are checked: null, closed and foreign ones are errors. They are no addresses; nothing lies where they point.
  * - A struct begins with its size, which the host sets: `smidgen_session_params params = {sizeof params};`. Zeros are the defaults.
  * - Where a buffer is filled, the count is written first, also if the buffer is too short (SMIDGEN_ERROR_SHORT_BUFFER), so a call with a
- *   capacity of 0 asks how much is needed.
+ *   capacity of 0 asks how much is needed; that is quick, also where the answer would take long.
  * - A model may be used by any number of threads at once, a session by one; another gets SMIDGEN_ERROR_BUSY.
- * - Callbacks may call the library, but not for the session that is calling (SMIDGEN_ERROR_REENTRANT), but for smidgen_session_cancel. They
- *   must return: no exception and no longjmp may pass through the library.
+ * - Callbacks may call the library, also smidgen_session_cancel, but nothing else of the session that is calling
+ *   (SMIDGEN_ERROR_REENTRANT). They must return: no exception and no longjmp may pass through the library.
  * - Pointers must be null or point to as much as is said. Texts are UTF-8.
  */";
 
