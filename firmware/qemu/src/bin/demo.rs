@@ -15,11 +15,7 @@ use core::convert::Infallible;
 use embedded_hal::delay::DelayNs;
 use embedded_hal::digital::{ErrorType, OutputPin};
 use smidgen::frontend::audio::Frontend;
-use smidgen_demo::{Samples, listen};
-
-/// Bytes as aligned as weights want to be.
-#[repr(align(32))]
-struct Aligned<B>(B);
+use smidgen_demo::{ARENA, Aligned, Samples, listen};
 
 #[unsafe(link_section = ".rodata.model")]
 static MODEL: Aligned<[u8; include_bytes!(env!("SMIDGEN_MODEL")).len()]> =
@@ -32,9 +28,6 @@ struct Memory {
     arena: Aligned<[u8; ARENA]>,
     frontend: Frontend,
 }
-
-/// Bytes of the arena: the demo says how many a model wants.
-const ARENA: usize = 6 << 10;
 
 struct Once(UnsafeCell<Memory>);
 
