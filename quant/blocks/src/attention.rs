@@ -22,7 +22,7 @@
 //! | scales of values (`Q8` only) | `j * head_dim / 32 + d / 32` |
 
 use crate::math::{self, exp};
-use crate::ops;
+use crate::ops::{self, STRIPES};
 use crate::{f16_to_f32, f32_to_f16_saturating};
 
 /// Keys between two rescalings of the running sums.
@@ -204,22 +204,29 @@ impl Kv<'_> {
 /// `n` of the scores are visible, at least one.
 #[inline(always)]
 pub fn softmax_chunk(scores: &mut [f32; CHUNK], n: usize, largest: &mut f32, sum: &mut f32) -> f32 {
-    for score in &mut scores[n..] {
-        *score = f32::NEG_INFINITY;
-    }
-    let mut lanes = [f32::NEG_INFINITY; 16];
-    for part in scores.as_chunks::<16>().0 {
-        for (lane, s) in lanes.iter_mut().zip(part) {
-            *lane = if *s > *lane { *s } else { *lane };
+    // A length that the compiler does not know keeps it from taking the loops apart, number by number.
+    let (seen, beyond) = scores.split_at_mut(n.next_multiple_of(STRIPES).min(CHUNK));
+    seen[n..].fill(f32::NEG_INFINITY);
+    beyond.fill(0.0);
+    let larger = |a: f32, b: f32| if b > a { b } else { a };
+    let mut lanes = [f32::NEG_INFINITY; STRIPES];
+    for part in seen.as_chunks::<STRIPES>().0 {
+        for i in 0..STRIPES {
+            lanes[i] = larger(lanes[i], part[i]);
         }
     }
-    let new = lanes.into_iter().fold(*largest, |max, s| if s > max { s } else { max });
+    for width in [8, 4, 2, 1] {
+        for i in 0..width {
+            lanes[i] = larger(lanes[i], lanes[i + width]);
+        }
+    }
+    let new = larger(*largest, lanes[0]);
     let correction = exp(*largest - new);
-    for score in scores.iter_mut() {
+    for score in seen.iter_mut() {
         *score = exp(*score - new);
     }
     *largest = new;
-    *sum = *sum * correction + ops::sum(scores);
+    *sum = *sum * correction + ops::sum(seen);
     correction
 }
 
