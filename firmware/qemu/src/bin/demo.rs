@@ -81,6 +81,32 @@ impl DelayNs for NoDelay {
     fn delay_ns(&mut self, _: u32) {}
 }
 
+/// Writes what a debug probe would have read to the console.
+#[cfg(feature = "rtt")]
+fn probe() {
+    /// The control block (SEGGER, "Real-Time Transfer"), of which a ring to the host, its size and what was written matter.
+    #[repr(C)]
+    struct Control([u32; 7], *const u8, u32, u32);
+    unsafe extern "C" {
+        static _SEGGER_RTT: Control;
+    }
+    // SAFETY: the logger's control block, whose ring lasts as long as the program, and nobody writes it now.
+    let (size, log) = unsafe {
+        let Control(_, ring, size, written) = (&raw const _SEGGER_RTT).read_volatile();
+        (size, core::slice::from_raw_parts(ring, written.min(size) as usize))
+    };
+    if let Some(console) = semihosting::File::open(b":tt\0", true).filter(|_| size == 1024) {
+        console.write(log);
+    }
+}
+
+/// Ends the emulation.
+fn exit(code: usize) -> ! {
+    #[cfg(feature = "rtt")]
+    probe();
+    semihosting::exit(code)
+}
+
 #[cortex_m_rt::entry]
 fn main() -> ! {
     // SAFETY: `main` runs once.
@@ -91,11 +117,11 @@ fn main() -> ! {
     match ended {
         Ok(()) => {
             defmt::info!("end of the recording");
-            semihosting::exit(0)
+            exit(0)
         }
         Err(error) => {
             defmt::error!("{}", error);
-            semihosting::exit(1)
+            exit(1)
         }
     }
 }
