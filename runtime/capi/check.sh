@@ -150,13 +150,13 @@ gcc -std=c99 $warn -g -O1 $sanitize -I"$stage/include" examples/c/chat.c $static
 ran "abuse.c under AddressSanitizer and UndefinedBehaviorSanitizer"
 quiet=''
 if have valgrind; then
-    quiet="valgrind --quiet --error-exitcode=9 --leak-check=full --show-leak-kinds=definite,indirect,possible --errors-for-leak-kinds=definite,indirect"
+    quiet="valgrind --quiet --error-exitcode=9 --leak-check=full --show-leak-kinds=definite,indirect --errors-for-leak-kinds=definite,indirect"
     $quiet "$work/abuse" "$tiny" $vit - "$ear" short
     ran "abuse.c under valgrind"
 fi
 if [ -n "$smollm" ]; then
     "$work/chat-gcc" "$smollm" "Why is the sky blue?" >"$work/answer"
-    "$debug/smidgen" run "$smollm" -p "Why is the sky blue?" -n 300 --temp 0 --repeat-penalty 1.1 | cmp - "$work/answer"
+    { "$debug/smidgen" run "$smollm" -p "Why is the sky blue?" -n 300 --temp 0 --repeat-penalty 1.1 && echo; } | cmp - "$work/answer"
     for other in "$work"/chat-*; do
         "$other" "$smollm" "Why is the sky blue?" | cmp - "$work/answer"
     done
