@@ -4,7 +4,7 @@ use super::isa::{Isa, ScratchK, Weights};
 use super::load::{Legacy, Panel, Plain};
 use super::load_k::Super;
 use crate::{Rows, Tile};
-use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+use core::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
 use core::mem::MaybeUninit;
 use smidgen_quant::packed::PANEL;
 use smidgen_quant::{Input, Q8, Q8K};
@@ -16,11 +16,21 @@ const TOGETHER: usize = 4;
 /// How far ahead a packed panel is asked for, in bytes.
 const AHEAD: usize = 4096;
 
-/// Asks for a line. Harmless wherever it points.
+/// Plain rows of more bytes than this, half of a small nearest cache, are asked for into the next one: there they stay until it is their turn,
+/// and more of them can be on their way.
+const NEAREST: usize = 16 << 10;
+
+/// Asks for a line, into the nearest cache or the next one. Harmless wherever it points.
 #[inline(always)]
-pub(super) fn prefetch(at: *const u8) {
+pub(super) fn prefetch(at: *const u8, nearest: bool) {
     // SAFETY: a prefetch never faults; the pointer is not dereferenced.
-    unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) };
+    unsafe {
+        if nearest {
+            _mm_prefetch::<_MM_HINT_T0>(at.cast());
+        } else {
+            _mm_prefetch::<_MM_HINT_T1>(at.cast());
+        }
+    }
 }
 
 /// Sixteen rows, or some plain ones.
@@ -29,13 +39,16 @@ pub(super) struct Group {
     base: *const u8,
     /// Bytes from row to row where they lie one after another; zero in a packed panel.
     row_bytes: usize,
+    /// Whether what is asked for ahead fits into the nearest cache.
+    pub(super) nearest: bool,
 }
 
 impl Group {
     /// The rows `first .. first + count`, a panel's sixteen if `packed`.
     #[inline(always)]
     pub(super) fn new(w: &Rows, first: usize, count: usize, packed: bool) -> Group {
-        Group { base: w.bytes(first, count).as_ptr(), row_bytes: if packed { 0 } else { w.row_bytes() } }
+        let row_bytes = if packed { 0 } else { w.row_bytes() };
+        Group { base: w.bytes(first, count).as_ptr(), row_bytes, nearest: count * row_bytes <= NEAREST }
     }
 
     /// Eight plain rows from `first` on, from block `b` of `block_bytes` bytes on.
@@ -109,7 +122,7 @@ unsafe fn legacy_one<I: Isa, L: Legacy, const N: usize, const PACKED: bool>(
         for b in 0..blocks {
             let ahead = group.ahead(PACKED, N * I::ROWS, b, L::BYTES);
             for line in (0..N * I::ROWS * L::BYTES).step_by(64) {
-                prefetch(ahead.wrapping_add(line));
+                prefetch(ahead.wrapping_add(line), group.nearest);
             }
             for n in 0..N {
                 let weights = if PACKED {

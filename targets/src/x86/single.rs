@@ -47,7 +47,7 @@ unsafe fn group<L: Super, const PACKED: bool>(group: Group, blocks: usize, x: &Q
         for b in 0..blocks {
             let ahead = group.ahead(PACKED, PANEL, b, L::BYTES);
             for (n, acc) in acc.iter_mut().enumerate() {
-                let ahead = Ahead { lines: ahead, first: n * LINES };
+                let ahead = Ahead { lines: ahead, first: n * LINES, nearest: group.nearest };
                 *acc = if PACKED {
                     superblock::<L>(*acc, group.panel(n * ROWS, b, L::BYTES), x, b, token, ahead)
                 } else {
@@ -71,6 +71,7 @@ struct Ahead {
     lines: *const u8,
     /// The first of [`LINES`].
     first: usize,
+    nearest: bool,
 }
 
 /// Superblock `b` of eight rows.
@@ -124,7 +125,7 @@ impl<L: Super> Take for Dot<'_, L> {
         let step = if fitting(L::MAX) < words { fitting(L::MAX) } else { words };
         let line = 64 * (self.ahead.first + 4 * g + k / 2);
         if k.is_multiple_of(2) && line < PANEL * L::BYTES {
-            prefetch(self.ahead.lines.wrapping_add(line));
+            prefetch(self.ahead.lines.wrapping_add(line), self.ahead.nearest);
         }
         // SAFETY: the caller's promise; the token has all eight groups.
         unsafe {
