@@ -157,6 +157,8 @@ macro_rules! taps {
     };
 }
 
+#[cfg(target_abi = "eabihf")]
+mod halves;
 // Behind the macros, which it uses.
 mod products;
 

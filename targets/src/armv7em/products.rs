@@ -11,7 +11,17 @@ const SCALE: usize = 2;
 
 /// Cortex-M4, M7, M33.
 pub(crate) static KERNELS: Kernels =
-    Kernels { name: "armv7em", ..scalar::KERNELS }.with(Format::Q8_0, q8_0).with(Format::Q4_0, q4_0);
+    with_halves(Kernels { name: "armv7em", ..scalar::KERNELS }).with(Format::Q8_0, q8_0).with(Format::Q4_0, q4_0);
+
+#[cfg(target_abi = "eabihf")]
+const fn with_halves(table: Kernels) -> Kernels {
+    table.with(Format::F16, super::halves::f16)
+}
+
+#[cfg(not(target_abi = "eabihf"))]
+const fn with_halves(table: Kernels) -> Kernels {
+    table
+}
 
 /// Sums over a block's products for [`ROWS`] rows: `weights` of the first row's block, bytes from row to row, 32 activations.
 ///
