@@ -65,6 +65,7 @@ pub struct Kernels {
     pub rope: fn(x: &mut [f32], head_dim: usize, table: &[f32]),
     pub add: fn(x: &mut [f32], y: &[f32]),
     pub round: fn(x: &mut [f32]),
+    pub finite: fn(x: &[f32]) -> bool,
     pub attention: fn(q: &[f32], visible: &[usize], head_dim: usize, scale: f32, kv: &Kv, out: &mut [f32]),
 }
 

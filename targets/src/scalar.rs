@@ -27,5 +27,6 @@ pub const KERNELS: Kernels = Kernels {
     rope: smidgen_quant::ops::rope,
     add: smidgen_quant::ops::add,
     round: smidgen_quant::ops::round,
+    finite: smidgen_quant::ops::finite,
     attention: smidgen_quant::attention::attention,
 };

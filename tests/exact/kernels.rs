@@ -151,6 +151,14 @@ fn operations_between_products() {
                 ([norm, layer_norm, gate, sum, turned, rounded].map(|values| bits(&values)), activations)
             };
             assert!(run(kernels) == run(law), "{} len {len}", kernels.name);
+            assert!((kernels.finite)(&x) && (kernels.finite)(&vec![f32::MAX; len]), "{} len {len}", kernels.name);
+            for odd in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                for at in 0..len {
+                    let mut x = x.clone();
+                    x[at] = odd;
+                    assert!(!(kernels.finite)(&x), "{} {odd} at {at} of {len}", kernels.name);
+                }
+            }
         }
     }
 }

@@ -51,6 +51,13 @@ pub fn sum(a: &[f32]) -> f32 {
     striped(a, a, |a, _| a)
 }
 
+/// Whether no number is infinite or NaN: both have all bits of the exponent.
+#[inline(always)]
+pub fn finite(x: &[f32]) -> bool {
+    let infinity = f32::INFINITY.to_bits();
+    x.iter().fold(0, |largest: u32, x| largest.max(x.to_bits() & 0x7fff_ffff)) < infinity
+}
+
 /// `out = x / sqrt(mean(x²) + eps) * weight` (Zhang and Sennrich, "Root Mean Square Layer Normalization").
 #[inline(always)]
 pub fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {

@@ -43,9 +43,7 @@ impl<'p> Machine<'p> {
 
     /// Takes note if a value is infinite or NaN.
     pub(crate) fn check(&self, values: &[f32]) {
-        // A sum with an infinite or NaN term is never finite again; finite terms may have an infinite sum.
-        let sum = ops::striped(values, values, |value, _| value);
-        if !sum.is_finite() && !values.iter().all(|value| value.is_finite()) {
+        if !(self.kernels.finite)(values) {
             self.finite.store(false, Ordering::Relaxed);
         }
     }

@@ -195,7 +195,7 @@ unsafe fn tile<C: Cache, const N: usize>(
         for i in 0..N {
             let n = visible[i].saturating_sub(start).min(CHUNK);
             if n > 0 {
-                correction[i] = softmax_chunk(&mut weights[i], n, &mut largest[i], &mut sum[i]);
+                correction[i] = softmax(&mut weights[i], n, &mut largest[i], &mut sum[i]);
             } else {
                 weights[i] = [0.0; CHUNK];
             }
@@ -208,7 +208,10 @@ unsafe fn tile<C: Cache, const N: usize>(
                 d += 16;
             }
             if d < head_dim {
-                values::<C, N, 1>(cache, &weights, &correction, start, keys, head_dim, d, out);
+                for (i, out) in out.chunks_exact_mut(head_dim).enumerate() {
+                    let (weights, correction) = (&[weights[i]], &[correction[i]]);
+                    values::<C, 1, 1>(cache, weights, correction, start, keys, head_dim, d, out);
+                }
             }
         }
     }
@@ -218,6 +221,12 @@ unsafe fn tile<C: Cache, const N: usize>(
             *o *= inverse;
         }
     }
+}
+
+/// [`softmax_chunk`], compiled once for all caches.
+#[inline(never)]
+fn softmax(scores: &mut [f32; CHUNK], n: usize, largest: &mut f32, sum: &mut f32) -> f32 {
+    softmax_chunk(scores, n, largest, sum)
 }
 
 /// The scores of `keys` keys from `start` on, a multiple of [`CHUNK`].

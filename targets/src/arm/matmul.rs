@@ -36,6 +36,25 @@ macro_rules! either {
     };
 }
 
+/// The panel that begins with row `row`.
+fn panel(w: &Rows, row: usize) -> Panel {
+    Panel { block: w.bytes(row, PANEL).as_ptr(), first_row: 0 }
+}
+
+/// The rows from row `row` on, of which there are two fours.
+fn plain_rows(w: &Rows, row: usize) -> Plain {
+    Plain { block: w.bytes(row, 4 * FOURS).as_ptr(), row_bytes: w.row_bytes() }
+}
+
+/// The two fours of rows from row `first + c` on; the `packed` rows from `first` on lie in panels.
+fn either(w: &Rows, first: usize, c: usize, packed: usize) -> Either {
+    if c >= packed {
+        return Either::Plain(plain_rows(w, first + c));
+    }
+    let half = c % PANEL;
+    Either::Panel(panel(w, first + c - half).at(half, 0))
+}
+
 /// A format with blocks of 32.
 ///
 /// # Safety
@@ -47,24 +66,20 @@ pub(super) unsafe fn legacy<I: Isa, L: Legacy>(w: &Rows, input: &Input, out: &mu
     let (packed, plain) = w.parts(out, 4 * FOURS);
     // SAFETY: the sources are the rows' whole blocks; the arrays of `x` hold as many blocks of each token.
     unsafe {
-        for c in (0..packed).step_by(PANEL) {
-            let panel = Panel { block: w.bytes(first_row + c, PANEL).as_ptr(), first_row: 0 };
-            if one && I::PANEL && L::LEVELS > 0 {
-                legacy_panel::<I, L>(panel, x, out, c);
-            } else if one {
-                legacy_one::<I, L, Panel, { PANEL / 4 }>(panel, x, out, c);
-            } else {
-                for half in (0..PANEL).step_by(4 * FOURS) {
-                    legacy_many::<I, L>(Either::Panel(panel.at(half, 0)), x, out, c + half);
+        if !one {
+            for c in (0..plain).step_by(4 * FOURS) {
+                legacy_many::<I, L>(&either(w, first_row, c, packed), x, out, c);
+            }
+        } else {
+            for c in (0..packed).step_by(PANEL) {
+                if I::PANEL && L::LEVELS > 0 {
+                    legacy_panel::<I, L>(panel(w, first_row + c), x, out, c);
+                } else {
+                    legacy_one::<I, L, Panel, { PANEL / 4 }>(panel(w, first_row + c), x, out, c);
                 }
             }
-        }
-        for c in (packed..plain).step_by(4 * FOURS) {
-            let rows = Plain { block: w.bytes(first_row + c, 4 * FOURS).as_ptr(), row_bytes: w.row_bytes() };
-            if one {
-                legacy_one::<I, L, Plain, FOURS>(rows, x, out, c);
-            } else {
-                legacy_many::<I, L>(Either::Plain(rows), x, out, c);
+            for c in (packed..plain).step_by(4 * FOURS) {
+                legacy_one::<I, L, Plain, FOURS>(plain_rows(w, first_row + c), x, out, c);
             }
         }
     }
@@ -181,7 +196,7 @@ unsafe fn with_offset(mut q: Quants, offset: i32) -> Quants {
 /// # Safety
 /// As for [`legacy`]; the rows have as many blocks as `x`.
 #[inline(always)]
-unsafe fn legacy_many<I: Isa, L: Legacy>(rows: Either, x: &Q8, out: &mut Tile, c: usize) {
+unsafe fn legacy_many<I: Isa, L: Legacy>(rows: &Either, x: &Q8, out: &mut Tile, c: usize) {
     for t0 in (0..out.rows()).step_by(TOKENS) {
         let tokens = TOKENS.min(out.rows() - t0);
         let mut acc = [[nothing(); FOURS]; TOKENS];
@@ -192,7 +207,7 @@ unsafe fn legacy_many<I: Isa, L: Legacy>(rows: Either, x: &Q8, out: &mut Tile, c
                 let mut w = [Four { q: [vdupq_n_s8(0); 8], d: nothing(), m: nothing() }; FOURS];
                 let mut q = [w[0].q; FOURS];
                 for n in 0..FOURS {
-                    w[n] = either!(rows, 4 * n, b * L::BYTES, |source| L::load(source, I::LANES));
+                    w[n] = either!(*rows, 4 * n, b * L::BYTES, |source| L::load(source, I::LANES));
                     q[n] = I::arrange(with_offset(w[n].q, L::OFFSET));
                 }
                 let qs = x.qs.as_ptr().add(32 * at);
@@ -245,22 +260,16 @@ pub(super) unsafe fn k_quant<I: Isa, L: Super>(w: &Rows, input: &Input, out: &mu
     let (packed, plain) = w.parts(out, 4 * FOURS);
     // SAFETY: the sources are the rows' whole superblocks; the arrays of `x` hold as many superblocks of each token.
     unsafe {
-        for c in (0..packed).step_by(PANEL) {
-            let panel = Panel { block: w.bytes(first_row + c, PANEL).as_ptr(), first_row: 0 };
-            if one {
-                k_one::<I, L, Panel, { PANEL / 4 / FOURS }>(panel, x, out, c);
-            } else {
-                for half in (0..PANEL).step_by(4 * FOURS) {
-                    k_many::<I, L>(Either::Panel(panel.at(half, 0)), x, out, c + half);
-                }
+        if !one {
+            for c in (0..plain).step_by(4 * FOURS) {
+                k_many::<I, L>(&either(w, first_row, c, packed), x, out, c);
             }
-        }
-        for c in (packed..plain).step_by(4 * FOURS) {
-            let rows = Plain { block: w.bytes(first_row + c, 4 * FOURS).as_ptr(), row_bytes: w.row_bytes() };
-            if one {
-                k_one::<I, L, Plain, 1>(rows, x, out, c);
-            } else {
-                k_many::<I, L>(Either::Plain(rows), x, out, c);
+        } else {
+            for c in (0..packed).step_by(PANEL) {
+                k_one::<I, L, Panel, { PANEL / 4 / FOURS }>(panel(w, first_row + c), x, out, c);
+            }
+            for c in (packed..plain).step_by(4 * FOURS) {
+                k_one::<I, L, Plain, 1>(plain_rows(w, first_row + c), x, out, c);
             }
         }
     }
@@ -340,6 +349,36 @@ macro_rules! each_group {
     };
 }
 
+/// [`Super::head`], compiled once for all loops and machines: it is long, and its results are read from memory anyway.
+///
+/// # Safety
+/// As for [`Super`].
+#[inline(never)]
+unsafe fn read_head<L: Super, S: Source>(rows: S, head: &mut Head) {
+    // SAFETY: the caller's promise.
+    unsafe { L::head(rows, head) }
+}
+
+/// Group `g` of the `n`th four of rows that meet several tokens, compiled once for all machines that want this order.
+///
+/// # Safety
+/// As for [`Super`]; the rows have the superblock.
+#[inline(never)]
+unsafe fn read_group<L: Super, const LANES: bool>(rows: &Either, n: usize, block: usize, g: usize) -> Quants {
+    // SAFETY: the caller's promise.
+    unsafe {
+        either!(*rows, 4 * n, block * L::BYTES, |source| {
+            let part = g / L::GROUPS;
+            match g % L::GROUPS {
+                0 => L::group::<_, 0>(source, LANES, part),
+                1 => L::group::<_, 1>(source, LANES, part),
+                2 => L::group::<_, 2>(source, LANES, part),
+                _ => L::group::<_, 3>(source, LANES, part),
+            }
+        })
+    }
+}
+
 /// `8 PAIRS` rows with one token.
 ///
 /// # Safety
@@ -357,7 +396,7 @@ unsafe fn k_one<I: Isa, L: Super, S: Source, const PAIRS: usize>(rows: S, x: &Q8
             for (pair, acc) in acc.iter_mut().enumerate() {
                 let rows = rows.at(4 * FOURS * pair, b * L::BYTES);
                 for n in 0..FOURS {
-                    L::head(rows.at(4 * n, 0), &mut heads[n]);
+                    read_head::<L, S>(rows.at(4 * n, 0), &mut heads[n]);
                 }
                 let mut isum = [vdupq_n_s32(0); FOURS];
                 for part in 0..8 / L::GROUPS {
@@ -411,7 +450,7 @@ unsafe fn group_one<I: Isa, L: Super, S: Source, const J: usize>(
 /// # Safety
 /// As for [`legacy`]; the rows have as many superblocks as `x`.
 #[inline(always)]
-unsafe fn k_many<I: Isa, L: Super>(rows: Either, x: &Q8K, out: &mut Tile, c: usize) {
+unsafe fn k_many<I: Isa, L: Super>(rows: &Either, x: &Q8K, out: &mut Tile, c: usize) {
     let mut heads = [Head::new(), Head::new()];
     for t0 in (0..out.rows()).step_by(TOKENS) {
         let tokens = TOKENS.min(out.rows() - t0);
@@ -421,12 +460,12 @@ unsafe fn k_many<I: Isa, L: Super>(rows: Either, x: &Q8K, out: &mut Tile, c: usi
             // SAFETY: the caller's promise.
             unsafe {
                 for n in 0..FOURS {
-                    either!(rows, 4 * n, b * L::BYTES, |source| L::head(source, &mut heads[n]));
+                    either!(*rows, 4 * n, b * L::BYTES, |source| read_head::<L, _>(source, &mut heads[n]));
                 }
                 let mut isums = [[vdupq_n_s32(0); FOURS]; TOKENS];
                 let (group, isums) = (8 * b * x.tokens + first, &mut isums[..tokens]);
-                for part in 0..8 / L::GROUPS {
-                    each_group!(part, L, group_many::<I, L>(rows, b, part, &heads, x, group, isums));
+                for g in 0..8 {
+                    group_many::<I, L>(rows, b, g, &heads, x, group, isums);
                 }
                 for (t, (acc, isum)) in acc.iter_mut().zip(isums).enumerate() {
                     let zero = [vdupq_n_s32(0); 4];
@@ -446,12 +485,12 @@ unsafe fn k_many<I: Isa, L: Super>(rows: Either, x: &Q8K, out: &mut Tile, c: usi
     }
 }
 
-/// Group `J` of a part with several tokens, the first of which has group number `first` of `x`.
+/// Group `g` of a superblock with several tokens, the first of which has group number `first` of `x`.
 #[inline(always)]
-unsafe fn group_many<I: Isa, L: Super, const J: usize>(
-    rows: Either,
+unsafe fn group_many<I: Isa, L: Super>(
+    rows: &Either,
     block: usize,
-    part: usize,
+    g: usize,
     heads: &[Head; FOURS],
     x: &Q8K,
     first: usize,
@@ -459,12 +498,15 @@ unsafe fn group_many<I: Isa, L: Super, const J: usize>(
 ) {
     // SAFETY: the caller's promise.
     unsafe {
-        let g = part * L::GROUPS + J;
         let qs = x.qs.as_ptr().add(32 * (first + g * x.tokens));
         let mut q = [[vdupq_n_s8(0); 8]; FOURS];
         let mut scales = [[vdupq_n_s32(0); FOURS]; 2];
         for n in 0..FOURS {
-            let group = either!(rows, 4 * n, block * L::BYTES, |source| L::group::<_, J>(source, I::LANES, part));
+            let group = if I::LANES {
+                read_group::<L, true>(rows, n, block, g)
+            } else {
+                read_group::<L, false>(rows, n, block, g)
+            };
             q[n] = I::arrange(with_offset(group, L::OFFSET));
             for half in 0..2 {
                 scales[half][n] = heads[n].scales[if L::SUB == 32 { g } else { 2 * g + half }];

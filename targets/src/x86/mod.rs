@@ -22,13 +22,13 @@ use crate::Kernels;
 
 /// Safe functions whose bodies are compiled for a machine's features.
 macro_rules! compiled_for {
-    ($features:literal $(, $vis:vis $name:ident($($argument:ident: $type:ty),*) => $body:expr)*) => {
+    ($features:literal $(, $vis:vis $name:ident($($argument:ident: $type:ty),*) $(-> $result:ty)? => $body:expr)*) => {
         $(
             #[allow(clippy::too_many_arguments, reason = "the law's signature")]
-            $vis fn $name($($argument: $type),*) {
+            $vis fn $name($($argument: $type),*) $(-> $result)? {
                 #[target_feature(enable = $features)]
                 #[allow(clippy::too_many_arguments, reason = "the law's signature")]
-                fn inner($($argument: $type),*) {
+                fn inner($($argument: $type),*) $(-> $result)? {
                     $body
                 }
                 // SAFETY: the table that this is part of is handed out only where the CPU has the features.
@@ -120,6 +120,7 @@ macro_rules! operations {
             rope(x: &mut [f32], head_dim: usize, table: &[f32]) => ops::rope(x, head_dim, table),
             add(x: &mut [f32], y: &[f32]) => ops::add(x, y),
             round(x: &mut [f32]) => ops::round(x),
+            finite(x: &[f32]) -> bool => ops::finite(x),
             attend(q: &[f32], visible: &[usize], head_dim: usize, scale: f32, kv: &Kv, out: &mut [f32])
                 // SAFETY: the features are those of the machine.
                 => unsafe { attention::attend(q, visible, head_dim, scale, kv, out) }
@@ -138,6 +139,7 @@ macro_rules! operations {
             rope,
             add,
             round,
+            finite,
             attention: attend,
             ..scalar::KERNELS
         }
