@@ -1,27 +1,158 @@
-//! Attention: keys in lanes for the scores, dimensions in lanes for the values, up to four queries at a time.
+//! Attention: keys in lanes for the scores, dimensions in lanes for the values, several queries at a time.
 
 use core::arch::x86_64::*;
 use smidgen_quant::attention::{self, CHUNK, KEYS, Kv, SCALED, softmax_chunk};
 use smidgen_quant::f16_to_f32;
 
-/// Queries that share each load of a key or a value.
-const QUERIES: usize = 4;
+/// Floats side by side, and what a machine with them does at once.
+///
+/// # Safety
+/// Everything needs AVX2, F16C and the CPU features of the type, and memory behind the pointers.
+pub(super) trait Vector: Copy {
+    /// Floats in a vector: 8 or 16.
+    const LEN: usize;
+    /// Queries that are worked on together where there are as many.
+    const QUERIES: usize;
+    unsafe fn splat(x: f32) -> Self;
+    unsafe fn load(from: *const f32) -> Self;
+    unsafe fn store(self, to: *mut f32);
+    unsafe fn add(self, other: Self) -> Self;
+    unsafe fn mul(self, other: Self) -> Self;
+    /// Binary16 numbers as floats.
+    unsafe fn halves(from: *const u16) -> Self;
+    /// Bytes with signs as floats.
+    unsafe fn bytes(from: *const i8) -> Self;
+    /// [`tile`] for `QUERIES`, four, three or one queries, with as many sums as registers hold.
+    unsafe fn tile<C: Cache>(queries: Queries<C>);
+}
+
+impl Vector for __m256 {
+    const LEN: usize = 8;
+    const QUERIES: usize = 4;
+
+    #[inline(always)]
+    unsafe fn splat(x: f32) -> __m256 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_set1_ps(x) }
+    }
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> __m256 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_loadu_ps(from) }
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_storeu_ps(to, self) }
+    }
+    #[inline(always)]
+    unsafe fn add(self, other: __m256) -> __m256 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_add_ps(self, other) }
+    }
+    #[inline(always)]
+    unsafe fn mul(self, other: __m256) -> __m256 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_mul_ps(self, other) }
+    }
+    #[inline(always)]
+    unsafe fn halves(from: *const u16) -> __m256 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_cvtph_ps(_mm_loadu_si128(from.cast())) }
+    }
+    #[inline(always)]
+    unsafe fn bytes(from: *const i8) -> __m256 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(from.cast()))) }
+    }
+    #[inline(always)]
+    unsafe fn tile<C: Cache>(queries: Queries<C>) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match queries.visible.len() {
+                4 => tile::<__m256, C, 4, 2, 2>(queries),
+                3 => tile::<__m256, C, 3, 4, 4>(queries),
+                _ => tile::<__m256, C, 1, 8, 8>(queries),
+            }
+        }
+    }
+}
+
+impl Vector for __m512 {
+    const LEN: usize = 16;
+    const QUERIES: usize = 8;
+
+    #[inline(always)]
+    unsafe fn splat(x: f32) -> __m512 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_set1_ps(x) }
+    }
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> __m512 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_loadu_ps(from) }
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_storeu_ps(to, self) }
+    }
+    #[inline(always)]
+    unsafe fn add(self, other: __m512) -> __m512 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_add_ps(self, other) }
+    }
+    #[inline(always)]
+    unsafe fn mul(self, other: __m512) -> __m512 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_mul_ps(self, other) }
+    }
+    #[inline(always)]
+    unsafe fn halves(from: *const u16) -> __m512 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(from.cast())) }
+    }
+    #[inline(always)]
+    unsafe fn bytes(from: *const i8) -> __m512 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(from.cast()))) }
+    }
+    #[inline(always)]
+    unsafe fn tile<C: Cache>(queries: Queries<C>) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match queries.visible.len() {
+                8 => tile::<__m512, C, 8, 2, 2>(queries),
+                4 => tile::<__m512, C, 4, 4, 4>(queries),
+                3 => tile::<__m512, C, 3, 4, 4>(queries),
+                _ => tile::<__m512, C, 1, 4, 4>(queries),
+            }
+        }
+    }
+}
 
 /// Reads a cache.
 ///
 /// # Safety
-/// Needs AVX2 and F16C; the panel, key, dimension and group exist in the cache.
-trait Cache: Copy {
+/// Needs the CPU features of the vectors; the elements exist in the cache.
+pub(super) trait Cache: Copy {
     /// Whether each 32 dimensions have a scale.
     const SCALES: bool;
-    /// Dimension `d` (counted through all panels) of a panel's 16 keys.
-    unsafe fn keys(self, d: usize) -> [__m256; 2];
-    /// Scales of a panel's 16 keys, groups counted through all panels.
-    unsafe fn key_scales(self, group: usize) -> [__m256; 2];
-    /// Eight neighbouring elements of the values.
-    unsafe fn values(self, at: usize) -> __m256;
-    /// Scale of a group of a value, groups counted through all values.
-    unsafe fn value_scale(self, group: usize) -> f32;
+    /// Neighbouring elements of the keys.
+    unsafe fn keys<V: Vector>(self, at: usize) -> V;
+    /// Neighbouring scales of the keys.
+    #[inline(always)]
+    unsafe fn key_scales<V: Vector>(self, _: usize) -> V {
+        // SAFETY: the caller's promise.
+        unsafe { V::splat(1.0) }
+    }
+    /// Neighbouring elements of the values.
+    unsafe fn values<V: Vector>(self, at: usize) -> V;
+    /// A scale of the values.
+    #[inline(always)]
+    unsafe fn value_scale(self, _: usize) -> f32 {
+        1.0
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -31,33 +162,14 @@ impl Cache for F16<'_> {
     const SCALES: bool = false;
 
     #[inline(always)]
-    unsafe fn keys(self, d: usize) -> [__m256; 2] {
+    unsafe fn keys<V: Vector>(self, at: usize) -> V {
         // SAFETY: the caller's promise.
-        unsafe { halves(self.0, d * KEYS) }
+        unsafe { V::halves(self.0.as_ptr().add(at)) }
     }
     #[inline(always)]
-    unsafe fn key_scales(self, _: usize) -> [__m256; 2] {
+    unsafe fn values<V: Vector>(self, at: usize) -> V {
         // SAFETY: the caller's promise.
-        unsafe { [_mm256_setzero_ps(); 2] }
-    }
-    #[inline(always)]
-    unsafe fn values(self, at: usize) -> __m256 {
-        // SAFETY: the caller's promise.
-        unsafe { _mm256_cvtph_ps(_mm_loadu_si128(self.1.as_ptr().add(at).cast())) }
-    }
-    #[inline(always)]
-    unsafe fn value_scale(self, _: usize) -> f32 {
-        1.0
-    }
-}
-
-/// Sixteen halves.
-#[inline(always)]
-unsafe fn halves(from: &[u16], at: usize) -> [__m256; 2] {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let from = from.as_ptr().add(at).cast::<__m128i>();
-        [_mm256_cvtph_ps(_mm_loadu_si128(from)), _mm256_cvtph_ps(_mm_loadu_si128(from.add(1)))]
+        unsafe { V::halves(self.1.as_ptr().add(at)) }
     }
 }
 
@@ -68,26 +180,14 @@ impl Cache for F32<'_> {
     const SCALES: bool = false;
 
     #[inline(always)]
-    unsafe fn keys(self, d: usize) -> [__m256; 2] {
+    unsafe fn keys<V: Vector>(self, at: usize) -> V {
         // SAFETY: the caller's promise.
-        unsafe {
-            let from = self.0.as_ptr().add(d * KEYS);
-            [_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(8))]
-        }
+        unsafe { V::load(self.0.as_ptr().add(at)) }
     }
     #[inline(always)]
-    unsafe fn key_scales(self, _: usize) -> [__m256; 2] {
+    unsafe fn values<V: Vector>(self, at: usize) -> V {
         // SAFETY: the caller's promise.
-        unsafe { [_mm256_setzero_ps(); 2] }
-    }
-    #[inline(always)]
-    unsafe fn values(self, at: usize) -> __m256 {
-        // SAFETY: the caller's promise.
-        unsafe { _mm256_loadu_ps(self.1.as_ptr().add(at)) }
-    }
-    #[inline(always)]
-    unsafe fn value_scale(self, _: usize) -> f32 {
-        1.0
+        unsafe { V::load(self.1.as_ptr().add(at)) }
     }
 }
 
@@ -99,44 +199,54 @@ struct Int8<'a> {
     v_scales: &'a [u16],
 }
 
-/// Eight bytes as floats.
-#[inline(always)]
-unsafe fn bytes(from: &[i8], at: usize) -> __m256 {
-    // SAFETY: the caller's promise.
-    unsafe { _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(from.as_ptr().add(at).cast()))) }
-}
-
 impl Cache for Int8<'_> {
     const SCALES: bool = true;
 
     #[inline(always)]
-    unsafe fn keys(self, d: usize) -> [__m256; 2] {
+    unsafe fn keys<V: Vector>(self, at: usize) -> V {
         // SAFETY: the caller's promise.
-        unsafe { [bytes(self.k, d * KEYS), bytes(self.k, d * KEYS + 8)] }
+        unsafe { V::bytes(self.k.as_ptr().add(at)) }
     }
     #[inline(always)]
-    unsafe fn key_scales(self, group: usize) -> [__m256; 2] {
+    unsafe fn key_scales<V: Vector>(self, at: usize) -> V {
         // SAFETY: the caller's promise.
-        unsafe { halves(self.k_scales, group * KEYS) }
+        unsafe { V::halves(self.k_scales.as_ptr().add(at)) }
     }
     #[inline(always)]
-    unsafe fn values(self, at: usize) -> __m256 {
+    unsafe fn values<V: Vector>(self, at: usize) -> V {
         // SAFETY: the caller's promise.
-        unsafe { bytes(self.v, at) }
+        unsafe { V::bytes(self.v.as_ptr().add(at)) }
     }
     #[inline(always)]
-    unsafe fn value_scale(self, group: usize) -> f32 {
+    unsafe fn value_scale(self, at: usize) -> f32 {
         // SAFETY: the caller's promise.
-        f16_to_f32(unsafe { *self.v_scales.get_unchecked(group) })
+        f16_to_f32(unsafe { *self.v_scales.get_unchecked(at) })
     }
+}
+
+/// Some of the queries of a call.
+pub(super) struct Queries<'a, C> {
+    cache: C,
+    q: &'a [f32],
+    visible: &'a [usize],
+    head_dim: usize,
+    scale: f32,
+    out: &'a mut [f32],
 }
 
 /// See [`attention::attention`].
 ///
 /// # Safety
-/// Needs AVX2 and F16C.
+/// Needs AVX2, F16C and the features of `V`.
 #[inline(always)]
-pub(super) unsafe fn attend(q: &[f32], visible: &[usize], head_dim: usize, scale: f32, kv: &Kv, out: &mut [f32]) {
+pub(super) unsafe fn attend<V: Vector>(
+    q: &[f32],
+    visible: &[usize],
+    head_dim: usize,
+    scale: f32,
+    kv: &Kv,
+    out: &mut [f32],
+) {
     // Numbers that overflow fit no cache, and are left to the law's checked accesses.
     let most = visible.iter().max().copied().unwrap_or(0);
     let elements = |keys: Option<usize>| keys.and_then(|keys| keys.checked_mul(head_dim)).unwrap_or(usize::MAX);
@@ -154,56 +264,53 @@ pub(super) unsafe fn attend(q: &[f32], visible: &[usize], head_dim: usize, scale
         return attention::attention(q, visible, head_dim, scale, kv, out);
     }
     let (q, out) = (&q[..queries], &mut out[..queries]);
-    let tiles = q.chunks(QUERIES * head_dim).zip(out.chunks_mut(QUERIES * head_dim)).zip(visible.chunks(QUERIES));
-    for ((q, out), visible) in tiles {
-        // SAFETY: the cache holds the panels of `most` keys and as many values, `q` and `out` the queries of `visible`, and `head_dim` fills whole steps.
-        unsafe {
-            match kv {
-                Kv::F32 { k, v } => some(F32(k, v), q, visible, head_dim, scale, out),
-                Kv::F16 { k, v } => some(F16(k, v), q, visible, head_dim, scale, out),
-                Kv::Q8 { k, k_scales, v, v_scales } => {
-                    some(Int8 { k, k_scales, v, v_scales }, q, visible, head_dim, scale, out)
-                }
-            }
-        }
-    }
-}
-
-#[inline(always)]
-unsafe fn some<C: Cache>(cache: C, q: &[f32], visible: &[usize], head_dim: usize, scale: f32, out: &mut [f32]) {
-    // SAFETY: the caller's promise.
+    // SAFETY: the cache holds the panels of `most` keys and as many values, `q` and `out` the queries of `visible`, and `head_dim` fills whole steps.
     unsafe {
-        match visible.len() {
-            QUERIES => tile::<C, QUERIES>(cache, q, visible, head_dim, scale, out),
-            3 => tile::<C, 3>(cache, q, visible, head_dim, scale, out),
-            _ => {
-                let each = q.chunks(head_dim).zip(visible.chunks(1)).zip(out.chunks_mut(head_dim));
-                for ((q, visible), out) in each {
-                    tile::<C, 1>(cache, q, visible, head_dim, scale, out);
-                }
+        match kv {
+            Kv::F32 { k, v } => all::<V, _>(Queries { cache: F32(k, v), q, visible, head_dim, scale, out }),
+            Kv::F16 { k, v } => all::<V, _>(Queries { cache: F16(k, v), q, visible, head_dim, scale, out }),
+            Kv::Q8 { k, k_scales, v, v_scales } => {
+                let cache = Int8 { k, k_scales, v, v_scales };
+                all::<V, _>(Queries { cache, q, visible, head_dim, scale, out });
             }
         }
     }
 }
 
-/// `N` queries.
 #[inline(always)]
-unsafe fn tile<C: Cache, const N: usize>(
-    cache: C,
-    q: &[f32],
-    visible: &[usize],
-    head_dim: usize,
-    scale: f32,
-    out: &mut [f32],
-) {
+unsafe fn all<V: Vector, C: Cache>(queries: Queries<C>) {
+    let Queries { cache, mut q, mut visible, head_dim, scale, mut out } = queries;
+    while !visible.is_empty() {
+        let n = [V::QUERIES, 4, 3].into_iter().find(|n| *n <= visible.len()).unwrap_or(1);
+        let (these, others) = out.split_at_mut(n * head_dim);
+        // SAFETY: the caller's promise.
+        unsafe { V::tile(Queries { cache, q, visible: &visible[..n], head_dim, scale, out: these }) };
+        (q, visible, out) = (&q[n * head_dim..], &visible[n..], others);
+    }
+}
+
+/// `N` queries; `K` vectors of keys at a time for the scores, and `W` of dimensions for the values.
+#[inline(always)]
+unsafe fn tile<V: Vector, C: Cache, const N: usize, const K: usize, const W: usize>(queries: Queries<C>) {
+    let Queries { cache, q, visible, head_dim, scale, out } = queries;
     let most = visible.iter().max().copied().unwrap_or(0);
     let (mut largest, mut sum) = ([f32::NEG_INFINITY; N], [0f32; N]);
     let mut weights = [[0f32; CHUNK]; N];
     out.fill(0.0);
     for start in (0..most).step_by(CHUNK) {
         let keys = CHUNK.min(most - start);
+        let (panels, mut first) = (keys.next_multiple_of(KEYS), 0);
         // SAFETY: the caller's promise; `start + keys <= most`, rounded up to whole panels inside the cache.
-        unsafe { scores::<C, N>(cache, q, start, keys, head_dim, scale, &mut weights) };
+        unsafe {
+            while first + K * V::LEN <= panels {
+                scores::<V, C, N, K>(cache, q, start, first, head_dim, scale, &mut weights);
+                first += K * V::LEN;
+            }
+            while first < panels {
+                scores::<V, C, N, 1>(cache, q, start, first, head_dim, scale, &mut weights);
+                first += V::LEN;
+            }
+        }
         let mut correction = [1f32; N];
         for i in 0..N {
             let n = visible[i].saturating_sub(start).min(CHUNK);
@@ -216,12 +323,16 @@ unsafe fn tile<C: Cache, const N: usize>(
         let mut d = 0;
         // SAFETY: the caller's promise; `d` stays below `head_dim`, a multiple of 8.
         unsafe {
-            while d + 16 <= head_dim {
-                values::<C, N, 2>(cache, &weights, &correction, start, keys, head_dim, d, out);
-                d += 16;
+            while d + W * V::LEN <= head_dim {
+                values::<V, C, N, W>(cache, &weights, &correction, start, keys, head_dim, d, out);
+                d += W * V::LEN;
+            }
+            while d + V::LEN <= head_dim {
+                values::<V, C, N, 1>(cache, &weights, &correction, start, keys, head_dim, d, out);
+                d += V::LEN;
             }
             if d < head_dim {
-                values::<C, N, 1>(cache, &weights, &correction, start, keys, head_dim, d, out);
+                values::<__m256, C, N, 1>(cache, &weights, &correction, start, keys, head_dim, d, out);
             }
         }
     }
@@ -233,60 +344,63 @@ unsafe fn tile<C: Cache, const N: usize>(
     }
 }
 
-/// The scores of `keys` keys from `start` on, a multiple of [`CHUNK`].
+/// The scores of `K` vectors of keys from `start + first` on, written from `first` on.
 #[inline(always)]
-unsafe fn scores<C: Cache, const N: usize>(
+unsafe fn scores<V: Vector, C: Cache, const N: usize, const K: usize>(
     cache: C,
     q: &[f32],
     start: usize,
-    keys: usize,
+    first: usize,
     head_dim: usize,
     scale: f32,
     out: &mut [[f32; CHUNK]; N],
 ) {
+    // Where the vector's keys begin in a panel, and how many dimensions are in the panels before.
+    let place = |k: usize| ((first + k * V::LEN) % KEYS, (start + first + k * V::LEN) / KEYS * head_dim);
     // SAFETY: the caller's promise.
     unsafe {
-        let scale = _mm256_set1_ps(scale);
-        for first in (0..keys).step_by(KEYS) {
-            let panel = (start + first) / KEYS;
-            let mut total = [[_mm256_setzero_ps(); 2]; N];
-            let group_len = if C::SCALES { SCALED } else { head_dim };
-            for group in 0..head_dim / group_len {
-                let mut acc = [[_mm256_setzero_ps(); 2]; N];
-                for d in group * group_len..(group + 1) * group_len {
-                    let k = cache.keys(panel * head_dim + d);
-                    for i in 0..N {
-                        let q = _mm256_set1_ps(*q.get_unchecked(i * head_dim + d));
-                        for half in 0..2 {
-                            acc[i][half] = _mm256_add_ps(acc[i][half], _mm256_mul_ps(q, k[half]));
-                        }
-                    }
+        let mut total = [[V::splat(0.0); K]; N];
+        let group_len = if C::SCALES { SCALED } else { head_dim };
+        for group in 0..head_dim / group_len {
+            let mut acc = [[V::splat(0.0); K]; N];
+            for d in group * group_len..(group + 1) * group_len {
+                let mut keys = [V::splat(0.0); K];
+                for k in 0..K {
+                    let (lane, before) = place(k);
+                    keys[k] = cache.keys((before + d) * KEYS + lane);
                 }
-                if C::SCALES {
-                    let scales = cache.key_scales(panel * (head_dim / SCALED) + group);
-                    for i in 0..N {
-                        for half in 0..2 {
-                            total[i][half] = _mm256_add_ps(total[i][half], _mm256_mul_ps(scales[half], acc[i][half]));
-                        }
+                for i in 0..N {
+                    let q = V::splat(*q.get_unchecked(i * head_dim + d));
+                    for k in 0..K {
+                        acc[i][k] = acc[i][k].add(q.mul(keys[k]));
                     }
-                } else {
-                    total = acc;
                 }
             }
-            for i in 0..N {
-                for half in 0..2 {
-                    let at = out[i].as_mut_ptr().add(first + 8 * half);
-                    _mm256_storeu_ps(at, _mm256_mul_ps(total[i][half], scale));
+            if C::SCALES {
+                for k in 0..K {
+                    let (lane, before) = place(k);
+                    let scales = cache.key_scales::<V>((before / SCALED + group) * KEYS + lane);
+                    for i in 0..N {
+                        total[i][k] = total[i][k].add(scales.mul(acc[i][k]));
+                    }
                 }
+            } else {
+                total = acc;
+            }
+        }
+        let scale = V::splat(scale);
+        for i in 0..N {
+            for k in 0..K {
+                total[i][k].mul(scale).store(out[i].as_mut_ptr().add(first + k * V::LEN));
             }
         }
     }
 }
 
-/// Adds the weighted values of `keys` keys from `start` on to `8 W` dimensions from `d` on.
+/// Adds the weighted values of `keys` keys from `start` on to `W` vectors of dimensions from `d` on.
 #[inline(always)]
 #[allow(clippy::too_many_arguments, reason = "the state of one loop of `tile`")]
-unsafe fn values<C: Cache, const N: usize, const W: usize>(
+unsafe fn values<V: Vector, C: Cache, const N: usize, const W: usize>(
     cache: C,
     weights: &[[f32; CHUNK]; N],
     correction: &[f32; N],
@@ -299,30 +413,30 @@ unsafe fn values<C: Cache, const N: usize, const W: usize>(
     // SAFETY: the caller's promise.
     unsafe {
         let out = out.as_mut_ptr();
-        let mut acc = [[_mm256_setzero_ps(); W]; N];
+        let mut acc = [[V::splat(0.0); W]; N];
         for i in 0..N {
-            for half in 0..W {
-                let o = _mm256_loadu_ps(out.add(i * head_dim + d + 8 * half));
-                acc[i][half] = _mm256_add_ps(_mm256_mul_ps(o, _mm256_set1_ps(correction[i])), _mm256_setzero_ps());
+            for w in 0..W {
+                let o = V::load(out.add(i * head_dim + d + w * V::LEN));
+                acc[i][w] = o.mul(V::splat(correction[i])).add(V::splat(0.0));
             }
         }
         for j in 0..keys {
-            let mut v = [_mm256_setzero_ps(); W];
-            for (half, v) in v.iter_mut().enumerate() {
-                *v = cache.values((start + j) * head_dim + d + 8 * half);
+            let at = (start + j) * head_dim + d;
+            let mut v = [V::splat(0.0); W];
+            for w in 0..W {
+                v[w] = cache.values(at + w * V::LEN);
             }
-            let scale = if C::SCALES { cache.value_scale(((start + j) * head_dim + d) / SCALED) } else { 1.0 };
             for i in 0..N {
-                let p = if C::SCALES { weights[i][j] * scale } else { weights[i][j] };
-                let p = _mm256_set1_ps(p);
-                for half in 0..W {
-                    acc[i][half] = _mm256_add_ps(acc[i][half], _mm256_mul_ps(p, v[half]));
+                for w in 0..W {
+                    let p = weights[i][j];
+                    let p = if C::SCALES { p * cache.value_scale((at + w * V::LEN) / SCALED) } else { p };
+                    acc[i][w] = acc[i][w].add(V::splat(p).mul(v[w]));
                 }
             }
         }
         for i in 0..N {
-            for half in 0..W {
-                _mm256_storeu_ps(out.add(i * head_dim + d + 8 * half), acc[i][half]);
+            for w in 0..W {
+                acc[i][w].store(out.add(i * head_dim + d + w * V::LEN));
             }
         }
     }

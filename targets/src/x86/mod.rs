@@ -96,8 +96,9 @@ macro_rules! all_products {
 
 /// Everything but the quantized products, compiled for a machine's features. Makes `OPERATIONS`, a table.
 macro_rules! operations {
-    ($name:literal, $features:literal) => {
+    ($name:literal, $features:literal, $vector:ident) => {
         use super::{activation, attention};
+        use core::arch::x86_64::$vector;
         use crate::scalar;
         use smidgen_quant::attention::Kv;
         use smidgen_quant::ops;
@@ -123,7 +124,7 @@ macro_rules! operations {
             finite(x: &[f32]) -> bool => ops::finite(x),
             attend(q: &[f32], visible: &[usize], head_dim: usize, scale: f32, kv: &Kv, out: &mut [f32])
                 // SAFETY: the features are those of the machine.
-                => unsafe { attention::attend(q, visible, head_dim, scale, kv, out) }
+                => unsafe { attention::attend::<$vector>(q, visible, head_dim, scale, kv, out) }
         }
 
         pub(super) const OPERATIONS: Kernels = Kernels {
@@ -177,7 +178,7 @@ mod one_token {
 /// Intel since Haswell, AMD since Excavator.
 mod avx2 {
     use crate::{Format, Input, Kernels, Rows, Tile};
-    operations!("avx2", "avx2,f16c");
+    operations!("avx2", "avx2,f16c", __m256);
     all_products!("avx2,f16c", Avx2, 2);
     pub(super) static KERNELS: Kernels = with_products(OPERATIONS);
 }
@@ -192,7 +193,7 @@ mod avxvnni {
 /// Intel servers since Cascade Lake, AMD since Zen 4.
 mod avx512vnni {
     use crate::{Format, Input, Kernels, Rows, Tile};
-    operations!("avx512vnni", "avx2,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni");
+    operations!("avx512vnni", "avx2,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni", __m512);
     all_products!("avx2,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni", Avx512Vnni, 1);
     pub(super) static KERNELS: Kernels = with_products(OPERATIONS);
 }
