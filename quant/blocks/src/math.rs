@@ -18,22 +18,38 @@ pub fn round_even(x: f32) -> f32 {
 /// Range reduction by Cody and Waite, then the polynomial of Cephes' `expf`.
 #[inline(always)]
 pub fn exp(x: f32) -> f32 {
-    const LN2_HIGH: f32 = 0.693_359_4;
-    const LN2_LOW: f32 = -2.121_944_4e-4;
-    let clamped = if x > 88.0 { 88.0 } else { x };
-    let clamped = if clamped < -87.3 { -87.3 } else { clamped };
-    let shifted = clamped * core::f32::consts::LOG2_E + MAGIC;
+    use exponential::{BIAS, LARGEST, LN2, LOG2_E, MAGIC, POLYNOMIAL, SMALLEST};
+    let clamped = if x > LARGEST { LARGEST } else { x };
+    let clamped = if clamped < SMALLEST { SMALLEST } else { clamped };
+    let shifted = clamped * LOG2_E + MAGIC;
     let k = shifted - MAGIC;
-    let r = clamped - k * LN2_HIGH - k * LN2_LOW;
-    let p = 1.987_569_1e-4;
-    let p = p * r + 1.398_199_9e-3;
-    let p = p * r + 8.333_452e-3;
-    let p = p * r + 4.166_579_6e-2;
-    let p = p * r + 1.666_666_5e-1;
-    let p = p * r + 5e-1;
+    let r = clamped - k * LN2[0] - k * LN2[1];
+    let mut p = POLYNOMIAL[0];
+    for coefficient in &POLYNOMIAL[1..] {
+        p = p * r + coefficient;
+    }
     let p = p * (r * r) + r + 1.0;
-    let power = f32::from_bits(shifted.to_bits().wrapping_sub(MAGIC.to_bits()).wrapping_add(127) << 23);
-    if x < -87.3 { 0.0 } else { p * power }
+    let power = f32::from_bits(shifted.to_bits().wrapping_add(BIAS) << 23);
+    if x < SMALLEST { 0.0 } else { p * power }
+}
+
+/// The numbers of [`exp`], for kernels that write it in their own instructions.
+pub mod exponential {
+    /// What larger arguments are taken for.
+    pub const LARGEST: f32 = 88.0;
+    /// Below this the result is zero.
+    pub const SMALLEST: f32 = -87.3;
+    /// What an argument is multiplied by.
+    pub const LOG2_E: f32 = core::f32::consts::LOG2_E;
+    /// Added to a number of a moderate size, and taken away, it leaves the nearest integer.
+    pub const MAGIC: f32 = super::MAGIC;
+    /// The natural logarithm of two, in two parts.
+    pub const LN2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
+    /// Highest power first; what follows is `p r² + r + 1`.
+    pub const POLYNOMIAL: [f32; 6] =
+        [1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5e-1];
+    /// Makes the bits of the integer plus `MAGIC` the exponent's, which are then shifted to their place.
+    pub const BIAS: u32 = 127u32.wrapping_sub(MAGIC.to_bits());
 }
 
 /// `x / (1 + e^-x)`, also called swish.

@@ -1,8 +1,9 @@
 //! Attention: keys in lanes for the scores, dimensions in lanes for the values, several queries at a time.
 
 use core::arch::x86_64::*;
-use smidgen_quant::attention::{self, CHUNK, KEYS, Kv, SCALED, softmax_chunk};
+use smidgen_quant::attention::{self, CHUNK, KEYS, Kv, SCALED};
 use smidgen_quant::f16_to_f32;
+use smidgen_quant::math::exponential::{BIAS, LARGEST, LN2, LOG2_E, MAGIC, POLYNOMIAL, SMALLEST};
 
 /// Floats side by side, and what a machine with them does at once.
 ///
@@ -17,7 +18,18 @@ pub(super) trait Vector: Copy {
     unsafe fn load(from: *const f32) -> Self;
     unsafe fn store(self, to: *mut f32);
     unsafe fn add(self, other: Self) -> Self;
+    unsafe fn sub(self, other: Self) -> Self;
     unsafe fn mul(self, other: Self) -> Self;
+    /// Each number of `self` that is larger than the other, and else the other.
+    unsafe fn larger(self, other: Self) -> Self;
+    /// Each number of `self` that is smaller than the other, and else the other.
+    unsafe fn smaller(self, other: Self) -> Self;
+    /// The power of two whose exponent is in the low bits, less [`BIAS`].
+    unsafe fn power(self) -> Self;
+    /// `value`, or zero where `self` is smaller than `limit`.
+    unsafe fn or_zero_below(self, limit: Self, value: Self) -> Self;
+    /// The lower and the upper eight of the numbers of the law's sixteen stripes, of which this is the first or the only part.
+    unsafe fn stripes(parts: [Self; 2]) -> [__m256; 2];
     /// Binary16 numbers as floats.
     unsafe fn halves(from: *const u16) -> Self;
     /// Bytes with signs as floats.
@@ -49,6 +61,38 @@ impl Vector for __m256 {
     unsafe fn add(self, other: __m256) -> __m256 {
         // SAFETY: the caller's promise.
         unsafe { _mm256_add_ps(self, other) }
+    }
+    #[inline(always)]
+    unsafe fn sub(self, other: __m256) -> __m256 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_sub_ps(self, other) }
+    }
+    #[inline(always)]
+    unsafe fn larger(self, other: __m256) -> __m256 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_max_ps(self, other) }
+    }
+    #[inline(always)]
+    unsafe fn smaller(self, other: __m256) -> __m256 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_min_ps(self, other) }
+    }
+    #[inline(always)]
+    unsafe fn power(self) -> __m256 {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let exponent = _mm256_add_epi32(_mm256_castps_si256(self), _mm256_set1_epi32(BIAS as i32));
+            _mm256_castsi256_ps(_mm256_slli_epi32::<23>(exponent))
+        }
+    }
+    #[inline(always)]
+    unsafe fn or_zero_below(self, limit: __m256, value: __m256) -> __m256 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_andnot_ps(_mm256_cmp_ps::<_CMP_LT_OQ>(self, limit), value) }
+    }
+    #[inline(always)]
+    unsafe fn stripes(parts: [__m256; 2]) -> [__m256; 2] {
+        parts
     }
     #[inline(always)]
     unsafe fn mul(self, other: __m256) -> __m256 {
@@ -101,6 +145,42 @@ impl Vector for __m512 {
     unsafe fn add(self, other: __m512) -> __m512 {
         // SAFETY: the caller's promise.
         unsafe { _mm512_add_ps(self, other) }
+    }
+    #[inline(always)]
+    unsafe fn sub(self, other: __m512) -> __m512 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_sub_ps(self, other) }
+    }
+    #[inline(always)]
+    unsafe fn larger(self, other: __m512) -> __m512 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_max_ps(self, other) }
+    }
+    #[inline(always)]
+    unsafe fn smaller(self, other: __m512) -> __m512 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_min_ps(self, other) }
+    }
+    #[inline(always)]
+    unsafe fn power(self) -> __m512 {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let exponent = _mm512_add_epi32(_mm512_castps_si512(self), _mm512_set1_epi32(BIAS as i32));
+            _mm512_castsi512_ps(_mm512_slli_epi32::<23>(exponent))
+        }
+    }
+    #[inline(always)]
+    unsafe fn or_zero_below(self, limit: __m512, value: __m512) -> __m512 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_maskz_mov_ps(!_mm512_cmp_ps_mask::<_CMP_LT_OQ>(self, limit), value) }
+    }
+    #[inline(always)]
+    unsafe fn stripes(parts: [__m512; 2]) -> [__m256; 2] {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let all = parts[0];
+            [_mm512_castps512_ps256(all), _mm512_extractf32x8_ps::<1>(all)]
+        }
     }
     #[inline(always)]
     unsafe fn mul(self, other: __m512) -> __m512 {
@@ -311,15 +391,8 @@ unsafe fn tile<V: Vector, C: Cache, const N: usize, const K: usize, const W: usi
                 first += V::LEN;
             }
         }
-        let mut correction = [1f32; N];
-        for i in 0..N {
-            let n = visible[i].saturating_sub(start).min(CHUNK);
-            if n > 0 {
-                correction[i] = softmax_chunk(&mut weights[i], n, &mut largest[i], &mut sum[i]);
-            } else {
-                weights[i] = [0.0; CHUNK];
-            }
-        }
+        // SAFETY: the caller's promise.
+        let correction = unsafe { softmax::<V, N>(&mut weights, visible, start, &mut largest, &mut sum) };
         let mut d = 0;
         // SAFETY: the caller's promise; `d` stays below `head_dim`, a multiple of 8.
         unsafe {
@@ -341,6 +414,84 @@ unsafe fn tile<V: Vector, C: Cache, const N: usize, const K: usize, const W: usi
         for o in out {
             *o *= inverse;
         }
+    }
+}
+
+/// Steps 2 and 3 of the law for the chunk at `start`: turns scores into weights and returns the factors for the older sums.
+#[inline(always)]
+unsafe fn softmax<V: Vector, const N: usize>(
+    scores: &mut [[f32; CHUNK]; N],
+    visible: &[usize],
+    start: usize,
+    largest: &mut [f32; N],
+    sum: &mut [f32; N],
+) -> [f32; N] {
+    let (mut seen, mut shrunk) = ([0; N], [0f32; 8]);
+    // SAFETY: the caller's promise; every chunk of scores is a number of whole vectors, and `N` is at most 8.
+    unsafe {
+        for i in 0..N {
+            let n = visible[i].saturating_sub(start).min(CHUNK);
+            seen[i] = n.next_multiple_of(KEYS);
+            scores[i][n..seen[i]].fill(f32::NEG_INFINITY);
+            scores[i][seen[i]..].fill(0.0);
+            let mut most = [V::splat(f32::NEG_INFINITY); 2];
+            for at in (0..seen[i]).step_by(V::LEN) {
+                let part = at / V::LEN % (KEYS / V::LEN);
+                most[part] = V::load(scores[i].as_ptr().add(at)).larger(most[part]);
+            }
+            let most = tree(V::stripes(most), |a, b| _mm256_max_ps(b, a));
+            let new = if most > largest[i] { most } else { largest[i] };
+            // A query that sees nothing here has nothing to shrink, also while it has seen nothing at all.
+            shrunk[i] = if n > 0 { largest[i] - new } else { 0.0 };
+            largest[i] = new;
+        }
+        let mut correction = [0f32; 8];
+        exp(__m256::load(shrunk.as_ptr())).store(correction.as_mut_ptr());
+        for i in 0..N {
+            let mut total = [V::splat(0.0); 2];
+            for at in (0..seen[i]).step_by(V::LEN) {
+                let score = scores[i].as_mut_ptr().add(at);
+                let weight = exp(V::load(score).sub(V::splat(largest[i])));
+                weight.store(score);
+                let part = at / V::LEN % (KEYS / V::LEN);
+                total[part] = total[part].add(weight);
+            }
+            sum[i] = sum[i] * correction[i] + tree(V::stripes(total), |a, b| _mm256_add_ps(a, b));
+        }
+        let mut factors = [1f32; N];
+        factors.copy_from_slice(&correction[..N]);
+        factors
+    }
+}
+
+/// The law's tree over sixteen stripes: `i` and `i + 8`, then `i + 4`, `i + 2`, `i + 1`.
+#[inline(always)]
+unsafe fn tree(stripes: [__m256; 2], join: impl Fn(__m256, __m256) -> __m256) -> f32 {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let eight = join(stripes[0], stripes[1]);
+        let four = join(eight, _mm256_permute2f128_ps::<1>(eight, eight));
+        let two = join(four, _mm256_permute_ps::<0b01_00_11_10>(four));
+        _mm256_cvtss_f32(join(two, _mm256_permute_ps::<0b10_11_00_01>(two)))
+    }
+}
+
+/// `math::exp` of each number.
+#[inline(always)]
+unsafe fn exp<V: Vector>(x: V) -> V {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let (smallest, magic) = (V::splat(SMALLEST), V::splat(MAGIC));
+        let clamped = smallest.larger(V::splat(LARGEST).smaller(x));
+        let shifted = clamped.mul(V::splat(LOG2_E)).add(magic);
+        let k = shifted.sub(magic);
+        let r = clamped.sub(k.mul(V::splat(LN2[0]))).sub(k.mul(V::splat(LN2[1])));
+        let mut p = V::splat(POLYNOMIAL[0]);
+        for coefficient in &POLYNOMIAL[1..] {
+            p = p.mul(r).add(V::splat(*coefficient));
+        }
+        let p = p.mul(r.mul(r)).add(r).add(V::splat(1.0));
+        x.or_zero_below(smallest, p.mul(shifted.power()))
     }
 }
 
