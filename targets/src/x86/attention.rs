@@ -1,6 +1,7 @@
 //! Attention: keys in lanes for the scores, dimensions in lanes for the values, several queries at a time.
 
 use core::arch::x86_64::*;
+use core::mem::MaybeUninit;
 use smidgen_quant::attention::{self, CHUNK, KEYS, Kv, SCALED};
 use smidgen_quant::f16_to_f32;
 use smidgen_quant::math::exponential::{BIAS, LARGEST, LN2, LOG2_E, MAGIC, POLYNOMIAL, SMALLEST};
@@ -34,8 +35,8 @@ pub(super) trait Vector: Copy {
     unsafe fn halves(from: *const u16) -> Self;
     /// Bytes with signs as floats.
     unsafe fn bytes(from: *const i8) -> Self;
-    /// [`tile`] for `QUERIES`, four, three or one queries, with as many sums as registers hold.
-    unsafe fn tile<C: Cache>(queries: Queries<C>);
+    /// [`step`] for `QUERIES`, four, three or one queries, with as many sums as registers hold.
+    unsafe fn step<C: Cache>(chunk: Chunk<C>, queries: Queries);
 }
 
 impl Vector for __m256 {
@@ -110,13 +111,13 @@ impl Vector for __m256 {
         unsafe { _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(from.cast()))) }
     }
     #[inline(always)]
-    unsafe fn tile<C: Cache>(queries: Queries<C>) {
+    unsafe fn step<C: Cache>(chunk: Chunk<C>, queries: Queries) {
         // SAFETY: the caller's promise.
         unsafe {
             match queries.visible.len() {
-                4 => tile::<__m256, C, 4, 2, 2>(queries),
-                3 => tile::<__m256, C, 3, 4, 4>(queries),
-                _ => tile::<__m256, C, 1, 8, 8>(queries),
+                4 => step::<__m256, C, 4, 2, 2>(chunk, queries),
+                3 => step::<__m256, C, 3, 4, 2>(chunk, queries),
+                _ => step::<__m256, C, 1, 8, 8>(chunk, queries),
             }
         }
     }
@@ -198,14 +199,14 @@ impl Vector for __m512 {
         unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(from.cast()))) }
     }
     #[inline(always)]
-    unsafe fn tile<C: Cache>(queries: Queries<C>) {
+    unsafe fn step<C: Cache>(chunk: Chunk<C>, queries: Queries) {
         // SAFETY: the caller's promise.
         unsafe {
             match queries.visible.len() {
-                8 => tile::<__m512, C, 8, 2, 2>(queries),
-                4 => tile::<__m512, C, 4, 4, 4>(queries),
-                3 => tile::<__m512, C, 3, 4, 4>(queries),
-                _ => tile::<__m512, C, 1, 4, 4>(queries),
+                8 => step::<__m512, C, 8, 2, 2>(chunk, queries),
+                4 => step::<__m512, C, 4, 4, 4>(chunk, queries),
+                3 => step::<__m512, C, 3, 4, 4>(chunk, queries),
+                _ => step::<__m512, C, 1, 4, 4>(chunk, queries),
             }
         }
     }
@@ -304,14 +305,50 @@ impl Cache for Int8<'_> {
     }
 }
 
-/// Some of the queries of a call.
-pub(super) struct Queries<'a, C> {
+/// A chunk of keys and values.
+#[derive(Clone, Copy)]
+pub(super) struct Chunk<C> {
     cache: C,
-    q: &'a [f32],
-    visible: &'a [usize],
+    /// Number of its first key.
+    start: usize,
+    /// Number of its first key in `cache`, a multiple of [`KEYS`].
+    at: usize,
     head_dim: usize,
     scale: f32,
+}
+
+/// Some of the queries of a call, with what they have found so far.
+pub(super) struct Queries<'a> {
+    q: &'a [f32],
+    visible: &'a [usize],
+    largest: &'a mut [f32],
+    sum: &'a mut [f32],
     out: &'a mut [f32],
+}
+
+/// Queries that walk over the cache together.
+const TOGETHER: usize = 64;
+/// From so many queries on, a chunk is widened for all of them.
+const MANY: usize = 16;
+/// Elements of the keys, and of the values, of a chunk that is widened: heads of up to 256 dimensions.
+const WIDENED: usize = CHUNK * 256;
+
+/// Whether the arrays hold what is asked for, in whole steps. Otherwise it is left to the law's checked accesses.
+fn fits(q: &[f32], visible: &[usize], head_dim: usize, kv: &Kv, out: &[f32]) -> bool {
+    // Numbers that overflow fit no cache.
+    let most = visible.iter().max().copied().unwrap_or(0);
+    let elements = |keys: Option<usize>| keys.and_then(|keys| keys.checked_mul(head_dim)).unwrap_or(usize::MAX);
+    let (keys, values) = (elements(most.checked_next_multiple_of(KEYS)), elements(Some(most)));
+    let queries = visible.len().saturating_mul(head_dim);
+    let (complete, step) = match kv {
+        Kv::F32 { k, v } => (k.len() >= keys && v.len() >= values, 8),
+        Kv::F16 { k, v } => (k.len() >= keys && v.len() >= values, 8),
+        Kv::Q8 { k, k_scales, v, v_scales } => {
+            let complete = k.len() >= keys && v.len() >= values;
+            (complete && k_scales.len() >= keys / SCALED && v_scales.len() >= values / SCALED, SCALED)
+        }
+    };
+    complete && head_dim > 0 && head_dim.is_multiple_of(step) && q.len() >= queries && out.len() >= queries
 }
 
 /// See [`attention::attention`].
@@ -327,92 +364,158 @@ pub(super) unsafe fn attend<V: Vector>(
     kv: &Kv,
     out: &mut [f32],
 ) {
-    // Numbers that overflow fit no cache, and are left to the law's checked accesses.
-    let most = visible.iter().max().copied().unwrap_or(0);
-    let elements = |keys: Option<usize>| keys.and_then(|keys| keys.checked_mul(head_dim)).unwrap_or(usize::MAX);
-    let (keys, values) = (elements(most.checked_next_multiple_of(KEYS)), elements(Some(most)));
-    let queries = visible.len().saturating_mul(head_dim);
-    let (complete, step) = match kv {
-        Kv::F32 { k, v } => (k.len() >= keys && v.len() >= values, 8),
-        Kv::F16 { k, v } => (k.len() >= keys && v.len() >= values, 8),
-        Kv::Q8 { k, k_scales, v, v_scales } => {
-            let complete = k.len() >= keys && v.len() >= values;
-            (complete && k_scales.len() >= keys / SCALED && v_scales.len() >= values / SCALED, SCALED)
-        }
-    };
-    if !complete || head_dim == 0 || !head_dim.is_multiple_of(step) || q.len() < queries || out.len() < queries {
+    if !fits(q, visible, head_dim, kv, out) {
         return attention::attention(q, visible, head_dim, scale, kv, out);
     }
-    let (q, out) = (&q[..queries], &mut out[..queries]);
-    // SAFETY: the cache holds the panels of `most` keys and as many values, `q` and `out` the queries of `visible`, and `head_dim` fills whole steps.
+    // SAFETY: the cache holds the panels of the most keys that are visible and as many values, `q` and `out` the queries, and `head_dim`
+    // fills whole steps.
     unsafe {
         match kv {
-            Kv::F32 { k, v } => all::<V, _>(Queries { cache: F32(k, v), q, visible, head_dim, scale, out }),
-            Kv::F16 { k, v } => all::<V, _>(Queries { cache: F16(k, v), q, visible, head_dim, scale, out }),
+            Kv::F32 { k, v } => together::<V, _>(F32(k, v), None, q, visible, head_dim, scale, out),
+            Kv::F16 { k, v } => together::<V, _>(F16(k, v), None, q, visible, head_dim, scale, out),
             Kv::Q8 { k, k_scales, v, v_scales } => {
-                let cache = Int8 { k, k_scales, v, v_scales };
-                all::<V, _>(Queries { cache, q, visible, head_dim, scale, out });
+                together::<V, _>(Int8 { k, k_scales, v, v_scales }, None, q, visible, head_dim, scale, out)
             }
         }
     }
 }
 
+/// Whether [`attend_many`] is faster.
+pub(super) fn are_many(visible: &[usize], head_dim: usize, kv: &Kv) -> bool {
+    visible.len() >= MANY && matches!(kv, Kv::F16 { .. }) && head_dim <= WIDENED / CHUNK
+}
+
+/// As [`attend`]; a chunk of binary16 numbers is widened to `f32` once, before all queries see it.
+///
+/// # Safety
+/// As for [`attend`].
 #[inline(always)]
-unsafe fn all<V: Vector, C: Cache>(queries: Queries<C>) {
-    let Queries { cache, mut q, mut visible, head_dim, scale, mut out } = queries;
+pub(super) unsafe fn attend_many<V: Vector>(
+    q: &[f32],
+    visible: &[usize],
+    head_dim: usize,
+    scale: f32,
+    kv: &Kv,
+    out: &mut [f32],
+) {
+    let Kv::F16 { k, v } = kv else { return };
+    if !fits(q, visible, head_dim, kv, out) || head_dim > WIDENED / CHUNK {
+        return attention::attention(q, visible, head_dim, scale, kv, out);
+    }
+    let (mut wide_k, mut wide_v) = ([MaybeUninit::uninit(); WIDENED], [MaybeUninit::uninit(); WIDENED]);
+    let wide = Some((&mut wide_k, &mut wide_v));
+    // SAFETY: as in `attend`, and the dimensions of a chunk fit the arrays.
+    unsafe { together::<V, _>(F16(k, v), wide, q, visible, head_dim, scale, out) }
+}
+
+/// Where the keys and the values of a chunk are widened to.
+type Wide<'a> = (&'a mut [MaybeUninit<f32>; WIDENED], &'a mut [MaybeUninit<f32>; WIDENED]);
+
+/// All queries, some of which walk over the cache together; its chunks are widened if there is room for it.
+#[inline(always)]
+unsafe fn together<V: Vector, C: Cache>(
+    cache: C,
+    mut wide: Option<Wide>,
+    q: &[f32],
+    visible: &[usize],
+    head_dim: usize,
+    scale: f32,
+    out: &mut [f32],
+) {
+    let calls = q.chunks(TOGETHER * head_dim).zip(out.chunks_mut(TOGETHER * head_dim)).zip(visible.chunks(TOGETHER));
+    for ((q, out), visible) in calls {
+        let (mut largest, mut sum) = ([f32::NEG_INFINITY; TOGETHER], [0f32; TOGETHER]);
+        let out = &mut out[..visible.len() * head_dim];
+        out.fill(0.0);
+        let most = visible.iter().max().copied().unwrap_or(0);
+        for start in (0..most).step_by(CHUNK) {
+            let queries = Queries { q, visible, largest: &mut largest, sum: &mut sum, out };
+            // SAFETY: the caller's promise.
+            unsafe {
+                match &mut wide {
+                    Some(wide) => {
+                        let cache = widened(cache, start, CHUNK.min(most - start), head_dim, wide);
+                        all::<V, _>(Chunk { cache, start, at: 0, head_dim, scale }, queries);
+                    }
+                    None => all::<V, _>(Chunk { cache, start, at: start, head_dim, scale }, queries),
+                }
+            }
+        }
+        for (out, sum) in out.chunks_exact_mut(head_dim).zip(sum) {
+            let inverse = 1.0 / sum;
+            for o in out {
+                *o *= inverse;
+            }
+        }
+    }
+}
+
+/// `keys` keys from `start` on, and their values, as `f32`.
+#[inline(always)]
+unsafe fn widened<'a, C: Cache>(cache: C, start: usize, keys: usize, head_dim: usize, to: &'a mut Wide) -> F32<'a> {
+    let (panels, values) = (keys.next_multiple_of(KEYS) * head_dim, keys * head_dim);
+    let (k, v) = (to.0.as_mut_ptr().cast::<f32>(), to.1.as_mut_ptr().cast::<f32>());
+    // SAFETY: the caller's promise; the lengths are multiples of eight, fit the arrays, and are written before they are read.
+    unsafe {
+        for i in (0..panels).step_by(8) {
+            cache.keys::<__m256>(start * head_dim + i).store(k.add(i));
+        }
+        for i in (0..values).step_by(8) {
+            cache.values::<__m256>(start * head_dim + i).store(v.add(i));
+        }
+        F32(core::slice::from_raw_parts(k, panels), core::slice::from_raw_parts(v, values))
+    }
+}
+
+/// Shows a chunk to all queries, some at a time.
+#[inline(always)]
+unsafe fn all<V: Vector, C: Cache>(chunk: Chunk<C>, queries: Queries) {
+    let Queries { mut q, mut visible, mut largest, mut sum, mut out } = queries;
     while !visible.is_empty() {
         let n = [V::QUERIES, 4, 3].into_iter().find(|n| *n <= visible.len()).unwrap_or(1);
-        let (these, others) = out.split_at_mut(n * head_dim);
+        let (now, later) = (largest.split_at_mut(n), sum.split_at_mut(n));
+        let these = out.split_at_mut(n * chunk.head_dim);
+        let queries = Queries { q, visible: &visible[..n], largest: now.0, sum: later.0, out: these.0 };
         // SAFETY: the caller's promise.
-        unsafe { V::tile(Queries { cache, q, visible: &visible[..n], head_dim, scale, out: these }) };
-        (q, visible, out) = (&q[n * head_dim..], &visible[n..], others);
+        unsafe { V::step(chunk, queries) };
+        (q, visible, largest, sum, out) = (&q[n * chunk.head_dim..], &visible[n..], now.1, later.1, these.1);
     }
 }
 
-/// `N` queries; `K` vectors of keys at a time for the scores, and `W` of dimensions for the values.
+/// Shows a chunk to `N` queries; `K` vectors of keys at a time for the scores, and `W` of dimensions for the values.
 #[inline(always)]
-unsafe fn tile<V: Vector, C: Cache, const N: usize, const K: usize, const W: usize>(queries: Queries<C>) {
-    let Queries { cache, q, visible, head_dim, scale, out } = queries;
-    let most = visible.iter().max().copied().unwrap_or(0);
-    let (mut largest, mut sum) = ([f32::NEG_INFINITY; N], [0f32; N]);
-    let mut weights = [[0f32; CHUNK]; N];
-    out.fill(0.0);
-    for start in (0..most).step_by(CHUNK) {
-        let keys = CHUNK.min(most - start);
-        let (panels, mut first) = (keys.next_multiple_of(KEYS), 0);
-        // SAFETY: the caller's promise; `start + keys <= most`, rounded up to whole panels inside the cache.
-        unsafe {
-            while first + K * V::LEN <= panels {
-                scores::<V, C, N, K>(cache, q, start, first, head_dim, scale, &mut weights);
-                first += K * V::LEN;
-            }
-            while first < panels {
-                scores::<V, C, N, 1>(cache, q, start, first, head_dim, scale, &mut weights);
-                first += V::LEN;
-            }
-        }
-        // SAFETY: the caller's promise.
-        let correction = unsafe { softmax::<V, N>(&mut weights, visible, start, &mut largest, &mut sum) };
-        let mut d = 0;
-        // SAFETY: the caller's promise; `d` stays below `head_dim`, a multiple of 8.
-        unsafe {
-            while d + W * V::LEN <= head_dim {
-                values::<V, C, N, W>(cache, &weights, &correction, start, keys, head_dim, d, out);
-                d += W * V::LEN;
-            }
-            while d + V::LEN <= head_dim {
-                values::<V, C, N, 1>(cache, &weights, &correction, start, keys, head_dim, d, out);
-                d += V::LEN;
-            }
-            if d < head_dim {
-                values::<__m256, C, N, 1>(cache, &weights, &correction, start, keys, head_dim, d, out);
-            }
-        }
+unsafe fn step<V: Vector, C: Cache, const N: usize, const K: usize, const W: usize>(chunk: Chunk<C>, queries: Queries) {
+    let Chunk { cache, start, at, head_dim, scale } = chunk;
+    let Queries { q, visible, largest, sum, out } = queries;
+    let keys = visible.iter().max().map_or(0, |most| most.saturating_sub(start).min(CHUNK));
+    if keys == 0 {
+        return;
     }
-    for (out, sum) in out.chunks_exact_mut(head_dim).zip(sum) {
-        let inverse = 1.0 / sum;
-        for o in out {
-            *o *= inverse;
+    let mut weights = [[0f32; CHUNK]; N];
+    let (panels, mut first) = (keys.next_multiple_of(KEYS), 0);
+    // SAFETY: the caller's promise; the chunk has `keys` keys, rounded up to whole panels inside the cache.
+    unsafe {
+        while first + K * V::LEN <= panels {
+            scores::<V, C, N, K>(cache, q, at, first, head_dim, scale, &mut weights);
+            first += K * V::LEN;
+        }
+        while first < panels {
+            scores::<V, C, N, 1>(cache, q, at, first, head_dim, scale, &mut weights);
+            first += V::LEN;
+        }
+        let correction = softmax::<V, N>(&mut weights, visible, start, largest, sum);
+        // `d` stays below `head_dim`, a multiple of 8.
+        let mut d = 0;
+        while d + W * V::LEN <= head_dim {
+            values::<V, C, N, W>(cache, &weights, &correction, at, keys, head_dim, d, out);
+            d += W * V::LEN;
+        }
+        while d + V::LEN <= head_dim {
+            values::<V, C, N, 1>(cache, &weights, &correction, at, keys, head_dim, d, out);
+            d += V::LEN;
+        }
+        if d < head_dim {
+            values::<__m256, C, N, 1>(cache, &weights, &correction, at, keys, head_dim, d, out);
         }
     }
 }
@@ -423,8 +526,8 @@ unsafe fn softmax<V: Vector, const N: usize>(
     scores: &mut [[f32; CHUNK]; N],
     visible: &[usize],
     start: usize,
-    largest: &mut [f32; N],
-    sum: &mut [f32; N],
+    largest: &mut [f32],
+    sum: &mut [f32],
 ) -> [f32; N] {
     let (mut seen, mut shrunk) = ([0; N], [0f32; 8]);
     // SAFETY: the caller's promise; every chunk of scores is a number of whole vectors, and `N` is at most 8.
@@ -495,19 +598,19 @@ unsafe fn exp<V: Vector>(x: V) -> V {
     }
 }
 
-/// The scores of `K` vectors of keys from `start + first` on, written from `first` on.
+/// The scores of `K` vectors of keys, written from `first` on; they are in the cache from key `at + first` on.
 #[inline(always)]
 unsafe fn scores<V: Vector, C: Cache, const N: usize, const K: usize>(
     cache: C,
     q: &[f32],
-    start: usize,
+    at: usize,
     first: usize,
     head_dim: usize,
     scale: f32,
     out: &mut [[f32; CHUNK]; N],
 ) {
     // Where the vector's keys begin in a panel, and how many dimensions are in the panels before.
-    let place = |k: usize| ((first + k * V::LEN) % KEYS, (start + first + k * V::LEN) / KEYS * head_dim);
+    let place = |k: usize| ((first + k * V::LEN) % KEYS, (at + first + k * V::LEN) / KEYS * head_dim);
     // SAFETY: the caller's promise.
     unsafe {
         let mut total = [[V::splat(0.0); K]; N];
@@ -548,14 +651,14 @@ unsafe fn scores<V: Vector, C: Cache, const N: usize, const K: usize>(
     }
 }
 
-/// Adds the weighted values of `keys` keys from `start` on to `W` vectors of dimensions from `d` on.
+/// Adds the weighted values of `keys` keys from `from` on to `W` vectors of dimensions from `d` on.
 #[inline(always)]
 #[allow(clippy::too_many_arguments, reason = "the state of one loop of `tile`")]
 unsafe fn values<V: Vector, C: Cache, const N: usize, const W: usize>(
     cache: C,
     weights: &[[f32; CHUNK]; N],
     correction: &[f32; N],
-    start: usize,
+    from: usize,
     keys: usize,
     head_dim: usize,
     d: usize,
@@ -572,7 +675,7 @@ unsafe fn values<V: Vector, C: Cache, const N: usize, const W: usize>(
             }
         }
         for j in 0..keys {
-            let at = (start + j) * head_dim + d;
+            let at = (from + j) * head_dim + d;
             let mut v = [V::splat(0.0); W];
             for w in 0..W {
                 v[w] = cache.values(at + w * V::LEN);

@@ -122,9 +122,17 @@ macro_rules! operations {
             add(x: &mut [f32], y: &[f32]) => ops::add(x, y),
             round(x: &mut [f32]) => ops::round(x),
             finite(x: &[f32]) -> bool => ops::finite(x),
-            attend(q: &[f32], visible: &[usize], head_dim: usize, scale: f32, kv: &Kv, out: &mut [f32])
+            attend_few(q: &[f32], visible: &[usize], head_dim: usize, scale: f32, kv: &Kv, out: &mut [f32])
                 // SAFETY: the features are those of the machine.
-                => unsafe { attention::attend::<$vector>(q, visible, head_dim, scale, kv, out) }
+                => unsafe { attention::attend::<$vector>(q, visible, head_dim, scale, kv, out) },
+            attend_many(q: &[f32], visible: &[usize], head_dim: usize, scale: f32, kv: &Kv, out: &mut [f32])
+                // SAFETY: the features are those of the machine.
+                => unsafe { attention::attend_many::<$vector>(q, visible, head_dim, scale, kv, out) }
+        }
+
+        fn attend(q: &[f32], visible: &[usize], head_dim: usize, scale: f32, kv: &Kv, out: &mut [f32]) {
+            let attend = if attention::are_many(visible, head_dim, kv) { attend_many } else { attend_few };
+            attend(q, visible, head_dim, scale, kv, out);
         }
 
         pub(super) const OPERATIONS: Kernels = Kernels {
