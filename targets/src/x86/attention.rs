@@ -1,214 +1,82 @@
 //! Attention: keys in lanes for the scores, dimensions in lanes for the values, several queries at a time.
 
-use core::arch::x86_64::*;
+use super::vector::{Vector, exp, tree};
+use core::arch::x86_64::{__m256, __m512, _mm256_add_ps, _mm256_max_ps};
 use core::mem::MaybeUninit;
 use smidgen_quant::attention::{self, CHUNK, KEYS, Kv, SCALED};
 use smidgen_quant::f16_to_f32;
-use smidgen_quant::math::exponential::{BIAS, LARGEST, LN2, LOG2_E, MAGIC, POLYNOMIAL, SMALLEST};
 
-/// Floats side by side, and what a machine with them does at once.
+/// Vectors with what a machine does with them at once.
 ///
 /// # Safety
-/// Everything needs AVX2, F16C and the CPU features of the type, and memory behind the pointers.
-pub(super) trait Vector: Copy {
-    /// Floats in a vector: 8 or 16.
-    const LEN: usize;
+/// As for [`Vector`].
+pub(super) trait Lanes: Vector {
     /// Queries that are worked on together where there are as many.
     const QUERIES: usize;
-    unsafe fn splat(x: f32) -> Self;
-    unsafe fn load(from: *const f32) -> Self;
-    unsafe fn store(self, to: *mut f32);
-    unsafe fn add(self, other: Self) -> Self;
-    unsafe fn sub(self, other: Self) -> Self;
-    unsafe fn mul(self, other: Self) -> Self;
-    /// Each number of `self` that is larger than the other, and else the other.
-    unsafe fn larger(self, other: Self) -> Self;
-    /// Each number of `self` that is smaller than the other, and else the other.
-    unsafe fn smaller(self, other: Self) -> Self;
-    /// The power of two whose exponent is in the low bits, less [`BIAS`].
-    unsafe fn power(self) -> Self;
-    /// `value`, or zero where `self` is smaller than `limit`.
-    unsafe fn or_zero_below(self, limit: Self, value: Self) -> Self;
-    /// The lower and the upper eight of the numbers of the law's sixteen stripes, of which this is the first or the only part.
-    unsafe fn stripes(parts: [Self; 2]) -> [__m256; 2];
-    /// Binary16 numbers as floats.
-    unsafe fn halves(from: *const u16) -> Self;
-    /// Bytes with signs as floats.
-    unsafe fn bytes(from: *const i8) -> Self;
     /// [`step`] for `QUERIES`, four, three or one queries, with as many sums as registers hold.
     unsafe fn step<C: Cache>(chunk: Chunk<C>, queries: Queries);
+    /// [`softmax`], compiled once for all caches and numbers of queries.
+    unsafe fn softmax(
+        scores: &mut [[f32; CHUNK]],
+        visible: &[usize],
+        start: usize,
+        largest: &mut [f32],
+        sum: &mut [f32],
+    ) -> [f32; 8];
 }
 
-impl Vector for __m256 {
-    const LEN: usize = 8;
+impl Lanes for __m256 {
     const QUERIES: usize = 4;
 
-    #[inline(always)]
-    unsafe fn splat(x: f32) -> __m256 {
-        // SAFETY: the caller's promise.
-        unsafe { _mm256_set1_ps(x) }
-    }
-    #[inline(always)]
-    unsafe fn load(from: *const f32) -> __m256 {
-        // SAFETY: the caller's promise.
-        unsafe { _mm256_loadu_ps(from) }
-    }
-    #[inline(always)]
-    unsafe fn store(self, to: *mut f32) {
-        // SAFETY: the caller's promise.
-        unsafe { _mm256_storeu_ps(to, self) }
-    }
-    #[inline(always)]
-    unsafe fn add(self, other: __m256) -> __m256 {
-        // SAFETY: the caller's promise.
-        unsafe { _mm256_add_ps(self, other) }
-    }
-    #[inline(always)]
-    unsafe fn sub(self, other: __m256) -> __m256 {
-        // SAFETY: the caller's promise.
-        unsafe { _mm256_sub_ps(self, other) }
-    }
-    #[inline(always)]
-    unsafe fn larger(self, other: __m256) -> __m256 {
-        // SAFETY: the caller's promise.
-        unsafe { _mm256_max_ps(self, other) }
-    }
-    #[inline(always)]
-    unsafe fn smaller(self, other: __m256) -> __m256 {
-        // SAFETY: the caller's promise.
-        unsafe { _mm256_min_ps(self, other) }
-    }
-    #[inline(always)]
-    unsafe fn power(self) -> __m256 {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let exponent = _mm256_add_epi32(_mm256_castps_si256(self), _mm256_set1_epi32(BIAS as i32));
-            _mm256_castsi256_ps(_mm256_slli_epi32::<23>(exponent))
-        }
-    }
-    #[inline(always)]
-    unsafe fn or_zero_below(self, limit: __m256, value: __m256) -> __m256 {
-        // SAFETY: the caller's promise.
-        unsafe { _mm256_andnot_ps(_mm256_cmp_ps::<_CMP_LT_OQ>(self, limit), value) }
-    }
-    #[inline(always)]
-    unsafe fn stripes(parts: [__m256; 2]) -> [__m256; 2] {
-        parts
-    }
-    #[inline(always)]
-    unsafe fn mul(self, other: __m256) -> __m256 {
-        // SAFETY: the caller's promise.
-        unsafe { _mm256_mul_ps(self, other) }
-    }
-    #[inline(always)]
-    unsafe fn halves(from: *const u16) -> __m256 {
-        // SAFETY: the caller's promise.
-        unsafe { _mm256_cvtph_ps(_mm_loadu_si128(from.cast())) }
-    }
-    #[inline(always)]
-    unsafe fn bytes(from: *const i8) -> __m256 {
-        // SAFETY: the caller's promise.
-        unsafe { _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(from.cast()))) }
-    }
     #[inline(always)]
     unsafe fn step<C: Cache>(chunk: Chunk<C>, queries: Queries) {
         // SAFETY: the caller's promise.
         unsafe {
             match queries.visible.len() {
                 4 => step::<__m256, C, 4, 2, 2>(chunk, queries),
-                3 => step::<__m256, C, 3, 4, 2>(chunk, queries),
+                3 if C::THREE => step::<__m256, C, 3, 4, 2>(chunk, queries),
                 _ => step::<__m256, C, 1, 8, 8>(chunk, queries),
             }
         }
     }
+    #[inline(always)]
+    unsafe fn softmax(
+        scores: &mut [[f32; CHUNK]],
+        visible: &[usize],
+        start: usize,
+        largest: &mut [f32],
+        sum: &mut [f32],
+    ) -> [f32; 8] {
+        // SAFETY: the caller's promise.
+        unsafe { softmax_256(scores, visible, start, largest, sum) }
+    }
 }
 
-impl Vector for __m512 {
-    const LEN: usize = 16;
+impl Lanes for __m512 {
     const QUERIES: usize = 8;
 
-    #[inline(always)]
-    unsafe fn splat(x: f32) -> __m512 {
-        // SAFETY: the caller's promise.
-        unsafe { _mm512_set1_ps(x) }
-    }
-    #[inline(always)]
-    unsafe fn load(from: *const f32) -> __m512 {
-        // SAFETY: the caller's promise.
-        unsafe { _mm512_loadu_ps(from) }
-    }
-    #[inline(always)]
-    unsafe fn store(self, to: *mut f32) {
-        // SAFETY: the caller's promise.
-        unsafe { _mm512_storeu_ps(to, self) }
-    }
-    #[inline(always)]
-    unsafe fn add(self, other: __m512) -> __m512 {
-        // SAFETY: the caller's promise.
-        unsafe { _mm512_add_ps(self, other) }
-    }
-    #[inline(always)]
-    unsafe fn sub(self, other: __m512) -> __m512 {
-        // SAFETY: the caller's promise.
-        unsafe { _mm512_sub_ps(self, other) }
-    }
-    #[inline(always)]
-    unsafe fn larger(self, other: __m512) -> __m512 {
-        // SAFETY: the caller's promise.
-        unsafe { _mm512_max_ps(self, other) }
-    }
-    #[inline(always)]
-    unsafe fn smaller(self, other: __m512) -> __m512 {
-        // SAFETY: the caller's promise.
-        unsafe { _mm512_min_ps(self, other) }
-    }
-    #[inline(always)]
-    unsafe fn power(self) -> __m512 {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let exponent = _mm512_add_epi32(_mm512_castps_si512(self), _mm512_set1_epi32(BIAS as i32));
-            _mm512_castsi512_ps(_mm512_slli_epi32::<23>(exponent))
-        }
-    }
-    #[inline(always)]
-    unsafe fn or_zero_below(self, limit: __m512, value: __m512) -> __m512 {
-        // SAFETY: the caller's promise.
-        unsafe { _mm512_maskz_mov_ps(!_mm512_cmp_ps_mask::<_CMP_LT_OQ>(self, limit), value) }
-    }
-    #[inline(always)]
-    unsafe fn stripes(parts: [__m512; 2]) -> [__m256; 2] {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let all = parts[0];
-            [_mm512_castps512_ps256(all), _mm512_extractf32x8_ps::<1>(all)]
-        }
-    }
-    #[inline(always)]
-    unsafe fn mul(self, other: __m512) -> __m512 {
-        // SAFETY: the caller's promise.
-        unsafe { _mm512_mul_ps(self, other) }
-    }
-    #[inline(always)]
-    unsafe fn halves(from: *const u16) -> __m512 {
-        // SAFETY: the caller's promise.
-        unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(from.cast())) }
-    }
-    #[inline(always)]
-    unsafe fn bytes(from: *const i8) -> __m512 {
-        // SAFETY: the caller's promise.
-        unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(from.cast()))) }
-    }
     #[inline(always)]
     unsafe fn step<C: Cache>(chunk: Chunk<C>, queries: Queries) {
         // SAFETY: the caller's promise.
         unsafe {
             match queries.visible.len() {
-                8 => step::<__m512, C, 8, 2, 2>(chunk, queries),
+                8 if C::EIGHT => step::<__m512, C, 8, 2, 2>(chunk, queries),
                 4 => step::<__m512, C, 4, 4, 4>(chunk, queries),
-                3 => step::<__m512, C, 3, 4, 4>(chunk, queries),
+                3 if C::THREE => step::<__m512, C, 3, 4, 4>(chunk, queries),
                 _ => step::<__m512, C, 1, 4, 4>(chunk, queries),
             }
         }
+    }
+    #[inline(always)]
+    unsafe fn softmax(
+        scores: &mut [[f32; CHUNK]],
+        visible: &[usize],
+        start: usize,
+        largest: &mut [f32],
+        sum: &mut [f32],
+    ) -> [f32; 8] {
+        // SAFETY: the caller's promise.
+        unsafe { softmax_512(scores, visible, start, largest, sum) }
     }
 }
 
@@ -219,6 +87,9 @@ impl Vector for __m512 {
 pub(super) trait Cache: Copy {
     /// Whether each 32 dimensions have a scale.
     const SCALES: bool;
+    /// Whether eight queries, and three, are worth code of their own.
+    const EIGHT: bool = true;
+    const THREE: bool = true;
     /// Neighbouring elements of the keys.
     unsafe fn keys<V: Vector>(self, at: usize) -> V;
     /// Neighbouring scales of the keys.
@@ -241,6 +112,8 @@ struct F16<'a>(&'a [u16], &'a [u16]);
 
 impl Cache for F16<'_> {
     const SCALES: bool = false;
+    // Where there are many queries, they see a chunk as `f32`.
+    const EIGHT: bool = false;
 
     #[inline(always)]
     unsafe fn keys<V: Vector>(self, at: usize) -> V {
@@ -259,6 +132,8 @@ struct F32<'a>(&'a [f32], &'a [f32]);
 
 impl Cache for F32<'_> {
     const SCALES: bool = false;
+    // Three are as many as share a key head in a decoding step, whose keys are not `f32`.
+    const THREE: bool = false;
 
     #[inline(always)]
     unsafe fn keys<V: Vector>(self, at: usize) -> V {
@@ -356,7 +231,7 @@ fn fits(q: &[f32], visible: &[usize], head_dim: usize, kv: &Kv, out: &[f32]) -> 
 /// # Safety
 /// Needs AVX2, F16C and the features of `V`.
 #[inline(always)]
-pub(super) unsafe fn attend<V: Vector>(
+pub(super) unsafe fn attend<V: Lanes>(
     q: &[f32],
     visible: &[usize],
     head_dim: usize,
@@ -390,7 +265,7 @@ pub(super) fn are_many(visible: &[usize], head_dim: usize, kv: &Kv) -> bool {
 /// # Safety
 /// As for [`attend`].
 #[inline(always)]
-pub(super) unsafe fn attend_many<V: Vector>(
+pub(super) unsafe fn attend_many<V: Lanes>(
     q: &[f32],
     visible: &[usize],
     head_dim: usize,
@@ -413,7 +288,7 @@ type Wide<'a> = (&'a mut [MaybeUninit<f32>; WIDENED], &'a mut [MaybeUninit<f32>;
 
 /// All queries, some of which walk over the cache together; its chunks are widened if there is room for it.
 #[inline(always)]
-unsafe fn together<V: Vector, C: Cache>(
+unsafe fn together<V: Lanes, C: Cache>(
     cache: C,
     mut wide: Option<Wide>,
     q: &[f32],
@@ -469,10 +344,15 @@ unsafe fn widened<'a, C: Cache>(cache: C, start: usize, keys: usize, head_dim: u
 
 /// Shows a chunk to all queries, some at a time.
 #[inline(always)]
-unsafe fn all<V: Vector, C: Cache>(chunk: Chunk<C>, queries: Queries) {
+unsafe fn all<V: Lanes, C: Cache>(chunk: Chunk<C>, queries: Queries) {
     let Queries { mut q, mut visible, mut largest, mut sum, mut out } = queries;
     while !visible.is_empty() {
-        let n = [V::QUERIES, 4, 3].into_iter().find(|n| *n <= visible.len()).unwrap_or(1);
+        let n = match visible.len() {
+            8.. if C::EIGHT && V::QUERIES == 8 => 8,
+            4.. => 4,
+            3 if C::THREE => 3,
+            _ => 1,
+        };
         let (now, later) = (largest.split_at_mut(n), sum.split_at_mut(n));
         let these = out.split_at_mut(n * chunk.head_dim);
         let queries = Queries { q, visible: &visible[..n], largest: now.0, sum: later.0, out: these.0 };
@@ -484,7 +364,7 @@ unsafe fn all<V: Vector, C: Cache>(chunk: Chunk<C>, queries: Queries) {
 
 /// Shows a chunk to `N` queries; `K` vectors of keys at a time for the scores, and `W` of dimensions for the values.
 #[inline(always)]
-unsafe fn step<V: Vector, C: Cache, const N: usize, const K: usize, const W: usize>(chunk: Chunk<C>, queries: Queries) {
+unsafe fn step<V: Lanes, C: Cache, const N: usize, const K: usize, const W: usize>(chunk: Chunk<C>, queries: Queries) {
     let Chunk { cache, start, at, head_dim, scale } = chunk;
     let Queries { q, visible, largest, sum, out } = queries;
     let keys = visible.iter().max().map_or(0, |most| most.saturating_sub(start).min(CHUNK));
@@ -503,44 +383,50 @@ unsafe fn step<V: Vector, C: Cache, const N: usize, const K: usize, const W: usi
             scores::<V, C, N, 1>(cache, q, at, first, head_dim, scale, &mut weights);
             first += V::LEN;
         }
-        let correction = softmax::<V, N>(&mut weights, visible, start, largest, sum);
+        let correction = V::softmax(&mut weights, visible, start, largest, sum);
         // `d` stays below `head_dim`, a multiple of 8.
         let mut d = 0;
         while d + W * V::LEN <= head_dim {
             values::<V, C, N, W>(cache, &weights, &correction, at, keys, head_dim, d, out);
             d += W * V::LEN;
         }
-        while d + V::LEN <= head_dim {
-            values::<V, C, N, 1>(cache, &weights, &correction, at, keys, head_dim, d, out);
-            d += V::LEN;
-        }
-        if d < head_dim {
-            values::<__m256, C, N, 1>(cache, &weights, &correction, at, keys, head_dim, d, out);
+        // What is left has few dimensions, or heads of a rare size.
+        while d < head_dim {
+            let whole = d + V::LEN <= head_dim;
+            for (i, out) in out.chunks_exact_mut(head_dim).enumerate() {
+                let (weights, correction) = (&[weights[i]], &correction[i..]);
+                if whole {
+                    values::<V, C, 1, 1>(cache, weights, correction, at, keys, head_dim, d, out);
+                } else {
+                    values::<__m256, C, 1, 1>(cache, weights, correction, at, keys, head_dim, d, out);
+                }
+            }
+            d += if whole { V::LEN } else { 8 };
         }
     }
 }
 
-/// Steps 2 and 3 of the law for the chunk at `start`: turns scores into weights and returns the factors for the older sums.
+/// Steps 2 and 3 of the law for the chunk at `start` and at most eight queries: turns scores into weights and returns the factors for the older sums.
 #[inline(always)]
-unsafe fn softmax<V: Vector, const N: usize>(
-    scores: &mut [[f32; CHUNK]; N],
+unsafe fn softmax<V: Vector>(
+    scores: &mut [[f32; CHUNK]],
     visible: &[usize],
     start: usize,
     largest: &mut [f32],
     sum: &mut [f32],
-) -> [f32; N] {
-    let (mut seen, mut shrunk) = ([0; N], [0f32; 8]);
-    // SAFETY: the caller's promise; every chunk of scores is a number of whole vectors, and `N` is at most 8.
+) -> [f32; 8] {
+    let (mut shrunk, mut correction) = ([0f32; 8], [0f32; 8]);
+    let seen = |i: usize| visible[i].saturating_sub(start).min(CHUNK);
+    // SAFETY: the caller's promise; a panel of scores is a number of whole vectors.
     unsafe {
-        for i in 0..N {
-            let n = visible[i].saturating_sub(start).min(CHUNK);
-            seen[i] = n.next_multiple_of(KEYS);
-            scores[i][n..seen[i]].fill(f32::NEG_INFINITY);
-            scores[i][seen[i]..].fill(0.0);
+        for (i, scores) in scores.iter_mut().enumerate() {
+            let (n, panels) = (seen(i), seen(i).next_multiple_of(KEYS));
+            scores[n..panels].fill(f32::NEG_INFINITY);
+            scores[panels..].fill(0.0);
             let mut most = [V::splat(f32::NEG_INFINITY); 2];
-            for at in (0..seen[i]).step_by(V::LEN) {
+            for at in (0..panels).step_by(V::LEN) {
                 let part = at / V::LEN % (KEYS / V::LEN);
-                most[part] = V::load(scores[i].as_ptr().add(at)).larger(most[part]);
+                most[part] = V::load(scores.as_ptr().add(at)).larger(most[part]);
             }
             let most = tree(V::stripes(most), |a, b| _mm256_max_ps(b, a));
             let new = if most > largest[i] { most } else { largest[i] };
@@ -548,12 +434,11 @@ unsafe fn softmax<V: Vector, const N: usize>(
             shrunk[i] = if n > 0 { largest[i] - new } else { 0.0 };
             largest[i] = new;
         }
-        let mut correction = [0f32; 8];
         exp(__m256::load(shrunk.as_ptr())).store(correction.as_mut_ptr());
-        for i in 0..N {
+        for (i, scores) in scores.iter_mut().enumerate() {
             let mut total = [V::splat(0.0); 2];
-            for at in (0..seen[i]).step_by(V::LEN) {
-                let score = scores[i].as_mut_ptr().add(at);
+            for at in (0..seen(i).next_multiple_of(KEYS)).step_by(V::LEN) {
+                let score = scores.as_mut_ptr().add(at);
                 let weight = exp(V::load(score).sub(V::splat(largest[i])));
                 weight.store(score);
                 let part = at / V::LEN % (KEYS / V::LEN);
@@ -561,42 +446,29 @@ unsafe fn softmax<V: Vector, const N: usize>(
             }
             sum[i] = sum[i] * correction[i] + tree(V::stripes(total), |a, b| _mm256_add_ps(a, b));
         }
-        let mut factors = [1f32; N];
-        factors.copy_from_slice(&correction[..N]);
-        factors
     }
+    correction
 }
 
-/// The law's tree over sixteen stripes: `i` and `i + 8`, then `i + 4`, `i + 2`, `i + 1`.
-#[inline(always)]
-unsafe fn tree(stripes: [__m256; 2], join: impl Fn(__m256, __m256) -> __m256) -> f32 {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let eight = join(stripes[0], stripes[1]);
-        let four = join(eight, _mm256_permute2f128_ps::<1>(eight, eight));
-        let two = join(four, _mm256_permute_ps::<0b01_00_11_10>(four));
-        _mm256_cvtss_f32(join(two, _mm256_permute_ps::<0b10_11_00_01>(two)))
-    }
-}
-
-/// `math::exp` of each number.
-#[inline(always)]
-unsafe fn exp<V: Vector>(x: V) -> V {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let (smallest, magic) = (V::splat(SMALLEST), V::splat(MAGIC));
-        let clamped = smallest.larger(V::splat(LARGEST).smaller(x));
-        let shifted = clamped.mul(V::splat(LOG2_E)).add(magic);
-        let k = shifted.sub(magic);
-        let r = clamped.sub(k.mul(V::splat(LN2[0]))).sub(k.mul(V::splat(LN2[1])));
-        let mut p = V::splat(POLYNOMIAL[0]);
-        for coefficient in &POLYNOMIAL[1..] {
-            p = p.mul(r).add(V::splat(*coefficient));
+/// Compiled once for all caches and numbers of queries.
+macro_rules! softmax_for {
+    ($name:ident, $vector:ty, $features:literal) => {
+        #[inline(never)]
+        #[target_feature(enable = $features)]
+        unsafe fn $name(
+            scores: &mut [[f32; CHUNK]],
+            visible: &[usize],
+            start: usize,
+            largest: &mut [f32],
+            sum: &mut [f32],
+        ) -> [f32; 8] {
+            // SAFETY: the caller's promise.
+            unsafe { softmax::<$vector>(scores, visible, start, largest, sum) }
         }
-        let p = p.mul(r.mul(r)).add(r).add(V::splat(1.0));
-        x.or_zero_below(smallest, p.mul(shifted.power()))
-    }
+    };
 }
+softmax_for!(softmax_256, __m256, "avx2,f16c");
+softmax_for!(softmax_512, __m512, "avx2,f16c,avx512f,avx512dq");
 
 /// The scores of `K` vectors of keys, written from `first` on; they are in the cache from key `at + first` on.
 #[inline(always)]
@@ -657,7 +529,7 @@ unsafe fn scores<V: Vector, C: Cache, const N: usize, const K: usize>(
 unsafe fn values<V: Vector, C: Cache, const N: usize, const W: usize>(
     cache: C,
     weights: &[[f32; CHUNK]; N],
-    correction: &[f32; N],
+    correction: &[f32],
     from: usize,
     keys: usize,
     head_dim: usize,

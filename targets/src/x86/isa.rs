@@ -4,7 +4,7 @@ mod avx2;
 mod vnni;
 
 use super::load::{Legacy, Source};
-use super::load_k::{Scales, Super, Superblock};
+use super::load_k::{EightScales, Scales, Super, Superblock};
 pub(super) use avx2::{Avx2, fitting};
 use core::arch::x86_64::*;
 use smidgen_quant::{Q8, Q8K};
@@ -43,6 +43,28 @@ pub(super) struct ScratchK<I: Isa> {
     pub(super) weights: WeightsK<I>,
     /// Where a machine with more than eight rows in a vector unpacks eight at a time.
     eight: [[__m256i; 64]; 2],
+}
+
+/// [`Super::weights`], compiled once for all machines and loops: it is long, and its results are read from memory anyway.
+///
+/// # Safety
+/// As for [`Super`].
+#[inline(never)]
+#[target_feature(enable = "avx2,f16c")]
+unsafe fn read_weights<L: Super, S: Source>(rows: S, to: &mut [__m256i; 64]) {
+    // SAFETY: the caller's promise.
+    unsafe { L::weights(rows, to) }
+}
+
+/// [`Super::scales`], likewise.
+///
+/// # Safety
+/// As for [`Super`].
+#[inline(never)]
+#[target_feature(enable = "avx2,f16c")]
+unsafe fn read_scales<L: Super, S: Source>(rows: S) -> EightScales {
+    // SAFETY: the caller's promise.
+    unsafe { L::scales(rows) }
 }
 
 /// A set of x86 instructions. Lanes are rows.

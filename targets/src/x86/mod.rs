@@ -17,6 +17,7 @@ mod load;
 mod load_k;
 mod matmul;
 mod single;
+mod vector;
 
 use crate::Kernels;
 

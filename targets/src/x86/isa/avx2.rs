@@ -2,7 +2,7 @@
 
 use super::super::load::{Eight, Legacy, Source};
 use super::super::load_k::Super;
-use super::{Isa, ScratchK, Weights, four};
+use super::{Isa, ScratchK, Weights, four, read_scales, read_weights};
 use core::arch::x86_64::*;
 
 /// Functions that the two machines with 256-bit vectors share.
@@ -114,8 +114,8 @@ impl Isa for Avx2 {
     unsafe fn load_k<L: Super, S: Source>(rows: impl Fn(usize) -> S, out: &mut ScratchK<Self>) {
         // SAFETY: the caller's promise.
         unsafe {
-            out.weights.scales = L::scales(rows(0));
-            L::weights(rows(0), &mut out.weights.q);
+            out.weights.scales = read_scales::<L, S>(rows(0));
+            read_weights::<L, S>(rows(0), &mut out.weights.q);
         }
     }
 

@@ -3,7 +3,7 @@
 use super::super::load::{Eight, Legacy, Source};
 use super::super::load_k::{EightScales, Super, Superblock};
 use super::avx2::eight_rows;
-use super::{Isa, ScratchK, Weights, four};
+use super::{Isa, ScratchK, Weights, four, read_scales, read_weights};
 use core::arch::x86_64::*;
 
 /// Functions that the two machines with VNNI share; `dpbusd` adds four products of bytes to each lane.
@@ -103,8 +103,8 @@ impl AvxVnni {
     unsafe fn rows_k<L: Super, S: Source>(rows: impl Fn(usize) -> S, out: &mut ScratchK<Self>) {
         // SAFETY: the caller's promise.
         unsafe {
-            out.weights.scales = L::scales(rows(0));
-            L::weights(rows(0), &mut out.weights.q);
+            out.weights.scales = read_scales::<L, S>(rows(0));
+            read_weights::<L, S>(rows(0), &mut out.weights.q);
         }
     }
 }
@@ -151,12 +151,12 @@ impl Avx512Vnni {
         // SAFETY: the caller's promise.
         unsafe {
             let ScratchK { weights: Superblock { q, scales }, eight: [low, high] } = out;
-            L::weights(rows(0), low);
-            L::weights(rows(8), high);
+            read_weights::<L, S>(rows(0), low);
+            read_weights::<L, S>(rows(8), high);
             for k in 0..64 {
                 q[k] = join(low[k], high[k]);
             }
-            let (low, high): (EightScales, EightScales) = (L::scales(rows(0)), L::scales(rows(8)));
+            let (low, high): (EightScales, EightScales) = (read_scales::<L, S>(rows(0)), read_scales::<L, S>(rows(8)));
             for s in 0..16 {
                 scales.subs[s] = join(low.subs[s], high.subs[s]);
             }
