@@ -424,9 +424,10 @@ unsafe fn softmax<V: Vector>(
             scores[n..panels].fill(f32::NEG_INFINITY);
             scores[panels..].fill(0.0);
             let mut most = [V::splat(f32::NEG_INFINITY); 2];
-            for at in (0..panels).step_by(V::LEN) {
-                let part = at / V::LEN % (KEYS / V::LEN);
-                most[part] = V::load(scores.as_ptr().add(at)).larger(most[part]);
+            for at in (0..panels).step_by(KEYS) {
+                for part in 0..KEYS / V::LEN {
+                    most[part] = V::load(scores.as_ptr().add(at + part * V::LEN)).larger(most[part]);
+                }
             }
             let most = tree(V::stripes(most), |a, b| _mm256_max_ps(b, a));
             let new = if most > largest[i] { most } else { largest[i] };
@@ -437,12 +438,13 @@ unsafe fn softmax<V: Vector>(
         exp(__m256::load(shrunk.as_ptr())).store(correction.as_mut_ptr());
         for (i, scores) in scores.iter_mut().enumerate() {
             let mut total = [V::splat(0.0); 2];
-            for at in (0..seen(i).next_multiple_of(KEYS)).step_by(V::LEN) {
-                let score = scores.as_mut_ptr().add(at);
-                let weight = exp(V::load(score).sub(V::splat(largest[i])));
-                weight.store(score);
-                let part = at / V::LEN % (KEYS / V::LEN);
-                total[part] = total[part].add(weight);
+            for at in (0..seen(i).next_multiple_of(KEYS)).step_by(KEYS) {
+                for part in 0..KEYS / V::LEN {
+                    let score = scores.as_mut_ptr().add(at + part * V::LEN);
+                    let weight = exp(V::load(score).sub(V::splat(largest[i])));
+                    weight.store(score);
+                    total[part] = total[part].add(weight);
+                }
             }
             sum[i] = sum[i] * correction[i] + tree(V::stripes(total), |a, b| _mm256_add_ps(a, b));
         }
