@@ -32,6 +32,13 @@ const CLAIMS: usize = 4;
 /// Outputs in a claim are a multiple of this, so that kernels get whole panels.
 const PANEL: usize = 16;
 
+/// How many of these panels make a claim: some [`CLAIMS`] claims for each thread, or up to twice as many if the threads are done sooner then.
+fn claim(panels: usize, threads: usize) -> usize {
+    let most = panels.div_ceil(threads.saturating_mul(CLAIMS)).max(1);
+    let end = |claim: usize| panels.div_ceil(claim).div_ceil(threads) * claim;
+    (most.div_ceil(2)..=most).rev().min_by_key(|claim| end(*claim)).unwrap_or(most)
+}
+
 impl<'p> Machine<'p> {
     pub(crate) fn new(kernels: &'static Kernels, pool: &'p dyn Pool, precision: Precision) -> Machine<'p> {
         Machine { kernels, pool, precision, finite: AtomicBool::new(true) }
@@ -51,7 +58,7 @@ impl<'p> Machine<'p> {
     fn column_grain(&self, cols: usize) -> usize {
         match self.pool.threads() {
             0 | 1 => cols,
-            threads => cols.div_ceil(threads.saturating_mul(CLAIMS)).next_multiple_of(PANEL),
+            threads => claim(cols.div_ceil(PANEL), threads) * PANEL,
         }
     }
 

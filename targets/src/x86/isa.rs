@@ -42,7 +42,7 @@ pub(super) type WeightsK<I> = Superblock<<I as Isa>::Int, <I as Isa>::Float>;
 pub(super) struct ScratchK<I: Isa> {
     pub(super) weights: WeightsK<I>,
     /// Where a machine with more than eight rows in a vector unpacks eight at a time.
-    eight: [[__m256i; 64]; 2],
+    eight: [Superblock<__m256i, __m256>; 2],
 }
 
 /// [`Super::weights`], compiled once for all machines and loops: it is long, and its results are read from memory anyway.
@@ -50,10 +50,15 @@ pub(super) struct ScratchK<I: Isa> {
 /// # Safety
 /// As for [`Super`].
 #[inline(never)]
-#[target_feature(enable = "avx2,f16c")]
 unsafe fn read_weights<L: Super, S: Source>(rows: S, to: &mut [__m256i; 64]) {
+    // rustc 1.95 inlines, in spite of the word above, what has target features itself.
+    #[target_feature(enable = "avx2,f16c")]
+    unsafe fn inner<L: Super, S: Source>(rows: S, to: &mut [__m256i; 64]) {
+        // SAFETY: the caller's promise.
+        unsafe { L::weights(rows, to) }
+    }
     // SAFETY: the caller's promise.
-    unsafe { L::weights(rows, to) }
+    unsafe { inner::<L, S>(rows, to) }
 }
 
 /// [`Super::scales`], likewise.
@@ -61,10 +66,14 @@ unsafe fn read_weights<L: Super, S: Source>(rows: S, to: &mut [__m256i; 64]) {
 /// # Safety
 /// As for [`Super`].
 #[inline(never)]
-#[target_feature(enable = "avx2,f16c")]
-unsafe fn read_scales<L: Super, S: Source>(rows: S) -> EightScales {
+unsafe fn read_scales<L: Super, S: Source>(rows: S, to: &mut EightScales) {
+    #[target_feature(enable = "avx2,f16c")]
+    unsafe fn inner<L: Super, S: Source>(rows: S, to: &mut EightScales) {
+        // SAFETY: the caller's promise.
+        *to = unsafe { L::scales(rows) };
+    }
     // SAFETY: the caller's promise.
-    unsafe { L::scales(rows) }
+    unsafe { inner::<L, S>(rows, to) }
 }
 
 /// A set of x86 instructions. Lanes are rows.

@@ -114,7 +114,7 @@ impl Isa for Avx2 {
     unsafe fn load_k<L: Super, S: Source>(rows: impl Fn(usize) -> S, out: &mut ScratchK<Self>) {
         // SAFETY: the caller's promise.
         unsafe {
-            out.weights.scales = read_scales::<L, S>(rows(0));
+            read_scales::<L, S>(rows(0), &mut out.weights.scales);
             read_weights::<L, S>(rows(0), &mut out.weights.q);
         }
     }

@@ -1,7 +1,7 @@
 //! VNNI: bytes are multiplied and added in one instruction, on 256 or 512 bits.
 
 use super::super::load::{Eight, Legacy, Source};
-use super::super::load_k::{EightScales, Super, Superblock};
+use super::super::load_k::{Super, Superblock};
 use super::avx2::eight_rows;
 use super::{Isa, ScratchK, Weights, four, read_scales, read_weights};
 use core::arch::x86_64::*;
@@ -103,7 +103,7 @@ impl AvxVnni {
     unsafe fn rows_k<L: Super, S: Source>(rows: impl Fn(usize) -> S, out: &mut ScratchK<Self>) {
         // SAFETY: the caller's promise.
         unsafe {
-            out.weights.scales = read_scales::<L, S>(rows(0));
+            read_scales::<L, S>(rows(0), &mut out.weights.scales);
             read_weights::<L, S>(rows(0), &mut out.weights.q);
         }
     }
@@ -150,23 +150,38 @@ impl Avx512Vnni {
     unsafe fn rows_k<L: Super, S: Source>(rows: impl Fn(usize) -> S, out: &mut ScratchK<Self>) {
         // SAFETY: the caller's promise.
         unsafe {
-            let ScratchK { weights: Superblock { q, scales }, eight: [low, high] } = out;
-            read_weights::<L, S>(rows(0), low);
-            read_weights::<L, S>(rows(8), high);
-            for k in 0..64 {
-                q[k] = join(low[k], high[k]);
+            for (half, eight) in out.eight.iter_mut().enumerate() {
+                read_weights::<L, S>(rows(8 * half), &mut eight.q);
+                read_scales::<L, S>(rows(8 * half), &mut eight.scales);
             }
-            let (low, high): (EightScales, EightScales) = (read_scales::<L, S>(rows(0)), read_scales::<L, S>(rows(8)));
-            for s in 0..16 {
-                scales.subs[s] = join(low.subs[s], high.subs[s]);
-            }
-            for g in 0..8 {
-                scales.pairs[g] = join(low.pairs[g], high.pairs[g]);
-            }
-            scales.d = join_float(low.d, high.d);
-            scales.dmin = join_float(low.dmin, high.dmin);
+            join_superblocks(out);
         }
     }
+}
+
+/// Two superblocks of eight rows as one; compiled once for all formats.
+#[inline(never)]
+unsafe fn join_superblocks(out: &mut ScratchK<Avx512Vnni>) {
+    #[target_feature(enable = "avx512f,avx512dq")]
+    unsafe fn inner(out: &mut ScratchK<Avx512Vnni>) {
+        let ScratchK { weights: Superblock { q, scales }, eight: [low, high] } = out;
+        // SAFETY: the caller's promise.
+        unsafe {
+            for k in 0..64 {
+                q[k] = join(low.q[k], high.q[k]);
+            }
+            for s in 0..16 {
+                scales.subs[s] = join(low.scales.subs[s], high.scales.subs[s]);
+            }
+            for g in 0..8 {
+                scales.pairs[g] = join(low.scales.pairs[g], high.scales.pairs[g]);
+            }
+            scales.d = join_float(low.scales.d, high.scales.d);
+            scales.dmin = join_float(low.scales.dmin, high.scales.dmin);
+        }
+    }
+    // SAFETY: the caller's promise.
+    unsafe { inner(out) }
 }
 
 impl Isa for Avx512Vnni {
