@@ -55,6 +55,8 @@ pub(super) trait Super {
     const MAX: i32;
     /// Twos exponent of what is to be subtracted from each weight; none for the formats with minima.
     const OFFSET_SHIFT: Option<i32>;
+    /// Groups of 32 weights that are unpacked side by side: 2 or 4.
+    const ABREAST: usize = 4;
     /// The product with one token, for machines with AVX2.
     const ONE_TOKEN: MatMul;
 
@@ -127,6 +129,7 @@ impl Super for Q4K {
     const SUB: usize = 32;
     const MAX: i32 = 15;
     const OFFSET_SHIFT: Option<i32> = None;
+    const ABREAST: usize = 2;
     const ONE_TOKEN: MatMul = one_token::q4_k;
 
     #[inline(always)]
@@ -162,6 +165,7 @@ impl Super for Q5K {
     const SUB: usize = 32;
     const MAX: i32 = 31;
     const OFFSET_SHIFT: Option<i32> = None;
+    const ABREAST: usize = 2;
     const ONE_TOKEN: MatMul = one_token::q5_k;
 
     #[inline(always)]

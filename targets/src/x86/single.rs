@@ -91,7 +91,7 @@ unsafe fn superblock<L: Super>(
     unsafe {
         let (scales, zero) = (L::scales(rows), _mm256_setzero_si256());
         let mut dot = Dot::<L> {
-            short: [zero; 8],
+            short: [zero; 4],
             sum: [zero; 2],
             x: x.qs.as_ptr().add((8 * b * x.tokens + token) * 32),
             stride: x.tokens * 32,
@@ -107,8 +107,8 @@ unsafe fn superblock<L: Super>(
 
 /// Σ scale q x.
 struct Dot<'a, L> {
-    /// Sums of each group in 16 bits, as long as they fit.
-    short: [__m256i; 8],
+    /// Sums of each group that is being unpacked in 16 bits, as long as they fit.
+    short: [__m256i; 4],
     sum: [__m256i; 2],
     /// The token's first group; the next is `stride` further.
     x: *const i8,
@@ -131,10 +131,11 @@ impl<L: Super> Take for Dot<'_, L> {
         unsafe {
             let x = _mm256_set1_epi32(four(self.x.add(g * self.stride + 4 * k)));
             let products = _mm256_maddubs_epi16(q, x);
-            self.short[g] = if k.is_multiple_of(step) { products } else { _mm256_add_epi16(self.short[g], products) };
+            let short = &mut self.short[g % L::ABREAST];
+            *short = if k.is_multiple_of(step) { products } else { _mm256_add_epi16(*short, products) };
             if k % step == step - 1 {
                 let scale = self.scales.subs[(8 * g + k) / words];
-                self.sum[g % 2] = _mm256_add_epi32(self.sum[g % 2], _mm256_madd_epi16(self.short[g], scale));
+                self.sum[g % 2] = _mm256_add_epi32(self.sum[g % 2], _mm256_madd_epi16(*short, scale));
             }
         }
     }
