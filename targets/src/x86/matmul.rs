@@ -14,7 +14,7 @@ const TOKENS: usize = 64;
 /// Tokens that share each load of weights.
 const TOGETHER: usize = 4;
 /// How far ahead a packed panel is asked for, in bytes.
-const AHEAD: usize = 4096;
+const AHEAD: usize = 12288;
 
 /// Plain rows of more bytes than this, half of a small nearest cache, are asked for into the next one: there they stay until it is their turn,
 /// and more of them can be on their way.

@@ -47,7 +47,7 @@ unsafe fn group<L: Super, const PACKED: bool>(group: Group, blocks: usize, x: &Q
         for b in 0..blocks {
             let ahead = group.ahead(PACKED, PANEL, b, L::BYTES);
             for (n, acc) in acc.iter_mut().enumerate() {
-                let ahead = Ahead { lines: ahead, first: n * LINES, nearest: group.nearest };
+                let ahead = Ahead { lines: ahead, first: n * (L::BYTES / 8), nearest: group.nearest };
                 *acc = if PACKED {
                     superblock::<L>(*acc, group.panel(n * ROWS, b, L::BYTES), x, b, token, ahead)
                 } else {
@@ -61,15 +61,12 @@ unsafe fn group<L: Super, const PACKED: bool>(group: Group, blocks: usize, x: &Q
     }
 }
 
-/// Lines that the weights of eight rows ask for, one for every two vectors. Asking for a panel's superblock all at once does not do: a
+/// What is asked for meanwhile, a line for every two vectors until it is half of a panel's. Asking for them all at once does not do: a
 /// processor waits for two dozen lines, and the rest is late.
-const LINES: usize = 32;
-
-/// What is asked for meanwhile.
 #[derive(Clone, Copy)]
 struct Ahead {
     lines: *const u8,
-    /// The first of [`LINES`].
+    /// The first line for these eight rows.
     first: usize,
     nearest: bool,
 }
@@ -123,9 +120,9 @@ impl<L: Super> Take for Dot<'_, L> {
     unsafe fn take(&mut self, g: usize, k: usize, q: __m256i) {
         let words = L::SUB / 4;
         let step = if fitting(L::MAX) < words { fitting(L::MAX) } else { words };
-        let line = 64 * (self.ahead.first + 4 * g + k / 2);
-        if k.is_multiple_of(2) && line < PANEL * L::BYTES {
-            prefetch(self.ahead.lines.wrapping_add(line), self.ahead.nearest);
+        let slot = 4 * g + k / 2;
+        if k.is_multiple_of(2) && slot <= L::BYTES / 8 {
+            prefetch(self.ahead.lines.wrapping_add(64 * (self.ahead.first + slot)), self.ahead.nearest);
         }
         // SAFETY: the caller's promise; the token has all eight groups.
         unsafe {
