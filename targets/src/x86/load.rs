@@ -52,6 +52,12 @@ pub(super) trait Source: Copy {
             [a, b, c, d, e, f, g, h]
         }
     }
+
+    /// Vector `k` of `all`, what [`turn32`](Source::turn32) makes at an offset; where it is only to be loaded, it is loaded when it is wanted.
+    #[inline(always)]
+    unsafe fn pick(self, all: &[__m256i; 8], _: usize, k: usize) -> __m256i {
+        all[k]
+    }
 }
 
 /// Eight rows one after another, as a GGUF file has them.
@@ -152,6 +158,12 @@ impl Source for Panel {
     unsafe fn words(self, offset: usize) -> __m256i {
         // SAFETY: the caller's promise.
         unsafe { _mm256_loadu_si256(self.block.add(16 * offset + 4 * self.first_row).cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn pick(self, _: &[__m256i; 8], offset: usize, k: usize) -> __m256i {
+        // SAFETY: the caller's promise.
+        unsafe { self.words(offset + 4 * k) }
     }
 
     #[inline(always)]

@@ -151,8 +151,9 @@ impl Super for Q4K {
             for i in 0..4 {
                 let both = rows.turn32(16 + 32 * i);
                 for k in 0..8 {
-                    to.take(2 * i, k, _mm256_and_si256(both[k], mask));
-                    to.take(2 * i + 1, k, _mm256_and_si256(_mm256_srli_epi16(both[k], 4), mask));
+                    let both = rows.pick(&both, 16 + 32 * i, k);
+                    to.take(2 * i, k, _mm256_and_si256(both, mask));
+                    to.take(2 * i + 1, k, _mm256_and_si256(_mm256_srli_epi16(both, 4), mask));
                 }
             }
         }
@@ -188,10 +189,11 @@ impl Super for Q5K {
             for i in 0..4 {
                 let both = rows.turn32(48 + 32 * i);
                 for k in 0..8 {
+                    let both = rows.pick(&both, 48 + 32 * i, k);
                     let low = _mm256_slli_epi16(_mm256_and_si256(fifth[k], bit), 4);
-                    to.take(2 * i, k, _mm256_or_si256(_mm256_and_si256(both[k], mask), low));
+                    to.take(2 * i, k, _mm256_or_si256(_mm256_and_si256(both, mask), low));
                     let high = _mm256_slli_epi16(_mm256_and_si256(_mm256_srli_epi16(fifth[k], 1), bit), 4);
-                    let nibble = _mm256_and_si256(_mm256_srli_epi16(both[k], 4), mask);
+                    let nibble = _mm256_and_si256(_mm256_srli_epi16(both, 4), mask);
                     to.take(2 * i + 1, k, _mm256_or_si256(nibble, high));
                     fifth[k] = _mm256_srli_epi16(fifth[k], 2);
                 }
@@ -228,15 +230,18 @@ impl Super for Q6K {
                 let second = rows.turn32(64 * half + 32);
                 let top = rows.turn32(128 + 32 * half);
                 for k in 0..8 {
+                    let first = rows.pick(&first, 64 * half, k);
+                    let second = rows.pick(&second, 64 * half + 32, k);
+                    let top = rows.pick(&top, 128 + 32 * half, k);
                     let low = |v| _mm256_and_si256(v, four);
                     let high = |v| _mm256_and_si256(_mm256_srli_epi16(v, 4), four);
                     let g = 4 * half;
-                    to.take(g, k, _mm256_or_si256(low(first[k]), _mm256_and_si256(_mm256_slli_epi16(top[k], 4), two)));
-                    let bits = _mm256_and_si256(_mm256_slli_epi16(top[k], 2), two);
-                    to.take(g + 1, k, _mm256_or_si256(low(second[k]), bits));
-                    to.take(g + 2, k, _mm256_or_si256(high(first[k]), _mm256_and_si256(top[k], two)));
-                    let bits = _mm256_and_si256(_mm256_srli_epi16(top[k], 2), two);
-                    to.take(g + 3, k, _mm256_or_si256(high(second[k]), bits));
+                    to.take(g, k, _mm256_or_si256(low(first), _mm256_and_si256(_mm256_slli_epi16(top, 4), two)));
+                    let bits = _mm256_and_si256(_mm256_slli_epi16(top, 2), two);
+                    to.take(g + 1, k, _mm256_or_si256(low(second), bits));
+                    to.take(g + 2, k, _mm256_or_si256(high(first), _mm256_and_si256(top, two)));
+                    let bits = _mm256_and_si256(_mm256_srli_epi16(top, 2), two);
+                    to.take(g + 3, k, _mm256_or_si256(high(second), bits));
                 }
             }
         }
