@@ -39,6 +39,8 @@ pub(super) struct Group {
     base: *const u8,
     /// Bytes from row to row where they lie one after another; zero in a packed panel.
     row_bytes: usize,
+    /// How far ahead bytes are asked for: [`AHEAD`], in plain rows as whole groups.
+    distance: usize,
     /// Whether what is asked for ahead fits into the nearest cache.
     pub(super) nearest: bool,
 }
@@ -48,7 +50,8 @@ impl Group {
     #[inline(always)]
     pub(super) fn new(w: &Rows, first: usize, count: usize, packed: bool) -> Group {
         let row_bytes = if packed { 0 } else { w.row_bytes() };
-        Group { base: w.bytes(first, count).as_ptr(), row_bytes, nearest: count * row_bytes <= NEAREST }
+        let distance = if packed { AHEAD } else { AHEAD.next_multiple_of(count * row_bytes) };
+        Group { base: w.bytes(first, count).as_ptr(), row_bytes, distance, nearest: count * row_bytes <= NEAREST }
     }
 
     /// Eight plain rows from `first` on, from block `b` of `block_bytes` bytes on.
@@ -65,12 +68,8 @@ impl Group {
 
     /// Where what will be wanted some time after block `b` of `rows` rows begins: as many bytes as they have.
     #[inline(always)]
-    pub(super) fn ahead(self, packed: bool, rows: usize, b: usize, block_bytes: usize) -> *const u8 {
-        if packed {
-            self.base.wrapping_add(PANEL * b * block_bytes + AHEAD)
-        } else {
-            self.base.wrapping_add(rows * (self.row_bytes + b * block_bytes))
-        }
+    pub(super) fn ahead(self, rows: usize, b: usize, block_bytes: usize) -> *const u8 {
+        self.base.wrapping_add(self.distance + rows * b * block_bytes)
     }
 }
 
@@ -120,7 +119,7 @@ unsafe fn legacy_one<I: Isa, L: Legacy, const N: usize, const PACKED: bool>(
     unsafe {
         let mut acc = [[[I::zero()]]; N];
         for b in 0..blocks {
-            let ahead = group.ahead(PACKED, N * I::ROWS, b, L::BYTES);
+            let ahead = group.ahead(N * I::ROWS, b, L::BYTES);
             for line in (0..N * I::ROWS * L::BYTES).step_by(64) {
                 prefetch(ahead.wrapping_add(line), group.nearest);
             }

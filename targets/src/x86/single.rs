@@ -45,7 +45,7 @@ unsafe fn group<L: Super, const PACKED: bool>(group: Group, blocks: usize, x: &Q
     unsafe {
         let mut acc = [Avx2::zero(); PANEL / ROWS];
         for b in 0..blocks {
-            let ahead = group.ahead(PACKED, PANEL, b, L::BYTES);
+            let ahead = group.ahead(PANEL, b, L::BYTES);
             for (n, acc) in acc.iter_mut().enumerate() {
                 let ahead = Ahead { lines: ahead, first: n * (L::BYTES / 8), nearest: group.nearest };
                 *acc = if PACKED {
