@@ -16,13 +16,7 @@ pub(super) trait Lanes: Vector {
     /// [`step`] for `QUERIES`, four, three or one queries, with as many sums as registers hold.
     unsafe fn step<C: Cache>(chunk: Chunk<C>, queries: Queries);
     /// [`softmax`], compiled once for all caches and numbers of queries.
-    unsafe fn softmax(
-        scores: &mut [[f32; CHUNK]],
-        visible: &[usize],
-        start: usize,
-        largest: &mut [f32],
-        sum: &mut [f32],
-    ) -> [f32; 8];
+    unsafe fn softmax(scores: &mut [[f32; CHUNK]], start: usize, queries: &mut Queries) -> [f32; 8];
 }
 
 impl Lanes for __m256 {
@@ -40,15 +34,9 @@ impl Lanes for __m256 {
         }
     }
     #[inline(always)]
-    unsafe fn softmax(
-        scores: &mut [[f32; CHUNK]],
-        visible: &[usize],
-        start: usize,
-        largest: &mut [f32],
-        sum: &mut [f32],
-    ) -> [f32; 8] {
+    unsafe fn softmax(scores: &mut [[f32; CHUNK]], start: usize, queries: &mut Queries) -> [f32; 8] {
         // SAFETY: the caller's promise.
-        unsafe { softmax_256(scores, visible, start, largest, sum) }
+        unsafe { softmax_256(scores, start, queries) }
     }
 }
 
@@ -68,15 +56,9 @@ impl Lanes for __m512 {
         }
     }
     #[inline(always)]
-    unsafe fn softmax(
-        scores: &mut [[f32; CHUNK]],
-        visible: &[usize],
-        start: usize,
-        largest: &mut [f32],
-        sum: &mut [f32],
-    ) -> [f32; 8] {
+    unsafe fn softmax(scores: &mut [[f32; CHUNK]], start: usize, queries: &mut Queries) -> [f32; 8] {
         // SAFETY: the caller's promise.
-        unsafe { softmax_512(scores, visible, start, largest, sum) }
+        unsafe { softmax_512(scores, start, queries) }
     }
 }
 
@@ -364,10 +346,13 @@ unsafe fn all<V: Lanes, C: Cache>(chunk: Chunk<C>, queries: Queries) {
 
 /// Shows a chunk to `N` queries; `K` vectors of keys at a time for the scores, and `W` of dimensions for the values.
 #[inline(always)]
-unsafe fn step<V: Lanes, C: Cache, const N: usize, const K: usize, const W: usize>(chunk: Chunk<C>, queries: Queries) {
+unsafe fn step<V: Lanes, C: Cache, const N: usize, const K: usize, const W: usize>(
+    chunk: Chunk<C>,
+    mut queries: Queries,
+) {
     let Chunk { cache, start, at, head_dim, scale } = chunk;
-    let Queries { q, visible, largest, sum, out } = queries;
-    let keys = visible.iter().max().map_or(0, |most| most.saturating_sub(start).min(CHUNK));
+    let q = queries.q;
+    let keys = queries.visible.iter().max().map_or(0, |most| most.saturating_sub(start).min(CHUNK));
     if keys == 0 {
         return;
     }
@@ -383,7 +368,8 @@ unsafe fn step<V: Lanes, C: Cache, const N: usize, const K: usize, const W: usiz
             scores::<V, C, N, 1>(cache, q, at, first, head_dim, scale, &mut weights);
             first += V::LEN;
         }
-        let correction = V::softmax(&mut weights, visible, start, largest, sum);
+        let correction = V::softmax(&mut weights, start, &mut queries);
+        let out = queries.out;
         // `d` stays below `head_dim`, a multiple of 8.
         let mut d = 0;
         while d + W * V::LEN <= head_dim {
@@ -408,13 +394,8 @@ unsafe fn step<V: Lanes, C: Cache, const N: usize, const K: usize, const W: usiz
 
 /// Steps 2 and 3 of the law for the chunk at `start` and at most eight queries: turns scores into weights and returns the factors for the older sums.
 #[inline(always)]
-unsafe fn softmax<V: Vector>(
-    scores: &mut [[f32; CHUNK]],
-    visible: &[usize],
-    start: usize,
-    largest: &mut [f32],
-    sum: &mut [f32],
-) -> [f32; 8] {
+unsafe fn softmax<V: Vector>(scores: &mut [[f32; CHUNK]], start: usize, queries: &mut Queries) -> [f32; 8] {
+    let Queries { visible, largest, sum, .. } = queries;
     let (mut shrunk, mut correction) = ([0f32; 8], [0f32; 8]);
     let seen = |i: usize| visible[i].saturating_sub(start).min(CHUNK);
     // SAFETY: the caller's promise; a panel of scores is a number of whole vectors.
@@ -457,15 +438,9 @@ macro_rules! softmax_for {
     ($name:ident, $vector:ty, $features:literal) => {
         #[inline(never)]
         #[target_feature(enable = $features)]
-        unsafe fn $name(
-            scores: &mut [[f32; CHUNK]],
-            visible: &[usize],
-            start: usize,
-            largest: &mut [f32],
-            sum: &mut [f32],
-        ) -> [f32; 8] {
+        unsafe fn $name(scores: &mut [[f32; CHUNK]], start: usize, queries: &mut Queries) -> [f32; 8] {
             // SAFETY: the caller's promise.
-            unsafe { softmax::<$vector>(scores, visible, start, largest, sum) }
+            unsafe { softmax::<$vector>(scores, start, queries) }
         }
     };
 }
