@@ -229,7 +229,7 @@ mod tests {
         for (rows, stride, row_grain, col_grain) in
             [(1, 7, 1, 3), (5, 8, 2, 8), (9, 33, 4, 5), (0, 4, 1, 1), (3, 1, 7, 9)]
         {
-            for threads in 1..4 {
+            for threads in [1, 2, 3, STRETCHES + 4] {
                 let mut matrix = vec![0f32; rows * stride];
                 for_tiles(&Threads(threads), &mut matrix, stride, row_grain, col_grain, |mut tile| {
                     let (first_row, first_col) = (tile.first_row(), tile.first_col());

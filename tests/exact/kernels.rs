@@ -203,15 +203,15 @@ impl Cache {
 fn attention_over_every_kind_of_cache() {
     let machines = tables();
     let mut random = Random(5);
-    for head_dim in [2, 8, 24, 32, 48, 64, 96, 128] {
+    for head_dim in [2, 8, 24, 32, 48, 64, 96, 128, 256, 264] {
         let keys = 200;
         let cache = Cache::random(keys, head_dim, &mut random);
         let float = Kv::F32 { k: &cache.float.0, v: &cache.float.1 };
         let half = Kv::F16 { k: &cache.half.0, v: &cache.half.1 };
         let int8 = Kv::Q8 { k: &cache.int8.0, k_scales: &cache.int8.1, v: &cache.int8.2, v_scales: &cache.int8.3 };
-        let visible: Vec<usize> =
-            [1, 2, 15, 16, 17, 63, 64, 65, 66, 127, 128, 129, 130, 199, 200, 3, 200, 1, 64].into();
-        for count in [1, 2, 3, 4, 5, visible.len()] {
+        // Also more queries than walk over a cache together.
+        let visible = [1, 2, 15, 16, 17, 63, 64, 65, 66, 127, 128, 129, 130, 199, 200, 3, 200, 1, 64].repeat(4);
+        for count in [1, 2, 3, 4, 5, 8, 11, 15, 16, 19, 64, visible.len()] {
             let q: Vec<f32> = (0..count * head_dim).map(|_| random.float(1.0) * 3.0).collect();
             for (kind, kv) in [("f32", &float), ("f16", &half), ("q8_0", &int8)] {
                 if kind == "q8_0" && !head_dim.is_multiple_of(SCALED) {

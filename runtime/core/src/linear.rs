@@ -391,3 +391,22 @@ pub(crate) fn format_of(kind: smidgen_gguf::TensorType) -> Option<(Format, Layou
     let layout = if kind.unpacked().is_some() { Layout::Packed } else { Layout::Plain };
     Some((Format::from_id(kind.unpacked().unwrap_or(kind).id())?, layout))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_end_together() {
+        // 576, 192, 1,536 and 49,152 outputs: with claims of a ninth, one of two threads would have five to do.
+        for (panels, threads, expected) in [(36, 2, 3), (12, 2, 2), (96, 2, 12), (3072, 2, 384), (1, 4, 1), (0, 2, 1)] {
+            assert_eq!(claim(panels, threads), expected, "{panels} panels, {threads} threads");
+        }
+        for panels in 1..200usize {
+            for threads in 2..9usize {
+                let longest = |claim: usize| panels.div_ceil(claim).div_ceil(threads) * claim;
+                assert!(longest(claim(panels, threads)) <= longest(panels.div_ceil(threads * CLAIMS)));
+            }
+        }
+    }
+}
