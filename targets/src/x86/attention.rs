@@ -279,8 +279,8 @@ unsafe fn together<V: Lanes, C: Cache>(
     scale: f32,
     out: &mut [f32],
 ) {
-    let most = TOGETHER.saturating_mul(head_dim);
-    let calls = q.chunks(most).zip(out.chunks_mut(most)).zip(visible.chunks(TOGETHER));
+    let span = TOGETHER.saturating_mul(head_dim);
+    let calls = q.chunks(span).zip(out.chunks_mut(span)).zip(visible.chunks(TOGETHER));
     for ((q, out), visible) in calls {
         let (mut largest, mut sum) = ([f32::NEG_INFINITY; TOGETHER], [0f32; TOGETHER]);
         let out = &mut out[..visible.len() * head_dim];
