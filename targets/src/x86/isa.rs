@@ -3,109 +3,47 @@
 mod avx2;
 mod vnni;
 
-use super::load::{Legacy, Source};
-use super::load_k::{EightScales, Scales, Super, Superblock};
-pub(super) use avx2::{Avx2, fitting};
-use core::arch::x86_64::*;
+use super::ints::Ints;
+use super::load::{Block, Legacy, Source};
+use super::load_k::{Scales, Super, Superblock};
+use super::vector::Vector;
+pub(super) use avx2::Avx2;
+use core::array;
 use smidgen_quant::{Q8, Q8K};
 pub(super) use vnni::{Avx512Vnni, AvxVnni};
 
+/// Tokens that share each load of weights.
+pub(super) const TOGETHER: usize = 4;
+
 /// Rows of a block of 32, in the machine's vectors.
-#[derive(Clone, Copy)]
 pub(super) struct Weights<I: Isa> {
     q: [I::Int; 8],
     /// The low and the high nibbles of bytes with a sign, moved up by 128, where the machine multiplies these one by one.
     nibbles: [[I::Int; 8]; 2],
-    d: I::Float,
-    m: I::Float,
+    d: Float<I>,
+    m: Float<I>,
 }
 
 impl<I: Isa> Weights<I> {
     #[inline(always)]
-    fn new(q: [I::Int; 8], d: I::Float, m: I::Float) -> Weights<I> {
+    fn new(Block { q, d, m }: Block<I::Int>) -> Weights<I> {
         Weights { q, nibbles: [q; 2], d, m }
     }
-
-    /// # Safety
-    /// Needs the CPU features of `I`.
-    #[inline(always)]
-    pub(super) unsafe fn zero() -> Weights<I> {
-        // SAFETY: the caller's promise.
-        unsafe { Weights::new([I::splat_int(0); 8], I::zero(), I::zero()) }
-    }
 }
 
-/// Rows of a superblock, in the machine's vectors.
-pub(super) type WeightsK<I> = Superblock<<I as Isa>::Int, <I as Isa>::Float>;
-
-/// Where superblocks are unpacked to.
-pub(super) struct ScratchK<I: Isa> {
-    pub(super) weights: WeightsK<I>,
-    /// Where a machine with more than eight rows in a vector unpacks eight at a time.
-    eight: [Superblock<__m256i, __m256>; 2],
-}
-
-/// [`Super::weights`], compiled once for all machines and loops: it is long, and its results are read from memory anyway.
-///
-/// # Safety
-/// As for [`Super`].
-#[inline(never)]
-unsafe fn read_weights<L: Super, S: Source>(rows: S, to: &mut [__m256i; 64]) {
-    // rustc 1.95 inlines, in spite of the word above, what has target features itself.
-    #[target_feature(enable = "avx2,f16c")]
-    unsafe fn inner<L: Super, S: Source>(rows: S, to: &mut [__m256i; 64]) {
-        // SAFETY: the caller's promise.
-        unsafe { L::weights(rows, to) }
-    }
-    // SAFETY: the caller's promise.
-    unsafe { inner::<L, S>(rows, to) }
-}
-
-/// [`Super::scales`], likewise.
-///
-/// # Safety
-/// As for [`Super`].
-#[inline(never)]
-unsafe fn read_scales<L: Super, S: Source>(rows: S, to: &mut EightScales) {
-    #[target_feature(enable = "avx2,f16c")]
-    unsafe fn inner<L: Super, S: Source>(rows: S, to: &mut EightScales) {
-        // SAFETY: the caller's promise.
-        *to = unsafe { L::scales(rows) };
-    }
-    // SAFETY: the caller's promise.
-    unsafe { inner::<L, S>(rows, to) }
-}
+/// A machine's vectors of `f32`.
+pub(super) type Float<I> = <<I as Isa>::Int as Ints>::Float;
 
 /// A set of x86 instructions. Lanes are rows.
 ///
 /// # Safety
 /// Every function needs the CPU features of the machine and readable memory behind its pointers.
 pub(super) trait Isa: Copy {
-    /// Rows in a vector.
-    const ROWS: usize;
-    /// `ROWS` lanes of 32 bits.
-    type Int: Copy;
-    /// `ROWS` lanes of `f32`.
-    type Float: Copy;
+    /// Lanes of 32 bits.
+    type Int: Ints;
 
-    unsafe fn zero() -> Self::Float;
-    unsafe fn splat(x: f32) -> Self::Float;
-    unsafe fn add(a: Self::Float, b: Self::Float) -> Self::Float;
-    unsafe fn sub(a: Self::Float, b: Self::Float) -> Self::Float;
-    unsafe fn mul(a: Self::Float, b: Self::Float) -> Self::Float;
-    unsafe fn to_float(a: Self::Int) -> Self::Float;
-    unsafe fn store(to: *mut f32, a: Self::Float);
-    unsafe fn splat_int(x: i32) -> Self::Int;
-    unsafe fn add_int(a: Self::Int, b: Self::Int) -> Self::Int;
-    unsafe fn sub_int(a: Self::Int, b: Self::Int) -> Self::Int;
-    unsafe fn shift_left<const BITS: u32>(a: Self::Int) -> Self::Int;
-    /// Products of 16-bit halves, added in pairs.
-    unsafe fn multiply_pairs(a: Self::Int, b: Self::Int) -> Self::Int;
-
-    /// The weights of a block in `ROWS` rows: `rows` gives eight of them, by their number.
-    unsafe fn load<L: Legacy, S: Source>(rows: impl Fn(usize) -> S) -> Weights<Self>;
-    /// The weights of a superblock in `ROWS` rows.
-    unsafe fn load_k<L: Super, S: Source>(rows: impl Fn(usize) -> S, out: &mut ScratchK<Self>);
+    /// The weights of a block in as many rows as a vector has.
+    unsafe fn load<L: Legacy>(rows: impl Source<Self::Int>) -> Weights<Self>;
 
     /// What is to be subtracted from each weight as [`dots`](Isa::dots) takes it.
     fn offset<L: Legacy, const T: usize>() -> i32;
@@ -116,27 +54,57 @@ pub(super) trait Isa: Copy {
         w: &[Weights<Self>; N],
         x: [*const i8; T],
     );
+
+    /// How many vectors of products of weights up to `max` can be added by [`add_products`](Isa::add_products), as a power of two.
+    fn fitting(max: i32) -> usize;
+    /// Adds the products of four weights without sign and four activations in each lane.
+    unsafe fn add_products(part: Self::Int, q: Self::Int, x: Self::Int) -> Self::Int;
+    /// Such a sum times the scale in both halves of each lane.
+    unsafe fn scaled(part: Self::Int, scale: Self::Int) -> Self::Int;
+
     /// Adds scale Σ q x over `4 Q` inputs; `q` without sign and at most `MAX`.
+    #[inline(always)]
     unsafe fn dots_scaled<const Q: usize, const MAX: i32, const T: usize, const N: usize>(
         sums: &mut [[Self::Int; N]; T],
         q: [*const Self::Int; N],
         x: [*const i8; T],
         scale: [Self::Int; N],
-    );
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let step = Self::fitting(MAX).min(Q);
+            for first in (0..Q).step_by(step) {
+                let mut part = [[Self::Int::splat(0); N]; T];
+                for k in first..first + step {
+                    for t in 0..T {
+                        let x = Self::Int::splat(four(x[t].add(4 * k)));
+                        for n in 0..N {
+                            part[t][n] = Self::add_products(part[t][n], *q[n].add(k), x);
+                        }
+                    }
+                }
+                for t in 0..T {
+                    for n in 0..N {
+                        sums[t][n] = sums[t][n].add(Self::scaled(part[t][n], scale[n]));
+                    }
+                }
+            }
+        }
+    }
 
     /// A multiple of the sum of a block's activations, which has 16 bits, in every lane. As a product of pairs, since the compiler would
     /// otherwise multiply before it broadcasts, which is slower.
     #[inline(always)]
     unsafe fn multiple(factor: i32, sum: *const i32) -> Self::Int {
         // SAFETY: the caller's promise.
-        unsafe { Self::multiply_pairs(Self::splat_int(*sum), Self::splat_int(factor & 0xffff)) }
+        unsafe { Self::Int::splat(*sum).multiply_pairs(Self::Int::splat(factor & 0xffff)) }
     }
 
     /// The law of the formats with blocks of 32: `acc + (d * dx) * isum`, and `+ m * offset` within where there is a minimum.
     /// For block `b` of the tokens from `first` on.
     #[inline(always)]
     unsafe fn accumulate<L: Legacy, const T: usize, const N: usize>(
-        acc: &mut [[Self::Float; N]; T],
+        acc: &mut [[Float<Self>; N]; T],
         w: &[Weights<Self>; N],
         x: &Q8,
         b: usize,
@@ -145,7 +113,7 @@ pub(super) trait Isa: Copy {
         let at = b * x.tokens + first;
         // SAFETY: the caller's promise.
         unsafe {
-            let mut sums = [[Self::splat_int(0); N]; T];
+            let mut sums = [[Self::Int::splat(0); N]; T];
             let mut qs = [x.qs.as_ptr(); T];
             for t in 0..T {
                 qs[t] = x.qs.as_ptr().add(32 * (at + t));
@@ -155,103 +123,168 @@ pub(super) trait Isa: Copy {
             }
             Self::dots::<L, T, N>(&mut sums, w, qs);
             for t in 0..T {
-                let dx = Self::splat(*x.scales.as_ptr().add(at + t));
-                let offset = if L::MIN { Self::splat(*x.offsets.as_ptr().add(at + t)) } else { dx };
+                let dx = Float::<Self>::splat(*x.scales.as_ptr().add(at + t));
+                let offset = if L::MIN { Float::<Self>::splat(*x.offsets.as_ptr().add(at + t)) } else { dx };
                 for n in 0..N {
-                    let product = Self::mul(Self::mul(w[n].d, dx), Self::to_float(sums[t][n]));
-                    let product = if L::MIN { Self::add(product, Self::mul(w[n].m, offset)) } else { product };
-                    acc[t][n] = Self::add(acc[t][n], product);
+                    let product = w[n].d.mul(dx).mul(sums[t][n].to_float());
+                    let product = if L::MIN { product.add(w[n].m.mul(offset)) } else { product };
+                    acc[t][n] = acc[t][n].add(product);
                 }
             }
         }
     }
 
-    /// The law of the K-quants, for superblock `b` of the tokens from `first` on.
-    #[inline(always)]
-    unsafe fn accumulate_k<S: Super, const T: usize, const N: usize>(
-        acc: &mut [[Self::Float; N]; T],
-        w: &[ScratchK<Self>; N],
+    /// The law of the K-quants, for superblock `b` of the tokens from `first` on, as many as there are sums..
+    /// Compiled once for formats that are alike: it is long.
+    unsafe fn accumulate_k<S: Super, const N: usize>(
+        acc: &mut [[Float<Self>; N]],
+        w: &[Superblock<Self::Int>; N],
         x: &Q8K,
         b: usize,
         first: usize,
-    ) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let mut isum = [[Self::splat_int(0); N]; T];
-            for g in 0..8 {
-                let group = (8 * b + g) * x.tokens + first;
-                let mut qs = [x.qs.as_ptr(); T];
-                for t in 0..T {
-                    qs[t] = x.qs.as_ptr().add(32 * (group + t));
-                }
-                let mut q = [w[0].weights.q.as_ptr(); N];
-                let mut scale = [[Self::splat_int(0); N]; 2];
-                for n in 0..N {
-                    q[n] = w[n].weights.q.as_ptr().add(8 * g);
-                    scale[0][n] = w[n].weights.scales.subs[if S::SUB == 16 { 2 * g } else { g }];
-                    scale[1][n] = w[n].weights.scales.subs[if S::SUB == 16 { 2 * g + 1 } else { g }];
-                }
-                match (S::SUB, S::MAX) {
-                    (16, max) => {
-                        for half in 0..2 {
-                            match max {
-                                63 => Self::dots_scaled::<4, 63, T, N>(&mut isum, q, qs, scale[half]),
-                                _ => Self::dots_scaled::<4, 7, T, N>(&mut isum, q, qs, scale[half]),
-                            }
-                            for n in 0..N {
-                                q[n] = q[n].add(4);
-                            }
-                            for t in 0..T {
-                                qs[t] = qs[t].add(16);
-                            }
-                        }
-                    }
-                    (_, 15) => Self::dots_scaled::<8, 15, T, N>(&mut isum, q, qs, scale[0]),
-                    _ => Self::dots_scaled::<8, 31, T, N>(&mut isum, q, qs, scale[0]),
-                }
-            }
-            for t in 0..T {
-                for n in 0..N {
-                    acc[t][n] = Self::add_superblock::<S>(acc[t][n], isum[t][n], &w[n].weights.scales, x, b, first + t);
-                }
-            }
-        }
-    }
+    );
+}
 
-    /// The law of the K-quants, given Σ scale q x of superblock `b` with token `t`.
-    #[inline(always)]
-    unsafe fn add_superblock<S: Super>(
-        acc: Self::Float,
-        isum: Self::Int,
-        w: &Scales<Self::Int, Self::Float>,
-        x: &Q8K,
-        b: usize,
-        t: usize,
-    ) -> Self::Float {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let mut msum = Self::splat_int(0);
-            for g in 0..8 {
-                let pair = x.sums.as_ptr().add(2 * ((8 * b + g) * x.tokens + t)).cast::<i32>().read_unaligned();
-                msum = Self::add_int(msum, Self::multiply_pairs(w.pairs[g], Self::splat_int(pair)));
-            }
-            let dx = Self::splat(*x.scales.as_ptr().add(b * x.tokens + t));
-            let product = match S::OFFSET_SHIFT {
-                None => {
-                    let product = Self::mul(Self::mul(w.d, dx), Self::to_float(isum));
-                    Self::sub(product, Self::mul(Self::mul(w.dmin, dx), Self::to_float(msum)))
-                }
-                Some(shift) => {
-                    let offset = if shift == 5 { Self::shift_left::<5>(msum) } else { Self::shift_left::<2>(msum) };
-                    Self::mul(Self::mul(w.d, dx), Self::to_float(Self::sub_int(isum, offset)))
-                }
-            };
-            Self::add(acc, product)
+/// What [`Isa::accumulate_k`] is made of.
+#[inline(always)]
+unsafe fn accumulate_k<I: Isa, const SUB: usize, const MAX: i32, const N: usize>(
+    acc: &mut [[Float<I>; N]],
+    w: &[Superblock<I::Int>; N],
+    x: &Q8K,
+    b: usize,
+    first: usize,
+    offset_shift: Option<i32>,
+) {
+    let (together, rest) = acc.as_chunks_mut::<TOGETHER>();
+    let mut t = first;
+    // SAFETY: the caller's promise.
+    unsafe {
+        for acc in together {
+            accumulate_few_k::<I, SUB, MAX, TOGETHER, N>(acc, w, x, b, t, offset_shift);
+            t += TOGETHER;
+        }
+        for acc in rest.as_chunks_mut::<1>().0 {
+            accumulate_few_k::<I, SUB, MAX, 1, N>(acc, w, x, b, t, offset_shift);
+            t += 1;
         }
     }
 }
 
+/// The same for `T` tokens.
+#[inline(always)]
+unsafe fn accumulate_few_k<I: Isa, const SUB: usize, const MAX: i32, const T: usize, const N: usize>(
+    acc: &mut [[Float<I>; N]; T],
+    w: &[Superblock<I::Int>; N],
+    x: &Q8K,
+    b: usize,
+    first: usize,
+    offset_shift: Option<i32>,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut isum = [[I::Int::splat(0); N]; T];
+        for g in 0..8 {
+            let group = (8 * b + g) * x.tokens + first;
+            let mut qs = [x.qs.as_ptr(); T];
+            for t in 0..T {
+                qs[t] = x.qs.as_ptr().add(32 * (group + t));
+            }
+            let mut q = [w[0].q.as_ptr(); N];
+            for n in 0..N {
+                q[n] = w[n].q.as_ptr().add(8 * g);
+            }
+            if SUB == 16 {
+                for half in 0..2 {
+                    let scale = array::from_fn(|n| w[n].scales.subs[2 * g + half]);
+                    I::dots_scaled::<4, MAX, T, N>(&mut isum, q, qs, scale);
+                    for n in 0..N {
+                        q[n] = q[n].add(4);
+                    }
+                    for t in 0..T {
+                        qs[t] = qs[t].add(16);
+                    }
+                }
+            } else {
+                I::dots_scaled::<8, MAX, T, N>(&mut isum, q, qs, array::from_fn(|n| w[n].scales.subs[g]));
+            }
+        }
+        for t in 0..T {
+            for n in 0..N {
+                acc[t][n] = add_superblock(acc[t][n], isum[t][n], &w[n].scales, x, b, first + t, offset_shift);
+            }
+        }
+    }
+}
+
+/// The law of the K-quants, given Σ scale q x of superblock `b` with token `t`, and [`Super::OFFSET_SHIFT`].
+///
+/// # Safety
+/// As for [`Ints`]; the token has the superblock.
+#[inline(always)]
+pub(super) unsafe fn add_superblock<V: Ints>(
+    acc: V::Float,
+    isum: V,
+    w: &Scales<V>,
+    x: &Q8K,
+    b: usize,
+    t: usize,
+    offset_shift: Option<i32>,
+) -> V::Float {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut msum = V::splat(0);
+        for g in 0..8 {
+            let pair = x.sums.as_ptr().add(2 * ((8 * b + g) * x.tokens + t)).cast::<i32>().read_unaligned();
+            msum = msum.add(w.pairs[g].multiply_pairs(V::splat(pair)));
+        }
+        let dx = V::Float::splat(*x.scales.as_ptr().add(b * x.tokens + t));
+        let product = match offset_shift {
+            None => w.d.mul(dx).mul(isum.to_float()).sub(w.dmin.mul(dx).mul(msum.to_float())),
+            Some(shift) => {
+                let offset = if shift == 5 { msum.left_32::<5>() } else { msum.left_32::<2>() };
+                w.d.mul(dx).mul(isum.sub(offset).to_float())
+            }
+        };
+        acc.add(product)
+    }
+}
+
+/// [`accumulate_k`] for some sub-blocks, compiled for a machine's features and never inlined.
+macro_rules! compiled_once {
+    ($features:literal) => {
+        #[inline(never)]
+        unsafe fn once<const SUB: usize, const MAX: i32, const N: usize>(
+            acc: &mut [[Float<Self>; N]],
+            w: &[Superblock<<Self as Isa>::Int>; N],
+            x: &Q8K,
+            b: usize,
+            first: usize,
+            offset_shift: Option<i32>,
+        ) {
+            // rustc 1.95 inlines, in spite of the word above, what has target features itself.
+            #[target_feature(enable = $features)]
+            unsafe fn inner<I: Isa, const SUB: usize, const MAX: i32, const N: usize>(
+                acc: &mut [[Float<I>; N]],
+                w: &[Superblock<I::Int>; N],
+                x: &Q8K,
+                b: usize,
+                first: usize,
+                offset_shift: Option<i32>,
+            ) {
+                // SAFETY: the caller's promise.
+                unsafe { accumulate_k::<I, SUB, MAX, N>(acc, w, x, b, first, offset_shift) }
+            }
+            // SAFETY: the caller's promise.
+            unsafe { inner::<Self, SUB, MAX, N>(acc, w, x, b, first, offset_shift) }
+        }
+    };
+}
+use compiled_once;
+
 /// Four inputs, for every row.
+///
+/// # Safety
+/// They can be read.
 #[inline(always)]
 pub(super) unsafe fn four(x: *const i8) -> i32 {
     // SAFETY: the caller's promise.

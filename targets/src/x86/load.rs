@@ -1,18 +1,19 @@
-//! Eight rows of the formats with blocks of 32, turned so that lanes are rows.
+//! Rows of the formats with blocks of 32, turned so that lanes are rows.
 
-use core::arch::x86_64::*;
+use super::ints::Ints;
+use super::vector::Vector;
 
-/// A block of eight rows: vector `k` of `q` holds inputs `4k .. 4k + 4` of each row; `d` and `m` hold the rows' scales and minima.
-pub(super) struct Eight {
-    pub(super) q: [__m256i; 8],
-    pub(super) d: __m256,
-    pub(super) m: __m256,
+/// A block of some rows: vector `k` of `q` holds inputs `4k .. 4k + 4` of each row; `d` and `m` hold the rows' scales and minima.
+pub(super) struct Block<V: Ints> {
+    pub(super) q: [V; 8],
+    pub(super) d: V::Float,
+    pub(super) m: V::Float,
 }
 
 /// A format with blocks of 32.
 ///
 /// # Safety
-/// `load` needs AVX2 and F16C, and rows that have the block.
+/// `load` needs what `V` needs, and rows that have the block.
 pub(super) trait Legacy {
     /// Bytes of a block.
     const BYTES: usize;
@@ -25,26 +26,28 @@ pub(super) trait Legacy {
     /// Whether the format has a minimum.
     const MIN: bool = false;
 
-    unsafe fn load(rows: impl Source) -> Eight;
+    unsafe fn load<V: Ints>(rows: impl Source<V>) -> Block<V>;
 }
 
-/// Where block `b` of eight rows lies. Offsets are counted inside one row's block.
+/// Where a block of some rows lies. Offsets are counted inside one row's block.
 ///
 /// # Safety
-/// Everything needs AVX2 and F16C, and rows that have the block with bytes up to the end of what is read.
-pub(super) trait Source: Copy {
+/// Everything needs what `V` needs, and rows that have the block with bytes up to the end of what is read.
+pub(super) trait Source<V: Ints>: Copy {
     /// The halves at an offset of each row, as floats.
-    unsafe fn halves(self, offset: usize) -> __m256;
+    unsafe fn halves(self, offset: usize) -> V::Float;
     /// The halves at an offset and behind it.
-    unsafe fn two_halves(self, offset: usize) -> (__m256, __m256);
+    unsafe fn two_halves(self, offset: usize) -> (V::Float, V::Float);
+    /// The same, and the three double words behind these.
+    unsafe fn two_halves_and_words(self, offset: usize) -> (V::Float, V::Float, [V; 3]);
     /// The double words at an offset.
-    unsafe fn words(self, offset: usize) -> __m256i;
+    unsafe fn words(self, offset: usize) -> V;
     /// Vector `k` holds double word `k` of the 16 bytes at an offset.
-    unsafe fn turn16(self, offset: usize) -> [__m256i; 4];
+    unsafe fn turn16(self, offset: usize) -> [V; 4];
 
     /// Vector `k` holds double word `k` of the 32 bytes at an offset.
     #[inline(always)]
-    unsafe fn turn32(self, offset: usize) -> [__m256i; 8] {
+    unsafe fn turn32(self, offset: usize) -> [V; 8] {
         // SAFETY: the caller's promise.
         unsafe {
             let [a, b, c, d] = self.turn16(offset);
@@ -55,12 +58,12 @@ pub(super) trait Source: Copy {
 
     /// Vector `k` of `all`, what [`turn32`](Source::turn32) makes at an offset; where it is only to be loaded, it is loaded when it is wanted.
     #[inline(always)]
-    unsafe fn pick(self, all: &[__m256i; 8], _: usize, k: usize) -> __m256i {
+    unsafe fn pick(self, all: &[V; 8], _: usize, k: usize) -> V {
         all[k]
     }
 }
 
-/// Eight rows one after another, as a GGUF file has them.
+/// Rows one after another, as a GGUF file has them.
 #[derive(Clone, Copy)]
 pub(super) struct Plain {
     /// The block in the first row.
@@ -68,71 +71,56 @@ pub(super) struct Plain {
     pub(super) row_bytes: usize,
 }
 
-impl Source for Plain {
+impl Plain {
+    /// The bytes at an offset of the first row, as an address that the compiler does not know how to step from block to block: it would keep one
+    /// for each row in memory, and add to each.
     #[inline(always)]
-    unsafe fn halves(self, offset: usize) -> __m256 {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let half = |i: usize| self.block.add(offset + i * self.row_bytes).cast::<u16>().read_unaligned() as i32;
-            let four = |i: usize| {
-                let v = _mm_cvtsi32_si128(half(i));
-                let v = _mm_insert_epi16(v, half(i + 1), 1);
-                let v = _mm_insert_epi16(v, half(i + 2), 2);
-                _mm_insert_epi16(v, half(i + 3), 3)
-            };
-            _mm256_cvtph_ps(_mm_unpacklo_epi64(four(0), four(4)))
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn two_halves(self, offset: usize) -> (__m256, __m256) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let order = |a, b, c, d| _mm256_setr_epi32(a, b, c, d, a, b, c, d);
-            let order = order(0x0504_0100, 0x0d0c_0908, 0x0706_0302, 0x0f0e_0b0a);
-            let halves = _mm256_permute4x64_epi64(_mm256_shuffle_epi8(self.words(offset), order), 0b11_01_10_00);
-            (_mm256_cvtph_ps(_mm256_castsi256_si128(halves)), _mm256_cvtph_ps(_mm256_extracti128_si256(halves, 1)))
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn words(self, offset: usize) -> __m256i {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let word = |i: usize| self.block.add(offset + i * self.row_bytes).cast::<i32>().read_unaligned();
-            let four = |i: usize| {
-                let v = _mm_cvtsi32_si128(word(i));
-                let v = _mm_insert_epi32(v, word(i + 1), 1);
-                let v = _mm_insert_epi32(v, word(i + 2), 2);
-                _mm_insert_epi32(v, word(i + 3), 3)
-            };
-            _mm256_inserti128_si256(_mm256_castsi128_si256(four(0)), four(4), 1)
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn turn16(self, offset: usize) -> [__m256i; 4] {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let pair = |i: usize| {
-                let low = _mm_loadu_si128(self.block.add(offset + i * self.row_bytes).cast());
-                let high = _mm_loadu_si128(self.block.add(offset + (i + 4) * self.row_bytes).cast());
-                _mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1)
-            };
-            let (a, b, c, d) = (pair(0), pair(1), pair(2), pair(3));
-            let (ab, cd) = (_mm256_unpacklo_epi32(a, b), _mm256_unpacklo_epi32(c, d));
-            let (ef, gh) = (_mm256_unpackhi_epi32(a, b), _mm256_unpackhi_epi32(c, d));
-            [
-                _mm256_unpacklo_epi64(ab, cd),
-                _mm256_unpackhi_epi64(ab, cd),
-                _mm256_unpacklo_epi64(ef, gh),
-                _mm256_unpackhi_epi64(ef, gh),
-            ]
-        }
+    #[allow(clippy::pointers_in_nomem_asm_block, reason = "nothing is read or written")]
+    fn at(self, offset: usize) -> *const u8 {
+        let mut at = self.block.wrapping_add(offset);
+        // SAFETY: nothing is done.
+        unsafe { core::arch::asm!("/* {} */", inout(reg) at, options(pure, nomem, nostack, preserves_flags)) };
+        at
     }
 }
 
-/// Eight of the sixteen rows of a packed panel, in which each field of a block lies together for all rows.
+impl<V: Ints> Source<V> for Plain {
+    #[inline(always)]
+    unsafe fn halves(self, offset: usize) -> V::Float {
+        // SAFETY: the caller's promise.
+        unsafe { V::halves(self.at(offset), self.row_bytes) }
+    }
+
+    #[inline(always)]
+    unsafe fn two_halves(self, offset: usize) -> (V::Float, V::Float) {
+        // SAFETY: the caller's promise.
+        unsafe { V::words(self.at(offset), self.row_bytes).as_halves() }
+    }
+
+    #[inline(always)]
+    unsafe fn two_halves_and_words(self, offset: usize) -> (V::Float, V::Float, [V; 3]) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let [halves, a, b, c]: [V; 4] = self.turn16(offset);
+            let (first, second) = halves.as_halves();
+            (first, second, [a, b, c])
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn words(self, offset: usize) -> V {
+        // SAFETY: the caller's promise.
+        unsafe { V::words(self.at(offset), self.row_bytes) }
+    }
+
+    #[inline(always)]
+    unsafe fn turn16(self, offset: usize) -> [V; 4] {
+        // SAFETY: the caller's promise.
+        unsafe { V::turn16(self.at(offset), self.row_bytes) }
+    }
+}
+
+/// Some of the sixteen rows of a packed panel, in which each field of a block lies together for all rows.
 #[derive(Clone, Copy)]
 pub(super) struct Panel {
     /// The block of all sixteen rows.
@@ -141,68 +129,81 @@ pub(super) struct Panel {
     pub(super) first_row: usize,
 }
 
-impl Source for Panel {
+impl<V: Ints> Source<V> for Panel {
     #[inline(always)]
-    unsafe fn halves(self, offset: usize) -> __m256 {
+    unsafe fn halves(self, offset: usize) -> V::Float {
         // SAFETY: the caller's promise.
-        unsafe { _mm256_cvtph_ps(_mm_loadu_si128(self.block.add(16 * offset + 2 * self.first_row).cast())) }
+        unsafe { V::Float::halves(self.block.add(16 * offset + 2 * self.first_row).cast()) }
     }
 
     #[inline(always)]
-    unsafe fn two_halves(self, offset: usize) -> (__m256, __m256) {
+    unsafe fn two_halves(self, offset: usize) -> (V::Float, V::Float) {
         // SAFETY: the caller's promise.
-        unsafe { (self.halves(offset), self.halves(offset + 2)) }
+        unsafe { (Source::<V>::halves(self, offset), Source::<V>::halves(self, offset + 2)) }
     }
 
     #[inline(always)]
-    unsafe fn words(self, offset: usize) -> __m256i {
+    unsafe fn two_halves_and_words(self, offset: usize) -> (V::Float, V::Float, [V; 3]) {
         // SAFETY: the caller's promise.
-        unsafe { _mm256_loadu_si256(self.block.add(16 * offset + 4 * self.first_row).cast()) }
+        unsafe {
+            let (first, second) = Source::<V>::two_halves(self, offset);
+            (first, second, [self.words(offset + 4), self.words(offset + 8), self.words(offset + 12)])
+        }
     }
 
     #[inline(always)]
-    unsafe fn pick(self, _: &[__m256i; 8], offset: usize, k: usize) -> __m256i {
+    unsafe fn words(self, offset: usize) -> V {
+        // SAFETY: the caller's promise.
+        unsafe { V::load(self.block.add(16 * offset + 4 * self.first_row)) }
+    }
+
+    #[inline(always)]
+    unsafe fn pick(self, _: &[V; 8], offset: usize, k: usize) -> V {
         // SAFETY: the caller's promise.
         unsafe { self.words(offset + 4 * k) }
     }
 
     #[inline(always)]
-    unsafe fn turn16(self, offset: usize) -> [__m256i; 4] {
+    unsafe fn turn16(self, offset: usize) -> [V; 4] {
         // SAFETY: the caller's promise.
         unsafe { [self.words(offset), self.words(offset + 4), self.words(offset + 8), self.words(offset + 12)] }
     }
 }
 
+/// Four of the same byte.
+#[inline(always)]
+pub(super) unsafe fn bytes<V: Ints>(x: u8) -> V {
+    // SAFETY: the caller's promise.
+    unsafe { V::splat(i32::from_ne_bytes([x; 4])) }
+}
+
 /// Sixteen nibble bytes a row: low nibbles are inputs 0..16, high nibbles 16..32.
 #[inline(always)]
-unsafe fn nibbles(rows: impl Source, offset: usize) -> [__m256i; 8] {
+unsafe fn nibbles<V: Ints>(rows: impl Source<V>, offset: usize) -> [V; 8] {
     // SAFETY: the caller's promise.
     unsafe {
         let [a, b, c, d] = rows.turn16(offset);
-        let mask = _mm256_set1_epi8(15);
-        let low = |v| _mm256_and_si256(v, mask);
-        let high = |v| _mm256_and_si256(_mm256_srli_epi16(v, 4), mask);
+        let mask = bytes::<V>(15);
+        let low = |v: V| v.and(mask);
+        let high = |v: V| v.right::<4>().and(mask);
         [low(a), low(b), low(c), low(d), high(a), high(b), high(c), high(d)]
     }
 }
 
 /// Adds 16 to the values whose bit in `bits` is set: bit `i` of a lane belongs to input `i`.
 #[inline(always)]
-unsafe fn fifth_bits(q: [__m256i; 8], bits: __m256i) -> [__m256i; 8] {
+unsafe fn fifth_bits<V: Ints>(q: [V; 8], bits: V) -> [V; 8] {
     // SAFETY: the caller's promise.
     unsafe {
-        let sixteen = _mm256_set1_epi8(16);
-        let (even, odd) = (_mm256_set1_epi32(0x0804_0201), _mm256_set1_epi32(0x8040_2010u32 as i32));
+        let sixteen = bytes::<V>(16);
+        let (even, odd) = (V::splat(0x0804_0201), V::splat(0x8040_2010u32 as i32));
         let mut out = q;
         for (k, out) in out.iter_mut().enumerate() {
             // Byte `k / 2` of each lane in all its bytes, then one bit tested in each.
             let byte = (k / 2) as i32 * 0x0101_0101;
             let lane = |i: i32| byte + i * 0x0404_0404;
-            let spread = _mm256_setr_epi32(lane(0), lane(1), lane(2), lane(3), lane(0), lane(1), lane(2), lane(3));
-            let mask = if k % 2 == 0 { even } else { odd };
-            let tested = _mm256_and_si256(_mm256_shuffle_epi8(bits, spread), mask);
-            let set = _mm256_and_si256(_mm256_cmpeq_epi8(tested, mask), sixteen);
-            *out = _mm256_or_si256(*out, set);
+            let spread = bits.shuffle([lane(0), lane(1), lane(2), lane(3)]);
+            *out = spread.or_where(if k % 2 == 0 { even } else { odd }, *out, sixteen);
         }
         out
     }
@@ -215,9 +216,9 @@ impl Legacy for Q40 {
     const OFFSET: i32 = 8;
 
     #[inline(always)]
-    unsafe fn load(rows: impl Source) -> Eight {
+    unsafe fn load<V: Ints>(rows: impl Source<V>) -> Block<V> {
         // SAFETY: the caller's promise.
-        unsafe { Eight { q: nibbles(rows, 2), d: rows.halves(0), m: _mm256_setzero_ps() } }
+        unsafe { Block { q: nibbles(rows, 2), d: rows.halves(0), m: V::Float::splat(0.0) } }
     }
 }
 
@@ -228,11 +229,11 @@ impl Legacy for Q41 {
     const MIN: bool = true;
 
     #[inline(always)]
-    unsafe fn load(rows: impl Source) -> Eight {
+    unsafe fn load<V: Ints>(rows: impl Source<V>) -> Block<V> {
         // SAFETY: the caller's promise.
         unsafe {
             let (d, m) = rows.two_halves(0);
-            Eight { q: nibbles(rows, 4), d, m }
+            Block { q: nibbles(rows, 4), d, m }
         }
     }
 }
@@ -244,11 +245,11 @@ impl Legacy for Q50 {
     const OFFSET: i32 = 16;
 
     #[inline(always)]
-    unsafe fn load(rows: impl Source) -> Eight {
+    unsafe fn load<V: Ints>(rows: impl Source<V>) -> Block<V> {
         // SAFETY: the caller's promise.
         unsafe {
             let q = fifth_bits(nibbles(rows, 6), rows.words(2));
-            Eight { q, d: rows.halves(0), m: _mm256_setzero_ps() }
+            Block { q, d: rows.halves(0), m: V::Float::splat(0.0) }
         }
     }
 }
@@ -260,11 +261,11 @@ impl Legacy for Q51 {
     const MIN: bool = true;
 
     #[inline(always)]
-    unsafe fn load(rows: impl Source) -> Eight {
+    unsafe fn load<V: Ints>(rows: impl Source<V>) -> Block<V> {
         // SAFETY: the caller's promise.
         unsafe {
             let (d, m) = rows.two_halves(0);
-            Eight { q: fifth_bits(nibbles(rows, 8), rows.words(4)), d, m }
+            Block { q: fifth_bits(nibbles(rows, 8), rows.words(4)), d, m }
         }
     }
 }
@@ -276,9 +277,9 @@ impl Legacy for Q80 {
     const SIGNED: bool = true;
 
     #[inline(always)]
-    unsafe fn load(rows: impl Source) -> Eight {
+    unsafe fn load<V: Ints>(rows: impl Source<V>) -> Block<V> {
         // SAFETY: the caller's promise.
-        unsafe { Eight { q: rows.turn32(2), d: rows.halves(0), m: _mm256_setzero_ps() } }
+        unsafe { Block { q: rows.turn32(2), d: rows.halves(0), m: V::Float::splat(0.0) } }
     }
 }
 
@@ -289,15 +290,14 @@ impl Legacy for Iq4Nl {
     const SIGNED: bool = true;
 
     #[inline(always)]
-    unsafe fn load(rows: impl Source) -> Eight {
+    unsafe fn load<V: Ints>(rows: impl Source<V>) -> Block<V> {
         // SAFETY: the caller's promise; the table has sixteen bytes.
         unsafe {
-            let values = _mm256_broadcastsi128_si256(_mm_loadu_si128(smidgen_quant::iq4_nl::VALUES.as_ptr().cast()));
-            let mut q = nibbles(rows, 2);
+            let mut q = nibbles::<V>(rows, 2);
             for q in &mut q {
-                *q = _mm256_shuffle_epi8(values, *q);
+                *q = q.look_up(smidgen_quant::iq4_nl::VALUES.as_ptr());
             }
-            Eight { q, d: rows.halves(0), m: _mm256_setzero_ps() }
+            Block { q, d: rows.halves(0), m: V::Float::splat(0.0) }
         }
     }
 }

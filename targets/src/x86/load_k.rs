@@ -1,43 +1,51 @@
-//! Eight rows of a superblock of 256, turned so that lanes are rows.
+//! Rows of a superblock of 256, turned so that lanes are rows.
 
-use super::load::Source;
-use super::one_token;
-use crate::MatMul;
-use core::arch::x86_64::*;
+use super::ints::Ints;
+use super::load::{Source, bytes};
+use super::vector::Vector;
 
-/// A superblock of some rows: `V` has a 32-bit lane for each, `F` a float.
-pub(super) struct Superblock<V, F> {
+/// A superblock of some rows: a lane for each.
+pub(super) struct Superblock<V: Ints> {
     /// Vector `8 g + k` holds inputs `32 g + 4 k ..` of each row, without sign.
     pub(super) q: [V; 64],
-    pub(super) scales: Scales<V, F>,
+    pub(super) scales: Scales<V>,
 }
 
 /// What a superblock has beside its weights.
-pub(super) struct Scales<V, F> {
+pub(super) struct Scales<V: Ints> {
     /// Scale of each sub-block, twice in the 16-bit halves of a lane.
     pub(super) subs: [V; 16],
     /// What the sums of inputs `32 g .. 32 g + 16` and `32 g + 16 .. 32 g + 32` are multiplied by, as 16-bit halves: minima, or the scales
     /// again where an offset is to be subtracted.
     pub(super) pairs: [V; 8],
-    pub(super) d: F,
-    pub(super) dmin: F,
+    pub(super) d: V::Float,
+    /// Untouched by the formats without minima.
+    pub(super) dmin: V::Float,
 }
 
-/// The scales of eight rows.
-pub(super) type EightScales = Scales<__m256i, __m256>;
+impl<V: Ints> Scales<V> {
+    /// # Safety
+    /// Needs what `V` needs.
+    #[inline(always)]
+    pub(super) unsafe fn zero() -> Scales<V> {
+        // SAFETY: the caller's promise.
+        let (int, float) = unsafe { (V::splat(0), V::Float::splat(0.0)) };
+        Scales { subs: [int; 16], pairs: [int; 8], d: float, dmin: float }
+    }
+}
 
-/// Takes the weights of eight rows as they are unpacked.
+/// Takes the weights of some rows as they are unpacked.
 ///
 /// # Safety
-/// Needs AVX2.
-pub(super) trait Take {
+/// Needs what `V` needs.
+pub(super) trait Take<V> {
     /// Inputs `32 g + 4 k ..` of each row, without sign. Each is given once; those of a group in order.
-    unsafe fn take(&mut self, g: usize, k: usize, q: __m256i);
+    unsafe fn take(&mut self, g: usize, k: usize, q: V);
 }
 
-impl Take for [__m256i; 64] {
+impl<V> Take<V> for [V; 64] {
     #[inline(always)]
-    unsafe fn take(&mut self, g: usize, k: usize, q: __m256i) {
+    unsafe fn take(&mut self, g: usize, k: usize, q: V) {
         self[8 * g + k] = q;
     }
 }
@@ -45,7 +53,7 @@ impl Take for [__m256i; 64] {
 /// A format with superblocks of 256.
 ///
 /// # Safety
-/// `scales` and `weights` need AVX2 and F16C, and rows that have the superblock.
+/// `scales` and `weights` need what `V` needs, and rows that have the superblock.
 pub(super) trait Super {
     /// Bytes of a superblock.
     const BYTES: usize;
@@ -57,51 +65,51 @@ pub(super) trait Super {
     const OFFSET_SHIFT: Option<i32>;
     /// Groups of 32 weights that are unpacked side by side: 2 or 4.
     const ABREAST: usize = 4;
-    /// The product with one token, for machines with AVX2.
-    const ONE_TOKEN: MatMul;
 
-    unsafe fn scales(rows: impl Source) -> EightScales;
-    unsafe fn weights(rows: impl Source, to: &mut impl Take);
+    unsafe fn scales<V: Ints>(rows: impl Source<V>, out: &mut Scales<V>);
+    unsafe fn weights<V: Ints>(rows: impl Source<V>, to: &mut impl Take<V>);
 }
 
-/// No scales yet, with those of the superblock.
-#[inline(always)]
-unsafe fn with(d: __m256, dmin: __m256) -> EightScales {
-    // SAFETY: the caller's promise (AVX2).
-    unsafe { Scales { subs: [_mm256_setzero_si256(); 16], pairs: [_mm256_setzero_si256(); 8], d, dmin } }
+/// A block for each of the eight vectors of 32 inputs, whose number is a constant in it: which sum a product belongs to is known then when this is compiled.
+macro_rules! each_of_eight {
+    ($k:ident, $body:block) => {
+        each_of_eight!($k, $body, 0 1 2 3 4 5 6 7)
+    };
+    ($k:ident, $body:block, $($number:literal)*) => {
+        $({
+            let $k = $number;
+            $body
+        })*
+    };
 }
 
 /// The bytes `first` and `second` of each double word as the low and high 16 bits, without sign.
 #[inline(always)]
-unsafe fn spread(v: __m256i, first: i32, second: i32) -> __m256i {
-    // SAFETY: the caller's promise (AVX2).
-    unsafe {
-        let lane = |i: i32| (4 * i + first) | 0x8000 | (4 * i + second) << 16 | 0x8000_0000u32 as i32;
-        _mm256_shuffle_epi8(
-            v,
-            _mm256_setr_epi32(lane(0), lane(1), lane(2), lane(3), lane(0), lane(1), lane(2), lane(3)),
-        )
-    }
+unsafe fn spread<V: Ints>(v: V, first: i32, second: i32) -> V {
+    let lane = |i: i32| (4 * i + first) | 0x8000 | (4 * i + second) << 16 | 0x8000_0000u32 as i32;
+    // SAFETY: the caller's promise.
+    unsafe { v.shuffle([lane(0), lane(1), lane(2), lane(3)]) }
 }
 
-/// The same with sign.
+/// Byte `number` of each double word in both halves, with its sign.
 #[inline(always)]
-unsafe fn spread_signed(v: __m256i, first: i32, second: i32) -> __m256i {
-    // SAFETY: the caller's promise (AVX2).
-    unsafe { _mm256_srai_epi16(_mm256_slli_epi16(spread(v, first, second), 8), 8) }
+unsafe fn spread_signed<V: Ints>(v: V, number: i32) -> V {
+    let lane = |i: i32| 0x0080_0080 | ((4 * i + number) * 0x0100_0100);
+    // SAFETY: the caller's promise.
+    unsafe { v.shuffle([lane(0), lane(1), lane(2), lane(3)]).right_signed::<8>() }
 }
 
-/// The six-bit scales and minima that Q4_K and Q5_K share: twelve bytes at an offset of each row.
+/// What Q4_K and Q5_K begin with: their scale and minimum, and twelve bytes of six-bit ones for the sub-blocks.
 #[inline(always)]
-unsafe fn scales_and_minima(rows: impl Source, offset: usize, out: &mut EightScales) {
+unsafe fn scales_and_minima<V: Ints>(rows: impl Source<V>, out: &mut Scales<V>) {
     // SAFETY: the caller's promise.
     unsafe {
-        let (a, b, c) = (rows.words(offset), rows.words(offset + 4), rows.words(offset + 8));
-        let (six, four, two) = (_mm256_set1_epi8(63), _mm256_set1_epi8(15), _mm256_set1_epi8(48));
-        let top = |v| _mm256_and_si256(_mm256_srli_epi32(v, 2), two);
-        let scales = [_mm256_and_si256(a, six), _mm256_or_si256(_mm256_and_si256(c, four), top(a))];
-        let high = _mm256_and_si256(_mm256_srli_epi32(c, 4), four);
-        let minima = [_mm256_and_si256(b, six), _mm256_or_si256(high, top(b))];
+        let (d, dmin, [a, b, c]) = rows.two_halves_and_words(0);
+        (out.d, out.dmin) = (d, dmin);
+        let (six, four, two) = (bytes(63), bytes(15), bytes(48));
+        let top = |v: V| v.right::<2>().and(two);
+        let scales = [a.and(six), c.and(four).or(top(a))];
+        let minima = [b.and(six), c.right::<4>().and(four).or(top(b))];
         for g in 0..8 {
             out.subs[g] = spread(scales[g / 4], g as i32 % 4, g as i32 % 4);
             out.pairs[g] = spread(minima[g / 4], g as i32 % 4, g as i32 % 4);
@@ -111,14 +119,14 @@ unsafe fn scales_and_minima(rows: impl Source, offset: usize, out: &mut EightSca
 
 /// Sixteen scales with sign, four to a double word, as scales of sub-blocks and as factors of an offset.
 #[inline(always)]
-unsafe fn signed_scales(four: [__m256i; 4], out: &mut EightScales) {
-    // SAFETY: the caller's promise (AVX2).
+unsafe fn signed_scales<V: Ints>(four: [V; 4], out: &mut Scales<V>) {
+    // SAFETY: the caller's promise.
     unsafe {
         for s in 0..16 {
-            out.subs[s] = spread_signed(four[s / 4], s as i32 % 4, s as i32 % 4);
+            out.subs[s] = spread_signed(four[s / 4], s as i32 % 4);
         }
         for g in 0..8 {
-            out.pairs[g] = spread_signed(four[g / 2], 2 * (g as i32 % 2), 2 * (g as i32 % 2) + 1);
+            out.pairs[g] = out.subs[2 * g].with_high_halves(out.subs[2 * g + 1]);
         }
     }
 }
@@ -130,31 +138,25 @@ impl Super for Q4K {
     const MAX: i32 = 15;
     const OFFSET_SHIFT: Option<i32> = None;
     const ABREAST: usize = 2;
-    const ONE_TOKEN: MatMul = one_token::q4_k;
 
     #[inline(always)]
-    unsafe fn scales(rows: impl Source) -> EightScales {
+    unsafe fn scales<V: Ints>(rows: impl Source<V>, out: &mut Scales<V>) {
         // SAFETY: the caller's promise.
-        unsafe {
-            let (d, dmin) = rows.two_halves(0);
-            let mut out = with(d, dmin);
-            scales_and_minima(rows, 4, &mut out);
-            out
-        }
+        unsafe { scales_and_minima(rows, out) }
     }
 
     #[inline(always)]
-    unsafe fn weights(rows: impl Source, to: &mut impl Take) {
+    unsafe fn weights<V: Ints>(rows: impl Source<V>, to: &mut impl Take<V>) {
         // SAFETY: the caller's promise.
         unsafe {
-            let mask = _mm256_set1_epi8(15);
+            let mask = bytes(15);
             for i in 0..4 {
                 let both = rows.turn32(16 + 32 * i);
-                for k in 0..8 {
+                each_of_eight!(k, {
                     let both = rows.pick(&both, 16 + 32 * i, k);
-                    to.take(2 * i, k, _mm256_and_si256(both, mask));
-                    to.take(2 * i + 1, k, _mm256_and_si256(_mm256_srli_epi16(both, 4), mask));
-                }
+                    to.take(2 * i, k, both.and(mask));
+                    to.take(2 * i + 1, k, both.right::<4>().and(mask));
+                });
             }
         }
     }
@@ -167,36 +169,28 @@ impl Super for Q5K {
     const MAX: i32 = 31;
     const OFFSET_SHIFT: Option<i32> = None;
     const ABREAST: usize = 2;
-    const ONE_TOKEN: MatMul = one_token::q5_k;
 
     #[inline(always)]
-    unsafe fn scales(rows: impl Source) -> EightScales {
+    unsafe fn scales<V: Ints>(rows: impl Source<V>, out: &mut Scales<V>) {
         // SAFETY: the caller's promise.
-        unsafe {
-            let (d, dmin) = rows.two_halves(0);
-            let mut out = with(d, dmin);
-            scales_and_minima(rows, 4, &mut out);
-            out
-        }
+        unsafe { scales_and_minima(rows, out) }
     }
 
     #[inline(always)]
-    unsafe fn weights(rows: impl Source, to: &mut impl Take) {
+    unsafe fn weights<V: Ints>(rows: impl Source<V>, to: &mut impl Take<V>) {
         // SAFETY: the caller's promise.
         unsafe {
-            let (mask, bit) = (_mm256_set1_epi8(15), _mm256_set1_epi8(1));
+            let (mask, bit) = (bytes(15), bytes(1));
             let mut fifth = rows.turn32(16);
             for i in 0..4 {
                 let both = rows.turn32(48 + 32 * i);
-                for k in 0..8 {
+                each_of_eight!(k, {
                     let both = rows.pick(&both, 48 + 32 * i, k);
-                    let low = _mm256_slli_epi16(_mm256_and_si256(fifth[k], bit), 4);
-                    to.take(2 * i, k, _mm256_or_si256(_mm256_and_si256(both, mask), low));
-                    let high = _mm256_slli_epi16(_mm256_and_si256(_mm256_srli_epi16(fifth[k], 1), bit), 4);
-                    let nibble = _mm256_and_si256(_mm256_srli_epi16(both, 4), mask);
-                    to.take(2 * i + 1, k, _mm256_or_si256(nibble, high));
-                    fifth[k] = _mm256_srli_epi16(fifth[k], 2);
-                }
+                    to.take(2 * i, k, both.and(mask).or(fifth[k].and(bit).left::<4>()));
+                    let high = fifth[k].right::<1>().and(bit).left::<4>();
+                    to.take(2 * i + 1, k, both.right::<4>().and(mask).or(high));
+                    fifth[k] = fifth[k].right::<2>();
+                });
             }
         }
     }
@@ -208,58 +202,37 @@ impl Super for Q6K {
     const SUB: usize = 16;
     const MAX: i32 = 63;
     const OFFSET_SHIFT: Option<i32> = Some(5);
-    const ONE_TOKEN: MatMul = one_token::q6_k;
 
     #[inline(always)]
-    unsafe fn scales(rows: impl Source) -> EightScales {
+    unsafe fn scales<V: Ints>(rows: impl Source<V>, out: &mut Scales<V>) {
         // SAFETY: the caller's promise.
         unsafe {
-            let mut out = with(rows.halves(208), _mm256_setzero_ps());
-            signed_scales(rows.turn16(192), &mut out);
-            out
+            out.d = rows.halves(208);
+            signed_scales(rows.turn16(192), out);
         }
     }
 
     #[inline(always)]
-    unsafe fn weights(rows: impl Source, to: &mut impl Take) {
+    unsafe fn weights<V: Ints>(rows: impl Source<V>, to: &mut impl Take<V>) {
         // SAFETY: the caller's promise.
         unsafe {
-            let (four, two) = (_mm256_set1_epi8(15), _mm256_set1_epi8(48));
+            let (four, two) = (bytes(15), bytes(48));
             for half in 0..2 {
                 let first = rows.turn32(64 * half);
                 let second = rows.turn32(64 * half + 32);
                 let top = rows.turn32(128 + 32 * half);
-                for k in 0..8 {
+                each_of_eight!(k, {
                     let first = rows.pick(&first, 64 * half, k);
                     let second = rows.pick(&second, 64 * half + 32, k);
                     let top = rows.pick(&top, 128 + 32 * half, k);
-                    let low = |v| _mm256_and_si256(v, four);
-                    let high = |v| _mm256_and_si256(_mm256_srli_epi16(v, 4), four);
                     let g = 4 * half;
-                    to.take(g, k, _mm256_or_si256(low(first), _mm256_and_si256(_mm256_slli_epi16(top, 4), two)));
-                    let bits = _mm256_and_si256(_mm256_slli_epi16(top, 2), two);
-                    to.take(g + 1, k, _mm256_or_si256(low(second), bits));
-                    to.take(g + 2, k, _mm256_or_si256(high(first), _mm256_and_si256(top, two)));
-                    let bits = _mm256_and_si256(_mm256_srli_epi16(top, 2), two);
-                    to.take(g + 3, k, _mm256_or_si256(high(second), bits));
-                }
+                    to.take(g, k, first.and(four).or(top.left::<4>().and(two)));
+                    to.take(g + 1, k, second.and(four).or(top.left::<2>().and(two)));
+                    to.take(g + 2, k, first.right::<4>().and(four).or(top.and(two)));
+                    to.take(g + 3, k, second.right::<4>().and(four).or(top.right::<2>().and(two)));
+                });
             }
         }
-    }
-}
-
-/// Quarter `i` of each byte, two bits.
-#[inline(always)]
-unsafe fn quarter(bytes: __m256i, i: usize) -> __m256i {
-    // SAFETY: the caller's promise (AVX2).
-    unsafe {
-        let shifted = match i {
-            0 => bytes,
-            1 => _mm256_srli_epi16(bytes, 2),
-            2 => _mm256_srli_epi16(bytes, 4),
-            _ => _mm256_srli_epi16(bytes, 6),
-        };
-        _mm256_and_si256(shifted, _mm256_set1_epi8(3))
     }
 }
 
@@ -269,39 +242,38 @@ impl Super for Q2K {
     const SUB: usize = 16;
     const MAX: i32 = 3;
     const OFFSET_SHIFT: Option<i32> = None;
-    const ONE_TOKEN: MatMul = one_token::q2_k;
 
     #[inline(always)]
-    unsafe fn scales(rows: impl Source) -> EightScales {
+    unsafe fn scales<V: Ints>(rows: impl Source<V>, out: &mut Scales<V>) {
         // SAFETY: the caller's promise.
         unsafe {
-            let (d, dmin) = rows.two_halves(80);
-            let mut out = with(d, dmin);
-            let mask = _mm256_set1_epi8(15);
+            (out.d, out.dmin) = rows.two_halves(80);
+            let mask = bytes(15);
             let both = rows.turn16(0);
             for s in 0..16 {
-                let scales = _mm256_and_si256(both[s / 4], mask);
-                out.subs[s] = spread(scales, s as i32 % 4, s as i32 % 4);
+                out.subs[s] = spread(both[s / 4].and(mask), s as i32 % 4, s as i32 % 4);
             }
             for g in 0..8 {
-                let minima = _mm256_and_si256(_mm256_srli_epi16(both[g / 2], 4), mask);
+                let minima = both[g / 2].right::<4>().and(mask);
                 out.pairs[g] = spread(minima, 2 * (g as i32 % 2), 2 * (g as i32 % 2) + 1);
             }
-            out
         }
     }
 
     #[inline(always)]
-    unsafe fn weights(rows: impl Source, to: &mut impl Take) {
+    unsafe fn weights<V: Ints>(rows: impl Source<V>, to: &mut impl Take<V>) {
         // SAFETY: the caller's promise.
         unsafe {
+            let mask = bytes(3);
             for half in 0..2 {
-                let bytes = rows.turn32(16 + 32 * half);
-                for k in 0..8 {
-                    for i in 0..4 {
-                        to.take(4 * half + i, k, quarter(bytes[k], i));
-                    }
-                }
+                let four = rows.turn32(16 + 32 * half);
+                each_of_eight!(k, {
+                    let four = rows.pick(&four, 16 + 32 * half, k);
+                    to.take(4 * half, k, four.and(mask));
+                    to.take(4 * half + 1, k, four.right::<2>().and(mask));
+                    to.take(4 * half + 2, k, four.right::<4>().and(mask));
+                    to.take(4 * half + 3, k, four.right::<6>().and(mask));
+                });
             }
         }
     }
@@ -313,47 +285,42 @@ impl Super for Q3K {
     const SUB: usize = 16;
     const MAX: i32 = 7;
     const OFFSET_SHIFT: Option<i32> = Some(2);
-    const ONE_TOKEN: MatMul = one_token::q3_k;
 
     #[inline(always)]
-    unsafe fn scales(rows: impl Source) -> EightScales {
+    unsafe fn scales<V: Ints>(rows: impl Source<V>, out: &mut Scales<V>) {
         // SAFETY: the caller's promise.
         unsafe {
-            let mut out = with(rows.halves(108), _mm256_setzero_ps());
-            let (four, two, bias) = (_mm256_set1_epi8(15), _mm256_set1_epi8(48), _mm256_set1_epi8(32));
+            out.d = rows.halves(108);
+            let (four, two, bias) = (bytes(15), bytes(48), bytes(32));
             let (x, y, top) = (rows.words(96), rows.words(100), rows.words(104));
-            let join = |low, high| {
-                let six = _mm256_or_si256(_mm256_and_si256(low, four), _mm256_and_si256(high, two));
-                _mm256_sub_epi8(six, bias)
-            };
+            let join = |low: V, high: V| low.and(four).or(high.and(two)).sub_bytes(bias);
             let scales = [
-                join(x, _mm256_slli_epi16(top, 4)),
-                join(y, _mm256_slli_epi16(top, 2)),
-                join(_mm256_srli_epi16(x, 4), top),
-                join(_mm256_srli_epi16(y, 4), _mm256_srli_epi16(top, 2)),
+                join(x, top.left::<4>()),
+                join(y, top.left::<2>()),
+                join(x.right::<4>(), top),
+                join(y.right::<4>(), top.right::<2>()),
             ];
-            signed_scales(scales, &mut out);
-            out
+            signed_scales(scales, out);
         }
     }
 
     #[inline(always)]
-    unsafe fn weights(rows: impl Source, to: &mut impl Take) {
+    unsafe fn weights<V: Ints>(rows: impl Source<V>, to: &mut impl Take<V>) {
         // SAFETY: the caller's promise.
         unsafe {
-            let (high, bit) = (rows.turn32(0), _mm256_set1_epi8(4));
+            let (mask, bit) = (bytes(3), bytes(4));
+            let mut third = rows.turn32(0);
             for half in 0..2 {
-                let bytes = rows.turn32(32 + 32 * half);
-                for k in 0..8 {
-                    // Bit `g` of each byte as bit 2.
-                    let high = if half == 0 { _mm256_slli_epi16(high[k], 2) } else { _mm256_srli_epi16(high[k], 2) };
-                    let bits =
-                        [high, _mm256_srli_epi16(high, 1), _mm256_srli_epi16(high, 2), _mm256_srli_epi16(high, 3)];
-                    for i in 0..4 {
-                        let set = _mm256_and_si256(bits[i], bit);
-                        to.take(4 * half + i, k, _mm256_or_si256(quarter(bytes[k], i), set));
-                    }
-                }
+                let four = rows.turn32(32 + 32 * half);
+                each_of_eight!(k, {
+                    let four = rows.pick(&four, 32 + 32 * half, k);
+                    // Bit `4 half + i` of each byte as bit 2, for `i` 0 to 3.
+                    to.take(4 * half, k, four.and(mask).or(third[k].left::<2>().and(bit)));
+                    to.take(4 * half + 1, k, four.right::<2>().and(mask).or(third[k].left::<1>().and(bit)));
+                    to.take(4 * half + 2, k, four.right::<4>().and(mask).or(third[k].and(bit)));
+                    to.take(4 * half + 3, k, four.right::<6>().and(mask).or(third[k].right::<1>().and(bit)));
+                    third[k] = third[k].right::<4>();
+                });
             }
         }
     }

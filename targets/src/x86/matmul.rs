@@ -1,18 +1,20 @@
 //! The loops of a product: rows in lanes, blocks in order, tokens inside a block.
 
-use super::isa::{Isa, ScratchK, Weights};
+use super::ints::Ints;
+use super::isa::{Float, Isa, TOGETHER};
 use super::load::{Legacy, Panel, Plain};
-use super::load_k::Super;
+use super::load_k::{Super, Superblock};
+use super::single::k_one;
+use super::vector::Vector;
 use crate::{Rows, Tile};
 use core::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
+use core::array;
 use core::mem::MaybeUninit;
 use smidgen_quant::packed::PANEL;
 use smidgen_quant::{Input, Q8, Q8K};
 
 /// Tokens whose sums are kept while the weights of one block are in registers.
 const TOKENS: usize = 64;
-/// Tokens that share each load of weights.
-const TOGETHER: usize = 4;
 /// How far ahead a packed panel is asked for, in bytes.
 const AHEAD: usize = 12288;
 
@@ -54,13 +56,13 @@ impl Group {
         Group { base: w.bytes(first, count).as_ptr(), row_bytes, distance, nearest: count * row_bytes <= NEAREST }
     }
 
-    /// Eight plain rows from `first` on, from block `b` of `block_bytes` bytes on.
+    /// Plain rows from `first` on, from block `b` of `block_bytes` bytes on.
     #[inline(always)]
     pub(super) fn plain(self, first: usize, b: usize, block_bytes: usize) -> Plain {
         Plain { block: self.base.wrapping_add(first * self.row_bytes + b * block_bytes), row_bytes: self.row_bytes }
     }
 
-    /// Eight rows of a panel.
+    /// Rows of a panel from `first` on.
     #[inline(always)]
     pub(super) fn panel(self, first: usize, b: usize, block_bytes: usize) -> Panel {
         Panel { block: self.base.wrapping_add(PANEL * b * block_bytes), first_row: first }
@@ -94,8 +96,8 @@ pub(super) unsafe fn legacy<I: Isa, L: Legacy, const HALVES: usize>(w: &Rows, in
                 legacy_one::<I, L, HALVES, true>(Group::new(w, first + c, PANEL, true), blocks, x, out, c);
             }
             // Fewer rows are read side by side.
-            for c in (packed..plain).step_by(I::ROWS) {
-                legacy_one::<I, L, 1, false>(Group::new(w, first + c, I::ROWS, false), blocks, x, out, c);
+            for c in (packed..plain).step_by(I::Int::ROWS) {
+                legacy_one::<I, L, 1, false>(Group::new(w, first + c, I::Int::ROWS, false), blocks, x, out, c);
             }
         }
     }
@@ -114,26 +116,26 @@ unsafe fn legacy_one<I: Isa, L: Legacy, const N: usize, const PACKED: bool>(
     out: &mut Tile,
     c: usize,
 ) {
-    let token = out.first_row();
+    let (token, rows) = (out.first_row(), I::Int::ROWS);
     // SAFETY: the caller's promise.
     unsafe {
-        let mut acc = [[[I::zero()]]; N];
+        let mut acc = [[[Float::<I>::splat(0.0)]]; N];
         for b in 0..blocks {
-            let ahead = group.ahead(N * I::ROWS, b, L::BYTES);
-            for line in (0..N * I::ROWS * L::BYTES).step_by(64) {
+            let ahead = group.ahead(N * rows, b, L::BYTES);
+            for line in (0..N * rows * L::BYTES).step_by(64) {
                 prefetch(ahead.wrapping_add(line), group.nearest);
             }
             for n in 0..N {
                 let weights = if PACKED {
-                    I::load::<L, Panel>(|first| group.panel(n * I::ROWS + first, b, L::BYTES))
+                    I::load::<L>(group.panel(n * rows, b, L::BYTES))
                 } else {
-                    I::load::<L, Plain>(|first| group.plain(n * I::ROWS + first, b, L::BYTES))
+                    I::load::<L>(group.plain(n * rows, b, L::BYTES))
                 };
                 I::accumulate::<L, 1, 1>(&mut acc[n], &[weights], x, b, token);
             }
         }
         for n in 0..N {
-            store::<I, 1>(out, 0, c + n * I::ROWS, &acc[n]);
+            store(out, 0, c + n * rows, &acc[n]);
         }
     }
 }
@@ -154,18 +156,17 @@ unsafe fn legacy_many<I: Isa, L: Legacy, const N: usize>(
     let first_token = out.first_row();
     // SAFETY: the caller's promise.
     unsafe {
-        let mut weights = [Weights::<I>::zero(); N];
         for t0 in (0..out.rows()).step_by(TOKENS) {
-            let mut acc = [[I::zero(); N]; TOKENS];
+            let mut acc = [[Float::<I>::splat(0.0); N]; TOKENS];
             let acc = &mut acc[..TOKENS.min(out.rows() - t0)];
             for b in 0..blocks {
-                for n in 0..N {
-                    weights[n] = if packed {
-                        I::load::<L, Panel>(|first| group.panel(n * I::ROWS + first, b, L::BYTES))
+                let weights = array::from_fn::<_, N, _>(|n| {
+                    if packed {
+                        I::load::<L>(group.panel(n * I::Int::ROWS, b, L::BYTES))
                     } else {
-                        I::load::<L, Plain>(|first| group.plain(n * I::ROWS + first, b, L::BYTES))
-                    };
-                }
+                        I::load::<L>(group.plain(n * I::Int::ROWS, b, L::BYTES))
+                    }
+                });
                 let (together, rest) = acc.as_chunks_mut::<TOGETHER>();
                 let mut t = first_token + t0;
                 for acc in together {
@@ -177,7 +178,7 @@ unsafe fn legacy_many<I: Isa, L: Legacy, const N: usize>(
                     t += 1;
                 }
             }
-            store::<I, N>(out, t0, c, acc);
+            store(out, t0, c, acc);
         }
     }
 }
@@ -187,12 +188,12 @@ unsafe fn legacy_many<I: Isa, L: Legacy, const N: usize>(
 /// # Safety
 /// The tile has them.
 #[inline(always)]
-unsafe fn store<I: Isa, const N: usize>(out: &mut Tile, t: usize, c: usize, sums: &[[I::Float; N]]) {
+unsafe fn store<V: Vector, const N: usize>(out: &mut Tile, t: usize, c: usize, sums: &[[V; N]]) {
     for (i, sums) in sums.iter().enumerate() {
         for n in 0..N {
-            let to = &mut out.row(t + i)[c + n * I::ROWS..][..I::ROWS];
+            let to = &mut out.row(t + i)[c + n * V::LEN..][..V::LEN];
             // SAFETY: the caller's promise; `to` has a vector's length.
-            unsafe { I::store(to.as_mut_ptr(), sums[n]) };
+            unsafe { sums[n].store(to.as_mut_ptr()) };
         }
     }
 }
@@ -200,23 +201,30 @@ unsafe fn store<I: Isa, const N: usize>(out: &mut Tile, t: usize, c: usize, sums
 /// A format with superblocks of 256. `HALVES` vectors make a panel.
 ///
 /// # Safety
-/// As for [`legacy`]; every machine here has AVX2.
+/// As for [`legacy`].
 #[inline(always)]
 pub(super) unsafe fn k_quant<I: Isa, L: Super, const HALVES: usize>(w: &Rows, input: &Input, out: &mut Tile) {
-    if out.rows() == 1 {
-        return L::ONE_TOKEN(w, input, out);
-    }
     let Input::Q8K(x) = input else { return };
     let (blocks, first) = (w.cols() / 256, out.first_col());
     let (packed, plain) = w.parts(out, PANEL);
-    let mut scratch = MaybeUninit::<[ScratchK<I>; HALVES]>::zeroed();
-    // SAFETY: all-zero bytes are valid vectors. The groups' rows have as many superblocks as the tokens in `x`.
+    // SAFETY: the groups' rows have as many superblocks as the tokens in `x`.
     unsafe {
-        let scratch = scratch.assume_init_mut();
-        for c in (0..plain).step_by(PANEL) {
-            let is_packed = c < packed;
-            let group = Group::new(w, first + c, PANEL, is_packed);
-            k_many::<I, L, HALVES>(group, is_packed, scratch, blocks, x, out, c);
+        if out.rows() > 1 {
+            let mut scratch = MaybeUninit::<[Superblock<I::Int>; HALVES]>::zeroed();
+            // All-zero bytes are valid vectors.
+            let scratch = scratch.assume_init_mut();
+            for c in (0..plain).step_by(PANEL) {
+                let is_packed = c < packed;
+                let group = Group::new(w, first + c, PANEL, is_packed);
+                k_many::<I, L, HALVES>(group, is_packed, scratch, blocks, x, out, c);
+            }
+        } else {
+            for c in (0..packed).step_by(PANEL) {
+                k_one::<I, L, HALVES, true>(Group::new(w, first + c, PANEL, true), blocks, x, out, c);
+            }
+            for c in (packed..plain).step_by(PANEL) {
+                k_one::<I, L, HALVES, false>(Group::new(w, first + c, PANEL, false), blocks, x, out, c);
+            }
         }
     }
     w.by_law(input, out, plain);
@@ -230,7 +238,7 @@ pub(super) unsafe fn k_quant<I: Isa, L: Super, const HALVES: usize>(w: &Rows, in
 unsafe fn k_many<I: Isa, L: Super, const N: usize>(
     group: Group,
     packed: bool,
-    scratch: &mut [ScratchK<I>; N],
+    scratch: &mut [Superblock<I::Int>; N],
     blocks: usize,
     x: &Q8K,
     out: &mut Tile,
@@ -240,28 +248,19 @@ unsafe fn k_many<I: Isa, L: Super, const N: usize>(
     // SAFETY: the caller's promise.
     unsafe {
         for t0 in (0..out.rows()).step_by(TOKENS) {
-            let mut acc = [[I::zero(); N]; TOKENS];
+            let mut acc = [[Float::<I>::splat(0.0); N]; TOKENS];
             let acc = &mut acc[..TOKENS.min(out.rows() - t0)];
             for b in 0..blocks {
                 for n in 0..N {
                     if packed {
-                        I::load_k::<L, Panel>(|first| group.panel(n * I::ROWS + first, b, L::BYTES), &mut scratch[n]);
+                        I::Int::unpack::<L, Panel>(group.panel(n * I::Int::ROWS, b, L::BYTES), &mut scratch[n]);
                     } else {
-                        I::load_k::<L, Plain>(|first| group.plain(n * I::ROWS + first, b, L::BYTES), &mut scratch[n]);
+                        I::Int::unpack::<L, Plain>(group.plain(n * I::Int::ROWS, b, L::BYTES), &mut scratch[n]);
                     }
                 }
-                let (together, rest) = acc.as_chunks_mut::<TOGETHER>();
-                let mut t = first_token + t0;
-                for acc in together {
-                    I::accumulate_k::<L, TOGETHER, N>(acc, scratch, x, b, t);
-                    t += TOGETHER;
-                }
-                for acc in rest.as_chunks_mut::<1>().0 {
-                    I::accumulate_k::<L, 1, N>(acc, scratch, x, b, t);
-                    t += 1;
-                }
+                I::accumulate_k::<L, N>(acc, scratch, x, b, first_token + t0);
             }
-            store::<I, N>(out, t0, c, acc);
+            store(out, t0, c, acc);
         }
     }
 }

@@ -12,6 +12,7 @@
 
 mod activation;
 mod attention;
+mod ints;
 mod isa;
 mod load;
 mod load_k;
@@ -157,31 +158,6 @@ macro_rules! operations {
         .with(Format::F16, plain)
         .with(Format::BF16, plain);
     };
-}
-
-/// K-quants times one token, for every machine here: with wider vectors they were slower.
-mod one_token {
-    use super::{load_k, single};
-    use crate::{Input, Rows, Tile};
-
-    compiled_for! {
-        "avx2,f16c",
-        pub(super) q2_k(w: &Rows, x: &Input, out: &mut Tile)
-            // SAFETY: the features are those of the machine, and `Kernels::matmul` has checked the arguments.
-            => unsafe { single::k_quant::<load_k::Q2K>(w, x, out) },
-        pub(super) q3_k(w: &Rows, x: &Input, out: &mut Tile)
-            // SAFETY: the features are those of the machine, and `Kernels::matmul` has checked the arguments.
-            => unsafe { single::k_quant::<load_k::Q3K>(w, x, out) },
-        pub(super) q4_k(w: &Rows, x: &Input, out: &mut Tile)
-            // SAFETY: the features are those of the machine, and `Kernels::matmul` has checked the arguments.
-            => unsafe { single::k_quant::<load_k::Q4K>(w, x, out) },
-        pub(super) q5_k(w: &Rows, x: &Input, out: &mut Tile)
-            // SAFETY: the features are those of the machine, and `Kernels::matmul` has checked the arguments.
-            => unsafe { single::k_quant::<load_k::Q5K>(w, x, out) },
-        pub(super) q6_k(w: &Rows, x: &Input, out: &mut Tile)
-            // SAFETY: the features are those of the machine, and `Kernels::matmul` has checked the arguments.
-            => unsafe { single::k_quant::<load_k::Q6K>(w, x, out) }
-    }
 }
 
 /// Intel since Haswell, AMD since Excavator.
