@@ -53,6 +53,8 @@ pub(super) trait Ints: Copy {
     unsafe fn halves(at: *const u8, stride: usize) -> Self::Float;
     /// Vector `k` holds double word `k` of the sixteen bytes there.
     unsafe fn turn16(at: *const u8, stride: usize) -> [Self; 4];
+    /// Vector `k` holds double word `k` of the 32 bytes there.
+    unsafe fn turn32(at: *const u8, stride: usize) -> [Self; 8];
 
     /// Unpacks a superblock. Compiled once for all loops: it is long, and its results are read from memory anyway.
     unsafe fn unpack<L: Super, S: Source<Self>>(rows: S, to: &mut Superblock<Self>);
@@ -103,6 +105,41 @@ fn count(bits: i32) -> __m128i {
 unsafe fn sixteen(at: *const u8) -> __m128i {
     // SAFETY: the caller's promise.
     unsafe { _mm_loadu_si128(at.cast()) }
+}
+
+/// Double words 0 and 4, 1 and 5, 2 and 6, 3 and 7 of the 32 bytes at an address and at every `stride` bytes from it, for rows 0 to 3, and then 4 to 7.
+///
+/// # Safety
+/// Needs AVX-512F; eight times 32 bytes there.
+#[inline(always)]
+unsafe fn turn_eight(at: *const u8, stride: usize) -> [__m512i; 4] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let rows = |i: usize| {
+            let low = _mm512_castsi256_si512(_mm256_loadu_si256(at.add(i * stride).cast()));
+            _mm512_inserti64x4(low, _mm256_loadu_si256(at.add((i + 4) * stride).cast()), 1)
+        };
+        turn_four(rows(0), rows(1), rows(2), rows(3))
+    }
+}
+
+/// Vector `k` holds double word `k` of the sixteen-byte pieces of each of four vectors, side by side.
+///
+/// # Safety
+/// Needs AVX-512F.
+#[inline(always)]
+unsafe fn turn_four(a: __m512i, b: __m512i, c: __m512i, d: __m512i) -> [__m512i; 4] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let (ab, cd) = (_mm512_unpacklo_epi32(a, b), _mm512_unpacklo_epi32(c, d));
+        let (ef, gh) = (_mm512_unpackhi_epi32(a, b), _mm512_unpackhi_epi32(c, d));
+        [
+            _mm512_unpacklo_epi64(ab, cd),
+            _mm512_unpackhi_epi64(ab, cd),
+            _mm512_unpacklo_epi64(ef, gh),
+            _mm512_unpackhi_epi64(ef, gh),
+        ]
+    }
 }
 
 ints! {
@@ -168,6 +205,11 @@ ints! {
             _mm256_unpackhi_epi64(ef, gh),
         ]
     };
+    turn32(at: *const u8, stride: usize) -> [Self; 8] => {
+        let [a, b, c, d] = Self::turn16(at, stride);
+        let [e, f, g, h] = Self::turn16(at.add(16), stride);
+        [a, b, c, d, e, f, g, h]
+    };
 }
 
 ints! {
@@ -213,14 +255,12 @@ ints! {
             let v = _mm512_inserti32x4::<2>(v, sixteen(at.add((i + 8) * stride)));
             _mm512_inserti32x4::<3>(v, sixteen(at.add((i + 12) * stride)))
         };
-        let (a, b, c, d) = (rows(0), rows(1), rows(2), rows(3));
-        let (ab, cd) = (_mm512_unpacklo_epi32(a, b), _mm512_unpacklo_epi32(c, d));
-        let (ef, gh) = (_mm512_unpackhi_epi32(a, b), _mm512_unpackhi_epi32(c, d));
-        [
-            _mm512_unpacklo_epi64(ab, cd),
-            _mm512_unpackhi_epi64(ab, cd),
-            _mm512_unpacklo_epi64(ef, gh),
-            _mm512_unpackhi_epi64(ef, gh),
-        ]
+        turn_four(rows(0), rows(1), rows(2), rows(3))
+    };
+    turn32(at: *const u8, stride: usize) -> [Self; 8] => {
+        let ([a, b, c, d], [e, f, g, h]) = (turn_eight(at, stride), turn_eight(at.add(8 * stride), stride));
+        let low = |x, y| _mm512_shuffle_i64x2::<0b10_00_10_00>(x, y);
+        let high = |x, y| _mm512_shuffle_i64x2::<0b11_01_11_01>(x, y);
+        [low(a, e), low(b, f), low(c, g), low(d, h), high(a, e), high(b, f), high(c, g), high(d, h)]
     };
 }

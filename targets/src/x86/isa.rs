@@ -41,6 +41,8 @@ pub(super) type Float<I> = <<I as Isa>::Int as Ints>::Float;
 pub(super) trait Isa: Copy {
     /// Lanes of 32 bits.
     type Int: Ints;
+    /// The same instructions with vectors of eight rows.
+    type Eight: Isa;
 
     /// The weights of a block in as many rows as a vector has.
     unsafe fn load<L: Legacy>(rows: impl Source<Self::Int>) -> Weights<Self>;

@@ -2,6 +2,7 @@
 
 use super::ints::Ints;
 use super::vector::Vector;
+use core::array;
 
 /// A block of some rows: vector `k` of `q` holds inputs `4k .. 4k + 4` of each row; `d` and `m` hold the rows' scales and minima.
 pub(super) struct Block<V: Ints> {
@@ -46,15 +47,7 @@ pub(super) trait Source<V: Ints>: Copy {
     unsafe fn turn16(self, offset: usize) -> [V; 4];
 
     /// Vector `k` holds double word `k` of the 32 bytes at an offset.
-    #[inline(always)]
-    unsafe fn turn32(self, offset: usize) -> [V; 8] {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let [a, b, c, d] = self.turn16(offset);
-            let [e, f, g, h] = self.turn16(offset + 16);
-            [a, b, c, d, e, f, g, h]
-        }
-    }
+    unsafe fn turn32(self, offset: usize) -> [V; 8];
 
     /// Vector `k` of `all`, what [`turn32`](Source::turn32) makes at an offset; where it is only to be loaded, it is loaded when it is wanted.
     #[inline(always)]
@@ -118,6 +111,12 @@ impl<V: Ints> Source<V> for Plain {
         // SAFETY: the caller's promise.
         unsafe { V::turn16(self.at(offset), self.row_bytes) }
     }
+
+    #[inline(always)]
+    unsafe fn turn32(self, offset: usize) -> [V; 8] {
+        // SAFETY: the caller's promise.
+        unsafe { V::turn32(self.at(offset), self.row_bytes) }
+    }
 }
 
 /// Some of the sixteen rows of a packed panel, in which each field of a block lies together for all rows.
@@ -166,7 +165,13 @@ impl<V: Ints> Source<V> for Panel {
     #[inline(always)]
     unsafe fn turn16(self, offset: usize) -> [V; 4] {
         // SAFETY: the caller's promise.
-        unsafe { [self.words(offset), self.words(offset + 4), self.words(offset + 8), self.words(offset + 12)] }
+        unsafe { array::from_fn(|k| self.words(offset + 4 * k)) }
+    }
+
+    #[inline(always)]
+    unsafe fn turn32(self, offset: usize) -> [V; 8] {
+        // SAFETY: the caller's promise.
+        unsafe { array::from_fn(|k| self.words(offset + 4 * k)) }
     }
 }
 

@@ -10,6 +10,7 @@ use crate::{Rows, Tile};
 use core::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
 use core::array;
 use core::mem::MaybeUninit;
+use core::ops::Range;
 use smidgen_quant::packed::PANEL;
 use smidgen_quant::{Input, Q8, Q8K};
 
@@ -41,7 +42,7 @@ pub(super) struct Group {
     base: *const u8,
     /// Bytes from row to row where they lie one after another; zero in a packed panel.
     row_bytes: usize,
-    /// How far ahead bytes are asked for: [`AHEAD`], in plain rows as whole groups.
+    /// How far ahead bytes are asked for: [`AHEAD`], and more than a group of plain rows, all of which are wanted at once.
     distance: usize,
     /// Whether what is asked for ahead fits into the nearest cache.
     pub(super) nearest: bool,
@@ -52,8 +53,9 @@ impl Group {
     #[inline(always)]
     pub(super) fn new(w: &Rows, first: usize, count: usize, packed: bool) -> Group {
         let row_bytes = if packed { 0 } else { w.row_bytes() };
-        let distance = if packed { AHEAD } else { AHEAD.next_multiple_of(count * row_bytes) };
-        Group { base: w.bytes(first, count).as_ptr(), row_bytes, distance, nearest: count * row_bytes <= NEAREST }
+        let group = count * row_bytes;
+        let distance = if packed { AHEAD } else { AHEAD.max(group + AHEAD / 2) };
+        Group { base: w.bytes(first, count).as_ptr(), row_bytes, distance, nearest: group <= NEAREST }
     }
 
     /// Plain rows from `first` on, from block `b` of `block_bytes` bytes on.
@@ -95,13 +97,28 @@ pub(super) unsafe fn legacy<I: Isa, L: Legacy, const HALVES: usize>(w: &Rows, in
             for c in (0..packed).step_by(PANEL) {
                 legacy_one::<I, L, HALVES, true>(Group::new(w, first + c, PANEL, true), blocks, x, out, c);
             }
-            // Fewer rows are read side by side.
-            for c in (packed..plain).step_by(I::Int::ROWS) {
-                legacy_one::<I, L, 1, false>(Group::new(w, first + c, I::Int::ROWS, false), blocks, x, out, c);
+            if L::BYTES <= 32 {
+                plain_one::<I, L>(w, packed..plain, blocks, x, out);
+            } else {
+                // Sixteen rows of such blocks touch more lines than a processor waits for: a quarter less speed than eight.
+                plain_one::<I::Eight, L>(w, packed..plain, blocks, x, out);
             }
         }
     }
     w.by_law(input, out, plain);
+}
+
+/// The tile's plain columns, a vector of rows at a time, times its only token.
+///
+/// # Safety
+/// As for [`legacy`].
+#[inline(always)]
+unsafe fn plain_one<I: Isa, L: Legacy>(w: &Rows, columns: Range<usize>, blocks: usize, x: &Q8, out: &mut Tile) {
+    for c in columns.step_by(I::Int::ROWS) {
+        let group = Group::new(w, out.first_col() + c, I::Int::ROWS, false);
+        // SAFETY: the caller's promise.
+        unsafe { legacy_one::<I, L, 1, false>(group, blocks, x, out, c) };
+    }
 }
 
 /// `N` vectors of rows from column `c` of the tile on, times its only token.

@@ -9,13 +9,14 @@ use smidgen_quant::Q8K;
 
 /// A machine whose instruction `dpbusd` adds four products of bytes to each lane.
 macro_rules! vnni {
-    ($machine:ident, $int:ty, $features:literal, $dpbusd:ident, $mullo:ident) => {
+    ($machine:ident, $eight:ident, $int:ty, $features:literal, $dpbusd:ident, $mullo:ident) => {
         impl $machine {
             compiled_once!($features);
         }
 
         impl Isa for $machine {
             type Int = $int;
+            type Eight = $eight;
 
             #[inline(always)]
             unsafe fn load<L: Legacy>(rows: impl Source<$int>) -> Weights<Self> {
@@ -95,9 +96,21 @@ macro_rules! vnni {
 /// AVX-VNNI: 256-bit vectors.
 #[derive(Clone, Copy)]
 pub(in crate::x86) struct AvxVnni;
-vnni!(AvxVnni, __m256i, "avx2,avxvnni", _mm256_dpbusd_avx_epi32, _mm256_mullo_epi32);
+vnni!(AvxVnni, AvxVnni, __m256i, "avx2,avxvnni", _mm256_dpbusd_avx_epi32, _mm256_mullo_epi32);
 
 /// AVX-512 with VNNI: 512-bit vectors.
 #[derive(Clone, Copy)]
 pub(in crate::x86) struct Avx512Vnni;
-vnni!(Avx512Vnni, __m512i, "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni", _mm512_dpbusd_epi32, _mm512_mullo_epi32);
+vnni!(
+    Avx512Vnni,
+    Avx512VnniEight,
+    __m512i,
+    "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni",
+    _mm512_dpbusd_epi32,
+    _mm512_mullo_epi32
+);
+
+/// The same on 256 bits.
+#[derive(Clone, Copy)]
+pub(in crate::x86) struct Avx512VnniEight;
+vnni!(Avx512VnniEight, Avx512VnniEight, __m256i, "avx512vnni,avx512vl", _mm256_dpbusd_epi32, _mm256_mullo_epi32);
