@@ -16,6 +16,9 @@ use smidgen_quant::{Input, Q8, Q8K};
 
 /// Tokens whose sums are kept while the weights of one block are in registers.
 const TOKENS: usize = 64;
+/// Tokens whose sums are stored at once. Their rows often lie a multiple of 4 KiB apart, and then they all have the same few places in the nearest cache:
+/// 64 of them stored one after another were waited for, 12 to 24 percent of a product.
+const STORED: usize = 16;
 /// How far ahead a packed panel is asked for, in bytes.
 const AHEAD: usize = 12288;
 
@@ -152,7 +155,7 @@ unsafe fn legacy_one<I: Isa, L: Legacy, const N: usize, const PACKED: bool>(
             }
         }
         for n in 0..N {
-            store(out, 0, c + n * rows, &acc[n]);
+            acc[n][0][0].store(out.row(0)[c + n * rows..][..rows].as_mut_ptr());
         }
     }
 }
@@ -185,32 +188,40 @@ unsafe fn legacy_many<I: Isa, L: Legacy, const N: usize>(
                     }
                 });
                 let (together, rest) = acc.as_chunks_mut::<TOGETHER>();
-                let mut t = first_token + t0;
+                // Not all together after the last block, see `STORED`. A comparison, as the compiler would make two loops for two answers.
+                let stored = if b + 1 == blocks { t0 } else { usize::MAX };
+                let mut t = t0;
                 for acc in together {
-                    I::accumulate::<L, TOGETHER, N>(acc, &weights, x, b, t);
+                    I::accumulate::<L, TOGETHER, N>(acc, &weights, x, b, first_token + t);
+                    if t >= stored {
+                        store(out, t, c, acc);
+                    }
                     t += TOGETHER;
                 }
                 for acc in rest.as_chunks_mut::<1>().0 {
-                    I::accumulate::<L, 1, N>(acc, &weights, x, b, t);
+                    I::accumulate::<L, 1, N>(acc, &weights, x, b, first_token + t);
                     t += 1;
                 }
             }
-            store(out, t0, c, acc);
+            let together = acc.len() / TOGETHER * TOGETHER;
+            store(out, t0 + together, c, &acc[together..]);
         }
     }
 }
 
-/// Writes sums to the tile's rows from `t` and columns from `c` on.
+/// Writes the sums of a panel's rows to the tile's rows from `t` and columns from `c` on.
 ///
 /// # Safety
-/// The tile has them.
+/// The tile has them. `N` vectors make a panel.
 #[inline(always)]
 unsafe fn store<V: Vector, const N: usize>(out: &mut Tile, t: usize, c: usize, sums: &[[V; N]]) {
     for (i, sums) in sums.iter().enumerate() {
-        for n in 0..N {
-            let to = &mut out.row(t + i)[c + n * V::LEN..][..V::LEN];
-            // SAFETY: the caller's promise; `to` has a vector's length.
-            unsafe { sums[n].store(to.as_mut_ptr()) };
+        // SAFETY: the caller's promise.
+        unsafe {
+            let to = out.row(t + i).as_mut_ptr().add(c);
+            for n in 0..N {
+                sums[n].store(to.add(n * V::LEN));
+            }
         }
     }
 }
@@ -275,9 +286,15 @@ unsafe fn k_many<I: Isa, L: Super, const N: usize>(
                         I::Int::unpack::<L, Plain>(group.plain(n * I::Int::ROWS, b, L::BYTES), &mut scratch[n]);
                     }
                 }
-                I::accumulate_k::<L, N>(acc, scratch, x, b, first_token + t0);
+                let (mut t, last) = (t0, b + 1 == blocks);
+                for acc in acc.chunks_mut(if last { STORED } else { TOKENS }) {
+                    I::accumulate_k::<L, N>(acc, scratch, x, b, first_token + t);
+                    if last {
+                        store(out, t, c, acc);
+                    }
+                    t += acc.len();
+                }
             }
-            store(out, t0, c, acc);
         }
     }
 }
