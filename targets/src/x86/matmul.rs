@@ -73,6 +73,16 @@ impl Group {
         Panel { block: self.base.wrapping_add(PANEL * b * block_bytes), first_row: first }
     }
 
+    /// Asks for block `b` of the next panel, or for as many bytes of the next sixteen rows: what is multiplied with many tokens is at hand for a long
+    /// time, but the first of them waited for it.
+    #[inline(always)]
+    fn prefetch_next(self, blocks: usize, b: usize, block_bytes: usize) {
+        let next = self.base.wrapping_add(PANEL * (blocks + b) * block_bytes);
+        for line in (0..PANEL * block_bytes).step_by(64) {
+            prefetch(next.wrapping_add(line), false);
+        }
+    }
+
     /// Where what will be wanted some time after block `b` of `rows` rows begins: as many bytes as they have.
     #[inline(always)]
     pub(super) fn ahead(self, rows: usize, b: usize, block_bytes: usize) -> *const u8 {
@@ -180,6 +190,9 @@ unsafe fn legacy_many<I: Isa, L: Legacy, const N: usize>(
             let mut acc = [[Float::<I>::splat(0.0); N]; TOKENS];
             let acc = &mut acc[..TOKENS.min(out.rows() - t0)];
             for b in 0..blocks {
+                if t0 == 0 {
+                    group.prefetch_next(blocks, b, L::BYTES);
+                }
                 let weights = array::from_fn::<_, N, _>(|n| {
                     if packed {
                         I::load::<L>(group.panel(n * I::Int::ROWS, b, L::BYTES))
@@ -279,6 +292,9 @@ unsafe fn k_many<I: Isa, L: Super, const N: usize>(
             let mut acc = [[Float::<I>::splat(0.0); N]; TOKENS];
             let acc = &mut acc[..TOKENS.min(out.rows() - t0)];
             for b in 0..blocks {
+                if t0 == 0 {
+                    group.prefetch_next(blocks, b, L::BYTES);
+                }
                 for n in 0..N {
                     if packed {
                         I::Int::unpack::<L, Panel>(group.panel(n * I::Int::ROWS, b, L::BYTES), &mut scratch[n]);
