@@ -27,7 +27,7 @@ mod zeroed;
 
 pub use parallel::{Pool, Serial, Tile, for_each, for_parts, for_tiles};
 pub use rows::{Layout, Rows};
-use smidgen_quant::attention::Kv;
+use smidgen_quant::attention::{Kv, KvMut};
 pub use smidgen_quant::{Format, Input};
 #[cfg(feature = "alloc")]
 pub use zeroed::{Zeroable, zeroed};
@@ -66,6 +66,7 @@ pub struct Kernels {
     pub add: fn(x: &mut [f32], y: &[f32]),
     pub round: fn(x: &mut [f32]),
     pub finite: fn(x: &[f32]) -> bool,
+    pub store: fn(kv: &mut KvMut, j: usize, key: &[f32], value: &[f32]),
     pub attention: fn(q: &[f32], visible: &[usize], head_dim: usize, scale: f32, kv: &Kv, out: &mut [f32]),
 }
 

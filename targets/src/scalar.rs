@@ -28,5 +28,6 @@ pub const KERNELS: Kernels = Kernels {
     add: smidgen_quant::ops::add,
     round: smidgen_quant::ops::round,
     finite: smidgen_quant::ops::finite,
+    store: smidgen_quant::attention::store,
     attention: smidgen_quant::attention::attention,
 };

@@ -186,16 +186,49 @@ impl Cache {
                 (0..head_dim).map(|_| (random.float(1.0) * 8.0, random.float(1.0))).unzip();
             keys_of.extend_from_slice(&key);
             cache.float.1[j * head_dim..][..head_dim].copy_from_slice(&value);
-            KvMut::F16 { k: &mut cache.half.0, v: &mut cache.half.1 }.store(j, &key, &value);
+            attention::store(&mut KvMut::F16 { k: &mut cache.half.0, v: &mut cache.half.1 }, j, &key, &value);
             if head_dim.is_multiple_of(SCALED) {
                 let (k, k_scales, v, v_scales) =
                     (&mut cache.int8.0, &mut cache.int8.1, &mut cache.int8.2, &mut cache.int8.3);
-                KvMut::Q8 { k, k_scales, v, v_scales }.store(j, &key, &value);
+                attention::store(&mut KvMut::Q8 { k, k_scales, v, v_scales }, j, &key, &value);
             }
         }
         let panels = cache.float.0.chunks_mut(KEYS * head_dim).zip(keys_of.chunks(KEYS * head_dim));
         panels.for_each(|(panel, keys)| attention::fill_panel(keys, head_dim, panel));
         cache
+    }
+}
+
+#[test]
+fn keys_and_values_are_stored() {
+    let mut random = Random(6);
+    for head_dim in [2, 8, 24, 32, 48, 64, 96, 264] {
+        let mut values: Vec<f32> =
+            (0..3 * head_dim).map(|i| random.float(1.0) * 8f32.powi(i as i32 % 17 - 8)).collect();
+        // Above and at what binary16 holds, between its numbers, and below the smallest.
+        values.splice(..2, [1e9, -65520.0]);
+        values[head_dim] = 1.0 + 3.0 / 2048.0;
+        values[head_dim + 1] = -3e-8;
+        let stored = |store: fn(&mut KvMut, usize, &[f32], &[f32])| {
+            let size = CHUNK * head_dim;
+            let (mut k, mut v) = (vec![0; size], vec![0; size]);
+            let (mut k8, mut v8) = (vec![0; size], vec![0; size]);
+            let (mut k_scales, mut v_scales) = (vec![0; size / SCALED], vec![0; size / SCALED]);
+            for j in [0, 1, KEYS - 1, KEYS, CHUNK - 1] {
+                let (key, value) = (&values[j % 2 * head_dim..][..head_dim], &values[2 * head_dim..]);
+                store(&mut KvMut::F16 { k: &mut k, v: &mut v }, j, key, value);
+                if head_dim.is_multiple_of(SCALED) {
+                    let (k_scales, v_scales) = (&mut k_scales, &mut v_scales);
+                    store(&mut KvMut::Q8 { k: &mut k8, k_scales, v: &mut v8, v_scales }, j, value, key);
+                }
+            }
+            (k, v, k8, v8, k_scales, v_scales)
+        };
+        let expected = stored(attention::store);
+        assert!(expected.0.contains(&0x7bff) && expected.0.contains(&0xfbff));
+        for kernels in tables() {
+            assert!(stored(kernels.store) == expected, "{} head {head_dim}", kernels.name);
+        }
     }
 }
 

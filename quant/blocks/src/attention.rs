@@ -107,36 +107,35 @@ fn quantize(values: &[f32], mut put: impl FnMut(usize, i8)) -> u16 {
     bits
 }
 
-impl KvMut<'_> {
-    /// Stores key and value (`head_dim` values each, finite after saturation to binary16) as number `j`.
-    pub fn store(&mut self, j: usize, key: &[f32], value: &[f32]) {
-        let head_dim = key.len();
-        let (panel, lane) = (j / KEYS, j % KEYS);
-        match self {
-            KvMut::F16 { k, v } => {
-                // Sixteen at a time, so that they are rounded by vectors before they are scattered.
-                let at = |d: usize| (panel * head_dim + d) * KEYS + lane;
-                let (sixteens, rest) = key.as_chunks::<16>();
-                for (i, sixteen) in sixteens.iter().enumerate() {
-                    for (d, half) in sixteen.map(f32_to_f16_saturating).into_iter().enumerate() {
-                        k[at(16 * i + d)] = half;
-                    }
-                }
-                for (d, x) in rest.iter().enumerate() {
-                    k[at(16 * sixteens.len() + d)] = f32_to_f16_saturating(*x);
-                }
-                for (v, x) in v[j * head_dim..][..head_dim].iter_mut().zip(value) {
-                    *v = f32_to_f16_saturating(*x);
+/// Stores key and value (`head_dim` values each, finite after saturation to binary16) as number `j`.
+#[inline(always)]
+pub fn store(kv: &mut KvMut, j: usize, key: &[f32], value: &[f32]) {
+    let head_dim = key.len();
+    let (panel, lane) = (j / KEYS, j % KEYS);
+    match kv {
+        KvMut::F16 { k, v } => {
+            // Sixteen at a time, so that they are rounded by vectors before they are scattered.
+            let at = |d: usize| (panel * head_dim + d) * KEYS + lane;
+            let (sixteens, rest) = key.as_chunks::<16>();
+            for (i, sixteen) in sixteens.iter().enumerate() {
+                for (d, half) in sixteen.map(f32_to_f16_saturating).into_iter().enumerate() {
+                    k[at(16 * i + d)] = half;
                 }
             }
-            KvMut::Q8 { k, k_scales, v, v_scales } => {
-                let groups = head_dim / SCALED;
-                for g in 0..groups {
-                    let (from, to) = (g * SCALED, (g + 1) * SCALED);
-                    k_scales[(panel * groups + g) * KEYS + lane] =
-                        quantize(&key[from..to], |i, q| k[(panel * head_dim + from + i) * KEYS + lane] = q);
-                    v_scales[j * groups + g] = quantize(&value[from..to], |i, q| v[j * head_dim + from + i] = q);
-                }
+            for (d, x) in rest.iter().enumerate() {
+                k[at(16 * sixteens.len() + d)] = f32_to_f16_saturating(*x);
+            }
+            for (v, x) in v[j * head_dim..][..head_dim].iter_mut().zip(value) {
+                *v = f32_to_f16_saturating(*x);
+            }
+        }
+        KvMut::Q8 { k, k_scales, v, v_scales } => {
+            let groups = head_dim / SCALED;
+            for g in 0..groups {
+                let (from, to) = (g * SCALED, (g + 1) * SCALED);
+                k_scales[(panel * groups + g) * KEYS + lane] =
+                    quantize(&key[from..to], |i, q| k[(panel * head_dim + from + i) * KEYS + lane] = q);
+                v_scales[j * groups + g] = quantize(&value[from..to], |i, q| v[j * head_dim + from + i] = q);
             }
         }
     }

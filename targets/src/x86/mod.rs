@@ -102,7 +102,7 @@ macro_rules! operations {
         use super::{activation, attention};
         use core::arch::x86_64::$vector;
         use crate::scalar;
-        use smidgen_quant::attention::Kv;
+        use smidgen_quant::attention::{self as law, Kv, KvMut};
         use smidgen_quant::ops;
 
         compiled_for! {
@@ -124,6 +124,7 @@ macro_rules! operations {
             add(x: &mut [f32], y: &[f32]) => ops::add(x, y),
             round(x: &mut [f32]) => ops::round(x),
             finite(x: &[f32]) -> bool => ops::finite(x),
+            store(kv: &mut KvMut, j: usize, key: &[f32], value: &[f32]) => law::store(kv, j, key, value),
             attend_few(q: &[f32], visible: &[usize], head_dim: usize, scale: f32, kv: &Kv, out: &mut [f32])
                 // SAFETY: the features are those of the machine.
                 => unsafe { attention::attend::<$vector>(q, visible, head_dim, scale, kv, out) },
@@ -151,6 +152,7 @@ macro_rules! operations {
             add,
             round,
             finite,
+            store,
             attention: attend,
             ..scalar::KERNELS
         }

@@ -291,7 +291,7 @@ impl<'r> Replay<'r> {
                 let mut to = KvMut::F16 { k: &mut cache.k, v: &mut cache.v };
                 for (t, (k, v)) in k.chunks_exact(keys).zip(v.chunks_exact(keys)).enumerate() {
                     let range = *head * head_size..(*head + 1) * head_size;
-                    to.store(first + t, &k[range.clone()], &v[range]);
+                    (kernels.store)(&mut to, first + t, &k[range.clone()], &v[range]);
                 }
             });
             times.plain(Stage::Store);

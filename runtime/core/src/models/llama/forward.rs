@@ -224,7 +224,7 @@ fn store(machine: &Machine, caches: &mut [Cache], layer: usize, items: &[Item], 
     let mut at = 0;
     for run in items.chunk_by(|a, b| a.sequence == b.sequence) {
         let range = at * width..(at + run.len()) * width;
-        caches[run[0].sequence].store(machine.pool, layer, run[0].position, &k[range.clone()], &v[range]);
+        caches[run[0].sequence].store(machine, layer, run[0].position, &k[range.clone()], &v[range]);
         at += run.len();
     }
 }
