@@ -25,7 +25,7 @@ mod x86;
 #[cfg(feature = "alloc")]
 mod zeroed;
 
-pub use parallel::{Pool, Serial, Tile, for_each, for_parts, for_tiles};
+pub use parallel::{Columns, Pool, Serial, Tile, for_columns, for_each, for_parts, for_tiles};
 pub use rows::{Layout, Rows};
 use smidgen_quant::attention::{Kv, KvMut};
 pub use smidgen_quant::{Format, Input};

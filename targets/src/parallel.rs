@@ -71,7 +71,7 @@ fn share(_: &dyn Pool, count: usize, job: impl Fn(usize) + Sync) {
 /// A pointer that may go to another thread. Whoever uses it sees to it that no two threads touch the same element.
 struct Shared<T>(*mut T);
 
-// SAFETY: the pointer is only used by `for_each`, `for_tiles` and `for_parts`, which give each element to one index, and each index to one thread.
+// SAFETY: the pointer is only used by `for_each`, `for_tiles`, `for_columns` and `for_parts`, which give each element to one index, and each index to one thread.
 unsafe impl<T: Send> Sync for Shared<T> {}
 
 impl<T> Shared<T> {
@@ -167,6 +167,54 @@ pub fn for_tiles(
     });
 }
 
+/// A matrix with rows of `stride` elements, to be cut into pieces of at most `grain` columns.
+#[derive(Debug)]
+pub struct Columns<'a> {
+    /// All rows, one after another. What does not fill a row is left out.
+    pub matrix: &'a mut [f32],
+    /// Elements of a row.
+    pub stride: usize,
+    /// Columns of a piece; the last has what is left.
+    pub grain: usize,
+}
+
+/// Calls `job` once for each piece of each matrix, with the matrix's number. Threads meet once for all of them.
+pub fn for_columns<const N: usize>(pool: &dyn Pool, matrices: [Columns; N], job: impl Fn(usize, Tile) + Sync) {
+    let grain = |columns: &Columns| columns.grain.max(1);
+    let pieces = |columns: &Columns| {
+        if columns.matrix.len() < columns.stride { 0 } else { columns.stride.div_ceil(grain(columns)) }
+    };
+    let mut ends = [0; N];
+    let mut end = 0;
+    for (to, columns) in ends.iter_mut().zip(&matrices) {
+        end += pieces(columns);
+        *to = end;
+    }
+    let parts = matrices.map(|columns| {
+        let (grain, rows) = (grain(&columns), columns.matrix.len() / columns.stride.max(1));
+        (Shared(columns.matrix.as_mut_ptr()), rows, columns.stride, grain)
+    });
+    share(pool, end, |index| {
+        let number = ends.partition_point(|end| *end <= index);
+        let (start, rows, stride, grain) = &parts[number];
+        let first = if number == 0 { 0 } else { ends[number - 1] };
+        let first_col = (index - first) * grain;
+        job(
+            number,
+            Tile {
+                // SAFETY: the matrix has a row, and `first_col < stride`, so the element is inside it. The matrices are disjoint.
+                start: unsafe { start.get().add(first_col) },
+                stride: *stride,
+                first_row: 0,
+                rows: *rows,
+                first_col,
+                cols: (*grain).min(stride - first_col),
+                matrix: PhantomData,
+            },
+        );
+    });
+}
+
 /// Cuts a matrix with rows of `stride` elements below the rows `ends` and into rectangles of at most `col_grain` columns, and calls
 /// `job` once for each with the number of its cut. What lies below the last cut is left alone; so is everything if the cuts do not ascend or
 /// leave the matrix. Cuts at the same row have nothing between them, and no job.
@@ -254,6 +302,24 @@ mod tests {
             let visited = if ends.contains(&9) { 9 * 8 } else { 0 };
             assert!(matrix.iter().enumerate().all(|(i, x)| *x == if i < visited { 1.0 } else { 0.0 }), "{ends:?}");
         }
+        let (mut a, mut b, mut c, mut short) = ([0f32; 2 * 7], [0f32; 2 * 40], [0f32; 2 * 16], [0f32; 3]);
+        let columns = |matrix, stride, grain| Columns { matrix, stride, grain };
+        let all =
+            [columns(&mut a[..], 7, 16), columns(&mut short, 4, 1), columns(&mut b, 40, 16), columns(&mut c, 16, 16)];
+        for_columns(&Threads(3), all, |number, mut tile| {
+            assert!(number != 1 && tile.first_col().is_multiple_of(16) && tile.first_row() == 0 && tile.rows() == 2);
+            let first = tile.first_col();
+            for i in 0..tile.rows() {
+                for (j, x) in tile.row(i).iter_mut().enumerate() {
+                    *x += (100 * number + first + j) as f32 + 0.5 * i as f32;
+                }
+            }
+        });
+        for (number, stride, matrix) in [(0, 7, &a[..]), (2, 40, &b), (3, 16, &c)] {
+            let expected = |i: usize| (100 * number + i % stride) as f32 + 0.5 * (i / stride) as f32;
+            assert!(matrix.iter().enumerate().all(|(i, x)| *x == expected(i)), "{number}");
+        }
+        assert_eq!(short, [0.0; 3]);
         let mut items = [0; 100];
         for_each(&Threads(3), &mut items, |item| *item += 1);
         assert_eq!(items, [1; 100]);

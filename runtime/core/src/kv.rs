@@ -3,11 +3,11 @@
 mod state;
 
 use crate::Error;
-use crate::linear::Machine;
+use crate::linear::{Machine, SMALL};
 use crate::memory::zeroed;
 use alloc::vec::Vec;
 use smidgen_quant::attention::{CHUNK, KEYS, Kv, KvMut, SCALED};
-use smidgen_targets::for_each;
+use smidgen_targets::{Serial, for_each};
 
 /// Type of the cached keys and values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -133,11 +133,12 @@ impl Cache {
     /// Stores consecutive tokens from position `first` on; `k` and `v` are `[tokens × heads × head_size]`.
     pub(crate) fn store(&mut self, machine: &Machine, layer: usize, first: usize, k: &[f32], v: &[f32]) {
         let Shape { heads, head_size, .. } = self.shape;
+        let pool = if k.len() < SMALL { &Serial } else { machine.pool };
         let mut left = self.heads_mut(layer).enumerate();
         loop {
             let mut some: [_; HEADS] = core::array::from_fn(|_| left.next());
             let count = some.iter().flatten().count();
-            for_each(machine.pool, &mut some[..count], |slot| {
+            for_each(pool, &mut some[..count], |slot| {
                 let Some((head, kv)) = slot else { return };
                 let tokens = k.chunks_exact(heads * head_size).zip(v.chunks_exact(heads * head_size));
                 for (t, (k, v)) in tokens.enumerate() {

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
 use smidgen_quant::activation::{GROUP, K_BLOCK};
 use smidgen_quant::{Activation, Q8, Q8K, ops};
-use smidgen_targets::{Format, Input, Kernels, Layout, Pool, Rows, Tile, for_each, for_tiles};
+use smidgen_targets::{Columns, Format, Input, Kernels, Layout, Pool, Rows, Tile, for_columns, for_each, for_tiles};
 
 /// How products with weights are computed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -89,9 +89,17 @@ pub struct Linear<'a> {
 }
 
 impl Linear<'_> {
+    /// What its input has to be.
+    fn form(&self, machine: &Machine) -> Activation {
+        match machine.precision {
+            Precision::Law => self.weight.format().activation(),
+            Precision::F32 => Activation::F32,
+        }
+    }
+
     /// `out[t] = W x[t] + b` for every token; `out` is `[tokens × outputs]`.
     pub(crate) fn apply(&self, machine: &Machine, x: &mut Activations, out: &mut [f32]) {
-        self.apply_then(machine, x, out, |_| {});
+        apply_all([(self, out)], machine, x);
     }
 
     /// As [`apply`](Self::apply), with `then` of every output, a function of each number by itself. It gets pieces of rows.
@@ -102,33 +110,7 @@ impl Linear<'_> {
         out: &mut [f32],
         then: impl Fn(&mut [f32]) + Sync,
     ) {
-        let (weight, outputs) = (&self.weight, self.weight.rows());
-        let (values, unrounded, tokens, cols) = (x.values, x.unrounded, x.tokens, x.cols);
-        let out = &mut out[..tokens * outputs];
-        let grain = machine.column_grain(outputs);
-        let input = match machine.precision {
-            Precision::Law => x.input(machine, weight.format().activation()),
-            Precision::F32 => Input::F32 { values, cols },
-        };
-        for_tiles(machine.pool, out, outputs, tokens, grain, |mut tile| {
-            match machine.precision {
-                Precision::Law => machine.kernels.matmul(weight, &input, &mut tile),
-                Precision::F32 => matmul_f32(weight, values, cols, &mut tile),
-            }
-            let first = tile.first_col();
-            for t in 0..tile.rows() {
-                let token = tile.first_row() + t;
-                let row = tile.row(t);
-                for (x, weights) in unrounded.chunk(token).iter().zip(self.unrounded.chunks_exact(outputs)) {
-                    add_scaled(row, *x, &weights[first..]);
-                }
-                if let Some(bias) = self.bias.get(first..first + row.len()) {
-                    ops::add(row, bias);
-                }
-                machine.check(row);
-                then(row);
-            }
-        });
+        products([(self, out)], machine, x, then);
     }
 
     /// The weights of an input, decoded. `[outputs]`
@@ -154,6 +136,51 @@ impl Linear<'_> {
             finite
         })
     }
+}
+
+/// [`Linear::apply`] of several layers to the same input, for which the threads meet once.
+pub(crate) fn apply_all<const N: usize>(layers: [(&Linear, &mut [f32]); N], machine: &Machine, x: &mut Activations) {
+    products(layers, machine, x, |_| {});
+}
+
+fn products<const N: usize>(
+    layers: [(&Linear, &mut [f32]); N],
+    machine: &Machine,
+    x: &mut Activations,
+    then: impl Fn(&mut [f32]) + Sync,
+) {
+    for (layer, _) in &layers {
+        x.round(machine, layer.form(machine));
+    }
+    let (x, tokens) = (&*x, x.tokens);
+    let grain = machine.column_grain(layers.iter().map(|(layer, _)| layer.weight.rows()).sum());
+    let linear: [&Linear; N] = core::array::from_fn(|i| layers[i].0);
+    let columns = layers.map(|(layer, out)| {
+        let stride = layer.weight.rows();
+        Columns { matrix: &mut out[..tokens * stride], stride, grain }
+    });
+    for_columns(machine.pool, columns, |number, mut tile| {
+        let layer = linear[number];
+        match x.input(layer.form(machine)) {
+            Input::F32 { values, cols } if machine.precision == Precision::F32 => {
+                matmul_f32(&layer.weight, values, cols, &mut tile);
+            }
+            input => machine.kernels.matmul(&layer.weight, &input, &mut tile),
+        }
+        let (first, outputs) = (tile.first_col(), layer.weight.rows());
+        for t in 0..tile.rows() {
+            let token = tile.first_row() + t;
+            let row = tile.row(t);
+            for (x, weights) in x.unrounded.chunk(token).iter().zip(layer.unrounded.chunks_exact(outputs)) {
+                add_scaled(row, *x, &weights[first..]);
+            }
+            if let Some(bias) = layer.bias.get(first..first + row.len()) {
+                ops::add(row, bias);
+            }
+            machine.check(row);
+            then(row);
+        }
+    });
 }
 
 /// `out += x · weights`, each product rounded before it is added.
@@ -280,8 +307,8 @@ impl<'s> Unrounded<'s> {
 
 /// Pieces that the rounding of one input is cut into, at most.
 const PIECES: usize = 16;
-/// Inputs below this size are rounded by the calling thread alone.
-const SMALL: usize = 1 << 13;
+/// Less than so many values are rounded, or stored in a cache, by the calling thread alone.
+pub(crate) const SMALL: usize = 1 << 13;
 
 impl<'s> Activations<'s> {
     pub(crate) fn new(values: &'s [f32], cols: usize, quantized: &'s mut Quantized) -> Activations<'s> {
@@ -301,15 +328,27 @@ impl<'s> Activations<'s> {
         Activations { unrounded, ..self }
     }
 
-    fn input(&mut self, machine: &Machine, form: Activation) -> Input<'_> {
+    /// Makes the form, unless it is there.
+    fn round(&mut self, machine: &Machine, form: Activation) {
+        match form {
+            Activation::Q8 if !self.has_q8 => {
+                self.quantize_q8(machine);
+                self.has_q8 = true;
+            }
+            Activation::Q8K if !self.has_q8k => {
+                self.quantize_q8k(machine);
+                self.has_q8k = true;
+            }
+            _ => {}
+        }
+    }
+
+    /// The input in a form that [`round`](Self::round) has made.
+    fn input(&self, form: Activation) -> Input<'_> {
         let (tokens, cols, len) = (self.tokens, self.cols, self.values.len());
         match form {
             Activation::F32 => Input::F32 { values: self.values, cols },
             Activation::Q8 => {
-                if !self.has_q8 {
-                    self.quantize_q8(machine);
-                    self.has_q8 = true;
-                }
                 let Quantized { qs, scales, sums, offsets, .. } = &*self.quantized;
                 let n = len / GROUP;
                 Input::Q8(Q8 {
@@ -322,10 +361,6 @@ impl<'s> Activations<'s> {
                 })
             }
             Activation::Q8K => {
-                if !self.has_q8k {
-                    self.quantize_q8k(machine);
-                    self.has_q8k = true;
-                }
                 let Quantized { k_qs, k_scales, k_sums, .. } = &*self.quantized;
                 let (scales, sums) = (&k_scales[..len / K_BLOCK], &k_sums[..len / 16]);
                 Input::Q8K(Q8K { tokens, cols, qs: &k_qs[..len], scales, sums })

@@ -4,7 +4,7 @@
 //! A pass takes the rows of many sequences one after another, of any lengths and without padding. What becomes of a sequence does not
 //! depend on the others.
 
-use crate::linear::{Activations, Linear, Machine, Quantized, Unrounded};
+use crate::linear::{Activations, Linear, Machine, Quantized, Unrounded, apply_all};
 use crate::memory::{defaults, zeroed};
 use crate::model::Source;
 use crate::{Error, TensorName};
@@ -315,9 +315,7 @@ impl Scratch {
             let unrounded = take_out(outliers, x, width, kept);
             let input = normed(machine, order, &layer.attention_norm, epsilon, x, delta);
             let mut input = Activations::new(input, width, quantized).with(unrounded);
-            layer.q.apply(machine, &mut input, q);
-            layer.k.apply(machine, &mut input, k);
-            layer.v.apply(machine, &mut input, v);
+            apply_all([(&layer.q, &mut *q), (&layer.k, k), (&layer.v, v)], machine, &mut input);
             put_back(outliers, x, width, kept);
             if !machine.is_finite() {
                 return;

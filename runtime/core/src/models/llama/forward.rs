@@ -3,7 +3,7 @@
 use super::{Config, Llama};
 use crate::Error;
 use crate::kv::Cache;
-use crate::linear::{Activations, Machine, Precision, Quantized, decode_parts};
+use crate::linear::{Activations, Machine, Precision, Quantized, apply_all, decode_parts};
 use crate::memory::zeroed;
 use alloc::vec::Vec;
 use smidgen_quant::activation::K_BLOCK;
@@ -162,9 +162,7 @@ impl Scratch {
                 (kernels.rms_norm)(&x[t * embedding..][..embedding], &layer.attention_norm, epsilon, row);
             });
             let mut input = Activations::new(normed, embedding, quantized);
-            layer.q.apply(machine, &mut input, q);
-            layer.k.apply(machine, &mut input, k);
-            layer.v.apply(machine, &mut input, v);
+            apply_all([(&layer.q, &mut *q), (&layer.k, k), (&layer.v, v)], machine, &mut input);
             if !machine.is_finite() {
                 return;
             }
@@ -185,8 +183,7 @@ impl Scratch {
                 (kernels.rms_norm)(&x[t * embedding..][..embedding], &layer.feed_forward_norm, epsilon, row);
             });
             let mut input = Activations::new(normed, embedding, quantized);
-            layer.gate.apply(machine, &mut input, gate);
-            layer.up.apply(machine, &mut input, up);
+            apply_all([(&layer.gate, &mut *gate), (&layer.up, up)], machine, &mut input);
             machine.rows(gate, feed_forward, |t, row| {
                 (kernels.silu_mul)(row, &up[t * feed_forward..][..feed_forward]);
                 machine.check(row);
