@@ -142,6 +142,25 @@ pub fn store(kv: &mut KvMut, j: usize, key: &[f32], value: &[f32]) {
 }
 
 impl Kv<'_> {
+    /// Whether the arrays hold all that [`attention`] with these arguments touches, the last keys as a whole panel, and a head is a number of whole
+    /// eights of dimensions, or of whole groups that share a scale: what kernels count on. What does not is left to the law's checked accesses.
+    pub fn holds(&self, q: &[f32], visible: &[usize], head_dim: usize, out: &[f32]) -> bool {
+        // Numbers that overflow fit no cache.
+        let most = visible.iter().max().copied().unwrap_or(0);
+        let elements = |keys: Option<usize>| keys.and_then(|keys| keys.checked_mul(head_dim)).unwrap_or(usize::MAX);
+        let (keys, values) = (elements(most.checked_next_multiple_of(KEYS)), elements(Some(most)));
+        let queries = visible.len().saturating_mul(head_dim);
+        let (complete, step) = match self {
+            Kv::F32 { k, v } => (k.len() >= keys && v.len() >= values, 8),
+            Kv::F16 { k, v } => (k.len() >= keys && v.len() >= values, 8),
+            Kv::Q8 { k, k_scales, v, v_scales } => {
+                let complete = k.len() >= keys && v.len() >= values;
+                (complete && k_scales.len() >= keys / SCALED && v_scales.len() >= values / SCALED, SCALED)
+            }
+        };
+        complete && head_dim > 0 && head_dim.is_multiple_of(step) && q.len() >= queries && out.len() >= queries
+    }
+
     /// `q · k[j]`, dimensions in order; with scales, each group of 32 is summed by itself and then added.
     fn score(&self, q: &[f32], j: usize) -> f32 {
         let (panel, lane) = (j / KEYS, j % KEYS);

@@ -123,26 +123,14 @@ impl Cache for Int8<'_> {
 
 /// See [`attention::attention`].
 pub(super) fn attend(q: &[f32], visible: &[usize], head_dim: usize, scale: f32, kv: &Kv, out: &mut [f32]) {
-    // Numbers that overflow fit no cache, and are left to the law's checked accesses.
-    let most = visible.iter().max().copied().unwrap_or(0);
-    let elements = |keys: Option<usize>| keys.and_then(|keys| keys.checked_mul(head_dim)).unwrap_or(usize::MAX);
-    let (keys, values) = (elements(most.checked_next_multiple_of(KEYS)), elements(Some(most)));
-    let queries = visible.len().saturating_mul(head_dim);
-    let (complete, step) = match kv {
-        Kv::F32 { k, v } => (k.len() >= keys && v.len() >= values, 8),
-        Kv::F16 { k, v } => (k.len() >= keys && v.len() >= values, 8),
-        Kv::Q8 { k, k_scales, v, v_scales } => {
-            let complete = k.len() >= keys && v.len() >= values;
-            (complete && k_scales.len() >= keys / SCALED && v_scales.len() >= values / SCALED, SCALED)
-        }
-    };
-    if !complete || head_dim == 0 || !head_dim.is_multiple_of(step) || q.len() < queries || out.len() < queries {
+    if !kv.holds(q, visible, head_dim, out) {
         return attention::attention(q, visible, head_dim, scale, kv, out);
     }
+    let queries = visible.len() * head_dim;
     let (q, out) = (&q[..queries], &mut out[..queries]);
     let tiles = q.chunks(QUERIES * head_dim).zip(out.chunks_mut(QUERIES * head_dim)).zip(visible.chunks(QUERIES));
     for ((q, out), visible) in tiles {
-        // SAFETY: the cache holds the panels of `most` keys and as many values, `q` and `out` the queries of `visible`, and `head_dim`
+        // SAFETY: the cache holds the panels of the most keys that are visible and as many values, `q` and `out` the queries of `visible`, and `head_dim`
         // fills whole steps.
         unsafe {
             match kv {

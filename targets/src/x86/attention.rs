@@ -190,24 +190,6 @@ const MANY: usize = 16;
 /// Elements of the keys, and of the values, of a chunk that is widened: heads of up to 256 dimensions.
 const WIDENED: usize = CHUNK * 256;
 
-/// Whether the arrays hold what is asked for, in whole steps. Otherwise it is left to the law's checked accesses.
-fn fits(q: &[f32], visible: &[usize], head_dim: usize, kv: &Kv, out: &[f32]) -> bool {
-    // Numbers that overflow fit no cache.
-    let most = visible.iter().max().copied().unwrap_or(0);
-    let elements = |keys: Option<usize>| keys.and_then(|keys| keys.checked_mul(head_dim)).unwrap_or(usize::MAX);
-    let (keys, values) = (elements(most.checked_next_multiple_of(KEYS)), elements(Some(most)));
-    let queries = visible.len().saturating_mul(head_dim);
-    let (complete, step) = match kv {
-        Kv::F32 { k, v } => (k.len() >= keys && v.len() >= values, 8),
-        Kv::F16 { k, v } => (k.len() >= keys && v.len() >= values, 8),
-        Kv::Q8 { k, k_scales, v, v_scales } => {
-            let complete = k.len() >= keys && v.len() >= values;
-            (complete && k_scales.len() >= keys / SCALED && v_scales.len() >= values / SCALED, SCALED)
-        }
-    };
-    complete && head_dim > 0 && head_dim.is_multiple_of(step) && q.len() >= queries && out.len() >= queries
-}
-
 /// See [`attention::attention`].
 ///
 /// # Safety
@@ -221,7 +203,7 @@ pub(super) unsafe fn attend<V: Lanes>(
     kv: &Kv,
     out: &mut [f32],
 ) {
-    if !fits(q, visible, head_dim, kv, out) {
+    if !kv.holds(q, visible, head_dim, out) {
         return attention::attention(q, visible, head_dim, scale, kv, out);
     }
     // SAFETY: the cache holds the panels of the most keys that are visible and as many values, `q` and `out` the queries, and `head_dim`
@@ -256,7 +238,7 @@ pub(super) unsafe fn attend_many<V: Lanes>(
     out: &mut [f32],
 ) {
     let Kv::F16 { k, v } = kv else { return };
-    if !fits(q, visible, head_dim, kv, out) || head_dim > WIDENED / CHUNK {
+    if !kv.holds(q, visible, head_dim, out) || head_dim > WIDENED / CHUNK {
         return attention::attention(q, visible, head_dim, scale, kv, out);
     }
     let (mut wide_k, mut wide_v) = ([MaybeUninit::uninit(); WIDENED], [MaybeUninit::uninit(); WIDENED]);
