@@ -39,11 +39,11 @@ pub(super) fn prefetch(at: *const u8, nearest: bool) {
     }
 }
 
-/// Sixteen rows, or some plain ones.
+/// Some panels, or some plain rows.
 #[derive(Clone, Copy)]
 pub(super) struct Group {
     base: *const u8,
-    /// Bytes from row to row where they lie one after another; zero in a packed panel.
+    /// Bytes of a row.
     row_bytes: usize,
     /// How far ahead bytes are asked for: [`AHEAD`], and more than a group of plain rows, all of which are wanted at once.
     distance: usize,
@@ -52,13 +52,12 @@ pub(super) struct Group {
 }
 
 impl Group {
-    /// The rows `first .. first + count`, a panel's sixteen if `packed`.
+    /// The rows `first .. first + count`, whole panels if `packed`.
     #[inline(always)]
     pub(super) fn new(w: &Rows, first: usize, count: usize, packed: bool) -> Group {
-        let row_bytes = if packed { 0 } else { w.row_bytes() };
-        let group = count * row_bytes;
-        let distance = if packed { AHEAD } else { AHEAD.max(group + AHEAD / 2) };
-        Group { base: w.bytes(first, count).as_ptr(), row_bytes, distance, nearest: group <= NEAREST }
+        let group = count * w.row_bytes();
+        let (distance, nearest) = if packed { (AHEAD, true) } else { (AHEAD.max(group + AHEAD / 2), group <= NEAREST) };
+        Group { base: w.bytes(first, count).as_ptr(), row_bytes: w.row_bytes(), distance, nearest }
     }
 
     /// Plain rows from `first` on, from block `b` of `block_bytes` bytes on.
@@ -67,18 +66,19 @@ impl Group {
         Plain { block: self.base.wrapping_add(first * self.row_bytes + b * block_bytes), row_bytes: self.row_bytes }
     }
 
-    /// Rows of a panel from `first` on.
+    /// Rows of a panel, or of a later one, from `first` on.
     #[inline(always)]
     pub(super) fn panel(self, first: usize, b: usize, block_bytes: usize) -> Panel {
-        Panel { block: self.base.wrapping_add(PANEL * b * block_bytes), first_row: first }
+        let before = first / PANEL * self.row_bytes + b * block_bytes;
+        Panel { block: self.base.wrapping_add(PANEL * before), first_row: first % PANEL }
     }
 
-    /// Asks for block `b` of the next panel, or for as many bytes of the next sixteen rows: what is multiplied with many tokens is at hand for a long
-    /// time, but the first of them waited for it.
+    /// Asks for block `b` of as many panels behind these `rows` rows, or for as many bytes of the next rows: what is multiplied with many tokens is at
+    /// hand for a long time, but the first of them waited for it.
     #[inline(always)]
-    fn prefetch_next(self, blocks: usize, b: usize, block_bytes: usize) {
-        let next = self.base.wrapping_add(PANEL * (blocks + b) * block_bytes);
-        for line in (0..PANEL * block_bytes).step_by(64) {
+    fn prefetch_next(self, rows: usize, b: usize, block_bytes: usize) {
+        let next = self.base.wrapping_add(rows * (self.row_bytes + b * block_bytes));
+        for line in (0..rows * block_bytes).step_by(64) {
             prefetch(next.wrapping_add(line), false);
         }
     }
@@ -88,6 +88,12 @@ impl Group {
     pub(super) fn ahead(self, rows: usize, b: usize, block_bytes: usize) -> *const u8 {
         self.base.wrapping_add(self.distance + rows * b * block_bytes)
     }
+}
+
+/// Columns that are worked on as twice sixteen at a time, so that a load of activations serves two vectors: all that make such groups if a vector is a panel.
+/// (The tile's columns are all packed or all plain.)
+fn twos(halves: usize, columns: usize) -> usize {
+    if halves == 1 { columns / (2 * PANEL) * (2 * PANEL) } else { 0 }
 }
 
 /// A format with blocks of 32. `HALVES` vectors make a panel.
@@ -102,8 +108,11 @@ pub(super) unsafe fn legacy<I: Isa, L: Legacy, const HALVES: usize>(w: &Rows, in
     // SAFETY: the groups' rows have as many blocks as the tokens in `x`.
     unsafe {
         if out.rows() > 1 {
-            for c in (0..plain).step_by(PANEL) {
-                let is_packed = c < packed;
+            let (is_packed, twos) = (packed > 0, twos(HALVES, plain));
+            for c in (0..twos).step_by(2 * PANEL) {
+                legacy_many::<I, L, 2>(Group::new(w, first + c, 2 * PANEL, is_packed), is_packed, blocks, x, out, c);
+            }
+            for c in (twos..plain).step_by(PANEL) {
                 legacy_many::<I, L, HALVES>(Group::new(w, first + c, PANEL, is_packed), is_packed, blocks, x, out, c);
             }
         } else {
@@ -191,7 +200,7 @@ unsafe fn legacy_many<I: Isa, L: Legacy, const N: usize>(
             let acc = &mut acc[..TOKENS.min(out.rows() - t0)];
             for b in 0..blocks {
                 if t0 == 0 {
-                    group.prefetch_next(blocks, b, L::BYTES);
+                    group.prefetch_next(N * I::Int::ROWS, b, L::BYTES);
                 }
                 let weights = array::from_fn::<_, N, _>(|n| {
                     if packed {
@@ -251,13 +260,19 @@ pub(super) unsafe fn k_quant<I: Isa, L: Super, const HALVES: usize>(w: &Rows, in
     // SAFETY: the groups' rows have as many superblocks as the tokens in `x`.
     unsafe {
         if out.rows() > 1 {
-            let mut scratch = MaybeUninit::<[Superblock<I::Int>; HALVES]>::zeroed();
+            let mut scratch = MaybeUninit::<[Superblock<I::Int>; 2]>::zeroed();
             // All-zero bytes are valid vectors.
             let scratch = scratch.assume_init_mut();
-            for c in (0..plain).step_by(PANEL) {
-                let is_packed = c < packed;
-                let group = Group::new(w, first + c, PANEL, is_packed);
-                k_many::<I, L, HALVES>(group, is_packed, scratch, blocks, x, out, c);
+            let (is_packed, twos) = (packed > 0, twos(HALVES, plain));
+            for c in (0..twos).step_by(2 * PANEL) {
+                let group = Group::new(w, first + c, 2 * PANEL, is_packed);
+                k_many::<I, L, 2>(group, is_packed, scratch, blocks, x, out, c);
+            }
+            if let Some(scratch) = scratch.first_chunk_mut() {
+                for c in (twos..plain).step_by(PANEL) {
+                    let group = Group::new(w, first + c, PANEL, is_packed);
+                    k_many::<I, L, HALVES>(group, is_packed, scratch, blocks, x, out, c);
+                }
             }
         } else {
             for c in (0..packed).step_by(PANEL) {
@@ -293,7 +308,7 @@ unsafe fn k_many<I: Isa, L: Super, const N: usize>(
             let acc = &mut acc[..TOKENS.min(out.rows() - t0)];
             for b in 0..blocks {
                 if t0 == 0 {
-                    group.prefetch_next(blocks, b, L::BYTES);
+                    group.prefetch_next(N * I::Int::ROWS, b, L::BYTES);
                 }
                 for n in 0..N {
                     if packed {
