@@ -70,7 +70,7 @@ pub(super) trait Super {
     unsafe fn weights<V: Ints>(rows: impl Source<V>, to: &mut impl Take<V>);
 }
 
-/// A block for each of the eight vectors of 32 inputs, whose number is a constant in it: which sum a product belongs to is known then when this is compiled.
+/// A block for each of the eight vectors of 32 inputs. Its number is a constant there, so that it is known which sum a product belongs to.
 macro_rules! each_of_eight {
     ($k:ident, $body:block) => {
         each_of_eight!($k, $body, 0 1 2 3 4 5 6 7)
