@@ -109,10 +109,13 @@ impl<'a> Rows<'a> {
     }
 
     /// Columns of the tile that are worked on as panels, as groups of `group` plain rows, and one by one: where the first and the second
-    /// end. Tiles begin at a panel unless all of their rows are plain.
+    /// end. Tiles begin at a panel unless all of their rows are plain. Rows without weights are left to the law.
     #[inline(always)]
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     pub(crate) fn parts(&self, out: &Tile, group: usize) -> (usize, usize) {
+        if self.cols == 0 {
+            return (0, 0);
+        }
         // Packed rows that are no whole panel of this tile are left to the law.
         let first_plain = self.packed_rows().saturating_sub(out.first_col()).min(out.cols());
         let packed = if out.first_col().is_multiple_of(PANEL) { first_plain / PANEL * PANEL } else { 0 };

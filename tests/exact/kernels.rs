@@ -1,7 +1,8 @@
 //! Every kernel of every machine that can run here returns the bits of the scalar law.
 
 use smidgen_quant::attention::{self, CHUNK, KEYS, Kv, KvMut, SCALED};
-use smidgen_targets::{Format, Kernels, Layout, Rows, Tile, scalar};
+use smidgen_quant::{Q8, Q8K};
+use smidgen_targets::{Format, Input, Kernels, Layout, Rows, Tile, scalar};
 use smidgen_tests::blocks::{Activations, Fill, weights};
 use smidgen_tests::{Random, tables};
 
@@ -120,6 +121,22 @@ fn a_tile_is_the_same_part_of_the_whole() {
                     assert!(bits(&out) == whole, "{} {} {:?}", kernels.name, format.name(), w.layout());
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn products_of_nothing_are_zero() {
+    for kernels in tables() {
+        for (format, tokens) in [(Format::Q4_0, 1), (Format::Q4_0, 9), (Format::Q6_K, 1), (Format::Q6_K, 9)] {
+            let w = Rows::new(format, Layout::Plain, &[], 33, 0).unwrap();
+            let input = match format {
+                Format::Q4_0 => Input::Q8(Q8 { qs: &[], scales: &[], sums: &[], offsets: &[], tokens, cols: 0 }),
+                _ => Input::Q8K(Q8K { qs: &[], scales: &[], sums: &[], tokens, cols: 0 }),
+            };
+            let mut out = vec![f32::NAN; 33 * tokens];
+            kernels.matmul(&w, &input, &mut Tile::new(&mut out, 33));
+            assert!(out.iter().all(|x| *x == 0.0), "{} {} {tokens}", kernels.name, format.name());
         }
     }
 }
