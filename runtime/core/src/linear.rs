@@ -307,6 +307,8 @@ impl<'s> Unrounded<'s> {
 
 /// Pieces that the rounding of one input is cut into, at most.
 const PIECES: usize = 16;
+/// Blocks in a piece where there is one thread to do them all.
+const PLACES: usize = 8;
 /// Less than so many values are rounded, or stored in a cache, by the calling thread alone.
 pub(crate) const SMALL: usize = 1 << 13;
 
@@ -368,17 +370,22 @@ impl<'s> Activations<'s> {
         }
     }
 
-    /// Blocks of `block` values in each piece. Few, also for one thread: a block of all tokens lies together, and whole tokens one after another
+    /// Blocks of `block` values in each piece. Not all, also for one thread: a block of all tokens lies together, and whole tokens one after another
     /// would write to as many places as they have blocks, which often have the same few places in the nearest cache.
-    fn piece(&self, block: usize) -> usize {
+    fn piece(&self, machine: &Machine, block: usize) -> usize {
         let blocks = self.cols / block;
-        if self.values.len() < SMALL { blocks.max(1) } else { blocks.div_ceil(PIECES).max(1) }
+        let least = match (self.values.len() < SMALL, machine.pool.threads()) {
+            (true, _) => blocks,
+            (_, 1) => PLACES,
+            _ => 1,
+        };
+        blocks.div_ceil(PIECES).max(least).min(blocks).max(1)
     }
 
     /// The layout is block-major, so a range of blocks of all tokens is one range of every array.
     fn quantize_q8(&mut self, machine: &Machine) {
         let (values, tokens, cols) = (self.values, self.tokens, self.cols);
-        let piece = self.piece(GROUP);
+        let piece = self.piece(machine, GROUP);
         let Quantized { qs, scales, sums, offsets, .. } = &mut *self.quantized;
         let (len, n) = (values.len(), piece * tokens);
         let mut arrays = qs[..len]
@@ -399,7 +406,7 @@ impl<'s> Activations<'s> {
 
     fn quantize_q8k(&mut self, machine: &Machine) {
         let (values, tokens, cols) = (self.values, self.tokens, self.cols);
-        let piece = self.piece(K_BLOCK);
+        let piece = self.piece(machine, K_BLOCK);
         let Quantized { k_qs, k_scales, k_sums, .. } = &mut *self.quantized;
         let (len, n) = (values.len(), piece * tokens);
         let mut arrays = k_qs[..len]
