@@ -42,7 +42,7 @@ pub(super) trait Ints: Copy {
     unsafe fn shuffle(self, order: [i32; 4]) -> Self;
     /// For each byte, which is below 16, that one of sixteen bytes.
     unsafe fn look_up(self, table: *const i8) -> Self;
-    /// `q`, with `added` in the bytes in which `self` has all the bits of `mask`.
+    /// `q`, with `added`, bits that it lacks, in the bytes in which `self` has the bit of `mask`: one in each byte.
     unsafe fn or_where(self, mask: Self, q: Self, added: Self) -> Self;
     /// The low and the high halves of lanes, which are binary16, as floats.
     unsafe fn as_halves(self) -> (Self::Float, Self::Float);
