@@ -22,6 +22,14 @@ absent() {
     echo "ABSENT: $*"
     missing="$missing; $*"
 }
+# Waits at most so many seconds for a program.
+within() {
+    timeout "$@" || {
+        local status=$?
+        [ $status != 124 ] || echo "check.sh: after $1 s there was no end to: ${*:2}" >&2
+        return $status
+    }
+}
 have() { command -v "$1" >/dev/null || { absent "$1" && return 1; }; }
 
 step "build and install"
@@ -128,30 +136,30 @@ step "refused memory"
 gcc -std=c99 $warn -g -O1 -I"$stage/include" runtime/capi/tests/c/refused.c $static \
     -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=posix_memalign,--wrap=free -o "$work/refused"
 for model in "$tiny" $vit "$ear"; do
-    [ "$model" = - ] || "$work/refused" each "$model"
+    [ "$model" = - ] || within 600 "$work/refused" each "$model"
 done
-[ "$minilm" = - ] || "$work/refused" each "$minilm" 7
+[ "$minilm" = - ] || within 600 "$work/refused" each "$minilm" 7
 ran "each allocation refused, alone and with all later ones: language, images, texts, a wake word"
-"$work/refused" limits "$tiny" 65536
-[ -z "$smollm" ] || "$work/refused" limits "$smollm" 4000000
+within 600 "$work/refused" limits "$tiny" 65536
+[ -z "$smollm" ] || within 600 "$work/refused" limits "$smollm" 4000000
 ran "limits of the address space, with the smallest and with SmolLM2"
 
 step "abuse"
 # shellcheck disable=SC2046,SC2086
 gcc -std=c99 $warn -g -O1 runtime/capi/tests/c/abuse*.c $(pkg-config --cflags --libs smidgen) -lpthread -lm -o "$work/abuse"
-"$work/abuse" "$tiny" $vit "$minilm" "$ear"
+within 600 "$work/abuse" "$tiny" $vit "$minilm" "$ear"
 ran "abuse.c, 1,000 openings: language, images, texts, a wake word"
 sanitize="-fsanitize=address,undefined -fno-sanitize-recover=undefined"
 # shellcheck disable=SC2086
 gcc -std=c99 $warn -g -O1 $sanitize -I"$stage/include" runtime/capi/tests/c/abuse*.c $static -o "$work/abuse-asan"
-"$work/abuse-asan" "$tiny" $vit "$minilm" "$ear" short
+within 600 "$work/abuse-asan" "$tiny" $vit "$minilm" "$ear" short
 # shellcheck disable=SC2086
 gcc -std=c99 $warn -g -O1 $sanitize -I"$stage/include" examples/c/chat.c $static -o "$work/chat-asan"
 ran "abuse.c under AddressSanitizer and UndefinedBehaviorSanitizer"
 quiet=''
 if have valgrind; then
     quiet="valgrind --quiet --error-exitcode=9 --leak-check=full --show-leak-kinds=definite,indirect --errors-for-leak-kinds=definite,indirect"
-    $quiet "$work/abuse" "$tiny" $vit - "$ear" short
+    within 1200 $quiet "$work/abuse" "$tiny" $vit - "$ear" short
     ran "abuse.c under valgrind"
 fi
 if [ -n "$smollm" ]; then
@@ -165,7 +173,7 @@ if [ -n "$smollm" ]; then
     ran "chat with SmolLM2: the command, gcc and clang, shared and static, AddressSanitizer; two turns"
     if [ -n "$quiet" ]; then
         # A whole answer takes some minutes there.
-        $quiet "$work/story-gcc" "$smollm" "Hi" 4 >"$work/told"
+        within 1200 $quiet "$work/story-gcc" "$smollm" "Hi" 4 >"$work/told"
         ran "four tokens of SmolLM2 under valgrind"
     fi
 fi

@@ -49,8 +49,11 @@ pub unsafe extern "C" fn smidgen_generate(
         let done = session.with(|run| {
             session.begin();
             let done = generate(run, &session, prompt, &params, &stops, &mut each);
-            session.end();
-            done
+            // Who cancelled it finds it cancelled, also where that came too late to change anything.
+            let cancelled = session.end();
+            done.map(|done| {
+                if cancelled { smidgen_generate_result { finish: SMIDGEN_FINISH_CANCELLED, ..done } } else { done }
+            })
         })?;
         // SAFETY: as above.
         if result.is_null() { Ok(()) } else { unsafe { memory::write(result, &done, "result") } }

@@ -129,9 +129,9 @@ impl Session {
         self.state.store(RUNNING, Ordering::SeqCst);
     }
 
-    /// A generation has ended.
-    pub(crate) fn end(&self) {
-        self.state.store(IDLE, Ordering::SeqCst);
+    /// A generation has ended. Says whether [`cancel`](Self::cancel) has told anyone that it will be cancelled, be it after its last token.
+    pub(crate) fn end(&self) -> bool {
+        self.state.swap(IDLE, Ordering::SeqCst) == CANCELLED
     }
 
     /// Whether the generation shall end.

@@ -57,8 +57,9 @@ pub unsafe extern "C" fn smidgen_session_close(session: *mut smidgen_session) ->
     })
 }
 
-/// Ends the session's generation after the token, or the batch of the prompt, that is being computed. May be called from any thread, and from
-/// callbacks. `SMIDGEN_ERROR_IDLE` if there is none under way.
+/// Ends the session's generation after the token, or the batch of the prompt, that is being computed; its `finish` is then
+/// `SMIDGEN_FINISH_CANCELLED`, unless it fails. May be called from any thread, and from callbacks. `SMIDGEN_ERROR_IDLE` if there is none
+/// under way.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smidgen_session_cancel(session: *mut smidgen_session) -> smidgen_status {
     guard::enter(|| {

@@ -394,8 +394,9 @@ smidgen_status smidgen_session_bytes(smidgen_model *model, const smidgen_session
 /* Closes a session. One that is in use is not closed. */
 smidgen_status smidgen_session_close(smidgen_session *session);
 
-/* Ends the session's generation after the token, or the batch of the prompt, that is being computed. May be called
- * from any thread, and from callbacks. SMIDGEN_ERROR_IDLE if there is none under way. */
+/* Ends the session's generation after the token, or the batch of the prompt, that is being computed; its finish is
+ * then SMIDGEN_FINISH_CANCELLED, unless it fails. May be called from any thread, and from callbacks.
+ * SMIDGEN_ERROR_IDLE if there is none under way. */
 smidgen_status smidgen_session_cancel(smidgen_session *session);
 
 /* What the session holds; the host sets info->size first. */

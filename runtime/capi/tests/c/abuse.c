@@ -353,7 +353,7 @@ int main(int argc, char **argv) {
     lines = 0;
     handles(argv[1]);
     openings(argv[1]);
-    ends(model, argv[1]);
+    ends(model, argv[1], quick ? 2 : 1000);
     together(model);
     states(model, images_model);
     rounding(model);

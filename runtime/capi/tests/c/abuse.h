@@ -52,7 +52,7 @@ smidgen_model *open_model(const char *path);
 smidgen_session *open_session(smidgen_model *model, uint32_t threads);
 
 /* abuse_use.c */
-void ends(smidgen_model *model, const char *path);
+void ends(smidgen_model *model, const char *path, int times);
 void together(smidgen_model *model);
 void states(smidgen_model *model, smidgen_model *stranger);
 void rounding(smidgen_model *model);
