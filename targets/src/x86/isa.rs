@@ -6,7 +6,9 @@ mod vnni;
 use super::ints::Ints;
 use super::load::{Block, Legacy, Source};
 use super::load_k::{Scales, Super, Superblock};
+use super::matmul::{Group, legacy_one};
 use super::vector::Vector;
+use crate::Tile;
 pub(super) use avx2::Avx2;
 use core::array;
 use smidgen_quant::{Q8, Q8K};
@@ -57,6 +59,13 @@ pub(super) trait Isa: Copy {
         x: [*const i8; T],
     );
 
+    /// As many plain rows as a vector has, from column `c` of the tile on, times its only token.
+    #[inline(always)]
+    unsafe fn plain_one<L: Legacy>(group: Group, blocks: usize, x: &Q8, out: &mut Tile, c: usize) {
+        // SAFETY: the caller's promise.
+        unsafe { legacy_one::<Self, L, 1, false>(group, blocks, x, out, c) }
+    }
+
     /// How many vectors of products of weights up to `max` can be added by [`add_products`](Isa::add_products), as a power of two.
     fn fitting(max: i32) -> usize;
     /// Adds the products of four weights without sign and four activations in each lane.
@@ -102,8 +111,7 @@ pub(super) trait Isa: Copy {
         unsafe { Self::Int::splat(*sum).multiply_pairs(Self::Int::splat(factor & 0xffff)) }
     }
 
-    /// The law of the formats with blocks of 32: `acc + (d * dx) * isum`, and `+ m * offset` within where there is a minimum.
-    /// For block `b` of the tokens from `first` on.
+    /// [`add_block`] for block `b` of the tokens from `first` on.
     #[inline(always)]
     unsafe fn accumulate<L: Legacy, const T: usize, const N: usize>(
         acc: &mut [[Float<Self>; N]; T],
@@ -125,12 +133,8 @@ pub(super) trait Isa: Copy {
             }
             Self::dots::<L, T, N>(&mut sums, w, qs);
             for t in 0..T {
-                let dx = Float::<Self>::splat(*x.scales.as_ptr().add(at + t));
-                let offset = if L::MIN { Float::<Self>::splat(*x.offsets.as_ptr().add(at + t)) } else { dx };
                 for n in 0..N {
-                    let product = w[n].d.mul(dx).mul(sums[t][n].to_float());
-                    let product = if L::MIN { product.add(w[n].m.mul(offset)) } else { product };
-                    acc[t][n] = acc[t][n].add(product);
+                    acc[t][n] = add_block::<Self::Int, L>(acc[t][n], sums[t][n], w[n].d, w[n].m, x, at + t);
                 }
             }
         }
@@ -145,6 +149,28 @@ pub(super) trait Isa: Copy {
         b: usize,
         first: usize,
     );
+}
+
+/// The law of the formats with blocks of 32, given Σ (q - offset) x of a token's block `at`: `acc + (d * dx) * isum`, and `+ m * offset` within where
+/// there is a minimum.
+///
+/// # Safety
+/// As for [`Ints`]; `x` has the block.
+#[inline(always)]
+pub(super) unsafe fn add_block<V: Ints, L: Legacy>(
+    acc: V::Float,
+    isum: V,
+    d: V::Float,
+    m: V::Float,
+    x: &Q8,
+    at: usize,
+) -> V::Float {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let dx = V::Float::splat(*x.scales.as_ptr().add(at));
+        let product = d.mul(dx).mul(isum.to_float());
+        acc.add(if L::MIN { product.add(m.mul(V::Float::splat(*x.offsets.as_ptr().add(at)))) } else { product })
+    }
 }
 
 /// What [`Isa::accumulate_k`] is made of.

@@ -69,7 +69,7 @@ impl Plain {
     /// for each row in memory, and add to each.
     #[inline(always)]
     #[allow(clippy::pointers_in_nomem_asm_block, reason = "nothing is read or written")]
-    fn at(self, offset: usize) -> *const u8 {
+    pub(super) fn at(self, offset: usize) -> *const u8 {
         let mut at = self.block.wrapping_add(offset);
         // SAFETY: nothing is done.
         unsafe { core::arch::asm!("/* {} */", inout(reg) at, options(pure, nomem, nostack, preserves_flags)) };

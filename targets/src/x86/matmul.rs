@@ -83,6 +83,15 @@ impl Group {
         }
     }
 
+    /// Asks for as many bytes as block `b` of `rows` rows has, for some time after it.
+    #[inline(always)]
+    pub(super) fn prefetch_ahead(self, rows: usize, b: usize, block_bytes: usize) {
+        let ahead = self.ahead(rows, b, block_bytes);
+        for line in (0..rows * block_bytes).step_by(64) {
+            prefetch(ahead.wrapping_add(line), self.nearest);
+        }
+    }
+
     /// Where what will be wanted some time after block `b` of `rows` rows begins: as many bytes as they have.
     #[inline(always)]
     pub(super) fn ahead(self, rows: usize, b: usize, block_bytes: usize) -> *const u8 {
@@ -139,7 +148,7 @@ unsafe fn plain_one<I: Isa, L: Legacy>(w: &Rows, columns: Range<usize>, blocks: 
     for c in columns.step_by(I::Int::ROWS) {
         let group = Group::new(w, out.first_col() + c, I::Int::ROWS, false);
         // SAFETY: the caller's promise.
-        unsafe { legacy_one::<I, L, 1, false>(group, blocks, x, out, c) };
+        unsafe { I::plain_one::<L>(group, blocks, x, out, c) };
     }
 }
 
@@ -148,7 +157,7 @@ unsafe fn plain_one<I: Isa, L: Legacy>(w: &Rows, columns: Range<usize>, blocks: 
 /// # Safety
 /// As for [`legacy`]; the group's rows have `blocks` blocks.
 #[inline(always)]
-unsafe fn legacy_one<I: Isa, L: Legacy, const N: usize, const PACKED: bool>(
+pub(super) unsafe fn legacy_one<I: Isa, L: Legacy, const N: usize, const PACKED: bool>(
     group: Group,
     blocks: usize,
     x: &Q8,
@@ -160,10 +169,7 @@ unsafe fn legacy_one<I: Isa, L: Legacy, const N: usize, const PACKED: bool>(
     unsafe {
         let mut acc = [[[Float::<I>::splat(0.0)]]; N];
         for b in 0..blocks {
-            let ahead = group.ahead(N * rows, b, L::BYTES);
-            for line in (0..N * rows * L::BYTES).step_by(64) {
-                prefetch(ahead.wrapping_add(line), group.nearest);
-            }
+            group.prefetch_ahead(N * rows, b, L::BYTES);
             for n in 0..N {
                 let weights = if PACKED {
                     I::load::<L>(group.panel(n * rows, b, L::BYTES))

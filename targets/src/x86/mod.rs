@@ -11,6 +11,7 @@
 )]
 
 mod activation;
+mod along;
 mod attention;
 mod ints;
 mod isa;

@@ -1,11 +1,14 @@
 //! AVX2 without VNNI.
 
+use super::super::along::nibbles_one;
 use super::super::ints::Ints;
 use super::super::load::{Legacy, Source, bytes};
 use super::super::load_k::{Super, Superblock};
+use super::super::matmul::{Group, legacy_one};
 use super::{Float, Isa, Weights, accumulate_k, compiled_once, four};
+use crate::Tile;
 use core::arch::x86_64::*;
-use smidgen_quant::Q8K;
+use smidgen_quant::{Q8, Q8K};
 
 /// AVX2: bytes are multiplied into 16 bits, several products of which are added before they are widened.
 #[derive(Clone, Copy)]
@@ -89,6 +92,18 @@ impl Isa for Avx2 {
                     15 => Self::dots_scaled::<8, 15, T, N>(sums, q, x, [ones; N]),
                     _ => Self::dots_scaled::<8, 31, T, N>(sums, q, x, [ones; N]),
                 }
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn plain_one<L: Legacy>(group: Group, blocks: usize, x: &Q8, out: &mut Tile, c: usize) {
+        // SAFETY: the caller's promise; what has no sign here has nibbles.
+        unsafe {
+            if L::SIGNED {
+                legacy_one::<Self, L, 1, false>(group, blocks, x, out, c);
+            } else {
+                nibbles_one::<L>(group, blocks, x, out, c);
             }
         }
     }
