@@ -2,6 +2,7 @@
 
 use super::vector::{Vector, exp, tree};
 use core::arch::x86_64::{__m256, __m512, _mm256_add_ps, _mm256_max_ps};
+use core::array::from_fn;
 use core::mem::MaybeUninit;
 use smidgen_quant::attention::{self, CHUNK, KEYS, Kv, SCALED};
 use smidgen_quant::f16_to_f32;
@@ -399,21 +400,41 @@ unsafe fn softmax<V: Vector>(scores: &mut [[f32; CHUNK]], start: usize, queries:
             shrunk[i] = if n > 0 { largest[i] - new } else { 0.0 };
             largest[i] = new;
         }
-        exp(__m256::load(shrunk.as_ptr())).store(correction.as_mut_ptr());
+        exp([__m256::load(shrunk.as_ptr())])[0].store(correction.as_mut_ptr());
         for (i, scores) in scores.iter_mut().enumerate() {
             let mut total = [V::splat(0.0); 2];
-            for at in (0..seen(i).next_multiple_of(KEYS)).step_by(KEYS) {
-                for part in 0..KEYS / V::LEN {
-                    let score = scores.as_mut_ptr().add(at + part * V::LEN);
-                    let weight = exp(V::load(score).sub(V::splat(largest[i])));
-                    weight.store(score);
-                    total[part] = total[part].add(weight);
+            let (mut at, panels) = (0, seen(i).next_multiple_of(KEYS));
+            while at + 4 * V::LEN <= panels {
+                weigh::<V, 4>(scores.as_mut_ptr().add(at), largest[i], &mut total);
+                at += 4 * V::LEN;
+            }
+            while at < panels {
+                let scores = scores.as_mut_ptr().add(at);
+                if V::LEN == KEYS {
+                    weigh::<V, 1>(scores, largest[i], &mut total);
+                } else {
+                    weigh::<V, 2>(scores, largest[i], &mut total);
                 }
+                at += KEYS;
             }
             sum[i] = sum[i] * correction[i] + tree(V::stripes(total), |a, b| _mm256_add_ps(a, b));
         }
     }
     correction
+}
+
+/// Turns `N` vectors of scores, whole panels, into weights, and adds them to the totals of a panel's vectors.
+#[inline(always)]
+unsafe fn weigh<V: Vector, const N: usize>(scores: *mut f32, largest: f32, total: &mut [V; 2]) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let weights = exp(from_fn::<_, N, _>(|n| V::load(scores.add(n * V::LEN)).sub(V::splat(largest))));
+        for (n, weight) in weights.iter().enumerate() {
+            weight.store(scores.add(n * V::LEN));
+            let total = &mut total[n % (KEYS / V::LEN)];
+            *total = total.add(*weight);
+        }
+    }
 }
 
 /// Compiled once for all caches and numbers of queries.

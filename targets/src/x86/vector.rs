@@ -1,6 +1,7 @@
 //! Floats side by side, in vectors of either length.
 
 use core::arch::x86_64::*;
+use core::array::from_fn;
 use smidgen_quant::math::exponential::{BIAS, LARGEST, LN2, LOG2_E, MAGIC, POLYNOMIAL, SMALLEST};
 
 /// Eight or sixteen floats.
@@ -104,21 +105,23 @@ pub(super) unsafe fn tree(stripes: [__m256; 2], join: impl Fn(__m256, __m256) ->
     }
 }
 
-/// `math::exp` of each number.
+/// `math::exp` of each number. Step by step for all vectors: each is one long chain, and a processor that meets them one after another sees too few
+/// of them at a time.
 #[inline(always)]
-pub(super) unsafe fn exp<V: Vector>(x: V) -> V {
+pub(super) unsafe fn exp<V: Vector, const N: usize>(x: [V; N]) -> [V; N] {
     // SAFETY: the caller's promise.
     unsafe {
         let (smallest, magic) = (V::splat(SMALLEST), V::splat(MAGIC));
-        let clamped = smallest.larger(V::splat(LARGEST).smaller(x));
-        let shifted = clamped.mul(V::splat(LOG2_E)).add(magic);
-        let k = shifted.sub(magic);
-        let r = clamped.sub(k.mul(V::splat(LN2[0]))).sub(k.mul(V::splat(LN2[1])));
-        let mut p = V::splat(POLYNOMIAL[0]);
+        let clamped = x.map(|x| smallest.larger(V::splat(LARGEST).smaller(x)));
+        let shifted = clamped.map(|x| x.mul(V::splat(LOG2_E)).add(magic));
+        let k = shifted.map(|x| x.sub(magic));
+        let r: [V; N] = from_fn(|n| clamped[n].sub(k[n].mul(V::splat(LN2[0]))));
+        let r: [V; N] = from_fn(|n| r[n].sub(k[n].mul(V::splat(LN2[1]))));
+        let mut p = [V::splat(POLYNOMIAL[0]); N];
         for coefficient in &POLYNOMIAL[1..] {
-            p = p.mul(r).add(V::splat(*coefficient));
+            p = from_fn(|n| p[n].mul(r[n]).add(V::splat(*coefficient)));
         }
-        let p = p.mul(r.mul(r)).add(r).add(V::splat(1.0));
-        x.or_zero_below(smallest, p.mul(shifted.power()))
+        let p: [V; N] = from_fn(|n| p[n].mul(r[n].mul(r[n])).add(r[n]).add(V::splat(1.0)));
+        from_fn(|n| x[n].or_zero_below(smallest, p[n].mul(shifted[n].power())))
     }
 }
