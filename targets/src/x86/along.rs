@@ -29,7 +29,7 @@ pub(super) unsafe fn nibbles_one<L: Legacy>(group: Group, blocks: usize, x: &Q8,
             if L::OFFSET != 0 {
                 isum = isum.add(Avx2::multiple(-L::OFFSET, x.sums.as_ptr().add(at)));
             }
-            let (d, m) = if L::MIN { scales_and_minima(rows) } else { (scales(rows), acc) };
+            let (d, m) = if L::MIN { scales_and_minima(rows) } else { (scales(rows, 0), acc) };
             acc = add_block::<__m256i, L>(acc, isum, d, m, x, at);
         }
         acc.store(out.row(0)[c..][..ROWS].as_mut_ptr());
@@ -111,13 +111,13 @@ unsafe fn fifth_bits(q: __m256i, bits: __m256i, byte: i32) -> __m256i {
     }
 }
 
-/// The scales, as floats. Brought together by the units for whole numbers, while those for vectors are busy with weights.
+/// The halves at an offset of each row, as floats. Brought together by the units for whole numbers, while those for vectors are busy with weights.
 ///
 /// # Safety
-/// As for [`nibbles_one`].
+/// Needs AVX2 and F16C; eight rows with such a half.
 #[inline(always)]
-unsafe fn scales(rows: Plain) -> __m256 {
-    let at = rows.at(0);
+pub(super) unsafe fn scales(rows: Plain, offset: usize) -> __m256 {
+    let at = rows.at(offset);
     // SAFETY: the caller's promise.
     unsafe {
         let half = |i: usize| at.wrapping_add(i * rows.row_bytes).cast::<u16>().read_unaligned() as i64;
@@ -126,7 +126,7 @@ unsafe fn scales(rows: Plain) -> __m256 {
     }
 }
 
-/// The scales and the minima behind them, in the same way.
+/// The scales of the rows and the minima behind them, in the same way.
 ///
 /// # Safety
 /// As for [`nibbles_one`].

@@ -1,9 +1,10 @@
 //! The loops of a product: rows in lanes, blocks in order, tokens inside a block.
 
+use super::along_k::q6_k_one;
 use super::ints::Ints;
 use super::isa::{Float, Isa, TOGETHER};
 use super::load::{Legacy, Panel, Plain};
-use super::load_k::{Super, Superblock};
+use super::load_k::{Q6K, Super, Superblock};
 use super::single::k_one;
 use super::vector::Vector;
 use crate::{Rows, Tile};
@@ -284,8 +285,14 @@ pub(super) unsafe fn k_quant<I: Isa, L: Super, const HALVES: usize>(w: &Rows, in
             for c in (0..packed).step_by(PANEL) {
                 k_one::<I, L, HALVES, true>(Group::new(w, first + c, PANEL, true), blocks, x, out, c);
             }
-            for c in (packed..plain).step_by(PANEL) {
-                k_one::<I, L, HALVES, false>(Group::new(w, first + c, PANEL, false), blocks, x, out, c);
+            if L::MAX == Q6K::MAX {
+                for c in (packed..plain).step_by(8) {
+                    q6_k_one(Group::new(w, first + c, 8, false), blocks, x, out, c);
+                }
+            } else {
+                for c in (packed..plain).step_by(PANEL) {
+                    k_one::<I, L, HALVES, false>(Group::new(w, first + c, PANEL, false), blocks, x, out, c);
+                }
             }
         }
     }

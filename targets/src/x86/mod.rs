@@ -12,6 +12,7 @@
 
 mod activation;
 mod along;
+mod along_k;
 mod attention;
 mod ints;
 mod isa;
