@@ -1,5 +1,6 @@
 //! Attention: keys in lanes for the scores, dimensions in lanes for the values, several queries at a time.
 
+use super::matmul::prefetch;
 use super::vector::{Vector, exp, tree};
 use core::arch::x86_64::{__m256, __m512, _mm256_add_ps, _mm256_max_ps};
 use core::array::from_fn;
@@ -29,8 +30,8 @@ impl Lanes for __m256 {
         unsafe {
             match queries.visible.len() {
                 4 => step::<__m256, C, 4, 2, 2>(chunk, queries),
-                3 if C::THREE => step::<__m256, C, 3, 4, 2>(chunk, queries),
-                _ => step::<__m256, C, 1, 8, 8>(chunk, queries),
+                3 if C::THREE => step::<__m256, C, 3, 2, 2>(chunk, queries),
+                _ => step::<__m256, C, 1, 4, 4>(chunk, queries),
             }
         }
     }
@@ -73,6 +74,9 @@ pub(super) trait Cache: Copy {
     /// Whether eight queries, and three, are worth code of their own.
     const EIGHT: bool = true;
     const THREE: bool = true;
+    /// Asks for the lines with an element of the keys and with one of the values, where they may be far away. Harmless whatever the numbers are.
+    #[inline(always)]
+    fn ask(self, _key: usize, _value: usize) {}
     /// Neighbouring elements of the keys.
     unsafe fn keys<V: Vector>(self, at: usize) -> V;
     /// Neighbouring scales of the keys.
@@ -98,6 +102,11 @@ impl Cache for F16<'_> {
     // Where there are many queries, they see a chunk as `f32`.
     const EIGHT: bool = false;
 
+    #[inline(always)]
+    fn ask(self, key: usize, value: usize) {
+        prefetch(self.0.as_ptr().wrapping_add(key).cast(), true);
+        prefetch(self.1.as_ptr().wrapping_add(value).cast(), true);
+    }
     #[inline(always)]
     unsafe fn keys<V: Vector>(self, at: usize) -> V {
         // SAFETY: the caller's promise.
@@ -141,6 +150,11 @@ struct Int8<'a> {
 impl Cache for Int8<'_> {
     const SCALES: bool = true;
 
+    #[inline(always)]
+    fn ask(self, key: usize, value: usize) {
+        prefetch(self.k.as_ptr().wrapping_add(key).cast(), true);
+        prefetch(self.v.as_ptr().wrapping_add(value).cast(), true);
+    }
     #[inline(always)]
     unsafe fn keys<V: Vector>(self, at: usize) -> V {
         // SAFETY: the caller's promise.
@@ -336,20 +350,23 @@ unsafe fn step<V: Lanes, C: Cache, const N: usize, const K: usize, const W: usiz
 ) {
     let Chunk { cache, start, at, head_dim, scale } = chunk;
     let q = queries.q;
-    let keys = queries.visible.iter().max().map_or(0, |most| most.saturating_sub(start).min(CHUNK));
+    let seen = queries.visible.iter().max().map_or(0, |most| most.saturating_sub(start));
+    let keys = seen.min(CHUNK);
     if keys == 0 {
         return;
     }
+    // The chunk whose keys are asked for: the next one, if there is one.
+    let next = if seen > CHUNK { at + CHUNK } else { at };
     let mut weights = [[0f32; CHUNK]; N];
     let (panels, mut first) = (keys.next_multiple_of(KEYS), 0);
     // SAFETY: the caller's promise; the chunk has `keys` keys, rounded up to whole panels inside the cache.
     unsafe {
         while first + K * V::LEN <= panels {
-            scores::<V, C, N, K>(cache, q, at, first, head_dim, scale, &mut weights);
+            scores::<V, C, N, K>(cache, q, at, next, first, head_dim, scale, &mut weights);
             first += K * V::LEN;
         }
         while first < panels {
-            scores::<V, C, N, 1>(cache, q, at, first, head_dim, scale, &mut weights);
+            scores::<V, C, N, 1>(cache, q, at, next, first, head_dim, scale, &mut weights);
             first += V::LEN;
         }
         let correction = V::softmax(&mut weights, start, &mut queries);
@@ -451,12 +468,15 @@ macro_rules! softmax_for {
 softmax_for!(softmax_256, __m256, "avx2,f16c");
 softmax_for!(softmax_512, __m512, "avx2,f16c,avx512f,avx512dq");
 
-/// The scores of `K` vectors of keys, written from `first` on; they are in the cache from key `at + first` on.
+/// The scores of `K` vectors of keys, written from `first` on; they are in the cache from key `at + first` on. Meanwhile their values are asked for,
+/// and as many keys of the chunk `next`.
 #[inline(always)]
+#[allow(clippy::too_many_arguments, reason = "the state of one loop of `step`")]
 unsafe fn scores<V: Vector, C: Cache, const N: usize, const K: usize>(
     cache: C,
     q: &[f32],
     at: usize,
+    next: usize,
     first: usize,
     head_dim: usize,
     scale: f32,
@@ -471,6 +491,11 @@ unsafe fn scores<V: Vector, C: Cache, const N: usize, const K: usize>(
         for group in 0..head_dim / group_len {
             let mut acc = [[V::splat(0.0); K]; N];
             for d in group * group_len..(group + 1) * group_len {
+                let line = (first + at) * head_dim + d * K * V::LEN;
+                cache.ask(line + (next - at) * head_dim, line);
+                if K * V::LEN > 32 {
+                    cache.ask(line + (next - at) * head_dim + 32, line + 32);
+                }
                 let mut keys = [V::splat(0.0); K];
                 for k in 0..K {
                     let (lane, before) = place(k);
@@ -506,7 +531,7 @@ unsafe fn scores<V: Vector, C: Cache, const N: usize, const K: usize>(
 
 /// Adds the weighted values of `keys` keys from `from` on to `W` vectors of dimensions from `d` on.
 #[inline(always)]
-#[allow(clippy::too_many_arguments, reason = "the state of one loop of `tile`")]
+#[allow(clippy::too_many_arguments, reason = "the state of one loop of `step`")]
 unsafe fn values<V: Vector, C: Cache, const N: usize, const W: usize>(
     cache: C,
     weights: &[[f32; CHUNK]; N],
