@@ -178,40 +178,47 @@ pub struct Columns<'a> {
     pub grain: usize,
 }
 
-/// Calls `job` once for each piece of each matrix, with the matrix's number. Threads meet once for all of them.
-pub fn for_columns<const N: usize>(pool: &dyn Pool, matrices: [Columns; N], job: impl Fn(usize, Tile) + Sync) {
-    let grain = |columns: &Columns| columns.grain.max(1);
-    let pieces = |columns: &Columns| {
-        if columns.matrix.len() < columns.stride { 0 } else { columns.stride.div_ceil(grain(columns)) }
-    };
+/// Calls `job` once for each piece of each matrix, with the matrix's number and the band's. Threads meet once for all of them. A band has `height` rows, the
+/// last one what is left; a piece's rows are counted in its band. The pieces of a band come together, so a thread mostly works on the same rows in one
+/// operation after the other.
+pub fn for_columns<const N: usize>(
+    pool: &dyn Pool,
+    matrices: [Columns; N],
+    height: usize,
+    job: impl Fn(usize, usize, Tile) + Sync,
+) {
+    let height = height.max(1);
     let mut ends = [0; N];
-    let mut end = 0;
-    for (to, columns) in ends.iter_mut().zip(&matrices) {
-        end += pieces(columns);
-        *to = end;
-    }
-    let parts = matrices.map(|columns| {
-        let (grain, rows) = (grain(&columns), columns.matrix.len() / columns.stride.max(1));
-        (Shared(columns.matrix.as_mut_ptr()), rows, columns.stride, grain)
+    let (mut end, mut bands) = (0, 0);
+    let mut number = 0;
+    let parts = matrices.map(|Columns { matrix, stride, grain }| {
+        let (rows, grain) = (matrix.len() / stride.max(1), grain.max(1));
+        end += stride.div_ceil(grain);
+        ends[number] = end;
+        number += 1;
+        bands = bands.max(rows.div_ceil(height));
+        (Shared(matrix.as_mut_ptr()), rows, stride, grain)
     });
-    share(pool, end, |index| {
+    share(pool, bands * end, |index| {
+        let (band, index) = (index / end, index % end);
         let number = ends.partition_point(|end| *end <= index);
         let (start, rows, stride, grain) = &parts[number];
-        let first = if number == 0 { 0 } else { ends[number - 1] };
+        let (first_row, first) = (band * height, if number == 0 { 0 } else { ends[number - 1] });
+        if first_row >= *rows {
+            return;
+        }
         let first_col = (index - first) * grain;
-        job(
-            number,
-            Tile {
-                // SAFETY: the matrix has a row, and `first_col < stride`, so the element is inside it. The matrices are disjoint.
-                start: unsafe { start.get().add(first_col) },
-                stride: *stride,
-                first_row: 0,
-                rows: *rows,
-                first_col,
-                cols: (*grain).min(stride - first_col),
-                matrix: PhantomData,
-            },
-        );
+        let tile = Tile {
+            // SAFETY: the matrix has row `first_row`, and `first_col < stride`, so the element is inside it. The matrices are disjoint.
+            start: unsafe { start.get().add(first_row * stride + first_col) },
+            stride: *stride,
+            first_row: 0,
+            rows: height.min(rows - first_row),
+            first_col,
+            cols: (*grain).min(stride - first_col),
+            matrix: PhantomData,
+        };
+        job(number, band, tile);
     });
 }
 
@@ -302,16 +309,18 @@ mod tests {
             let visited = if ends.contains(&9) { 9 * 8 } else { 0 };
             assert!(matrix.iter().enumerate().all(|(i, x)| *x == if i < visited { 1.0 } else { 0.0 }), "{ends:?}");
         }
-        let (mut a, mut b, mut c, mut short) = ([0f32; 2 * 7], [0f32; 2 * 40], [0f32; 2 * 16], [0f32; 3]);
+        let (mut a, mut b, mut c, mut short) = ([0f32; 3 * 7], [0f32; 3 * 40], [0f32; 3 * 16], [0f32; 3]);
         let columns = |matrix, stride, grain| Columns { matrix, stride, grain };
         let all =
             [columns(&mut a[..], 7, 16), columns(&mut short, 4, 1), columns(&mut b, 40, 16), columns(&mut c, 16, 16)];
-        for_columns(&Threads(3), all, |number, mut tile| {
-            assert!(number != 1 && tile.first_col().is_multiple_of(16) && tile.first_row() == 0 && tile.rows() == 2);
+        // Bands of two rows and the one that is left.
+        for_columns(&Threads(3), all, 2, |number, band, mut tile| {
+            assert!(number != 1 && tile.first_col().is_multiple_of(16) && tile.first_row() == 0);
+            assert_eq!(tile.rows(), 2 - band);
             let first = tile.first_col();
             for i in 0..tile.rows() {
                 for (j, x) in tile.row(i).iter_mut().enumerate() {
-                    *x += (100 * number + first + j) as f32 + 0.5 * i as f32;
+                    *x += (100 * number + first + j) as f32 + 0.5 * (2 * band + i) as f32;
                 }
             }
         });

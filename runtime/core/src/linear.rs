@@ -29,6 +29,8 @@ pub(crate) struct Machine<'p> {
 
 /// Claims of work for each thread in one operation: more balance the threads better, fewer cost less.
 const CLAIMS: usize = 4;
+/// The fewest tokens of a band that is not alone.
+const BAND: usize = 64;
 /// Outputs in a claim are a multiple of this, so that kernels get whole panels.
 const PANEL: usize = 16;
 
@@ -55,10 +57,18 @@ impl<'p> Machine<'p> {
         }
     }
 
-    fn column_grain(&self, cols: usize) -> usize {
+    /// Tokens in a band: each thread has some of its own, if there are enough, so that it finds in its cache what it has computed before. Kernels
+    /// unpack weights for [`BAND`] tokens at a time, so less would cost more.
+    fn band(&self, tokens: usize) -> usize {
+        let bands = (tokens / BAND).clamp(1, self.pool.threads().clamp(1, PIECES));
+        tokens.div_ceil(bands).next_multiple_of(4)
+    }
+
+    /// Columns in a claim of `bands` bands with so many.
+    fn column_grain(&self, cols: usize, bands: usize) -> usize {
         match self.pool.threads() {
             0 | 1 => cols,
-            threads => claim(cols.div_ceil(PANEL), threads) * PANEL,
+            threads => claim(cols.div_ceil(PANEL), threads.div_ceil(bands.max(1))) * PANEL,
         }
     }
 
@@ -149,19 +159,21 @@ fn products<const N: usize>(
     x: &mut Activations,
     then: impl Fn(&mut [f32]) + Sync,
 ) {
+    let (tokens, height) = (x.tokens, machine.band(x.tokens));
     for (layer, _) in &layers {
-        x.round(machine, layer.form(machine));
+        x.round(machine, layer.form(machine), height);
     }
-    let (x, tokens) = (&*x, x.tokens);
-    let grain = machine.column_grain(layers.iter().map(|(layer, _)| layer.weight.rows()).sum());
+    let x = &*x;
+    let cols = layers.iter().map(|(layer, _)| layer.weight.rows()).sum();
+    let grain = machine.column_grain(cols, tokens.div_ceil(height.max(1)));
     let linear: [&Linear; N] = core::array::from_fn(|i| layers[i].0);
     let columns = layers.map(|(layer, out)| {
         let stride = layer.weight.rows();
         Columns { matrix: &mut out[..tokens * stride], stride, grain }
     });
-    for_columns(machine.pool, columns, |number, mut tile| {
+    for_columns(machine.pool, columns, height, |number, band, mut tile| {
         let layer = linear[number];
-        match x.input(layer.form(machine)) {
+        match x.input(layer.form(machine), band * height, height) {
             Input::F32 { values, cols } if machine.precision == Precision::F32 => {
                 matmul_f32(&layer.weight, values, cols, &mut tile);
             }
@@ -169,7 +181,7 @@ fn products<const N: usize>(
         }
         let (first, outputs) = (tile.first_col(), layer.weight.rows());
         for t in 0..tile.rows() {
-            let token = tile.first_row() + t;
+            let token = band * height + t;
             let row = tile.row(t);
             for (x, weights) in x.unrounded.chunk(token).iter().zip(layer.unrounded.chunks_exact(outputs)) {
                 add_scaled(row, *x, &weights[first..]);
@@ -330,94 +342,104 @@ impl<'s> Activations<'s> {
         Activations { unrounded, ..self }
     }
 
-    /// Makes the form, unless it is there.
-    fn round(&mut self, machine: &Machine, form: Activation) {
+    /// Makes the form for bands of so many tokens, unless it is there.
+    fn round(&mut self, machine: &Machine, form: Activation, height: usize) {
         match form {
             Activation::Q8 if !self.has_q8 => {
-                self.quantize_q8(machine);
+                self.quantize_q8(machine, height);
                 self.has_q8 = true;
             }
             Activation::Q8K if !self.has_q8k => {
-                self.quantize_q8k(machine);
+                self.quantize_q8k(machine, height);
                 self.has_q8k = true;
             }
             _ => {}
         }
     }
 
-    /// The input in a form that [`round`](Self::round) has made.
-    fn input(&self, form: Activation) -> Input<'_> {
-        let (tokens, cols, len) = (self.tokens, self.cols, self.values.len());
+    /// The input of the band of `height` tokens from `first` on, in a form that [`round`](Self::round) has made.
+    fn input(&self, form: Activation, first: usize, height: usize) -> Input<'_> {
+        let (tokens, cols) = (height.min(self.tokens - first), self.cols);
+        let part = |unit: usize| first * cols / unit..(first + tokens) * cols / unit;
         match form {
-            Activation::F32 => Input::F32 { values: self.values, cols },
+            Activation::F32 => Input::F32 { values: &self.values[part(1)], cols },
             Activation::Q8 => {
                 let Quantized { qs, scales, sums, offsets, .. } = &*self.quantized;
-                let n = len / GROUP;
                 Input::Q8(Q8 {
                     tokens,
                     cols,
-                    qs: &qs[..len],
-                    scales: &scales[..n],
-                    sums: &sums[..n],
-                    offsets: &offsets[..n],
+                    qs: &qs[part(1)],
+                    scales: &scales[part(GROUP)],
+                    sums: &sums[part(GROUP)],
+                    offsets: &offsets[part(GROUP)],
                 })
             }
             Activation::Q8K => {
                 let Quantized { k_qs, k_scales, k_sums, .. } = &*self.quantized;
-                let (scales, sums) = (&k_scales[..len / K_BLOCK], &k_sums[..len / 16]);
-                Input::Q8K(Q8K { tokens, cols, qs: &k_qs[..len], scales, sums })
+                let (qs, scales, sums) = (&k_qs[part(1)], &k_scales[part(K_BLOCK)], &k_sums[part(16)]);
+                Input::Q8K(Q8K { tokens, cols, qs, scales, sums })
             }
         }
     }
 
-    /// Blocks of `block` values in each piece. Not all, also for one thread: a block of all tokens lies together, and whole tokens one after another
+    /// Blocks of `block` values in each piece of a band. Not all, also for one thread: a block of all tokens lies together, and whole tokens one after another
     /// would write to as many places as they have blocks, which often have the same few places in the nearest cache.
-    fn piece(&self, machine: &Machine, block: usize) -> usize {
-        let blocks = self.cols / block;
+    fn piece(&self, machine: &Machine, block: usize, height: usize) -> usize {
+        let (blocks, bands) = (self.cols / block, self.tokens.div_ceil(height.max(1)).max(1));
         let least = match (self.values.len() < SMALL, machine.pool.threads()) {
             (true, _) => blocks,
             (_, 1) => PLACES,
             _ => 1,
         };
-        blocks.div_ceil(PIECES).max(least).min(blocks).max(1)
+        blocks.div_ceil((PIECES / bands).max(1)).max(least).min(blocks).max(1)
     }
 
-    /// The layout is block-major, so a range of blocks of all tokens is one range of every array.
-    fn quantize_q8(&mut self, machine: &Machine) {
-        let (values, tokens, cols) = (self.values, self.tokens, self.cols);
-        let piece = self.piece(machine, GROUP);
+    /// The layout is block-major in each band, so a range of blocks of all its tokens is one range of every array.
+    fn quantize_q8(&mut self, machine: &Machine, height: usize) {
+        let (cols, len, piece) = (self.cols, self.values.len(), self.piece(machine, GROUP, height));
         let Quantized { qs, scales, sums, offsets, .. } = &mut *self.quantized;
-        let (len, n) = (values.len(), piece * tokens);
-        let mut arrays = qs[..len]
-            .chunks_mut(n * GROUP)
-            .zip(scales[..len / GROUP].chunks_mut(n))
-            .zip(sums[..len / GROUP].chunks_mut(n))
-            .zip(offsets[..len / GROUP].chunks_mut(n))
-            .enumerate();
+        let band = (height * cols).max(1);
+        let bands = qs[..len]
+            .chunks_mut(band)
+            .zip(scales[..len / GROUP].chunks_mut(band / GROUP))
+            .zip(sums[..len / GROUP].chunks_mut(band / GROUP))
+            .zip(offsets[..len / GROUP].chunks_mut(band / GROUP));
+        let mut arrays = self.values.chunks(band).zip(bands).flat_map(|(values, (((qs, scales), sums), offsets))| {
+            let n = piece * (values.len() / cols);
+            let pieces = qs.chunks_mut(n * GROUP).zip(scales.chunks_mut(n)).zip(sums.chunks_mut(n));
+            pieces.zip(offsets.chunks_mut(n)).enumerate().map(move |(i, arrays)| (values, i, arrays))
+        });
         let mut pieces: [_; PIECES] = core::array::from_fn(|_| arrays.next());
-        for_each(machine.pool, &mut pieces, |part| {
-            let Some((i, (((qs, scales), sums), offsets))) = part else { return };
+        let count = pieces.iter().flatten().count();
+        for_each(machine.pool, &mut pieces[..count], |part| {
+            let Some((values, i, (((qs, scales), sums), offsets))) = part else { return };
             let (from, to) = (*i * piece * GROUP, cols.min((*i + 1) * piece * GROUP));
+            let tokens = values.len() / cols;
             for (t, values) in values.chunks_exact(cols).enumerate() {
                 (machine.kernels.quantize_q8)(&values[from..to], t, tokens, qs, scales, sums, offsets);
             }
         });
     }
 
-    fn quantize_q8k(&mut self, machine: &Machine) {
-        let (values, tokens, cols) = (self.values, self.tokens, self.cols);
-        let piece = self.piece(machine, K_BLOCK);
+    fn quantize_q8k(&mut self, machine: &Machine, height: usize) {
+        let (cols, len, piece) = (self.cols, self.values.len(), self.piece(machine, K_BLOCK, height));
         let Quantized { k_qs, k_scales, k_sums, .. } = &mut *self.quantized;
-        let (len, n) = (values.len(), piece * tokens);
-        let mut arrays = k_qs[..len]
-            .chunks_mut(n * K_BLOCK)
-            .zip(k_scales[..len / K_BLOCK].chunks_mut(n))
-            .zip(k_sums[..len / 16].chunks_mut(n * (K_BLOCK / 16)))
-            .enumerate();
+        let band = (height * cols).max(1);
+        let bands = k_qs[..len]
+            .chunks_mut(band)
+            .zip(k_scales[..len / K_BLOCK].chunks_mut(band / K_BLOCK))
+            .zip(k_sums[..len / 16].chunks_mut(band / 16));
+        let mut arrays = self.values.chunks(band).zip(bands).flat_map(|(values, ((qs, scales), sums))| {
+            let n = piece * (values.len() / cols);
+            let pieces = qs.chunks_mut(n * K_BLOCK).zip(scales.chunks_mut(n)).zip(sums.chunks_mut(n * (K_BLOCK / 16)));
+            pieces.enumerate().map(move |(i, arrays)| (values, i, arrays))
+        });
         let mut pieces: [_; PIECES] = core::array::from_fn(|_| arrays.next());
-        for_each(machine.pool, &mut pieces, |part| {
-            let Some((i, ((qs, scales), sums))) = part else { return };
+        let count = pieces.iter().flatten().count();
+        for_each(machine.pool, &mut pieces[..count], |part| {
+            let Some((values, i, ((qs, scales), sums))) = part else { return };
             let (from, to) = (*i * piece * K_BLOCK, cols.min((*i + 1) * piece * K_BLOCK));
+            let tokens = values.len() / cols;
             for (t, values) in values.chunks_exact(cols).enumerate() {
                 (machine.kernels.quantize_q8k)(&values[from..to], t, tokens, qs, scales, sums);
             }
@@ -434,6 +456,51 @@ pub(crate) fn format_of(kind: smidgen_gguf::TensorType) -> Option<(Format, Layou
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    extern crate std;
+
+    struct Threads(usize);
+    impl Pool for Threads {
+        fn threads(&self) -> usize {
+            self.0
+        }
+        fn run(&self, job: &(dyn Fn() + Sync)) {
+            std::thread::scope(|scope| {
+                for _ in 0..self.0 {
+                    scope.spawn(job);
+                }
+            });
+        }
+    }
+
+    /// Tokens are cut into bands by the number of threads, which must not show.
+    #[test]
+    fn bands_do_not_show() {
+        const COLS: usize = 512;
+        for (format, outputs) in [(Format::Q4_0, 40), (Format::Q6_K, 24)] {
+            let row = format.bytes(COLS).unwrap();
+            // Scales of 0x3333 are finite.
+            let bytes: Vec<u8> = (0..outputs * row).map(|i| ((i * 40503) >> 7) as u8 & 0x33).collect();
+            let weight = Rows::new(format, Layout::Plain, &bytes, outputs, COLS).unwrap();
+            let name = TensorName { layer: None, part: "w" };
+            let linear = Linear { name, weight, bias: Vec::new(), unrounded: Vec::new() };
+            for tokens in [1, 63, 128, 150, 257] {
+                let values: Vec<f32> = (0..tokens * COLS).map(|i| (i * 7919 % 1000) as f32 / 500.0 - 1.0).collect();
+                let product = |threads| {
+                    let (mut out, pool) = (std::vec![0f32; tokens * outputs], Threads(threads));
+                    let machine = Machine::new(smidgen_targets::detect(), &pool, Precision::Law);
+                    let mut quantized = Quantized::new(values.len(), true, true).unwrap();
+                    linear.apply(&machine, &mut Activations::new(&values, COLS, &mut quantized), &mut out);
+                    out
+                };
+                let expected = product(1);
+                assert!(expected.iter().any(|x| *x != expected[0]));
+                for threads in [2, 3, 5, 40] {
+                    assert!(product(threads) == expected, "{format:?}, {tokens} tokens, {threads} threads");
+                }
+            }
+        }
+    }
 
     #[test]
     fn threads_end_together() {

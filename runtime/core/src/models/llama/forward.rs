@@ -38,7 +38,7 @@ pub(crate) struct Scratch {
     k: Vec<f32>,
     /// `[batch × kv_heads · head_size]`
     v: Vec<f32>,
-    /// Queries by key-value head: `[kv_heads × tiles × tokens of a tile × group · head_size]`
+    /// Queries by tile, then by key-value head: `[tiles × kv_heads × tokens of a tile × group · head_size]`
     grouped: Vec<f32>,
     /// The attention's results in the same order.
     attended: Vec<f32>,
@@ -226,7 +226,7 @@ fn store(machine: &Machine, caches: &mut [Cache], layer: usize, items: &[Item], 
     }
 }
 
-/// How the queries of a pass are grouped: by key-value head, then by tiles of tokens of one sequence.
+/// How the queries of a pass are grouped: by tiles of tokens of one sequence, then by key-value head.
 struct Queries<'i> {
     items: &'i [Item],
     /// Tokens in a tile; the last tile may hold fewer.
@@ -267,7 +267,7 @@ impl<'i> Queries<'i> {
             &*q
         } else {
             machine.rows(&mut grouped[..len], stride, |row, to| {
-                let (head, first) = (row / self.tiles, row % self.tiles * self.tokens);
+                let (head, first) = (row % self.kv_heads, row / self.kv_heads * self.tokens);
                 for (t, to) in (first..self.items.len()).zip(to.chunks_exact_mut(width)) {
                     to.copy_from_slice(&q[(t * self.kv_heads + head) * width..][..width]);
                 }
@@ -276,7 +276,7 @@ impl<'i> Queries<'i> {
         };
         for_tiles(machine.pool, attended, stride, 1, stride, |mut tile| {
             let (row, out) = (tile.first_row(), tile.row(0));
-            let (head, first) = (row / self.tiles, row % self.tiles * self.tokens);
+            let (head, first) = (row % self.kv_heads, row / self.kv_heads * self.tokens);
             let tokens = self.tokens.min(self.items.len() - first);
             let kv = caches[self.items[first].sequence].head(layer, head);
             let (q, out) = (&grouped[row * stride..][..tokens * width], &mut out[..tokens * width]);
@@ -287,7 +287,7 @@ impl<'i> Queries<'i> {
         let attended = &*attended;
         machine.rows(q, self.kv_heads * width, |t, row| {
             for (head, to) in row.chunks_exact_mut(width).enumerate() {
-                let at = (head * self.tiles + t / self.tokens) * stride + t % self.tokens * width;
+                let at = (t / self.tokens * self.kv_heads + head) * stride + t % self.tokens * width;
                 to.copy_from_slice(&attended[at..at + width]);
             }
         });
