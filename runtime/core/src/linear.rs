@@ -23,7 +23,7 @@ pub(crate) struct Machine<'p> {
     pub(crate) kernels: &'static Kernels,
     pub(crate) pool: &'p dyn Pool,
     pub(crate) precision: Precision,
-    /// Whether every output so far is finite. Rounding to int8 would hide a NaN, so each product is looked at.
+    /// Whether every output so far is finite. Rounding to int8 would hide a NaN, so products are looked at, or what is made of them before that.
     finite: AtomicBool,
 }
 
@@ -120,7 +120,15 @@ impl Linear<'_> {
         out: &mut [f32],
         then: impl Fn(&mut [f32]) + Sync,
     ) {
-        products([(self, out)], machine, x, then);
+        products([(self, out)], machine, x, |row| {
+            machine.check(row);
+            then(row);
+        });
+    }
+
+    /// As [`apply`](Self::apply), without a look at the outputs: for those whose use shows what is not finite.
+    pub(crate) fn apply_unseen(&self, machine: &Machine, x: &mut Activations, out: &mut [f32]) {
+        products([(self, out)], machine, x, |_| {});
     }
 
     /// The weights of an input, decoded. `[outputs]`
@@ -150,6 +158,15 @@ impl Linear<'_> {
 
 /// [`Linear::apply`] of several layers to the same input, for which the threads meet once.
 pub(crate) fn apply_all<const N: usize>(layers: [(&Linear, &mut [f32]); N], machine: &Machine, x: &mut Activations) {
+    products(layers, machine, x, |row| machine.check(row));
+}
+
+/// [`Linear::apply_unseen`] of several layers to the same input.
+pub(crate) fn apply_all_unseen<const N: usize>(
+    layers: [(&Linear, &mut [f32]); N],
+    machine: &Machine,
+    x: &mut Activations,
+) {
     products(layers, machine, x, |_| {});
 }
 
@@ -189,7 +206,6 @@ fn products<const N: usize>(
             if let Some(bias) = layer.bias.get(first..first + row.len()) {
                 ops::add(row, bias);
             }
-            machine.check(row);
             then(row);
         }
     });

@@ -3,7 +3,7 @@
 use super::{Config, Llama};
 use crate::Error;
 use crate::kv::Cache;
-use crate::linear::{Activations, Machine, Precision, Quantized, apply_all, decode_parts};
+use crate::linear::{Activations, Machine, Precision, Quantized, apply_all, apply_all_unseen, decode_parts};
 use crate::memory::zeroed;
 use alloc::vec::Vec;
 use smidgen_quant::activation::K_BLOCK;
@@ -176,20 +176,21 @@ impl Scratch {
             store(machine, caches, number, items, keys, k, v);
             queries_of.attend(machine, model, number, caches, visible, q, grouped, attended);
             let mut input = Activations::new(q, queries, quantized);
-            layer.o.apply(machine, &mut input, delta);
+            // What is not finite stays in the residual stream, which is looked at below.
+            layer.o.apply_unseen(machine, &mut input, delta);
             machine.rows(x, embedding, |t, row| (kernels.add)(row, &delta[t * embedding..][..embedding]));
 
             machine.rows(normed, embedding, |t, row| {
                 (kernels.rms_norm)(&x[t * embedding..][..embedding], &layer.feed_forward_norm, epsilon, row);
             });
             let mut input = Activations::new(normed, embedding, quantized);
-            apply_all([(&layer.gate, &mut *gate), (&layer.up, up)], machine, &mut input);
+            apply_all_unseen([(&layer.gate, &mut *gate), (&layer.up, up)], machine, &mut input);
             machine.rows(gate, feed_forward, |t, row| {
                 (kernels.silu_mul)(row, &up[t * feed_forward..][..feed_forward]);
                 machine.check(row);
             });
             let mut input = Activations::new(gate, feed_forward, quantized);
-            layer.down.apply(machine, &mut input, delta);
+            layer.down.apply_unseen(machine, &mut input, delta);
             machine.rows(x, embedding, |t, row| {
                 (kernels.add)(row, &delta[t * embedding..][..embedding]);
                 machine.check(row);
