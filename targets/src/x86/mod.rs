@@ -101,7 +101,7 @@ macro_rules! all_products {
 /// Everything but the quantized products, compiled for a machine's features. Makes `OPERATIONS`, a table.
 macro_rules! operations {
     ($name:literal, $features:literal, $vector:ident) => {
-        use super::{activation, attention};
+        use super::{activation, attention, vector};
         use core::arch::x86_64::$vector;
         use crate::scalar;
         use smidgen_quant::attention::{self as law, Kv, KvMut};
@@ -118,7 +118,9 @@ macro_rules! operations {
                 => unsafe { activation::quantize_q8k(x, t, tokens, qs, scales, sums) },
             rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) => ops::rms_norm(x, weight, eps, out),
             layer_norm(x: &mut [f32], weight: &[f32], bias: &[f32], eps: f32) => ops::layer_norm(x, weight, bias, eps),
-            silu_mul(gate: &mut [f32], up: &[f32]) => ops::silu_mul(gate, up),
+            silu_mul(gate: &mut [f32], up: &[f32])
+                // SAFETY: the features are those of the machine.
+                => unsafe { vector::silu_mul::<$vector>(gate, up) },
             gelu(x: &mut [f32]) => ops::gelu(x),
             gelu_tanh(x: &mut [f32]) => ops::gelu_tanh(x),
             gelu_quick(x: &mut [f32]) => ops::gelu_quick(x),

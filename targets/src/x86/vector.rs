@@ -1,8 +1,8 @@
 //! Floats side by side, in vectors of either length.
 
 use core::arch::x86_64::*;
-use core::array::from_fn;
 use smidgen_quant::math::exponential::{BIAS, LARGEST, LN2, LOG2_E, MAGIC, POLYNOMIAL, SMALLEST};
+use smidgen_quant::ops;
 
 /// Eight or sixteen floats.
 ///
@@ -17,6 +17,7 @@ pub(super) trait Vector: Copy {
     unsafe fn add(self, other: Self) -> Self;
     unsafe fn sub(self, other: Self) -> Self;
     unsafe fn mul(self, other: Self) -> Self;
+    unsafe fn div(self, other: Self) -> Self;
     /// Each number of `self` that is larger than the other, and else the other.
     unsafe fn larger(self, other: Self) -> Self;
     /// Each number of `self` that is smaller than the other, and else the other.
@@ -58,6 +59,7 @@ vector! {
     add(self, other: __m256) -> __m256 => _mm256_add_ps(self, other);
     sub(self, other: __m256) -> __m256 => _mm256_sub_ps(self, other);
     mul(self, other: __m256) -> __m256 => _mm256_mul_ps(self, other);
+    div(self, other: __m256) -> __m256 => _mm256_div_ps(self, other);
     larger(self, other: __m256) -> __m256 => _mm256_max_ps(self, other);
     smaller(self, other: __m256) -> __m256 => _mm256_min_ps(self, other);
     halves(from: *const u16) -> __m256 => _mm256_cvtph_ps(_mm_loadu_si128(from.cast()));
@@ -79,6 +81,7 @@ vector! {
     add(self, other: __m512) -> __m512 => _mm512_add_ps(self, other);
     sub(self, other: __m512) -> __m512 => _mm512_sub_ps(self, other);
     mul(self, other: __m512) -> __m512 => _mm512_mul_ps(self, other);
+    div(self, other: __m512) -> __m512 => _mm512_div_ps(self, other);
     larger(self, other: __m512) -> __m512 => _mm512_max_ps(self, other);
     smaller(self, other: __m512) -> __m512 => _mm512_min_ps(self, other);
     halves(from: *const u16) -> __m512 => _mm512_cvtph_ps(_mm256_loadu_si256(from.cast()));
@@ -106,22 +109,61 @@ pub(super) unsafe fn tree(stripes: [__m256; 2], join: impl Fn(__m256, __m256) ->
 }
 
 /// `math::exp` of each number. Step by step for all vectors: each is one long chain, and a processor that meets them one after another sees too few
-/// of them at a time.
+/// of them at a time. (Loops, not closures: the compiler would not always make these part of a function with the machine's features.)
 #[inline(always)]
 pub(super) unsafe fn exp<V: Vector, const N: usize>(x: [V; N]) -> [V; N] {
     // SAFETY: the caller's promise.
     unsafe {
         let (smallest, magic) = (V::splat(SMALLEST), V::splat(MAGIC));
-        let clamped = x.map(|x| smallest.larger(V::splat(LARGEST).smaller(x)));
-        let shifted = clamped.map(|x| x.mul(V::splat(LOG2_E)).add(magic));
-        let k = shifted.map(|x| x.sub(magic));
-        let r: [V; N] = from_fn(|n| clamped[n].sub(k[n].mul(V::splat(LN2[0]))));
-        let r: [V; N] = from_fn(|n| r[n].sub(k[n].mul(V::splat(LN2[1]))));
-        let mut p = [V::splat(POLYNOMIAL[0]); N];
-        for coefficient in &POLYNOMIAL[1..] {
-            p = from_fn(|n| p[n].mul(r[n]).add(V::splat(*coefficient)));
+        let (mut r, mut shifted, mut p) = (x, x, [V::splat(POLYNOMIAL[0]); N]);
+        for n in 0..N {
+            r[n] = smallest.larger(V::splat(LARGEST).smaller(x[n]));
         }
-        let p: [V; N] = from_fn(|n| p[n].mul(r[n].mul(r[n])).add(r[n]).add(V::splat(1.0)));
-        from_fn(|n| x[n].or_zero_below(smallest, p[n].mul(shifted[n].power())))
+        for n in 0..N {
+            shifted[n] = r[n].mul(V::splat(LOG2_E)).add(magic);
+        }
+        for part in LN2 {
+            for n in 0..N {
+                r[n] = r[n].sub(shifted[n].sub(magic).mul(V::splat(part)));
+            }
+        }
+        for coefficient in &POLYNOMIAL[1..] {
+            for n in 0..N {
+                p[n] = p[n].mul(r[n]).add(V::splat(*coefficient));
+            }
+        }
+        for n in 0..N {
+            p[n] = p[n].mul(r[n].mul(r[n])).add(r[n]).add(V::splat(1.0));
+        }
+        for n in 0..N {
+            p[n] = x[n].or_zero_below(smallest, p[n].mul(shifted[n].power()));
+        }
+        p
     }
+}
+
+/// See `smidgen_quant::ops::silu_mul`.
+///
+/// # Safety
+/// As for [`Vector`].
+#[inline(always)]
+pub(super) unsafe fn silu_mul<V: Vector>(gate: &mut [f32], up: &[f32]) {
+    const TOGETHER: usize = 4;
+    let whole = gate.len().min(up.len()) / (TOGETHER * V::LEN) * (TOGETHER * V::LEN);
+    // SAFETY: the caller's promise; both have `whole` numbers.
+    unsafe {
+        for at in (0..whole).step_by(TOGETHER * V::LEN) {
+            let gate = gate.as_mut_ptr().add(at);
+            let mut minus = [V::splat(0.0); TOGETHER];
+            for i in 0..TOGETHER {
+                minus[i] = minus[i].sub(V::load(gate.add(i * V::LEN)));
+            }
+            let powers = exp(minus);
+            for i in 0..TOGETHER {
+                let silu = V::load(gate.add(i * V::LEN)).div(V::splat(1.0).add(powers[i]));
+                silu.mul(V::load(up.as_ptr().add(at + i * V::LEN))).store(gate.add(i * V::LEN));
+            }
+        }
+    }
+    ops::silu_mul(&mut gate[whole..], &up[whole..]);
 }
