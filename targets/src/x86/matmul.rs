@@ -285,6 +285,7 @@ pub(super) unsafe fn k_quant<I: Isa, L: Super, const HALVES: usize>(w: &Rows, in
             for c in (0..packed).step_by(PANEL) {
                 k_one::<I, L, HALVES, true>(Group::new(w, first + c, PANEL, true), blocks, x, out, c);
             }
+            // Only Q6_K has six bits.
             if L::MAX == Q6K::MAX {
                 for c in (packed..plain).step_by(8) {
                     q6_k_one(Group::new(w, first + c, 8, false), blocks, x, out, c);
