@@ -9,14 +9,14 @@ use crate::Tile;
 use core::arch::x86_64::*;
 use smidgen_quant::Q8;
 
-/// Eight rows from column `c` of the tile on, times its only token. The format has nibbles, in the last sixteen bytes of a block, after fifth bits
-/// where there are any.
+pub(super) const ROWS: usize = <__m256i as Ints>::ROWS;
+
+/// Eight rows from column `c` of the tile on, times its only token. A block of the format ends with sixteen bytes of nibbles, and has no more bits.
 ///
 /// # Safety
 /// Needs AVX2 and F16C; the group's rows have `blocks` blocks, and so has the token.
 #[inline(always)]
 pub(super) unsafe fn nibbles_one<L: Legacy>(group: Group, blocks: usize, x: &Q8, out: &mut Tile, c: usize) {
-    const ROWS: usize = <__m256i as Ints>::ROWS;
     let token = out.first_row();
     // SAFETY: the caller's promise.
     unsafe {
@@ -25,15 +25,26 @@ pub(super) unsafe fn nibbles_one<L: Legacy>(group: Group, blocks: usize, x: &Q8,
             group.prefetch_ahead(ROWS, b, L::BYTES);
             let at = b * x.tokens + token;
             let rows = Eight::new(group.plain(0, b, L::BYTES));
-            let mut isum = products::<L>(rows, x.qs.as_ptr().add(32 * at));
+            let mut isum = rows.nibbles(L::BYTES - 16, halves_of_token(x, at));
             if L::OFFSET != 0 {
                 isum = isum.add(Avx2::multiple(-L::OFFSET, x.sums.as_ptr().add(at)));
             }
-            let d = rows.halves(0);
-            let m = if L::MIN { rows.halves(2) } else { d };
-            acc = add_block::<__m256i, L>(acc, isum, d, m, x, at);
+            acc = rows.add_block::<L>(acc, isum, x, at);
         }
         acc.store(out.row(0)[c..][..ROWS].as_mut_ptr());
+    }
+}
+
+/// The halves of a token's block `at`, each in both halves of a vector.
+///
+/// # Safety
+/// Needs AVX2; the token has the block.
+#[inline(always)]
+pub(super) unsafe fn halves_of_token(x: &Q8, at: usize) -> [__m256i; 2] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let x = x.qs.as_ptr().add(32 * at).cast();
+        [_mm256_broadcastsi128_si256(_mm_loadu_si128(x)), _mm256_broadcastsi128_si256(_mm_loadu_si128(x.add(1)))]
     }
 }
 
@@ -41,9 +52,9 @@ pub(super) unsafe fn nibbles_one<L: Legacy>(group: Group, blocks: usize, x: &Q8,
 #[derive(Clone, Copy)]
 pub(super) struct Eight {
     /// The first row and the fifth: from here all are reached by a row or three rows, so that few addresses are computed and kept.
-    low: *const u8,
-    high: *const u8,
-    row_bytes: usize,
+    pub(super) low: *const u8,
+    pub(super) high: *const u8,
+    pub(super) row_bytes: usize,
 }
 
 impl Eight {
@@ -86,6 +97,44 @@ impl Eight {
             _mm256_cvtph_ps(_mm_set_epi64x(high, low))
         }
     }
+
+    /// Σ q x of each row, of the nibbles alone, which are at an offset.
+    ///
+    /// # Safety
+    /// Needs AVX2, and rows with such nibbles.
+    #[inline(always)]
+    pub(super) unsafe fn nibbles(self, offset: usize, x: [__m256i; 2]) -> __m256i {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let mask = _mm256_set1_epi8(15);
+            let mut sums = [mask; 4];
+            for (i, sums) in sums.iter_mut().enumerate() {
+                let q = self.sixteen(i, offset);
+                let first = _mm256_maddubs_epi16(q.and(mask), x[0]);
+                *sums = _mm256_add_epi16(first, _mm256_maddubs_epi16(q.right::<4>().and(mask), x[1]));
+            }
+            let [a, b, c, d] = sums;
+            let ab = _mm256_add_epi16(_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b));
+            let cd = _mm256_add_epi16(_mm256_unpacklo_epi32(c, d), _mm256_unpackhi_epi32(c, d));
+            // Sixteen products of 15 and 127 fit into 16 bits with sign.
+            let sum = _mm256_add_epi16(_mm256_unpacklo_epi64(ab, cd), _mm256_unpackhi_epi64(ab, cd));
+            sum.multiply_pairs(_mm256_set1_epi16(1))
+        }
+    }
+
+    /// [`add_block`], with the rows' scales, and minima behind these if the format has them.
+    ///
+    /// # Safety
+    /// Needs AVX2 and F16C; the rows have a block of the format, and the token block `at`.
+    #[inline(always)]
+    pub(super) unsafe fn add_block<L: Legacy>(self, acc: __m256, isum: __m256i, x: &Q8, at: usize) -> __m256 {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let d = self.halves(0);
+            let m = if L::MIN { self.halves(2) } else { d };
+            add_block::<__m256i, L>(acc, isum, d, m, x, at)
+        }
+    }
 }
 
 /// The halves at the same place of four rows, one after another. The second of a pair is loaded with the two bytes before it, over which the first is
@@ -114,66 +163,4 @@ unsafe fn four_halves(at: *const u8, row_bytes: usize) -> i64 {
         );
     }
     four
-}
-
-/// Σ q x of each row.
-///
-/// # Safety
-/// As for [`nibbles_one`].
-#[inline(always)]
-unsafe fn products<L: Legacy>(rows: Eight, x: *const i8) -> __m256i {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let ones = _mm256_set1_epi16(1);
-        let half = |i| _mm256_broadcastsi128_si256(_mm_loadu_si128(x.add(i).cast()));
-        let x = [half(0), half(16)];
-        let mut sums = [x[0]; 4];
-        for (i, sums) in sums.iter_mut().enumerate() {
-            *sums = two_rows::<L>(rows, i, x);
-        }
-        let [a, b, c, d] = sums;
-        let ab = _mm256_add_epi16(_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b));
-        let cd = _mm256_add_epi16(_mm256_unpacklo_epi32(c, d), _mm256_unpackhi_epi32(c, d));
-        // Sixteen products of 15 and 127 fit into 16 bits with sign, of 31 and 127 only eight.
-        if L::MAX == 31 {
-            let (ab, cd) = (ab.multiply_pairs(ones), cd.multiply_pairs(ones));
-            _mm256_unpacklo_epi64(ab, cd).add(_mm256_unpackhi_epi64(ab, cd))
-        } else {
-            let sum = _mm256_add_epi16(_mm256_unpacklo_epi64(ab, cd), _mm256_unpackhi_epi64(ab, cd));
-            sum.multiply_pairs(ones)
-        }
-    }
-}
-
-/// Sums of four products each, of rows `i` and `i + 4`.
-///
-/// # Safety
-/// As for [`nibbles_one`].
-#[inline(always)]
-unsafe fn two_rows<L: Legacy>(rows: Eight, i: usize, x: [__m256i; 2]) -> __m256i {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let (q, mask) = (rows.sixteen(i, L::BYTES - 16), _mm256_set1_epi8(15));
-        let (mut first, mut second) = (q.and(mask), q.right::<4>().and(mask));
-        if L::MAX == 31 {
-            let bits = rows.sixteen(i, L::BYTES - 20);
-            first = fifth_bits(first, bits, 0);
-            second = fifth_bits(second, bits, 2);
-        }
-        _mm256_add_epi16(_mm256_maddubs_epi16(first, x[0]), _mm256_maddubs_epi16(second, x[1]))
-    }
-}
-
-/// Adds 16 to those of sixteen values whose bit is set, in the bytes from `byte` on.
-///
-/// # Safety
-/// As for [`nibbles_one`].
-#[inline(always)]
-unsafe fn fifth_bits(q: __m256i, bits: __m256i, byte: i32) -> __m256i {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let (first, second) = (byte * 0x0101_0101, (byte + 1) * 0x0101_0101);
-        let one_each = _mm256_set1_epi64x(0x8040_2010_0804_0201u64 as i64);
-        bits.shuffle([first, first, second, second]).or_where(one_each, q, _mm256_set1_epi8(16))
-    }
 }

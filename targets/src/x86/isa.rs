@@ -8,9 +8,10 @@ use super::load::{Block, Legacy, Source};
 use super::load_k::{Scales, Super, Superblock};
 use super::matmul::{Group, legacy_one};
 use super::vector::Vector;
-use crate::Tile;
+use crate::{Rows, Tile};
 pub(super) use avx2::Avx2;
 use core::array;
+use core::ops::Range;
 use smidgen_quant::{Q8, Q8K};
 pub(super) use vnni::{Avx512Vnni, AvxVnni};
 
@@ -59,11 +60,14 @@ pub(super) trait Isa: Copy {
         x: [*const i8; T],
     );
 
-    /// As many plain rows as a vector has, from column `c` of the tile on, times its only token.
+    /// The tile's `columns`, whole panels that are plain, times its only token. Rows and token have `blocks` blocks.
     #[inline(always)]
-    unsafe fn plain_one<L: Legacy>(group: Group, blocks: usize, x: &Q8, out: &mut Tile, c: usize) {
-        // SAFETY: the caller's promise.
-        unsafe { legacy_one::<Self, L, 1, false>(group, blocks, x, out, c) }
+    unsafe fn plain_one<L: Legacy>(w: &Rows, columns: Range<usize>, blocks: usize, x: &Q8, out: &mut Tile) {
+        for c in columns.step_by(Self::Int::ROWS) {
+            let group = Group::new(w, out.first_col() + c, Self::Int::ROWS, false);
+            // SAFETY: the caller's promise.
+            unsafe { legacy_one::<Self, L, 1, false>(group, blocks, x, out, c) };
+        }
     }
 
     /// How many vectors of products of weights up to `max` can be added by [`add_products`](Isa::add_products), as a power of two.

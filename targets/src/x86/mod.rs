@@ -14,6 +14,7 @@ mod activation;
 mod along;
 mod along_k;
 mod attention;
+mod fifth;
 mod ints;
 mod isa;
 mod load;

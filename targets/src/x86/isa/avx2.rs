@@ -1,13 +1,15 @@
 //! AVX2 without VNNI.
 
-use super::super::along::nibbles_one;
+use super::super::along::{ROWS, nibbles_one};
+use super::super::fifth::{BLOCKS, fives_one};
 use super::super::ints::Ints;
 use super::super::load::{Legacy, Source, bytes};
 use super::super::load_k::{Super, Superblock};
 use super::super::matmul::{Group, legacy_one};
 use super::{Float, Isa, Weights, accumulate_k, compiled_once, four};
-use crate::Tile;
+use crate::{Rows, Tile};
 use core::arch::x86_64::*;
+use core::ops::Range;
 use smidgen_quant::{Q8, Q8K};
 
 /// AVX2: bytes are multiplied into 16 bits, several products of which are added before they are widened.
@@ -97,13 +99,20 @@ impl Isa for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn plain_one<L: Legacy>(group: Group, blocks: usize, x: &Q8, out: &mut Tile, c: usize) {
-        // SAFETY: the caller's promise; what has no sign here has nibbles.
+    unsafe fn plain_one<L: Legacy>(w: &Rows, columns: Range<usize>, blocks: usize, x: &Q8, out: &mut Tile) {
+        // SAFETY: the caller's promise; what has no sign here has nibbles, with fifth bits or without.
         unsafe {
-            if L::SIGNED {
-                legacy_one::<Self, L, 1, false>(group, blocks, x, out, c);
-            } else {
-                nibbles_one::<L>(group, blocks, x, out, c);
+            if L::MAX == 31 && blocks <= BLOCKS {
+                fives_one::<L>(w, columns, blocks, x, out);
+                return;
+            }
+            for c in columns.step_by(ROWS) {
+                let group = Group::new(w, out.first_col() + c, ROWS, false);
+                if L::MAX == 15 {
+                    nibbles_one::<L>(group, blocks, x, out, c);
+                } else {
+                    legacy_one::<Self, L, 1, false>(group, blocks, x, out, c);
+                }
             }
         }
     }
