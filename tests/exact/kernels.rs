@@ -65,6 +65,10 @@ fn products_of_every_format_at_every_edge() {
                 }
             }
         }
+        for cols in [8192, 8192 + block] {
+            let values = (0..cols).map(|_| random.float(1.0)).collect();
+            compare(&machines, format, 33, cols, values, Fill::Random, &mut random);
+        }
         for tokens in [63, 64, 65, 131] {
             let cols = if block == 1 { 32 } else { 2 * block };
             let values = (0..tokens * cols).map(|_| random.float(1.0) * 100.0).collect();
@@ -90,8 +94,10 @@ fn products_of_extreme_bytes_and_activations() {
                 &|i| if i / 32 % 2 == 0 { 0.0 } else { -3.5 },
             ];
             for pattern in patterns {
-                let values = (0..3 * cols).map(pattern).collect();
-                compare(&machines, format, 49, cols, values, fill, &mut random);
+                for tokens in [1, 3] {
+                    let values = (0..tokens * cols).map(pattern).collect();
+                    compare(&machines, format, 49, cols, values, fill, &mut random);
+                }
             }
         }
     }

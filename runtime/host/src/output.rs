@@ -94,7 +94,7 @@ mod tests {
                 Ok(())
             }
         }
-        let bytes: Vec<u8> = (0..2 * PIECE + 12345).map(|i| (i * 31 >> 3) as u8).collect();
+        let bytes: Vec<u8> = (0..2 * PIECE + 12345).map(|i| ((i * 31) >> 3) as u8).collect();
         let mut pieces = Pieces::new(Lengths(Vec::new(), Vec::new()));
         let (first, rest) = bytes.split_at(77);
         pieces.write_all(first).unwrap();

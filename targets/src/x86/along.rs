@@ -25,25 +25,27 @@ pub(super) unsafe fn nibbles_one<L: Legacy>(group: Group, blocks: usize, x: &Q8,
             group.prefetch_ahead(ROWS, b, L::BYTES);
             let at = b * x.tokens + token;
             let rows = Eight::new(group.plain(0, b, L::BYTES));
-            let mut isum = rows.nibbles(L::BYTES - 16, halves_of_token(x, at));
+            let mut isum = rows.nibbles(L::BYTES - 16, halves_of_block(x.qs.as_ptr().add(32 * at)));
             if L::OFFSET != 0 {
                 isum = isum.add(Avx2::multiple(-L::OFFSET, x.sums.as_ptr().add(at)));
             }
-            acc = rows.add_block::<L>(acc, isum, x, at);
+            let d = rows.halves(0);
+            let m = if L::MIN { rows.halves(2) } else { d };
+            acc = add_block::<__m256i, L>(acc, isum, d, m, x, at);
         }
         acc.store(out.row(0)[c..][..ROWS].as_mut_ptr());
     }
 }
 
-/// The halves of a token's block `at`, each in both halves of a vector.
+/// The halves of a block of activations, each in both halves of a vector.
 ///
 /// # Safety
-/// Needs AVX2; the token has the block.
+/// Needs AVX2; 32 activations can be read.
 #[inline(always)]
-pub(super) unsafe fn halves_of_token(x: &Q8, at: usize) -> [__m256i; 2] {
+pub(super) unsafe fn halves_of_block(x: *const i8) -> [__m256i; 2] {
     // SAFETY: the caller's promise.
     unsafe {
-        let x = x.qs.as_ptr().add(32 * at).cast();
+        let x = x.cast();
         [_mm256_broadcastsi128_si256(_mm_loadu_si128(x)), _mm256_broadcastsi128_si256(_mm_loadu_si128(x.add(1)))]
     }
 }
@@ -119,20 +121,6 @@ impl Eight {
             // Sixteen products of 15 and 127 fit into 16 bits with sign.
             let sum = _mm256_add_epi16(_mm256_unpacklo_epi64(ab, cd), _mm256_unpackhi_epi64(ab, cd));
             sum.multiply_pairs(_mm256_set1_epi16(1))
-        }
-    }
-
-    /// [`add_block`], with the rows' scales, and minima behind these if the format has them.
-    ///
-    /// # Safety
-    /// Needs AVX2 and F16C; the rows have a block of the format, and the token block `at`.
-    #[inline(always)]
-    pub(super) unsafe fn add_block<L: Legacy>(self, acc: __m256, isum: __m256i, x: &Q8, at: usize) -> __m256 {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let d = self.halves(0);
-            let m = if L::MIN { self.halves(2) } else { d };
-            add_block::<__m256i, L>(acc, isum, d, m, x, at)
         }
     }
 }

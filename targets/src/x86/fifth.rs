@@ -3,9 +3,10 @@
 //! Four fifth bits of a row choose one of sixteen sums of four activations, which are computed once for all rows: what T-MAC (arXiv:2407.00088) does with
 //! every bit. A look-up serves thirty-two rows' worth of four bits, where spreading them to bytes and multiplying these would take four of each.
 
-use super::along::{Eight, ROWS, halves_of_token};
+use super::along::{Eight, halves_of_block};
 use super::ints::Ints;
-use super::load::{Legacy, opaque};
+use super::isa::{add_block, four};
+use super::load::{Legacy, Panel, Source, opaque};
 use super::matmul::Group;
 use super::vector::Vector;
 use crate::{Rows, Tile};
@@ -13,6 +14,7 @@ use core::arch::x86_64::*;
 use core::mem::MaybeUninit;
 use core::ops::Range;
 use smidgen_quant::Q8;
+use smidgen_quant::packed::PANEL as ROWS;
 
 /// The longest rows for which there is room, in blocks.
 pub(super) const BLOCKS: usize = 256;
@@ -29,104 +31,230 @@ const BIASES: i32 = 8 * 16 * BIAS as i32;
 #[repr(align(64))]
 struct Tables([[[[u8; 16]; 2]; 2]; 4]);
 
-/// The order of [`bytes_of_four`]. Loaded from an address that says nothing: knowing it, the compiler rebuilds the loads and blends before it, with more
-/// instructions.
-#[rustfmt::skip]
-const ORDER: &[u8; 32] = &[
-    0, 4, 8, 12, 1, 5, 9, 13, 0, 4, 8, 12, 1, 5, 9, 13,
-    2, 6, 10, 14, 3, 7, 11, 15, 2, 6, 10, 14, 3, 7, 11, 15,
-];
-
-/// The tile's `columns`, a multiple of sixteen that are plain, times its only token.
+/// The tile's `columns`, a multiple of sixteen, all plain or all packed, times its only token.
 ///
 /// # Safety
 /// Needs AVX2 and F16C; rows and token have `blocks` blocks, [`BLOCKS`] at most.
 #[inline(always)]
-pub(super) unsafe fn fives_one<L: Legacy>(w: &Rows, columns: Range<usize>, blocks: usize, x: &Q8, out: &mut Tile) {
+pub(super) unsafe fn fives_one<L: Legacy, S: Sixteen>(
+    w: &Rows,
+    columns: Range<usize>,
+    blocks: usize,
+    x: &Q8,
+    out: &mut Tile,
+) {
+    if columns.is_empty() {
+        return;
+    }
     let mut tables = [const { MaybeUninit::<Tables>::uninit() }; BLOCKS];
     let (token, first) = (out.first_row(), out.first_col());
     // SAFETY: the caller's promise; the tables of all blocks are made before they are used.
     unsafe {
-        for (b, tables) in tables.iter_mut().take(blocks).enumerate() {
-            make::<L>(x.qs.as_ptr().add(32 * (b * x.tokens + token)), tables.as_mut_ptr());
-        }
-        for c in columns.step_by(2 * ROWS) {
-            let group = Group::new(w, first + c, 2 * ROWS, false);
+        make(x, token, L::OFFSET != 0, &mut tables[..blocks]);
+        for c in columns.step_by(ROWS) {
+            let group = Group::new(w, first + c, ROWS, S::PACKED);
             let mut acc = [_mm256_setzero_ps(); 2];
             for b in 0..blocks {
-                group.prefetch_ahead(2 * ROWS, b, L::BYTES);
+                group.prefetch_ahead(ROWS, b, L::BYTES);
                 let at = b * x.tokens + token;
-                let rows = [Eight::new(group.plain(0, b, L::BYTES)), Eight::new(group.plain(ROWS, b, L::BYTES))];
-                let fifths = fifths(rows, L::BYTES - 20, tables.as_ptr().add(b).cast());
-                let x_halves = halves_of_token(x, at);
+                let rows = S::new(group, b, L::BYTES);
+                let fifths = chosen(rows.bytes(L::BYTES - 20), tables.as_ptr().add(b).cast());
+                let nibbles = rows.nibbles(L::BYTES - 16, x.qs.as_ptr().add(32 * at));
                 for i in 0..2 {
-                    let isum = rows[i].nibbles(L::BYTES - 16, x_halves).add(fifths[i]).sub(__m256i::splat(BIASES));
-                    acc[i] = rows[i].add_block::<L>(acc[i], isum, x, at);
+                    let isum = nibbles[i].add(fifths[i]).sub(__m256i::splat(BIASES));
+                    let d = rows.halves(i, 0);
+                    let m = if L::MIN { rows.halves(i, 2) } else { d };
+                    acc[i] = add_block::<__m256i, L>(acc[i], isum, d, m, x, at);
                 }
             }
-            for (to, acc) in out.row(0)[c..][..2 * ROWS].chunks_exact_mut(ROWS).zip(acc) {
+            for (to, acc) in out.row(0)[c..][..ROWS].chunks_exact_mut(ROWS / 2).zip(acc) {
                 acc.store(to.as_mut_ptr());
             }
         }
     }
 }
 
-/// Makes the tables of a block.
+/// A block of sixteen rows.
 ///
 /// # Safety
-/// Needs AVX2; 32 activations can be read.
-#[inline(always)]
-unsafe fn make<L: Legacy>(x: *const i8, tables: *mut Tables) {
-    /// The lower two and the upper two bits of each lane's number, each in a byte.
-    const BITS: [[u8; 32]; 2] = {
-        let mut bits = [[0; 32]; 2];
-        let mut i = 0;
-        while i < 64 {
-            bits[i / 32][i % 32] = (i % 32 / 2 >> (i / 32 * 2 + i % 2)) as u8 & 1;
-            i += 1;
-        }
-        bits
-    };
-    // SAFETY: the caller's promise.
-    unsafe {
-        for four in 0..8 {
-            let mut sums = _mm256_set1_epi16(BIAS);
-            for (two, bits) in BITS.iter().enumerate() {
-                let x = _mm256_set1_epi16(x.add(4 * four + 2 * two).cast::<i16>().read_unaligned());
-                let bits = __m256i::load(bits.as_ptr());
-                sums = if L::OFFSET != 0 {
-                    _mm256_sub_epi16(sums, _mm256_maddubs_epi16(bits.xor(_mm256_set1_epi8(1)), x))
-                } else {
-                    _mm256_add_epi16(sums, _mm256_maddubs_epi16(bits, x))
-                };
+/// Everything needs AVX2 and F16C, and rows that have what is read.
+pub(super) trait Sixteen: Copy {
+    const PACKED: bool;
+    unsafe fn new(group: Group, b: usize, block_bytes: usize) -> Self;
+    /// The four bytes at an offset of each row: all first bytes and all third ones, in the halves of a vector; all second and all fourth ones.
+    /// The rows are in the order 0 … 3, 8 … 11, 4 … 7, 12 … 15, with which sums come out in two vectors of eight.
+    unsafe fn bytes(self, offset: usize) -> [__m256i; 2];
+    /// Σ q x of each row, of the nibbles alone, which are at an offset.
+    unsafe fn nibbles(self, offset: usize, x: *const i8) -> [__m256i; 2];
+    /// The halves at an offset of the first or the second eight rows.
+    unsafe fn halves(self, i: usize, offset: usize) -> __m256;
+}
+
+impl Sixteen for [Eight; 2] {
+    const PACKED: bool = false;
+
+    #[inline(always)]
+    unsafe fn new(group: Group, b: usize, block_bytes: usize) -> [Eight; 2] {
+        [Eight::new(group.plain(0, b, block_bytes)), Eight::new(group.plain(ROWS / 2, b, block_bytes))]
+    }
+
+    #[inline(always)]
+    unsafe fn bytes(self, offset: usize) -> [__m256i; 2] {
+        // SAFETY: the caller's promise. Sixteen bytes are read that begin up to twelve before those of a row behind others, and end in the rows.
+        unsafe {
+            let [a, b] = self;
+            let mut fours = [_mm256_setzero_si256(); 4];
+            for (four, at) in fours.iter_mut().zip([a.low, b.low, a.high, b.high]) {
+                // The row's bytes at its place in both halves, whatever is around them: so that nothing but blending is left to do.
+                let mut rows = [*four; 4];
+                for (i, row) in rows.iter_mut().enumerate() {
+                    let at = at.wrapping_add(offset + i * a.row_bytes).wrapping_sub(4 * i);
+                    *row = _mm256_broadcastsi128_si256(_mm_loadu_si128(at.cast()));
+                }
+                let (low, high) =
+                    (_mm256_blend_epi32(rows[0], rows[1], 0x22), _mm256_blend_epi32(rows[2], rows[3], 0x88));
+                *four = _mm256_blend_epi32(low, high, 0xcc);
             }
-            let parts = _mm256_packus_epi16(sums.and(_mm256_set1_epi16(31)), sums.right::<5>());
-            let parts = _mm256_permute4x64_epi64(parts, 0b11_01_10_00);
-            let to = &mut (*tables).0[four / 2 % 2 * 2 + four % 2];
-            _mm_storeu_si128(to[0][four / 4].as_mut_ptr().cast(), _mm256_castsi256_si128(parts));
-            _mm_storeu_si128(to[1][four / 4].as_mut_ptr().cast(), _mm256_extracti128_si256(parts, 1));
+            // Loaded from an address that says nothing: knowing the order, the compiler rebuilds the loads and blends with more instructions.
+            let order = __m256i::load(opaque(BYTES_OF_BOTH.as_ptr().cast()));
+            for four in &mut fours {
+                *four = _mm256_shuffle_epi8(*four, order);
+            }
+            let [a, b, c, d] = fours;
+            let (ab, cd) = (_mm256_unpacklo_epi32(a, b), _mm256_unpacklo_epi32(c, d));
+            [_mm256_unpacklo_epi64(ab, cd), _mm256_unpackhi_epi64(ab, cd)]
         }
+    }
+
+    #[inline(always)]
+    unsafe fn nibbles(self, offset: usize, x: *const i8) -> [__m256i; 2] {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let x = halves_of_block(x);
+            [self[0].nibbles(offset, x), self[1].nibbles(offset, x)]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn halves(self, i: usize, offset: usize) -> __m256 {
+        // SAFETY: the caller's promise.
+        unsafe { self[i].halves(offset) }
     }
 }
 
-/// Sixteen times the chosen sums of each row, and [`BIASES`]. Fifth bits are at an offset.
+impl Sixteen for [Panel; 2] {
+    const PACKED: bool = true;
+
+    #[inline(always)]
+    unsafe fn new(group: Group, b: usize, block_bytes: usize) -> [Panel; 2] {
+        [group.panel(0, b, block_bytes), group.panel(ROWS / 2, b, block_bytes)]
+    }
+
+    #[inline(always)]
+    unsafe fn bytes(self, offset: usize) -> [__m256i; 2] {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let order = __m256i::load(BYTES_OF_EACH.as_ptr().cast());
+            let first = _mm256_shuffle_epi8(self[0].words(offset), order);
+            let second = _mm256_shuffle_epi8(self[1].words(offset), order);
+            let (even, odd) = (_mm256_unpacklo_epi32(first, second), _mm256_unpackhi_epi32(first, second));
+            [_mm256_permute4x64_epi64(even, 0b11_01_10_00), _mm256_permute4x64_epi64(odd, 0b11_01_10_00)]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn nibbles(self, offset: usize, x: *const i8) -> [__m256i; 2] {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let mask = _mm256_set1_epi8(15);
+            // Sixteen products of 15 and 127 fit into 16 bits with sign.
+            let mut sums = [_mm256_setzero_si256(); 2];
+            for k in 0..4 {
+                let (low, high) = (__m256i::splat(four(x.add(4 * k))), __m256i::splat(four(x.add(16 + 4 * k))));
+                for (sum, panel) in sums.iter_mut().zip(self) {
+                    let q: __m256i = panel.words(offset + 4 * k);
+                    *sum = _mm256_add_epi16(*sum, _mm256_maddubs_epi16(q.and(mask), low));
+                    *sum = _mm256_add_epi16(*sum, _mm256_maddubs_epi16(q.right::<4>().and(mask), high));
+                }
+            }
+            let ones = _mm256_set1_epi16(1);
+            [sums[0].multiply_pairs(ones), sums[1].multiply_pairs(ones)]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn halves(self, i: usize, offset: usize) -> __m256 {
+        // SAFETY: the caller's promise.
+        unsafe { Source::<__m256i>::halves(self[i], offset) }
+    }
+}
+
+/// For four double words in both halves of a vector: their first bytes and their second ones, and once more; in the upper half the third and the fourth.
+const BYTES_OF_BOTH: [i32; 8] = {
+    let (first, second) = (0x0c08_0400, 0x0d09_0501);
+    let (third, fourth) = (first + 0x0202_0202, second + 0x0202_0202);
+    [first, second, first, second, third, fourth, third, fourth]
+};
+
+/// For four double words in each half of a vector: their first bytes, their third, second and fourth ones.
+const BYTES_OF_EACH: [i32; 8] = {
+    let [first, second, .., third, fourth] = BYTES_OF_BOTH;
+    [first, third, second, fourth, first, third, second, fourth]
+};
+
+/// Makes the tables of a token's first blocks, for a format with an offset or without one. Compiled once for all loops.
 ///
 /// # Safety
-/// Needs AVX2; the rows have such bits.
+/// Needs AVX2; the token has as many blocks as there are tables.
+#[inline(never)]
+unsafe fn make(x: &Q8, token: usize, offset: bool, tables: &mut [MaybeUninit<Tables>]) {
+    // rustc 1.95 inlines, in spite of the word above, what has target features itself.
+    #[target_feature(enable = "avx2")]
+    unsafe fn inner(x: &Q8, token: usize, offset: bool, tables: &mut [MaybeUninit<Tables>]) {
+        /// The lower two and the upper two bits of each lane's number, each in a byte.
+        const BITS: [[u8; 32]; 2] = {
+            let mut bits = [[0; 32]; 2];
+            let mut i = 0;
+            while i < 64 {
+                bits[i / 32][i % 32] = ((i % 32 / 2) >> (i / 32 * 2 + i % 2)) as u8 & 1;
+                i += 1;
+            }
+            bits
+        };
+        // With an offset, what is chosen is to be subtracted, and by bits that are not set.
+        let (flip, sign) = (_mm256_set1_epi8(offset as i8), _mm256_set1_epi16(if offset { -1 } else { 1 }));
+        for (b, tables) in tables.iter_mut().enumerate() {
+            for four in 0..8 {
+                // SAFETY: the caller's promise; each table is written as a whole.
+                unsafe {
+                    let x = x.qs.as_ptr().add(32 * (b * x.tokens + token) + 4 * four).cast::<i16>();
+                    let mut sums = _mm256_set1_epi16(BIAS);
+                    for (two, bits) in BITS.iter().enumerate() {
+                        let x = _mm256_set1_epi16(x.add(two).read_unaligned());
+                        let chosen = _mm256_maddubs_epi16(__m256i::load(bits.as_ptr()).xor(flip), x);
+                        sums = _mm256_add_epi16(sums, _mm256_sign_epi16(chosen, sign));
+                    }
+                    let parts = _mm256_packus_epi16(sums.and(_mm256_set1_epi16(31)), sums.right::<5>());
+                    let parts = _mm256_permute4x64_epi64(parts, 0b11_01_10_00);
+                    let [low, high] = &mut (*tables.as_mut_ptr()).0[four / 2 % 2 * 2 + four % 2];
+                    _mm_storeu_si128(low[four / 4].as_mut_ptr().cast(), _mm256_castsi256_si128(parts));
+                    _mm_storeu_si128(high[four / 4].as_mut_ptr().cast(), _mm256_extracti128_si256(parts, 1));
+                }
+            }
+        }
+    }
+    // SAFETY: the caller's promise.
+    unsafe { inner(x, token, offset, tables) }
+}
+
+/// Sixteen times the chosen sums of each row, and [`BIASES`], of bits as [`Sixteen::bytes`] gives them.
+///
+/// # Safety
+/// Needs AVX2.
 #[inline(always)]
-unsafe fn fifths(rows: [Eight; 2], offset: usize, tables: *const Tables) -> [__m256i; 2] {
+unsafe fn chosen([even, odd]: [__m256i; 2], tables: *const Tables) -> [__m256i; 2] {
     // SAFETY: the caller's promise.
     unsafe {
-        // In this order, so that the sums come out with the rows of an `Eight` in one vector.
-        let [a, b] = rows;
-        let (fours, order) = ([a.low, b.low, a.high, b.high], opaque(ORDER.as_ptr()));
-        let mut bytes = [_mm256_setzero_si256(); 4];
-        for (bytes, four) in bytes.iter_mut().zip(fours) {
-            *bytes = bytes_of_four(four.wrapping_add(offset), a.row_bytes, order);
-        }
-        let [a, b, c, d] = bytes;
-        let (ab, cd) = (_mm256_unpacklo_epi32(a, b), _mm256_unpacklo_epi32(c, d));
-        let (even, odd) = (_mm256_unpacklo_epi64(ab, cd), _mm256_unpackhi_epi64(ab, cd));
         let mask = _mm256_set1_epi8(15);
         let bits = [even.and(mask), even.right::<4>().and(mask), odd.and(mask), odd.right::<4>().and(mask)];
         let mut parts = [_mm256_setzero_si256(); 2];
@@ -139,30 +267,12 @@ unsafe fn fifths(rows: [Eight; 2], offset: usize, tables: *const Tables) -> [__m
         let weights = _mm256_set1_epi16(0x2001);
         let first = _mm256_maddubs_epi16(_mm256_unpacklo_epi8(parts[0], parts[1]), weights);
         let second = _mm256_maddubs_epi16(_mm256_unpackhi_epi8(parts[0], parts[1]), weights);
-        let (low, high) = (_mm256_permute2x128_si256(first, second, 0x20), _mm256_permute2x128_si256(first, second, 0x31));
+        let (low, high) =
+            (_mm256_permute2x128_si256(first, second, 0x20), _mm256_permute2x128_si256(first, second, 0x31));
         let sixteen = _mm256_set1_epi16(16);
         [
             _mm256_unpacklo_epi16(low, high).multiply_pairs(sixteen),
             _mm256_unpackhi_epi16(low, high).multiply_pairs(sixteen),
         ]
-    }
-}
-
-/// Four bytes of each of four rows: in the lower half of the vector the first bytes of all, the second bytes, and once more; in the upper half the others.
-///
-/// # Safety
-/// Needs AVX2; sixteen bytes can be read from each of these, and four less for each row before it.
-#[inline(always)]
-unsafe fn bytes_of_four(at: *const u8, row_bytes: usize, order: *const u8) -> __m256i {
-    // SAFETY: the caller's promise.
-    unsafe {
-        // The row's bytes at its place in both halves, whatever is around them: so that nothing but blending is left to do.
-        let mut rows = [_mm256_setzero_si256(); 4];
-        for (i, row) in rows.iter_mut().enumerate() {
-            let at = at.wrapping_add(i * row_bytes).wrapping_sub(4 * i);
-            *row = _mm256_broadcastsi128_si256(_mm_loadu_si128(at.cast()));
-        }
-        let (low, high) = (_mm256_blend_epi32(rows[0], rows[1], 0x22), _mm256_blend_epi32(rows[2], rows[3], 0x88));
-        _mm256_shuffle_epi8(_mm256_blend_epi32(low, high, 0xcc), __m256i::load(order))
     }
 }

@@ -12,6 +12,7 @@ use crate::{Rows, Tile};
 pub(super) use avx2::Avx2;
 use core::array;
 use core::ops::Range;
+use smidgen_quant::packed::PANEL;
 use smidgen_quant::{Q8, Q8K};
 pub(super) use vnni::{Avx512Vnni, AvxVnni};
 
@@ -60,7 +61,23 @@ pub(super) trait Isa: Copy {
         x: [*const i8; T],
     );
 
-    /// The tile's `columns`, whole panels that are plain, times its only token. Rows and token have `blocks` blocks.
+    /// The tile's `columns`, packed panels, times its only token. `HALVES` vectors make a panel; rows and token have `blocks` blocks.
+    #[inline(always)]
+    unsafe fn packed_one<L: Legacy, const HALVES: usize>(
+        w: &Rows,
+        columns: Range<usize>,
+        blocks: usize,
+        x: &Q8,
+        out: &mut Tile,
+    ) {
+        for c in columns.step_by(PANEL) {
+            let group = Group::new(w, out.first_col() + c, PANEL, true);
+            // SAFETY: the caller's promise.
+            unsafe { legacy_one::<Self, L, HALVES, true>(group, blocks, x, out, c) };
+        }
+    }
+
+    /// The tile's `columns`, as many as panels have but plain, times its only token.
     #[inline(always)]
     unsafe fn plain_one<L: Legacy>(w: &Rows, columns: Range<usize>, blocks: usize, x: &Q8, out: &mut Tile) {
         for c in columns.step_by(Self::Int::ROWS) {

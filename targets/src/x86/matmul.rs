@@ -125,9 +125,7 @@ pub(super) unsafe fn legacy<I: Isa, L: Legacy, const HALVES: usize>(w: &Rows, in
                 legacy_many::<I, L, HALVES>(Group::new(w, first + c, PANEL, is_packed), is_packed, blocks, x, out, c);
             }
         } else {
-            for c in (0..packed).step_by(PANEL) {
-                legacy_one::<I, L, HALVES, true>(Group::new(w, first + c, PANEL, true), blocks, x, out, c);
-            }
+            I::packed_one::<L, HALVES>(w, 0..packed, blocks, x, out);
             if L::BYTES <= 32 {
                 I::plain_one::<L>(w, packed..plain, blocks, x, out);
             } else {

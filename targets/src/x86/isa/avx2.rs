@@ -1,15 +1,16 @@
 //! AVX2 without VNNI.
 
-use super::super::along::{ROWS, nibbles_one};
+use super::super::along::{Eight, ROWS, nibbles_one};
 use super::super::fifth::{BLOCKS, fives_one};
 use super::super::ints::Ints;
-use super::super::load::{Legacy, Source, bytes};
+use super::super::load::{Legacy, Panel, Source, bytes};
 use super::super::load_k::{Super, Superblock};
 use super::super::matmul::{Group, legacy_one};
 use super::{Float, Isa, Weights, accumulate_k, compiled_once, four};
 use crate::{Rows, Tile};
 use core::arch::x86_64::*;
 use core::ops::Range;
+use smidgen_quant::packed::PANEL;
 use smidgen_quant::{Q8, Q8K};
 
 /// AVX2: bytes are multiplied into 16 bits, several products of which are added before they are widened.
@@ -99,11 +100,32 @@ impl Isa for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn packed_one<L: Legacy, const HALVES: usize>(
+        w: &Rows,
+        columns: Range<usize>,
+        blocks: usize,
+        x: &Q8,
+        out: &mut Tile,
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            if L::MAX == 31 && blocks <= BLOCKS {
+                fives_one::<L, [Panel; 2]>(w, columns, blocks, x, out);
+                return;
+            }
+            for c in columns.step_by(PANEL) {
+                let group = Group::new(w, out.first_col() + c, PANEL, true);
+                legacy_one::<Self, L, HALVES, true>(group, blocks, x, out, c);
+            }
+        }
+    }
+
+    #[inline(always)]
     unsafe fn plain_one<L: Legacy>(w: &Rows, columns: Range<usize>, blocks: usize, x: &Q8, out: &mut Tile) {
         // SAFETY: the caller's promise; what has no sign here has nibbles, with fifth bits or without.
         unsafe {
             if L::MAX == 31 && blocks <= BLOCKS {
-                fives_one::<L>(w, columns, blocks, x, out);
+                fives_one::<L, [Eight; 2]>(w, columns, blocks, x, out);
                 return;
             }
             for c in columns.step_by(ROWS) {
