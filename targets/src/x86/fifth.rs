@@ -1,12 +1,12 @@
 //! Blocks of five bits times one token by AVX2: nibbles are multiplied as they lie, and fifth bits are looked up.
 //!
 //! Four fifth bits of a row choose one of sixteen sums of four activations, which are computed once for all rows: what T-MAC (arXiv:2407.00088) does with
-//! every bit. A look-up serves thirty-two rows' worth of four bits, where spreading them to bytes and multiplying these would take four of each.
+//! every bit. A vector of thirty-two such fours takes two look-ups, where their bits, spread to bytes, would be four vectors to be multiplied.
 
 use super::along::{Eight, halves_of_block};
 use super::ints::Ints;
 use super::isa::{add_block, four};
-use super::load::{Legacy, Panel, Source, opaque};
+use super::load::{Legacy, Panel, Source};
 use super::matmul::Group;
 use super::vector::Vector;
 use crate::{Rows, Tile};
@@ -115,8 +115,7 @@ impl Sixteen for [Eight; 2] {
                     (_mm256_blend_epi32(rows[0], rows[1], 0x22), _mm256_blend_epi32(rows[2], rows[3], 0x88));
                 *four = _mm256_blend_epi32(low, high, 0xcc);
             }
-            // Loaded from an address that says nothing: knowing the order, the compiler rebuilds the loads and blends with more instructions.
-            let order = __m256i::load(opaque(BYTES_OF_BOTH.as_ptr().cast()));
+            let order = __m256i::load(BYTES_OF_BOTH.as_ptr().cast());
             for four in &mut fours {
                 *four = _mm256_shuffle_epi8(*four, order);
             }
@@ -236,9 +235,9 @@ unsafe fn make(x: &Q8, token: usize, offset: bool, tables: &mut [MaybeUninit<Tab
                     }
                     let parts = _mm256_packus_epi16(sums.and(_mm256_set1_epi16(31)), sums.right::<5>());
                     let parts = _mm256_permute4x64_epi64(parts, 0b11_01_10_00);
-                    let [low, high] = &mut (*tables.as_mut_ptr()).0[four / 2 % 2 * 2 + four % 2];
-                    _mm_storeu_si128(low[four / 4].as_mut_ptr().cast(), _mm256_castsi256_si128(parts));
-                    _mm_storeu_si128(high[four / 4].as_mut_ptr().cast(), _mm256_extracti128_si256(parts, 1));
+                    let to = &raw mut (*tables.as_mut_ptr()).0[four / 2 % 2 * 2 + four % 2];
+                    _mm_storeu_si128((&raw mut (*to)[0][four / 4]).cast(), _mm256_castsi256_si128(parts));
+                    _mm_storeu_si128((&raw mut (*to)[1][four / 4]).cast(), _mm256_extracti128_si256(parts, 1));
                 }
             }
         }

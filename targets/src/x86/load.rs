@@ -65,21 +65,16 @@ pub(super) struct Plain {
 }
 
 impl Plain {
-    /// The bytes at an offset of the first row. The compiler does not know how to step from block to block: it would keep an address for each row in
-    /// memory, and add to each.
+    /// The bytes at an offset of the first row, as an address that the compiler does not know how to step from block to block: it would keep one
+    /// for each row in memory, and add to each.
     #[inline(always)]
+    #[allow(clippy::pointers_in_nomem_asm_block, reason = "nothing is read or written")]
     pub(super) fn at(self, offset: usize) -> *const u8 {
-        opaque(self.block.wrapping_add(offset))
+        let mut at = self.block.wrapping_add(offset);
+        // SAFETY: nothing is done.
+        unsafe { core::arch::asm!("/* {} */", inout(reg) at, options(pure, nomem, nostack, preserves_flags)) };
+        at
     }
-}
-
-/// The same address, of which the compiler knows nothing.
-#[inline(always)]
-#[allow(clippy::pointers_in_nomem_asm_block, reason = "nothing is read or written")]
-pub(super) fn opaque(mut at: *const u8) -> *const u8 {
-    // SAFETY: nothing is done.
-    unsafe { core::arch::asm!("/* {} */", inout(reg) at, options(pure, nomem, nostack, preserves_flags)) };
-    at
 }
 
 impl<V: Ints> Source<V> for Plain {
