@@ -54,9 +54,9 @@ pub(super) unsafe fn halves_of_block(x: *const i8) -> [__m256i; 2] {
 #[derive(Clone, Copy)]
 pub(super) struct Eight {
     /// The first row and the fifth: from here all are reached by a row or three rows, so that few addresses are computed and kept.
-    pub(super) low: *const u8,
-    pub(super) high: *const u8,
-    pub(super) row_bytes: usize,
+    low: *const u8,
+    high: *const u8,
+    row_bytes: usize,
 }
 
 impl Eight {
@@ -84,6 +84,27 @@ impl Eight {
         unsafe {
             let (low, high) = (_mm_loadu_si128(low.cast()), _mm_loadu_si128(high.cast()));
             _mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1)
+        }
+    }
+
+    /// The double words at an offset of each row. A row's is loaded with what is around it, to where it belongs: nothing but blending is left to do.
+    ///
+    /// # Safety
+    /// Needs AVX2; sixteen bytes can be read from the offset on.
+    #[inline(always)]
+    pub(super) unsafe fn words(self, offset: usize) -> __m256i {
+        // SAFETY: the caller's promise; what begins before the double word of a row is behind the row before it.
+        unsafe {
+            let mut fours = [_mm_setzero_si128(); 2];
+            for (four, at) in fours.iter_mut().zip(self.at(0, offset)) {
+                let mut rows = [*four; 4];
+                for (i, row) in rows.iter_mut().enumerate() {
+                    *row = _mm_loadu_si128(at.wrapping_add(i * self.row_bytes).wrapping_sub(4 * i).cast());
+                }
+                let (low, high) = (_mm_blend_epi32(rows[0], rows[1], 0b10), _mm_blend_epi32(rows[2], rows[3], 0b1000));
+                *four = _mm_blend_epi32(low, high, 0b1100);
+            }
+            _mm256_set_m128i(fours[1], fours[0])
         }
     }
 

@@ -19,15 +19,15 @@ use smidgen_quant::packed::PANEL as ROWS;
 /// The longest rows for which there is room, in blocks.
 pub(super) const BLOCKS: usize = 256;
 
-/// What is added to each sum so that it has no sign: sums of four activations are within ±508.
+/// What is added to each sum, so that it has no sign while it is divided: sums of four activations are within ±508.
 const BIAS: i16 = 512;
-/// The sixteenfold of it, as fifth bits count sixteen, in all eight sums of a block.
-const BIASES: i32 = 8 * 16 * BIAS as i32;
+/// What is taken from the lower and from the upper parts of all eight, which then add up to a byte with sign: `128 + 32 * 124` is eight times [`BIAS`].
+const BIASES: [u8; 2] = [128, 124];
 
 /// The sums of a block's activations, four by four, that four bits choose: those whose bits are set, less all if the format has an offset.
 ///
 /// The eight fours are those of the low and of the high nibbles of bytes 0 and 2 (one in each half of a vector), then of bytes 1 and 3. Of each sum first the
-/// lowest five bits, then the upper five: eight of either add up in a byte.
+/// lowest five bits, then the upper five.
 #[repr(align(64))]
 struct Tables([[[[u8; 16]; 2]; 2]; 4]);
 
@@ -58,10 +58,10 @@ pub(super) unsafe fn fives_one<L: Legacy, S: Sixteen>(
                 group.prefetch_ahead(ROWS, b, L::BYTES);
                 let at = b * x.tokens + token;
                 let rows = S::new(group, b, L::BYTES);
-                let fifths = chosen(rows.bytes(L::BYTES - 20), tables.as_ptr().add(b).cast());
+                let fifths = chosen(rows.words(L::BYTES - 20), tables.as_ptr().add(b).cast());
                 let nibbles = rows.nibbles(L::BYTES - 16, x.qs.as_ptr().add(32 * at));
                 for i in 0..2 {
-                    let isum = nibbles[i].add(fifths[i]).sub(__m256i::splat(BIASES));
+                    let isum = nibbles[i].add(fifths[i]);
                     let d = rows.halves(i, 0);
                     let m = if L::MIN { rows.halves(i, 2) } else { d };
                     acc[i] = add_block::<__m256i, L>(acc[i], isum, d, m, x, at);
@@ -81,9 +81,8 @@ pub(super) unsafe fn fives_one<L: Legacy, S: Sixteen>(
 pub(super) trait Sixteen: Copy {
     const PACKED: bool;
     unsafe fn new(group: Group, b: usize, block_bytes: usize) -> Self;
-    /// The four bytes at an offset of each row: all first bytes and all third ones, in the halves of a vector; all second and all fourth ones.
-    /// The rows are in the order 0 … 3, 8 … 11, 4 … 7, 12 … 15, with which sums come out in two vectors of eight.
-    unsafe fn bytes(self, offset: usize) -> [__m256i; 2];
+    /// The double words at an offset of each row.
+    unsafe fn words(self, offset: usize) -> [__m256i; 2];
     /// Σ q x of each row, of the nibbles alone, which are at an offset.
     unsafe fn nibbles(self, offset: usize, x: *const i8) -> [__m256i; 2];
     /// The halves at an offset of the first or the second eight rows.
@@ -99,30 +98,9 @@ impl Sixteen for [Eight; 2] {
     }
 
     #[inline(always)]
-    unsafe fn bytes(self, offset: usize) -> [__m256i; 2] {
-        // SAFETY: the caller's promise. Sixteen bytes are read that begin up to twelve before those of a row behind others, and end in the rows.
-        unsafe {
-            let [a, b] = self;
-            let mut fours = [_mm256_setzero_si256(); 4];
-            for (four, at) in fours.iter_mut().zip([a.low, b.low, a.high, b.high]) {
-                // The row's bytes at its place in both halves, whatever is around them: so that nothing but blending is left to do.
-                let mut rows = [*four; 4];
-                for (i, row) in rows.iter_mut().enumerate() {
-                    let at = at.wrapping_add(offset + i * a.row_bytes).wrapping_sub(4 * i);
-                    *row = _mm256_broadcastsi128_si256(_mm_loadu_si128(at.cast()));
-                }
-                let (low, high) =
-                    (_mm256_blend_epi32(rows[0], rows[1], 0x22), _mm256_blend_epi32(rows[2], rows[3], 0x88));
-                *four = _mm256_blend_epi32(low, high, 0xcc);
-            }
-            let order = __m256i::load(BYTES_OF_BOTH.as_ptr().cast());
-            for four in &mut fours {
-                *four = _mm256_shuffle_epi8(*four, order);
-            }
-            let [a, b, c, d] = fours;
-            let (ab, cd) = (_mm256_unpacklo_epi32(a, b), _mm256_unpacklo_epi32(c, d));
-            [_mm256_unpacklo_epi64(ab, cd), _mm256_unpackhi_epi64(ab, cd)]
-        }
+    unsafe fn words(self, offset: usize) -> [__m256i; 2] {
+        // SAFETY: the caller's promise.
+        unsafe { [self[0].words(offset), self[1].words(offset)] }
     }
 
     #[inline(always)]
@@ -150,15 +128,9 @@ impl Sixteen for [Panel; 2] {
     }
 
     #[inline(always)]
-    unsafe fn bytes(self, offset: usize) -> [__m256i; 2] {
+    unsafe fn words(self, offset: usize) -> [__m256i; 2] {
         // SAFETY: the caller's promise.
-        unsafe {
-            let order = __m256i::load(BYTES_OF_EACH.as_ptr().cast());
-            let first = _mm256_shuffle_epi8(self[0].words(offset), order);
-            let second = _mm256_shuffle_epi8(self[1].words(offset), order);
-            let (even, odd) = (_mm256_unpacklo_epi32(first, second), _mm256_unpackhi_epi32(first, second));
-            [_mm256_permute4x64_epi64(even, 0b11_01_10_00), _mm256_permute4x64_epi64(odd, 0b11_01_10_00)]
-        }
+        unsafe { [self[0].words(offset), self[1].words(offset)] }
     }
 
     #[inline(always)]
@@ -188,19 +160,6 @@ impl Sixteen for [Panel; 2] {
     }
 }
 
-/// For four double words in both halves of a vector: their first bytes and their second ones, and once more; in the upper half the third and the fourth.
-const BYTES_OF_BOTH: [i32; 8] = {
-    let (first, second) = (0x0c08_0400, 0x0d09_0501);
-    let (third, fourth) = (first + 0x0202_0202, second + 0x0202_0202);
-    [first, second, first, second, third, fourth, third, fourth]
-};
-
-/// For four double words in each half of a vector: their first bytes, their third, second and fourth ones.
-const BYTES_OF_EACH: [i32; 8] = {
-    let [first, second, .., third, fourth] = BYTES_OF_BOTH;
-    [first, third, second, fourth, first, third, second, fourth]
-};
-
 /// Makes the tables of a token's first blocks, for a format with an offset or without one. Compiled once for all loops.
 ///
 /// # Safety
@@ -222,6 +181,8 @@ unsafe fn make(x: &Q8, token: usize, offset: bool, tables: &mut [MaybeUninit<Tab
         };
         // With an offset, what is chosen is to be subtracted, and by bits that are not set.
         let (flip, sign) = (_mm256_set1_epi8(offset as i8), _mm256_set1_epi16(if offset { -1 } else { 1 }));
+        let [low, high] = BIASES.map(|bias| _mm_set1_epi8(bias as i8));
+        let biases = _mm256_set_m128i(high, low);
         for (b, tables) in tables.iter_mut().enumerate() {
             for four in 0..8 {
                 // SAFETY: the caller's promise; each table is written as a whole.
@@ -235,6 +196,7 @@ unsafe fn make(x: &Q8, token: usize, offset: bool, tables: &mut [MaybeUninit<Tab
                     }
                     let parts = _mm256_packus_epi16(sums.and(_mm256_set1_epi16(31)), sums.right::<5>());
                     let parts = _mm256_permute4x64_epi64(parts, 0b11_01_10_00);
+                    let parts = if four == 0 { _mm256_sub_epi8(parts, biases) } else { parts };
                     let to = &raw mut (*tables.as_mut_ptr()).0[four / 2 % 2 * 2 + four % 2];
                     _mm_storeu_si128((&raw mut (*to)[0][four / 4]).cast(), _mm256_castsi256_si128(parts));
                     _mm_storeu_si128((&raw mut (*to)[1][four / 4]).cast(), _mm256_extracti128_si256(parts, 1));
@@ -246,14 +208,20 @@ unsafe fn make(x: &Q8, token: usize, offset: bool, tables: &mut [MaybeUninit<Tab
     unsafe { inner(x, token, offset, tables) }
 }
 
-/// Sixteen times the chosen sums of each row, and [`BIASES`], of bits as [`Sixteen::bytes`] gives them.
+/// Sixteen times the sums that the bits of each row choose.
 ///
 /// # Safety
 /// Needs AVX2.
 #[inline(always)]
-unsafe fn chosen([even, odd]: [__m256i; 2], tables: *const Tables) -> [__m256i; 2] {
+unsafe fn chosen([first, second]: [__m256i; 2], tables: *const Tables) -> [__m256i; 2] {
     // SAFETY: the caller's promise.
     unsafe {
+        // Of each four double words the first bytes, the third, second and fourth ones; then those of all sixteen rows together, in the order
+        // 0 … 3, 8 … 11, 4 … 7, 12 … 15, with which sums come out as two vectors of eight.
+        let order = [0x0c08_0400, 0x0e0a_0602, 0x0d09_0501, 0x0f0b_0703];
+        let (first, second) = (first.shuffle(order), second.shuffle(order));
+        let even = _mm256_permute4x64_epi64(_mm256_unpacklo_epi32(first, second), 0b11_01_10_00);
+        let odd = _mm256_permute4x64_epi64(_mm256_unpackhi_epi32(first, second), 0b11_01_10_00);
         let mask = _mm256_set1_epi8(15);
         let bits = [even.and(mask), even.right::<4>().and(mask), odd.and(mask), odd.right::<4>().and(mask)];
         let mut parts = [_mm256_setzero_si256(); 2];
@@ -264,8 +232,8 @@ unsafe fn chosen([even, odd]: [__m256i; 2], tables: *const Tables) -> [__m256i; 
         }
         // The upper part counts 32; the halves of a vector belong to the same rows.
         let weights = _mm256_set1_epi16(0x2001);
-        let first = _mm256_maddubs_epi16(_mm256_unpacklo_epi8(parts[0], parts[1]), weights);
-        let second = _mm256_maddubs_epi16(_mm256_unpackhi_epi8(parts[0], parts[1]), weights);
+        let first = _mm256_maddubs_epi16(weights, _mm256_unpacklo_epi8(parts[0], parts[1]));
+        let second = _mm256_maddubs_epi16(weights, _mm256_unpackhi_epi8(parts[0], parts[1]));
         let (low, high) =
             (_mm256_permute2x128_si256(first, second, 0x20), _mm256_permute2x128_si256(first, second, 0x31));
         let sixteen = _mm256_set1_epi16(16);
