@@ -9,7 +9,7 @@ use crate::Tile;
 use core::arch::x86_64::*;
 use smidgen_quant::Q8;
 
-pub(super) const ROWS: usize = <__m256i as Ints>::ROWS;
+const ROWS: usize = <__m256i as Ints>::ROWS;
 
 /// Eight rows from column `c` of the tile on, times its only token. A block of the format ends with sixteen bytes of nibbles, and has no more bits.
 ///
@@ -24,8 +24,8 @@ pub(super) unsafe fn nibbles_one<L: Legacy>(group: Group, blocks: usize, x: &Q8,
         for b in 0..blocks {
             group.prefetch_ahead(ROWS, b, L::BYTES);
             let at = b * x.tokens + token;
-            let rows = Eight::new(group.plain(0, b, L::BYTES));
-            let mut isum = rows.nibbles(L::BYTES - 16, halves_of_block(x.qs.as_ptr().add(32 * at)));
+            let rows = Eight::new(group, 0, b, L::BYTES);
+            let mut isum = rows.sums(L::BYTES - 16, x.qs.as_ptr().add(32 * at));
             if L::OFFSET != 0 {
                 isum = isum.add(Avx2::multiple(-L::OFFSET, x.sums.as_ptr().add(at)));
             }
@@ -37,20 +37,23 @@ pub(super) unsafe fn nibbles_one<L: Legacy>(group: Group, blocks: usize, x: &Q8,
     }
 }
 
-/// The halves of a block of activations, each in both halves of a vector.
+/// A block of eight rows, plain or packed. Offsets are counted inside one row's block.
 ///
 /// # Safety
-/// Needs AVX2; 32 activations can be read.
-#[inline(always)]
-pub(super) unsafe fn halves_of_block(x: *const i8) -> [__m256i; 2] {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let x = x.cast();
-        [_mm256_broadcastsi128_si256(_mm_loadu_si128(x)), _mm256_broadcastsi128_si256(_mm_loadu_si128(x.add(1)))]
-    }
+/// Everything needs AVX2 and F16C, and rows that have what is read.
+pub(super) trait EightRows: Copy {
+    const PACKED: bool;
+    /// Block `b` of a group's rows from `first` on.
+    fn new(group: Group, first: usize, b: usize, block_bytes: usize) -> Self;
+    /// The double words at an offset of each row.
+    unsafe fn words(self, offset: usize) -> __m256i;
+    /// The halves there, as floats.
+    unsafe fn halves(self, offset: usize) -> __m256;
+    /// Σ q x of each row, of the nibbles alone, which are there. For sixteen rows, which may share loads of activations.
+    unsafe fn nibbles(rows: [Self; 2], offset: usize, x: *const i8) -> [__m256i; 2];
 }
 
-/// A block of eight plain rows.
+/// Eight plain rows.
 #[derive(Clone, Copy)]
 pub(super) struct Eight {
     /// The first row and the fifth: from here all are reached by a row or three rows, so that few addresses are computed and kept.
@@ -60,13 +63,6 @@ pub(super) struct Eight {
 }
 
 impl Eight {
-    #[inline(always)]
-    pub(super) fn new(rows: Plain) -> Eight {
-        let low = rows.at(0);
-        let high = Plain { block: low, ..rows }.at(4 * rows.row_bytes);
-        Eight { low, high, row_bytes: rows.row_bytes }
-    }
-
     /// The bytes at an offset of row `i`, which is less than four, and of row `i + 4`.
     #[inline(always)]
     fn at(self, i: usize, offset: usize) -> [*const u8; 2] {
@@ -87,12 +83,49 @@ impl Eight {
         }
     }
 
-    /// The double words at an offset of each row. A row's is loaded with what is around it, to where it belongs: nothing but blending is left to do.
+    /// [`nibbles`](EightRows::nibbles) of eight rows.
     ///
     /// # Safety
-    /// Needs AVX2; sixteen bytes can be read from the offset on.
+    /// Needs AVX2, rows with these nibbles, and 32 activations.
     #[inline(always)]
-    pub(super) unsafe fn words(self, offset: usize) -> __m256i {
+    unsafe fn sums(self, offset: usize, x: *const i8) -> __m256i {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let x = x.cast();
+            let first_x = _mm256_broadcastsi128_si256(_mm_loadu_si128(x));
+            let second_x = _mm256_broadcastsi128_si256(_mm_loadu_si128(x.add(1)));
+            let mask = _mm256_set1_epi8(15);
+            let mut sums = [mask; 4];
+            for (i, sums) in sums.iter_mut().enumerate() {
+                let q = self.sixteen(i, offset);
+                let first = _mm256_maddubs_epi16(q.and(mask), first_x);
+                *sums = _mm256_add_epi16(first, _mm256_maddubs_epi16(q.right::<4>().and(mask), second_x));
+            }
+            let [a, b, c, d] = sums;
+            let ab = _mm256_add_epi16(_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b));
+            let cd = _mm256_add_epi16(_mm256_unpacklo_epi32(c, d), _mm256_unpackhi_epi32(c, d));
+            // Sixteen products of 15 and 127 fit into 16 bits with sign.
+            let sum = _mm256_add_epi16(_mm256_unpacklo_epi64(ab, cd), _mm256_unpackhi_epi64(ab, cd));
+            sum.multiply_pairs(_mm256_set1_epi16(1))
+        }
+    }
+}
+
+impl EightRows for Eight {
+    const PACKED: bool = false;
+
+    #[inline(always)]
+    fn new(group: Group, first: usize, b: usize, block_bytes: usize) -> Eight {
+        let rows = group.plain(first, b, block_bytes);
+        let low = rows.at(0);
+        let high = Plain { block: low, ..rows }.at(4 * rows.row_bytes);
+        Eight { low, high, row_bytes: rows.row_bytes }
+    }
+
+    /// Sixteen bytes are read from the offset on. A row's double word is loaded with what is around it, to where it belongs: nothing but blending is
+    /// left to do.
+    #[inline(always)]
+    unsafe fn words(self, offset: usize) -> __m256i {
         // SAFETY: the caller's promise; what begins before the double word of a row is behind the row before it.
         unsafe {
             let mut fours = [_mm_setzero_si128(); 2];
@@ -108,12 +141,9 @@ impl Eight {
         }
     }
 
-    /// The halves at an offset of each row, as floats. Brought together by the units for whole numbers, while those for vectors are busy with weights.
-    ///
-    /// # Safety
-    /// Needs AVX2 and F16C; rows with such a half.
+    /// Brought together by the units for whole numbers, while those for vectors are busy with weights.
     #[inline(always)]
-    pub(super) unsafe fn halves(self, offset: usize) -> __m256 {
+    unsafe fn halves(self, offset: usize) -> __m256 {
         // SAFETY: the caller's promise.
         unsafe {
             let [low, high] = self.at(0, offset).map(|at| four_halves(at, self.row_bytes));
@@ -121,28 +151,10 @@ impl Eight {
         }
     }
 
-    /// Σ q x of each row, of the nibbles alone, which are at an offset.
-    ///
-    /// # Safety
-    /// Needs AVX2, and rows with such nibbles.
     #[inline(always)]
-    pub(super) unsafe fn nibbles(self, offset: usize, x: [__m256i; 2]) -> __m256i {
+    unsafe fn nibbles(rows: [Eight; 2], offset: usize, x: *const i8) -> [__m256i; 2] {
         // SAFETY: the caller's promise.
-        unsafe {
-            let mask = _mm256_set1_epi8(15);
-            let mut sums = [mask; 4];
-            for (i, sums) in sums.iter_mut().enumerate() {
-                let q = self.sixteen(i, offset);
-                let first = _mm256_maddubs_epi16(q.and(mask), x[0]);
-                *sums = _mm256_add_epi16(first, _mm256_maddubs_epi16(q.right::<4>().and(mask), x[1]));
-            }
-            let [a, b, c, d] = sums;
-            let ab = _mm256_add_epi16(_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b));
-            let cd = _mm256_add_epi16(_mm256_unpacklo_epi32(c, d), _mm256_unpackhi_epi32(c, d));
-            // Sixteen products of 15 and 127 fit into 16 bits with sign.
-            let sum = _mm256_add_epi16(_mm256_unpacklo_epi64(ab, cd), _mm256_unpackhi_epi64(ab, cd));
-            sum.multiply_pairs(_mm256_set1_epi16(1))
-        }
+        unsafe { [rows[0].sums(offset, x), rows[1].sums(offset, x)] }
     }
 }
 

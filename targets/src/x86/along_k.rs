@@ -1,6 +1,6 @@
 //! Q6_K times one token: each row is multiplied as it lies, so that it is eight sums of a superblock that are turned, not its weights.
 
-use super::along::Eight;
+use super::along::{Eight, EightRows};
 use super::ints::Ints;
 use super::load_k::{Q6K, Super};
 use super::matmul::{Group, prefetch};
@@ -37,7 +37,7 @@ pub(super) unsafe fn q6_k_one(group: Group, blocks: usize, x: &Q8K, out: &mut Ti
                 *isum = row(rows.block.wrapping_add(r * rows.row_bytes), qs, stride, sums);
             }
             let dx = __m256::splat(*x.scales.as_ptr().add(b * x.tokens + token));
-            acc = acc.add(Eight::new(rows).halves(208).mul(dx).mul(turned(isums).to_float()));
+            acc = acc.add(Eight::new(group, 0, b, Q6K::BYTES).halves(208).mul(dx).mul(turned(isums).to_float()));
         }
         acc.store(out.row(0)[c..][..ROWS].as_mut_ptr());
     }

@@ -3,7 +3,7 @@
 //! Four fifth bits of a row choose one of sixteen sums of four activations, which are computed once for all rows: what T-MAC (arXiv:2407.00088) does with
 //! every bit. A vector of thirty-two such fours takes two look-ups, where their bits, spread to bytes, would be four vectors to be multiplied.
 
-use super::along::{Eight, halves_of_block};
+use super::along::EightRows;
 use super::ints::Ints;
 use super::isa::{add_block, four};
 use super::load::{Legacy, Panel, Source};
@@ -12,7 +12,6 @@ use super::vector::Vector;
 use crate::{Rows, Tile};
 use core::arch::x86_64::*;
 use core::mem::MaybeUninit;
-use core::ops::Range;
 use smidgen_quant::Q8;
 use smidgen_quant::packed::PANEL as ROWS;
 
@@ -31,39 +30,37 @@ const BIASES: [u8; 2] = [128, 124];
 #[repr(align(64))]
 struct Tables([[[[u8; 16]; 2]; 2]; 4]);
 
-/// The tile's `columns`, a multiple of sixteen, all plain or all packed, times its only token.
+/// The tile's first `columns`, a multiple of sixteen, times its only token.
 ///
 /// # Safety
-/// Needs AVX2 and F16C; rows and token have `blocks` blocks, [`BLOCKS`] at most.
+/// Needs AVX2 and F16C; these columns are all plain or all packed, as `S` is. Rows and token have `blocks` blocks, [`BLOCKS`] at most.
 #[inline(always)]
-pub(super) unsafe fn fives_one<L: Legacy, S: Sixteen>(
+pub(super) unsafe fn fives_one<L: Legacy, S: EightRows>(
     w: &Rows,
-    columns: Range<usize>,
+    columns: usize,
     blocks: usize,
     x: &Q8,
     out: &mut Tile,
 ) {
-    if columns.is_empty() {
-        return;
-    }
     let mut tables = [const { MaybeUninit::<Tables>::uninit() }; BLOCKS];
     let (token, first) = (out.first_row(), out.first_col());
     // SAFETY: the caller's promise; the tables of all blocks are made before they are used.
     unsafe {
         make(x, token, L::OFFSET != 0, &mut tables[..blocks]);
-        for c in columns.step_by(ROWS) {
+        for c in (0..columns).step_by(ROWS) {
             let group = Group::new(w, first + c, ROWS, S::PACKED);
             let mut acc = [_mm256_setzero_ps(); 2];
             for b in 0..blocks {
                 group.prefetch_ahead(ROWS, b, L::BYTES);
                 let at = b * x.tokens + token;
-                let rows = S::new(group, b, L::BYTES);
-                let fifths = chosen(rows.words(L::BYTES - 20), tables.as_ptr().add(b).cast());
-                let nibbles = rows.nibbles(L::BYTES - 16, x.qs.as_ptr().add(32 * at));
-                for i in 0..2 {
+                let rows = [S::new(group, 0, b, L::BYTES), S::new(group, ROWS / 2, b, L::BYTES)];
+                let bits = [rows[0].words(L::BYTES - 20), rows[1].words(L::BYTES - 20)];
+                let fifths = chosen(bits, tables.as_ptr().add(b).cast());
+                let nibbles = S::nibbles(rows, L::BYTES - 16, x.qs.as_ptr().add(32 * at));
+                for (i, rows) in rows.into_iter().enumerate() {
                     let isum = nibbles[i].add(fifths[i]);
-                    let d = rows.halves(i, 0);
-                    let m = if L::MIN { rows.halves(i, 2) } else { d };
+                    let d = rows.halves(0);
+                    let m = if L::MIN { rows.halves(2) } else { d };
                     acc[i] = add_block::<__m256i, L>(acc[i], isum, d, m, x, at);
                 }
             }
@@ -74,67 +71,28 @@ pub(super) unsafe fn fives_one<L: Legacy, S: Sixteen>(
     }
 }
 
-/// A block of sixteen rows.
-///
-/// # Safety
-/// Everything needs AVX2 and F16C, and rows that have what is read.
-pub(super) trait Sixteen: Copy {
-    const PACKED: bool;
-    unsafe fn new(group: Group, b: usize, block_bytes: usize) -> Self;
-    /// The double words at an offset of each row.
-    unsafe fn words(self, offset: usize) -> [__m256i; 2];
-    /// Σ q x of each row, of the nibbles alone, which are at an offset.
-    unsafe fn nibbles(self, offset: usize, x: *const i8) -> [__m256i; 2];
-    /// The halves at an offset of the first or the second eight rows.
-    unsafe fn halves(self, i: usize, offset: usize) -> __m256;
-}
-
-impl Sixteen for [Eight; 2] {
-    const PACKED: bool = false;
-
-    #[inline(always)]
-    unsafe fn new(group: Group, b: usize, block_bytes: usize) -> [Eight; 2] {
-        [Eight::new(group.plain(0, b, block_bytes)), Eight::new(group.plain(ROWS / 2, b, block_bytes))]
-    }
-
-    #[inline(always)]
-    unsafe fn words(self, offset: usize) -> [__m256i; 2] {
-        // SAFETY: the caller's promise.
-        unsafe { [self[0].words(offset), self[1].words(offset)] }
-    }
-
-    #[inline(always)]
-    unsafe fn nibbles(self, offset: usize, x: *const i8) -> [__m256i; 2] {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let x = halves_of_block(x);
-            [self[0].nibbles(offset, x), self[1].nibbles(offset, x)]
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn halves(self, i: usize, offset: usize) -> __m256 {
-        // SAFETY: the caller's promise.
-        unsafe { self[i].halves(offset) }
-    }
-}
-
-impl Sixteen for [Panel; 2] {
+impl EightRows for Panel {
     const PACKED: bool = true;
 
     #[inline(always)]
-    unsafe fn new(group: Group, b: usize, block_bytes: usize) -> [Panel; 2] {
-        [group.panel(0, b, block_bytes), group.panel(ROWS / 2, b, block_bytes)]
+    fn new(group: Group, first: usize, b: usize, block_bytes: usize) -> Panel {
+        group.panel(first, b, block_bytes)
     }
 
     #[inline(always)]
-    unsafe fn words(self, offset: usize) -> [__m256i; 2] {
+    unsafe fn words(self, offset: usize) -> __m256i {
         // SAFETY: the caller's promise.
-        unsafe { [self[0].words(offset), self[1].words(offset)] }
+        unsafe { Source::words(self, offset) }
     }
 
     #[inline(always)]
-    unsafe fn nibbles(self, offset: usize, x: *const i8) -> [__m256i; 2] {
+    unsafe fn halves(self, offset: usize) -> __m256 {
+        // SAFETY: the caller's promise.
+        unsafe { Source::<__m256i>::halves(self, offset) }
+    }
+
+    #[inline(always)]
+    unsafe fn nibbles(rows: [Panel; 2], offset: usize, x: *const i8) -> [__m256i; 2] {
         // SAFETY: the caller's promise.
         unsafe {
             let mask = _mm256_set1_epi8(15);
@@ -142,8 +100,8 @@ impl Sixteen for [Panel; 2] {
             let mut sums = [_mm256_setzero_si256(); 2];
             for k in 0..4 {
                 let (low, high) = (__m256i::splat(four(x.add(4 * k))), __m256i::splat(four(x.add(16 + 4 * k))));
-                for (sum, panel) in sums.iter_mut().zip(self) {
-                    let q: __m256i = panel.words(offset + 4 * k);
+                for (sum, rows) in sums.iter_mut().zip(rows) {
+                    let q: __m256i = Source::words(rows, offset + 4 * k);
                     *sum = _mm256_add_epi16(*sum, _mm256_maddubs_epi16(q.and(mask), low));
                     *sum = _mm256_add_epi16(*sum, _mm256_maddubs_epi16(q.right::<4>().and(mask), high));
                 }
@@ -151,12 +109,6 @@ impl Sixteen for [Panel; 2] {
             let ones = _mm256_set1_epi16(1);
             [sums[0].multiply_pairs(ones), sums[1].multiply_pairs(ones)]
         }
-    }
-
-    #[inline(always)]
-    unsafe fn halves(self, i: usize, offset: usize) -> __m256 {
-        // SAFETY: the caller's promise.
-        unsafe { Source::<__m256i>::halves(self[i], offset) }
     }
 }
 

@@ -11,8 +11,6 @@ use super::vector::Vector;
 use crate::{Rows, Tile};
 pub(super) use avx2::Avx2;
 use core::array;
-use core::ops::Range;
-use smidgen_quant::packed::PANEL;
 use smidgen_quant::{Q8, Q8K};
 pub(super) use vnni::{Avx512Vnni, AvxVnni};
 
@@ -61,30 +59,25 @@ pub(super) trait Isa: Copy {
         x: [*const i8; T],
     );
 
-    /// The tile's `columns`, packed panels, times its only token. `HALVES` vectors make a panel; rows and token have `blocks` blocks.
+    /// The tile's first `columns`, all in panels or all plain, times its only token, if the machine has a way of its own for the format and so many
+    /// blocks. False if not.
     #[inline(always)]
-    unsafe fn packed_one<L: Legacy, const HALVES: usize>(
-        w: &Rows,
-        columns: Range<usize>,
-        blocks: usize,
-        x: &Q8,
-        out: &mut Tile,
-    ) {
-        for c in columns.step_by(PANEL) {
-            let group = Group::new(w, out.first_col() + c, PANEL, true);
-            // SAFETY: the caller's promise.
-            unsafe { legacy_one::<Self, L, HALVES, true>(group, blocks, x, out, c) };
-        }
+    unsafe fn all_one<L: Legacy>(
+        _: &Rows,
+        _columns: usize,
+        _packed: bool,
+        _blocks: usize,
+        _: &Q8,
+        _: &mut Tile,
+    ) -> bool {
+        false
     }
 
-    /// The tile's `columns`, as many as panels have but plain, times its only token.
+    /// As many plain rows as a vector has, from column `c` of the tile on, times its only token.
     #[inline(always)]
-    unsafe fn plain_one<L: Legacy>(w: &Rows, columns: Range<usize>, blocks: usize, x: &Q8, out: &mut Tile) {
-        for c in columns.step_by(Self::Int::ROWS) {
-            let group = Group::new(w, out.first_col() + c, Self::Int::ROWS, false);
-            // SAFETY: the caller's promise.
-            unsafe { legacy_one::<Self, L, 1, false>(group, blocks, x, out, c) };
-        }
+    unsafe fn plain_one<L: Legacy>(group: Group, blocks: usize, x: &Q8, out: &mut Tile, c: usize) {
+        // SAFETY: the caller's promise.
+        unsafe { legacy_one::<Self, L, 1, false>(group, blocks, x, out, c) }
     }
 
     /// How many vectors of products of weights up to `max` can be added by [`add_products`](Isa::add_products), as a power of two.

@@ -11,6 +11,7 @@ use crate::{Rows, Tile};
 use core::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
 use core::array;
 use core::mem::MaybeUninit;
+use core::ops::Range;
 use smidgen_quant::packed::PANEL;
 use smidgen_quant::{Input, Q8, Q8K};
 
@@ -124,17 +125,32 @@ pub(super) unsafe fn legacy<I: Isa, L: Legacy, const HALVES: usize>(w: &Rows, in
             for c in (twos..plain).step_by(PANEL) {
                 legacy_many::<I, L, HALVES>(Group::new(w, first + c, PANEL, is_packed), is_packed, blocks, x, out, c);
             }
-        } else {
-            I::packed_one::<L, HALVES>(w, 0..packed, blocks, x, out);
+        } else if plain > 0 && !I::all_one::<L>(w, plain, packed > 0, blocks, x, out) {
+            for c in (0..packed).step_by(PANEL) {
+                legacy_one::<I, L, HALVES, true>(Group::new(w, first + c, PANEL, true), blocks, x, out, c);
+            }
             if L::BYTES <= 32 {
-                I::plain_one::<L>(w, packed..plain, blocks, x, out);
+                plain_one::<I, L>(w, packed..plain, blocks, x, out);
             } else {
                 // Sixteen rows of such blocks touch more lines than a processor waits for: a quarter less speed than eight.
-                I::Eight::plain_one::<L>(w, packed..plain, blocks, x, out);
+                plain_one::<I::Eight, L>(w, packed..plain, blocks, x, out);
             }
         }
     }
     w.by_law(input, out, plain);
+}
+
+/// The tile's plain columns, a vector of rows at a time, times its only token.
+///
+/// # Safety
+/// As for [`legacy`].
+#[inline(always)]
+unsafe fn plain_one<I: Isa, L: Legacy>(w: &Rows, columns: Range<usize>, blocks: usize, x: &Q8, out: &mut Tile) {
+    for c in columns.step_by(I::Int::ROWS) {
+        let group = Group::new(w, out.first_col() + c, I::Int::ROWS, false);
+        // SAFETY: the caller's promise.
+        unsafe { I::plain_one::<L>(group, blocks, x, out, c) };
+    }
 }
 
 /// `N` vectors of rows from column `c` of the tile on, times its only token.

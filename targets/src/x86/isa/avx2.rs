@@ -1,6 +1,6 @@
 //! AVX2 without VNNI.
 
-use super::super::along::{Eight, ROWS, nibbles_one};
+use super::super::along::{Eight, nibbles_one};
 use super::super::fifth::{BLOCKS, fives_one};
 use super::super::ints::Ints;
 use super::super::load::{Legacy, Panel, Source, bytes};
@@ -9,8 +9,6 @@ use super::super::matmul::{Group, legacy_one};
 use super::{Float, Isa, Weights, accumulate_k, compiled_once, four};
 use crate::{Rows, Tile};
 use core::arch::x86_64::*;
-use core::ops::Range;
-use smidgen_quant::packed::PANEL;
 use smidgen_quant::{Q8, Q8K};
 
 /// AVX2: bytes are multiplied into 16 bits, several products of which are added before they are widened.
@@ -99,42 +97,38 @@ impl Isa for Avx2 {
         }
     }
 
+    /// Fifth bits are looked up.
     #[inline(always)]
-    unsafe fn packed_one<L: Legacy, const HALVES: usize>(
+    unsafe fn all_one<L: Legacy>(
         w: &Rows,
-        columns: Range<usize>,
+        columns: usize,
+        packed: bool,
         blocks: usize,
         x: &Q8,
         out: &mut Tile,
-    ) {
+    ) -> bool {
+        if L::MAX != 31 || blocks > BLOCKS {
+            return false;
+        }
         // SAFETY: the caller's promise.
         unsafe {
-            if L::MAX == 31 && blocks <= BLOCKS {
-                fives_one::<L, [Panel; 2]>(w, columns, blocks, x, out);
-                return;
-            }
-            for c in columns.step_by(PANEL) {
-                let group = Group::new(w, out.first_col() + c, PANEL, true);
-                legacy_one::<Self, L, HALVES, true>(group, blocks, x, out, c);
+            if packed {
+                fives_one::<L, Panel>(w, columns, blocks, x, out);
+            } else {
+                fives_one::<L, Eight>(w, columns, blocks, x, out);
             }
         }
+        true
     }
 
     #[inline(always)]
-    unsafe fn plain_one<L: Legacy>(w: &Rows, columns: Range<usize>, blocks: usize, x: &Q8, out: &mut Tile) {
-        // SAFETY: the caller's promise; what has no sign here has nibbles, with fifth bits or without.
+    unsafe fn plain_one<L: Legacy>(group: Group, blocks: usize, x: &Q8, out: &mut Tile, c: usize) {
+        // SAFETY: the caller's promise; what has values up to 15 has nibbles, and no more bits.
         unsafe {
-            if L::MAX == 31 && blocks <= BLOCKS {
-                fives_one::<L, [Eight; 2]>(w, columns, blocks, x, out);
-                return;
-            }
-            for c in columns.step_by(ROWS) {
-                let group = Group::new(w, out.first_col() + c, ROWS, false);
-                if L::MAX == 15 {
-                    nibbles_one::<L>(group, blocks, x, out, c);
-                } else {
-                    legacy_one::<Self, L, 1, false>(group, blocks, x, out, c);
-                }
+            if L::MAX == 15 {
+                nibbles_one::<L>(group, blocks, x, out, c);
+            } else {
+                legacy_one::<Self, L, 1, false>(group, blocks, x, out, c);
             }
         }
     }
