@@ -110,7 +110,7 @@ impl<'a> Rows<'a> {
 
     /// Columns of the tile that are worked on as panels, as groups of `group` plain rows, and one by one: where the first and the second
     /// end. Tiles begin at a panel unless all of their rows are plain. Rows without weights are left to the law.
-    #[inline(always)]
+    #[inline(never)]
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     pub(crate) fn parts(&self, out: &Tile, group: usize) -> (usize, usize) {
         if self.cols == 0 {

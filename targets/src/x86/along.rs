@@ -22,7 +22,7 @@ pub(super) unsafe fn nibbles_one<L: Legacy>(group: Group, blocks: usize, x: &Q8,
     unsafe {
         let mut acc = _mm256_setzero_ps();
         for b in 0..blocks {
-            group.prefetch_ahead(ROWS, b, L::BYTES);
+            group.prefetch_ahead(ROWS, b, L::BYTES, group.nearest, false);
             let at = b * x.tokens + token;
             let rows = Eight::new(group, 0, b, L::BYTES);
             let mut isum = rows.sums(L::BYTES - 16, x.qs.as_ptr().add(32 * at));

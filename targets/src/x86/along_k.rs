@@ -3,7 +3,7 @@
 use super::along::{Eight, EightRows};
 use super::ints::Ints;
 use super::load_k::{Q6K, Super};
-use super::matmul::{Group, prefetch};
+use super::matmul::Group;
 use super::vector::Vector;
 use crate::Tile;
 use core::arch::x86_64::*;
@@ -31,7 +31,7 @@ pub(super) unsafe fn q6_k_one(group: Group, blocks: usize, x: &Q8K, out: &mut Ti
             for (r, isum) in isums.iter_mut().enumerate() {
                 // A row has this many lines, or a few less.
                 for _ in 0..Q6K::BYTES.div_ceil(64) {
-                    prefetch(lines, group.nearest);
+                    group.ask(lines, group.nearest, true);
                     lines = lines.wrapping_add(64);
                 }
                 *isum = row(rows.block.wrapping_add(r * rows.row_bytes), qs, stride, sums);

@@ -47,11 +47,12 @@ pub(super) unsafe fn fives_one<L: Legacy, S: EightRows>(
     // SAFETY: the caller's promise; the tables of all blocks are made before they are used.
     unsafe {
         make(x, token, L::OFFSET != 0, &mut tables[..blocks]);
+        let all = Group::new(w, first, columns, ROWS, S::PACKED);
         for c in (0..columns).step_by(ROWS) {
-            let group = Group::new(w, first + c, ROWS, S::PACKED);
+            let group = all.at(c);
             let mut acc = [_mm256_setzero_ps(); 2];
             for b in 0..blocks {
-                group.prefetch_ahead(ROWS, b, L::BYTES);
+                group.prefetch_ahead(ROWS, b, L::BYTES, group.is_nearest(S::PACKED), false);
                 let at = b * x.tokens + token;
                 let rows = [S::new(group, 0, b, L::BYTES), S::new(group, ROWS / 2, b, L::BYTES)];
                 let bits = [rows[0].words(L::BYTES - 20), rows[1].words(L::BYTES - 20)];

@@ -8,10 +8,11 @@ use super::load_k::{Q6K, Super, Superblock};
 use super::single::k_one;
 use super::vector::Vector;
 use crate::{Rows, Tile};
-use core::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
+use core::arch::x86_64::{__cpuid_count, _MM_HINT_T0, _MM_HINT_T1, _mm_prefetch, CpuidResult};
 use core::array;
 use core::mem::MaybeUninit;
 use core::ops::Range;
+use core::sync::atomic::{AtomicBool, Ordering};
 use smidgen_quant::packed::PANEL;
 use smidgen_quant::{Input, Q8, Q8K};
 
@@ -20,12 +21,33 @@ const TOKENS: usize = 64;
 /// Tokens whose sums are stored at once. Their rows often lie a multiple of 4 KiB apart, and then they all have the same few places in the nearest cache:
 /// 64 of them stored one after another were waited for, 12 to 24 percent of a product.
 const STORED: usize = 16;
-/// How far ahead a packed panel is asked for, in bytes.
+/// How far ahead is asked for, in bytes.
 const AHEAD: usize = 12288;
 
-/// Plain rows of more bytes than this, half of a small nearest cache, are asked for into the next one: there they stay until it is their turn,
+/// Plain rows of more bytes than this, a third of a nearest cache of 48 KiB, are asked for into the next one: there they stay until it is their turn,
 /// and more of them can be on their way.
 const NEAREST: usize = 16 << 10;
+
+/// How much later plain rows that went to the next cache are asked for again, into the nearest one, in bytes.
+const LATER: usize = 8192;
+
+/// Whether the nearest cache is small: less than 48 KiB, as AMD's up to Zen 4, Intel's small cores' and its large ones' before Ice Lake. Zen 4's waits for 24
+/// lines at once, 14 GB/s from memory, and its next one for more. So there everything is asked for into the next one first; but not panels for vectors of
+/// 512 bits in formats with blocks of 32, which were a quarter slower so.
+static SMALL: AtomicBool = AtomicBool::new(false);
+
+/// Asks the machine whether its nearest cache is small.
+#[cfg(feature = "std")]
+pub(super) fn look_at_caches() {
+    /// Leaves that describe caches, Intel's and AMD's, the nearest one for data first.
+    const LEAVES: [u32; 2] = [4, 0x8000_001d];
+    let bytes = LEAVES.map(|leaf| {
+        let CpuidResult { eax, ebx, ecx, .. } = __cpuid_count(leaf, 0);
+        let (ways, parts, line) = ((ebx >> 22) + 1, (ebx >> 12 & 0x3ff) + 1, (ebx & 0xfff) + 1);
+        if eax & 0x1f == 1 { ways * parts * line * (ecx + 1) } else { 0 }
+    });
+    SMALL.store((1..48 << 10).contains(&bytes.into_iter().max().unwrap_or(0)), Ordering::Relaxed);
+}
 
 /// Asks for a line, into the nearest cache or the next one. Harmless wherever it points.
 #[inline(always)]
@@ -48,17 +70,29 @@ pub(super) struct Group {
     row_bytes: usize,
     /// How far ahead bytes are asked for: [`AHEAD`], and more than a group of plain rows, all of which are wanted at once.
     distance: usize,
-    /// Whether what is asked for ahead fits into the nearest cache.
+    /// Whether what is asked for ahead goes into the nearest cache at once.
     pub(super) nearest: bool,
 }
 
 impl Group {
-    /// The rows `first .. first + count`, whole panels if `packed`.
+    /// The first group of `count` rows in `first .. first + rows`, whole panels if `packed`.
+    #[inline(never)]
+    pub(super) fn new(w: &Rows, first: usize, rows: usize, count: usize, packed: bool) -> Group {
+        let (base, row_bytes) = (w.bytes(first, rows).as_ptr(), w.row_bytes());
+        let group = count * row_bytes;
+        let small = SMALL.load(Ordering::Relaxed);
+        let distance = match (packed, small) {
+            (true, _) => AHEAD,
+            (false, false) => AHEAD.max(group + AHEAD / 2),
+            (false, true) => (2 * LATER).max(group + LATER),
+        };
+        Group { base, row_bytes, distance, nearest: !small && (packed || group <= NEAREST) }
+    }
+
+    /// The group that begins `rows` rows later.
     #[inline(always)]
-    pub(super) fn new(w: &Rows, first: usize, count: usize, packed: bool) -> Group {
-        let group = count * w.row_bytes();
-        let (distance, nearest) = if packed { (AHEAD, true) } else { (AHEAD.max(group + AHEAD / 2), group <= NEAREST) };
-        Group { base: w.bytes(first, count).as_ptr(), row_bytes: w.row_bytes(), distance, nearest }
+    pub(super) fn at(self, rows: usize) -> Group {
+        Group { base: self.base.wrapping_add(rows * self.row_bytes), ..self }
     }
 
     /// Plain rows from `first` on, from block `b` of `block_bytes` bytes on.
@@ -86,11 +120,33 @@ impl Group {
 
     /// Asks for as many bytes as block `b` of `rows` rows has, for some time after it.
     #[inline(always)]
-    pub(super) fn prefetch_ahead(self, rows: usize, b: usize, block_bytes: usize) {
+    pub(super) fn prefetch_ahead(self, rows: usize, b: usize, block_bytes: usize, nearest: bool, twice: bool) {
         let ahead = self.ahead(rows, b, block_bytes);
         for line in (0..rows * block_bytes).step_by(64) {
-            prefetch(ahead.wrapping_add(line), self.nearest);
+            self.ask(ahead.wrapping_add(line), nearest, twice);
         }
+    }
+
+    /// Asks for a line of what [`ahead`](Group::ahead) says, into the nearest cache or the next one; and if `twice`, for what went to the next one a
+    /// while ago, from there into the nearest.
+    #[inline(always)]
+    pub(super) fn ask(self, line: *const u8, nearest: bool, twice: bool) {
+        prefetch(line, nearest);
+        if !nearest && twice {
+            prefetch(line.wrapping_sub(LATER), true);
+        }
+    }
+
+    /// Whether what is asked for goes into the nearest cache. If `anew`, the compiler makes one loop that looks at each block and not, as it does otherwise,
+    /// two: those are worth their size where a block is little work.
+    #[inline(always)]
+    pub(super) fn is_nearest(self, anew: bool) -> bool {
+        let mut nearest = self.nearest as usize;
+        if anew {
+            // SAFETY: nothing is done.
+            unsafe { core::arch::asm!("/* {} */", inout(reg) nearest, options(pure, nomem, nostack, preserves_flags)) };
+        }
+        nearest != 0
     }
 
     /// Where what will be wanted some time after block `b` of `rows` rows begins: as many bytes as they have.
@@ -119,15 +175,17 @@ pub(super) unsafe fn legacy<I: Isa, L: Legacy, const HALVES: usize>(w: &Rows, in
     unsafe {
         if out.rows() > 1 {
             let (is_packed, twos) = (packed > 0, twos(HALVES, plain));
+            let group = Group::new(w, first, plain, PANEL, is_packed);
             for c in (0..twos).step_by(2 * PANEL) {
-                legacy_many::<I, L, 2>(Group::new(w, first + c, 2 * PANEL, is_packed), is_packed, blocks, x, out, c);
+                legacy_many::<I, L, 2>(group.at(c), is_packed, blocks, x, out, c);
             }
             for c in (twos..plain).step_by(PANEL) {
-                legacy_many::<I, L, HALVES>(Group::new(w, first + c, PANEL, is_packed), is_packed, blocks, x, out, c);
+                legacy_many::<I, L, HALVES>(group.at(c), is_packed, blocks, x, out, c);
             }
         } else if plain > 0 && !I::all_one::<L>(w, plain, packed > 0, blocks, x, out) {
+            let group = Group::new(w, first, packed, PANEL, true);
             for c in (0..packed).step_by(PANEL) {
-                legacy_one::<I, L, HALVES, true>(Group::new(w, first + c, PANEL, true), blocks, x, out, c);
+                legacy_one::<I, L, HALVES, true>(group.at(c), blocks, x, out, c);
             }
             if L::BYTES <= 32 {
                 plain_one::<I, L>(w, packed..plain, blocks, x, out);
@@ -146,10 +204,10 @@ pub(super) unsafe fn legacy<I: Isa, L: Legacy, const HALVES: usize>(w: &Rows, in
 /// As for [`legacy`].
 #[inline(always)]
 unsafe fn plain_one<I: Isa, L: Legacy>(w: &Rows, columns: Range<usize>, blocks: usize, x: &Q8, out: &mut Tile) {
+    let group = Group::new(w, out.first_col(), columns.end, I::Int::ROWS, false);
     for c in columns.step_by(I::Int::ROWS) {
-        let group = Group::new(w, out.first_col() + c, I::Int::ROWS, false);
         // SAFETY: the caller's promise.
-        unsafe { I::plain_one::<L>(group, blocks, x, out, c) };
+        unsafe { I::plain_one::<L>(group.at(c), blocks, x, out, c) };
     }
 }
 
@@ -170,7 +228,9 @@ pub(super) unsafe fn legacy_one<I: Isa, L: Legacy, const N: usize, const PACKED:
     unsafe {
         let mut acc = [[[Float::<I>::splat(0.0)]]; N];
         for b in 0..blocks {
-            group.prefetch_ahead(N * rows, b, L::BYTES);
+            let nearest = PACKED && rows == PANEL || group.is_nearest(PACKED || rows == PANEL);
+            let twice = !PACKED && (rows == PANEL || L::BYTES > 32);
+            group.prefetch_ahead(N * rows, b, L::BYTES, nearest, twice);
             for n in 0..N {
                 let weights = if PACKED {
                     I::load::<L>(group.panel(n * rows, b, L::BYTES))
@@ -271,28 +331,30 @@ pub(super) unsafe fn k_quant<I: Isa, L: Super, const HALVES: usize>(w: &Rows, in
             // All-zero bytes are valid vectors.
             let scratch = scratch.assume_init_mut();
             let (is_packed, twos) = (packed > 0, twos(HALVES, plain));
+            let group = Group::new(w, first, plain, PANEL, is_packed);
             for c in (0..twos).step_by(2 * PANEL) {
-                let group = Group::new(w, first + c, 2 * PANEL, is_packed);
-                k_many::<I, L, 2>(group, is_packed, scratch, blocks, x, out, c);
+                k_many::<I, L, 2>(group.at(c), is_packed, scratch, blocks, x, out, c);
             }
             if let Some(scratch) = scratch.first_chunk_mut() {
                 for c in (twos..plain).step_by(PANEL) {
-                    let group = Group::new(w, first + c, PANEL, is_packed);
-                    k_many::<I, L, HALVES>(group, is_packed, scratch, blocks, x, out, c);
+                    k_many::<I, L, HALVES>(group.at(c), is_packed, scratch, blocks, x, out, c);
                 }
             }
         } else {
+            let group = Group::new(w, first, packed, PANEL, true);
             for c in (0..packed).step_by(PANEL) {
-                k_one::<I, L, HALVES, true>(Group::new(w, first + c, PANEL, true), blocks, x, out, c);
+                k_one::<I, L, HALVES, true>(group.at(c), blocks, x, out, c);
             }
             // Only Q6_K has six bits.
             if L::MAX == Q6K::MAX {
+                let group = Group::new(w, first, plain, 8, false);
                 for c in (packed..plain).step_by(8) {
-                    q6_k_one(Group::new(w, first + c, 8, false), blocks, x, out, c);
+                    q6_k_one(group.at(c), blocks, x, out, c);
                 }
             } else {
+                let group = Group::new(w, first, plain, PANEL, false);
                 for c in (packed..plain).step_by(PANEL) {
-                    k_one::<I, L, HALVES, false>(Group::new(w, first + c, PANEL, false), blocks, x, out, c);
+                    k_one::<I, L, HALVES, false>(group.at(c), blocks, x, out, c);
                 }
             }
         }

@@ -194,6 +194,7 @@ mod avx512vnni {
 #[cfg(feature = "std")]
 pub(super) fn available() -> impl Iterator<Item = &'static Kernels> {
     use std::is_x86_feature_detected as has;
+    matmul::look_at_caches();
     let avx2 = has!("avx2") && has!("f16c");
     let avx512 = has!("avx512f") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl");
     let tables = [

@@ -4,11 +4,12 @@ use super::ints::Ints;
 use super::isa::{Float, Isa, add_superblock, four};
 use super::load::Source;
 use super::load_k::{Scales, Super, Take};
-use super::matmul::{Group, prefetch};
+use super::matmul::Group;
 use super::vector::Vector;
 use crate::Tile;
 use core::marker::PhantomData;
 use smidgen_quant::Q8K;
+use smidgen_quant::packed::PANEL;
 
 /// `N` vectors of rows from column `c` of the tile on, times its only token.
 ///
@@ -30,11 +31,11 @@ pub(super) unsafe fn k_one<I: Isa, L: Super, const N: usize, const PACKED: bool>
         for b in 0..blocks {
             let ahead = group.ahead(N * rows, b, L::BYTES);
             for (n, acc) in acc.iter_mut().enumerate() {
-                let ahead = Ahead { lines: ahead.wrapping_add(n * rows * L::BYTES), nearest: group.nearest };
+                let ahead = Ahead { lines: ahead.wrapping_add(n * rows * L::BYTES), group };
                 let isum = if PACKED {
-                    superblock::<I, L>(group.panel(n * rows, b, L::BYTES), &mut scales, x, b, token, ahead)
+                    superblock::<I, L, true>(group.panel(n * rows, b, L::BYTES), &mut scales, x, b, token, ahead)
                 } else {
-                    superblock::<I, L>(group.plain(n * rows, b, L::BYTES), &mut scales, x, b, token, ahead)
+                    superblock::<I, L, false>(group.plain(n * rows, b, L::BYTES), &mut scales, x, b, token, ahead)
                 };
                 *acc = add_superblock(*acc, isum, &scales, x, b, token, L::OFFSET_SHIFT);
             }
@@ -49,7 +50,7 @@ pub(super) unsafe fn k_one<I: Isa, L: Super, const N: usize, const PACKED: bool>
 #[derive(Clone, Copy)]
 struct Ahead {
     lines: *const u8,
-    nearest: bool,
+    group: Group,
 }
 
 /// Σ scale q x of superblock `b` in as many rows as a vector has, and its scales.
@@ -57,7 +58,7 @@ struct Ahead {
 /// # Safety
 /// As for [`k_one`].
 #[inline(always)]
-unsafe fn superblock<I: Isa, L: Super>(
+unsafe fn superblock<I: Isa, L: Super, const PACKED: bool>(
     rows: impl Source<I::Int>,
     scales: &mut Scales<I::Int>,
     x: &Q8K,
@@ -69,7 +70,7 @@ unsafe fn superblock<I: Isa, L: Super>(
     unsafe {
         L::scales(rows, scales);
         let zero = I::Int::splat(0);
-        let mut dot = Dot::<I, L> {
+        let mut dot = Dot::<I, L, PACKED> {
             part: [zero; 4],
             sum: [zero; 2],
             x: x.qs.as_ptr().add((8 * b * x.tokens + token) * 32),
@@ -84,7 +85,7 @@ unsafe fn superblock<I: Isa, L: Super>(
 }
 
 /// Σ scale q x.
-struct Dot<'a, I: Isa, L> {
+struct Dot<'a, I: Isa, L, const PACKED: bool> {
     /// Sums of each group that is being unpacked, as long as they fit.
     part: [I::Int; 4],
     sum: [I::Int; 2],
@@ -96,7 +97,7 @@ struct Dot<'a, I: Isa, L> {
     format: PhantomData<L>,
 }
 
-impl<I: Isa, L: Super> Take<I::Int> for Dot<'_, I, L> {
+impl<I: Isa, L: Super, const PACKED: bool> Take<I::Int> for Dot<'_, I, L, PACKED> {
     #[inline(always)]
     unsafe fn take(&mut self, g: usize, k: usize, q: I::Int) {
         let words = L::SUB / 4;
@@ -114,7 +115,8 @@ impl<I: Isa, L: Super> Take<I::Int> for Dot<'_, I, L> {
         // The lines of a vector's rows, or a few more: whether to ask must be known when this is compiled.
         let lines = (I::Int::ROWS * L::BYTES).div_ceil(64 * 8);
         if k < lines {
-            prefetch(self.ahead.lines.wrapping_add(64 * (lines * g + k)), self.ahead.nearest);
+            let Ahead { lines: first, group } = self.ahead;
+            group.ask(first.wrapping_add(64 * (lines * g + k)), group.nearest, !PACKED && I::Int::ROWS == PANEL);
         }
     }
 }
