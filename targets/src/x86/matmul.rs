@@ -43,7 +43,9 @@ pub(super) fn look_at_caches() {
     let bytes = LEAVES.map(|leaf| {
         let CpuidResult { eax, ebx, ecx, .. } = __cpuid_count(leaf, 0);
         let (ways, parts, line) = ((ebx >> 22) + 1, (ebx >> 12 & 0x3ff) + 1, (ebx & 0xfff) + 1);
-        if eax & 0x1f == 1 { ways * parts * line * (ecx + 1) } else { 0 }
+        // Saturating, as virtual machines may say anything.
+        let sets = u64::from(ecx) + 1;
+        if eax & 0x1f == 1 { sets.saturating_mul((ways * parts).into()).saturating_mul(line.into()) } else { 0 }
     });
     SMALL.store((1..48 << 10).contains(&bytes.into_iter().max().unwrap_or(0)), Ordering::Relaxed);
 }
