@@ -110,10 +110,10 @@ unsafe fn scales_and_minima<V: Ints>(rows: impl Source<V>, out: &mut Scales<V>) 
         let top = |v: V| v.right::<2>().and(two);
         let scales = [a.and(six), c.and(four).or(top(a))];
         let minima = [b.and(six), c.right::<4>().and(four).or(top(b))];
-        for g in 0..8 {
+        each_of_eight!(g, {
             out.subs[g] = spread(scales[g / 4], g as i32 % 4, g as i32 % 4);
             out.pairs[g] = spread(minima[g / 4], g as i32 % 4, g as i32 % 4);
-        }
+        });
     }
 }
 
@@ -122,12 +122,11 @@ unsafe fn scales_and_minima<V: Ints>(rows: impl Source<V>, out: &mut Scales<V>) 
 unsafe fn signed_scales<V: Ints>(four: [V; 4], out: &mut Scales<V>) {
     // SAFETY: the caller's promise.
     unsafe {
-        for s in 0..16 {
-            out.subs[s] = spread_signed(four[s / 4], s as i32 % 4);
-        }
-        for g in 0..8 {
+        each_of_eight!(g, {
+            let (four, first) = (four[g / 2], 2 * (g as i32 % 2));
+            (out.subs[2 * g], out.subs[2 * g + 1]) = (spread_signed(four, first), spread_signed(four, first + 1));
             out.pairs[g] = out.subs[2 * g].with_high_halves(out.subs[2 * g + 1]);
-        }
+        });
     }
 }
 
@@ -250,13 +249,13 @@ impl Super for Q2K {
             (out.d, out.dmin) = rows.two_halves(80);
             let mask = bytes(15);
             let both = rows.turn16(0);
-            for s in 0..16 {
-                out.subs[s] = spread(both[s / 4].and(mask), s as i32 % 4, s as i32 % 4);
-            }
-            for g in 0..8 {
-                let minima = both[g / 2].right::<4>().and(mask);
-                out.pairs[g] = spread(minima, 2 * (g as i32 % 2), 2 * (g as i32 % 2) + 1);
-            }
+            each_of_eight!(g, {
+                let (both, first) = (both[g / 2], 2 * (g as i32 % 2));
+                let (scales, minima) = (both.and(mask), both.right::<4>().and(mask));
+                (out.subs[2 * g], out.subs[2 * g + 1]) =
+                    (spread(scales, first, first), spread(scales, first + 1, first + 1));
+                out.pairs[g] = spread(minima, first, first + 1);
+            });
         }
     }
 

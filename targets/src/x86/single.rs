@@ -112,11 +112,21 @@ impl<I: Isa, L: Super, const PACKED: bool> Take<I::Int> for Dot<'_, I, L, PACKED
                 self.sum[g % 2] = self.sum[g % 2].add(product);
             }
         }
-        // The lines of a vector's rows, or a few more: whether to ask must be known when this is compiled.
+        // The lines of a vector's rows, or a few more: whether to ask must be known when this is compiled. As many as groups are unpacked side by side are
+        // asked for at once, since each time it is looked at where they go.
         let lines = (I::Int::ROWS * L::BYTES).div_ceil(64 * 8);
-        if k < lines {
+        if k < lines && g.is_multiple_of(L::ABREAST) {
             let Ahead { lines: first, group } = self.ahead;
-            group.ask(first.wrapping_add(64 * (lines * g + k)), group.nearest, !PACKED && I::Int::ROWS == PANEL);
+            let (first, twice) = (first.wrapping_add(64 * (lines * g + k)), !PACKED && I::Int::ROWS == PANEL);
+            if group.nearest {
+                for later in 0..L::ABREAST {
+                    group.ask(first.wrapping_add(64 * lines * later), true, twice);
+                }
+            } else {
+                for later in 0..L::ABREAST {
+                    group.ask(first.wrapping_add(64 * lines * later), false, twice);
+                }
+            }
         }
     }
 }
