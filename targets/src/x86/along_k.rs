@@ -1,8 +1,9 @@
-//! Q6_K times one token: each row is multiplied as it lies, so that it is eight sums of a superblock that are turned, not its weights.
+//! K-quants times one token: each row is multiplied as it lies, so that it is eight sums of a superblock that are turned, not its weights.
 
 use super::along::{Eight, EightRows};
 use super::ints::Ints;
-use super::load_k::{Q6K, Super};
+use super::isa::add_superblock;
+use super::load_k::{Q6K, Scales, Super, bytes_of_scales};
 use super::matmul::Group;
 use super::vector::Vector;
 use crate::Tile;
@@ -11,7 +12,7 @@ use smidgen_quant::Q8K;
 
 const ROWS: usize = <__m256i as Ints>::ROWS;
 
-/// Eight rows from column `c` of the tile on, times its only token.
+/// Eight rows of Q6_K from column `c` of the tile on, times its only token.
 ///
 /// # Safety
 /// Needs AVX2 and F16C; the group's rows have `blocks` superblocks, and so has the token.
@@ -30,16 +31,81 @@ pub(super) unsafe fn q6_k_one(group: Group, blocks: usize, x: &Q8K, out: &mut Ti
             let mut isums = [sums; ROWS];
             for (r, isum) in isums.iter_mut().enumerate() {
                 // A row has this many lines, or a few less.
-                for _ in 0..Q6K::BYTES.div_ceil(64) {
-                    group.ask(lines, group.nearest, true);
-                    lines = lines.wrapping_add(64);
-                }
+                group.ask_for::<4>(lines, 64, true);
+                lines = lines.wrapping_add(4 * 64);
                 *isum = row(rows.block.wrapping_add(r * rows.row_bytes), qs, stride, sums);
             }
             let dx = __m256::splat(*x.scales.as_ptr().add(b * x.tokens + token));
             acc = acc.add(Eight::new(group, 0, b, Q6K::BYTES).halves(208).mul(dx).mul(turned(isums).to_float()));
         }
         acc.store(out.row(0)[c..][..ROWS].as_mut_ptr());
+    }
+}
+
+/// Eight rows of Q4_K or Q5_K from column `c` of the tile on, times its only token.
+///
+/// # Safety
+/// As for [`q6_k_one`].
+#[inline(always)]
+pub(super) unsafe fn nibbles_k_one<L: Super>(group: Group, blocks: usize, x: &Q8K, out: &mut Tile, c: usize) {
+    let (token, stride) = (out.first_row(), x.tokens * 32);
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut acc = _mm256_setzero_ps();
+        let mut scales = Scales::zero();
+        for b in 0..blocks {
+            let rows = group.plain(0, b, L::BYTES);
+            let mut lines = group.ahead(ROWS, b, L::BYTES);
+            let [low, high] = bytes_of_scales::<__m256i>(rows, &mut scales);
+            let (first, second) = (_mm256_unpacklo_epi32(low, high), _mm256_unpackhi_epi32(low, high));
+            // Each row's eight.
+            let of_rows =
+                [_mm256_permute2x128_si256(first, second, 0x20), _mm256_permute2x128_si256(first, second, 0x31)];
+            let mut of_row = of_rows.as_ptr().cast::<i64>();
+            let mut block = rows.block;
+            let qs = x.qs.as_ptr().add(32 * (8 * b * x.tokens + token));
+            let mut isums = [low; ROWS];
+            for isum in &mut isums {
+                // A row has this many lines, or a few less.
+                group.ask_for::<3>(lines, 64, false);
+                lines = lines.wrapping_add(3 * 64);
+                *isum = nibbles_row::<L>(block, qs, stride, *of_row);
+                of_row = of_row.wrapping_add(1);
+                block = block.wrapping_add(rows.row_bytes);
+            }
+            acc = add_superblock(acc, turned(isums), &scales, x, b, token, None);
+        }
+        acc.store(out.row(0)[c..][..ROWS].as_mut_ptr());
+    }
+}
+
+/// Eight parts of Σ scale q x of a superblock with these eight scales, a byte each. The token's groups are `stride` apart.
+///
+/// # Safety
+/// As for [`q6_k_one`].
+#[inline(always)]
+unsafe fn nibbles_row<L: Super>(block: *const u8, x: *const i8, stride: usize, scales: i64) -> __m256i {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let at = |offset: usize| __m256i::load(block.wrapping_add(offset));
+        let (scales, four, one) = (_mm256_set1_epi64x(scales), _mm256_set1_epi8(15), _mm256_set1_epi8(16));
+        // The two lowest bits of each byte are fifth bits of what comes next.
+        let mut fifth = at(16);
+        let mut sum = _mm256_setzero_si256();
+        for i in 0..4 {
+            let both = at(L::BYTES - 128 + 32 * i);
+            let mut q = [both.and(four), both.right::<4>().and(four)];
+            if L::MAX > 15 {
+                q = [q[0].or(fifth.left::<4>().and(one)), q[1].or(fifth.left::<3>().and(one))];
+                fifth = fifth.right::<2>();
+            }
+            for (g, q) in (2 * i..).zip(q) {
+                let x = _mm256_loadu_si256(x.add(g * stride).cast());
+                let scale = _mm256_shuffle_epi8(scales, _mm256_set1_epi16(0x8000_u16 as i16 | g as i16));
+                sum = sum.add(_mm256_maddubs_epi16(q, x).multiply_pairs(scale));
+            }
+        }
+        sum
     }
 }
 

@@ -46,6 +46,9 @@ pub(super) trait Isa: Copy {
     /// The same instructions with vectors of eight rows.
     type Eight: Isa;
 
+    /// Whether plain rows of K-quants with nibbles are multiplied as they lie, see [`nibbles_k_one`](super::along_k::nibbles_k_one).
+    const ALONG: bool = false;
+
     /// The weights of a block in as many rows as a vector has.
     unsafe fn load<L: Legacy>(rows: impl Source<Self::Int>) -> Weights<Self>;
 
@@ -275,9 +278,10 @@ pub(super) unsafe fn add_superblock<V: Ints>(
     // SAFETY: the caller's promise.
     unsafe {
         let mut msum = V::splat(0);
+        let mut pair = x.sums.as_ptr().add(2 * (8 * b * x.tokens + t)).cast::<i32>();
         for g in 0..8 {
-            let pair = x.sums.as_ptr().add(2 * ((8 * b + g) * x.tokens + t)).cast::<i32>().read_unaligned();
-            msum = msum.add(w.pairs[g].multiply_pairs(V::splat(pair)));
+            msum = msum.add(w.pairs[g].multiply_pairs(V::splat(pair.read_unaligned())));
+            pair = pair.wrapping_add(x.tokens);
         }
         let dx = V::Float::splat(*x.scales.as_ptr().add(b * x.tokens + t));
         let product = match offset_shift {

@@ -104,16 +104,30 @@ unsafe fn spread_signed<V: Ints>(v: V, number: i32) -> V {
 unsafe fn scales_and_minima<V: Ints>(rows: impl Source<V>, out: &mut Scales<V>) {
     // SAFETY: the caller's promise.
     unsafe {
+        let scales = bytes_of_scales(rows, out);
+        each_of_eight!(g, {
+            out.subs[g] = spread(scales[g / 4], g as i32 % 4, g as i32 % 4);
+        });
+    }
+}
+
+/// The same, but the scales of the sub-blocks are returned as bytes, four to a double word.
+///
+/// # Safety
+/// As for [`Super`].
+#[inline(always)]
+pub(super) unsafe fn bytes_of_scales<V: Ints>(rows: impl Source<V>, out: &mut Scales<V>) -> [V; 2] {
+    // SAFETY: the caller's promise.
+    unsafe {
         let (d, dmin, [a, b, c]) = rows.two_halves_and_words(0);
         (out.d, out.dmin) = (d, dmin);
         let (six, four, two) = (bytes(63), bytes(15), bytes(48));
         let top = |v: V| v.right::<2>().and(two);
-        let scales = [a.and(six), c.and(four).or(top(a))];
         let minima = [b.and(six), c.right::<4>().and(four).or(top(b))];
         each_of_eight!(g, {
-            out.subs[g] = spread(scales[g / 4], g as i32 % 4, g as i32 % 4);
             out.pairs[g] = spread(minima[g / 4], g as i32 % 4, g as i32 % 4);
         });
+        [a.and(six), c.and(four).or(top(a))]
     }
 }
 

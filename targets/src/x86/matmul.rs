@@ -1,6 +1,6 @@
 //! The loops of a product: rows in lanes, blocks in order, tokens inside a block.
 
-use super::along_k::q6_k_one;
+use super::along_k::{nibbles_k_one, q6_k_one};
 use super::ints::Ints;
 use super::isa::{Float, Isa, TOGETHER};
 use super::load::{Legacy, Panel, Plain};
@@ -141,6 +141,20 @@ impl Group {
         prefetch(line, nearest);
         if !nearest && twice {
             prefetch(line.wrapping_sub(LATER), true);
+        }
+    }
+
+    /// [`ask`](Group::ask)s for `N` lines `step` bytes apart. It is looked at once where they go.
+    #[inline(always)]
+    pub(super) fn ask_for<const N: usize>(self, first: *const u8, step: usize, twice: bool) {
+        if self.nearest {
+            for i in 0..N {
+                self.ask(first.wrapping_add(i * step), true, twice);
+            }
+        } else {
+            for i in 0..N {
+                self.ask(first.wrapping_add(i * step), false, twice);
+            }
         }
     }
 
@@ -362,6 +376,11 @@ pub(super) unsafe fn k_quant<I: Isa, L: Super, const HALVES: usize>(w: &Rows, in
                 let group = Group::new(w, first, plain, 8, false);
                 for c in (packed..plain).step_by(8) {
                     q6_k_one(group.at(c), blocks, x, out, c);
+                }
+            } else if I::ALONG && L::SUB == 32 {
+                let group = Group::new(w, first, plain, 8, false);
+                for c in (packed..plain).step_by(8) {
+                    nibbles_k_one::<L>(group.at(c), blocks, x, out, c);
                 }
             } else {
                 let group = Group::new(w, first, plain, PANEL, false);

@@ -117,15 +117,12 @@ impl<I: Isa, L: Super, const PACKED: bool> Take<I::Int> for Dot<'_, I, L, PACKED
         let lines = (I::Int::ROWS * L::BYTES).div_ceil(64 * 8);
         if k < lines && g.is_multiple_of(L::ABREAST) {
             let Ahead { lines: first, group } = self.ahead;
-            let (first, twice) = (first.wrapping_add(64 * (lines * g + k)), !PACKED && I::Int::ROWS == PANEL);
-            if group.nearest {
-                for later in 0..L::ABREAST {
-                    group.ask(first.wrapping_add(64 * lines * later), true, twice);
-                }
+            let first = first.wrapping_add(64 * (lines * g + k));
+            let (step, twice) = (64 * lines, !PACKED && I::Int::ROWS == PANEL);
+            if L::ABREAST == 4 {
+                group.ask_for::<4>(first, step, twice);
             } else {
-                for later in 0..L::ABREAST {
-                    group.ask(first.wrapping_add(64 * lines * later), false, twice);
-                }
+                group.ask_for::<2>(first, step, twice);
             }
         }
     }

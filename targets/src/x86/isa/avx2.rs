@@ -22,6 +22,7 @@ impl Avx2 {
 impl Isa for Avx2 {
     type Int = __m256i;
     type Eight = Avx2;
+    const ALONG: bool = true;
 
     fn offset<L: Legacy, const T: usize>() -> i32 {
         if L::SIGNED && T > 1 { 128 } else { L::OFFSET }
