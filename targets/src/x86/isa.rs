@@ -5,7 +5,7 @@ mod vnni;
 
 use super::ints::Ints;
 use super::load::{Block, Legacy, Source};
-use super::load_k::{Scales, Super, Superblock};
+use super::load_k::{Scales, Super, Superblock, each_of_eight};
 use super::matmul::{Group, legacy_one};
 use super::vector::Vector;
 use crate::{Rows, Tile};
@@ -87,6 +87,11 @@ pub(super) trait Isa: Copy {
     fn fitting(max: i32) -> usize;
     /// Adds the products of four weights without sign and four activations in each lane.
     unsafe fn add_products(part: Self::Int, q: Self::Int, x: Self::Int) -> Self::Int;
+    /// The same sum, which the compiler is kept from adding in another order: that would need more registers than there are.
+    #[inline(always)]
+    unsafe fn in_order(sum: Self::Int) -> Self::Int {
+        sum
+    }
     /// Such a sum times the scale in both halves of each lane.
     unsafe fn scaled(part: Self::Int, scale: Self::Int) -> Self::Int;
 
@@ -101,22 +106,27 @@ pub(super) trait Isa: Copy {
         // SAFETY: the caller's promise.
         unsafe {
             let step = Self::fitting(MAX).min(Q);
-            for first in (0..Q).step_by(step) {
-                let mut part = [[Self::Int::splat(0); N]; T];
-                for k in first..first + step {
+            let mut part = [[Self::Int::splat(0); N]; T];
+            each_of_eight!(k, {
+                if k < Q {
+                    if k % step == 0 {
+                        part = [[Self::Int::splat(0); N]; T];
+                    }
                     for t in 0..T {
                         let x = Self::Int::splat(four(x[t].add(4 * k)));
                         for n in 0..N {
-                            part[t][n] = Self::add_products(part[t][n], *q[n].add(k), x);
+                            part[t][n] = Self::in_order(Self::add_products(part[t][n], *q[n].add(k), x));
+                        }
+                    }
+                    if k % step == step - 1 {
+                        for t in 0..T {
+                            for n in 0..N {
+                                sums[t][n] = sums[t][n].add(Self::scaled(part[t][n], scale[n]));
+                            }
                         }
                     }
                 }
-                for t in 0..T {
-                    for n in 0..N {
-                        sums[t][n] = sums[t][n].add(Self::scaled(part[t][n], scale[n]));
-                    }
-                }
-            }
+            });
         }
     }
 

@@ -82,6 +82,7 @@ macro_rules! each_of_eight {
         })*
     };
 }
+pub(super) use each_of_eight;
 
 /// The bytes `first` and `second` of each double word as the low and high 16 bits, without sign.
 #[inline(always)]

@@ -147,6 +147,20 @@ impl Isa for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn in_order(sum: __m256i) -> __m256i {
+        // Registers may only be named where the compiler knows that they exist.
+        #[target_feature(enable = "avx2")]
+        #[inline]
+        fn known(mut sum: __m256i) -> __m256i {
+            // SAFETY: nothing is done.
+            unsafe { core::arch::asm!("/* {} */", inout(ymm_reg) sum, options(pure, nomem, nostack, preserves_flags)) };
+            sum
+        }
+        // SAFETY: the caller's promise.
+        unsafe { known(sum) }
+    }
+
+    #[inline(always)]
     unsafe fn scaled(part: __m256i, scale: __m256i) -> __m256i {
         // SAFETY: the caller's promise.
         unsafe { _mm256_madd_epi16(part, scale) }
