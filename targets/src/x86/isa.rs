@@ -87,7 +87,7 @@ pub(super) trait Isa: Copy {
     fn fitting(max: i32) -> usize;
     /// Adds the products of four weights without sign and four activations in each lane.
     unsafe fn add_products(part: Self::Int, q: Self::Int, x: Self::Int) -> Self::Int;
-    /// The same sum, which the compiler is kept from adding in another order: that would need more registers than there are.
+    /// The same sum, which the compiler is kept from adding in another order: that would need more registers than there are, where a chain is long.
     #[inline(always)]
     unsafe fn in_order(sum: Self::Int) -> Self::Int {
         sum
@@ -115,7 +115,10 @@ pub(super) trait Isa: Copy {
                     for t in 0..T {
                         let x = Self::Int::splat(four(x[t].add(4 * k)));
                         for n in 0..N {
-                            part[t][n] = Self::in_order(Self::add_products(part[t][n], *q[n].add(k), x));
+                            part[t][n] = Self::add_products(part[t][n], *q[n].add(k), x);
+                            if Q == 8 {
+                                part[t][n] = Self::in_order(part[t][n]);
+                            }
                         }
                     }
                     if k % step == step - 1 {
