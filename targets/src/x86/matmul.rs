@@ -372,15 +372,15 @@ pub(super) unsafe fn k_quant<I: Isa, L: Super, const HALVES: usize>(w: &Rows, in
                 k_one::<I, L, HALVES, true>(group.at(c), blocks, x, out, c);
             }
             // Only Q6_K has six bits.
-            if L::MAX == Q6K::MAX {
+            let is_six = L::MAX == Q6K::MAX;
+            if is_six || I::ALONG && L::SUB == 32 {
                 let group = Group::new(w, first, plain, 8, false);
                 for c in (packed..plain).step_by(8) {
-                    q6_k_one(group.at(c), blocks, x, out, c);
-                }
-            } else if I::ALONG && L::SUB == 32 {
-                let group = Group::new(w, first, plain, 8, false);
-                for c in (packed..plain).step_by(8) {
-                    nibbles_k_one::<L>(group.at(c), blocks, x, out, c);
+                    if is_six {
+                        q6_k_one(group.at(c), blocks, x, out, c);
+                    } else {
+                        nibbles_k_one::<L>(group.at(c), blocks, x, out, c);
+                    }
                 }
             } else {
                 let group = Group::new(w, first, plain, PANEL, false);
