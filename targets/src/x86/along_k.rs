@@ -31,7 +31,7 @@ pub(super) unsafe fn q6_k_one(group: Group, blocks: usize, x: &Q8K, out: &mut Ti
             let mut isums = [sums; ROWS];
             for (r, isum) in isums.iter_mut().enumerate() {
                 // A row has this many lines, or a few less.
-                group.ask_for::<4>(lines, 64, true);
+                group.ask_for(lines, 4, 64, true);
                 lines = lines.wrapping_add(4 * 64);
                 *isum = row(rows.block.wrapping_add(r * rows.row_bytes), qs, stride, sums);
             }
@@ -67,7 +67,7 @@ pub(super) unsafe fn nibbles_k_one<L: Super>(group: Group, blocks: usize, x: &Q8
             let mut isums = [low; ROWS];
             for isum in &mut isums {
                 // A row has this many lines, or a few less.
-                group.ask_for::<3>(lines, 64, false);
+                group.ask_for(lines, 3, 64, false);
                 lines = lines.wrapping_add(3 * 64);
                 *isum = nibbles_row::<L>(block, qs, stride, *of_row);
                 of_row = of_row.wrapping_add(1);

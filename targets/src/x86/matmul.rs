@@ -137,22 +137,22 @@ impl Group {
     /// Asks for a line of what [`ahead`](Group::ahead) says, into the nearest cache or the next one; and if `twice`, for what went to the next one a
     /// while ago, from there into the nearest.
     #[inline(always)]
-    pub(super) fn ask(self, line: *const u8, nearest: bool, twice: bool) {
+    fn ask(self, line: *const u8, nearest: bool, twice: bool) {
         prefetch(line, nearest);
         if !nearest && twice {
             prefetch(line.wrapping_sub(LATER), true);
         }
     }
 
-    /// [`ask`](Group::ask)s for `N` lines `step` bytes apart. It is looked at once where they go.
+    /// [`ask`](Group::ask)s for some lines, `step` bytes apart. It is looked at once where they go.
     #[inline(always)]
-    pub(super) fn ask_for<const N: usize>(self, first: *const u8, step: usize, twice: bool) {
+    pub(super) fn ask_for(self, first: *const u8, lines: usize, step: usize, twice: bool) {
         if self.nearest {
-            for i in 0..N {
+            for i in 0..lines {
                 self.ask(first.wrapping_add(i * step), true, twice);
             }
         } else {
-            for i in 0..N {
+            for i in 0..lines {
                 self.ask(first.wrapping_add(i * step), false, twice);
             }
         }

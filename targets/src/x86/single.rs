@@ -118,12 +118,7 @@ impl<I: Isa, L: Super, const PACKED: bool> Take<I::Int> for Dot<'_, I, L, PACKED
         if k < lines && g.is_multiple_of(L::ABREAST) {
             let Ahead { lines: first, group } = self.ahead;
             let first = first.wrapping_add(64 * (lines * g + k));
-            let (step, twice) = (64 * lines, !PACKED && I::Int::ROWS == PANEL);
-            if L::ABREAST == 4 {
-                group.ask_for::<4>(first, step, twice);
-            } else {
-                group.ask_for::<2>(first, step, twice);
-            }
+            group.ask_for(first, L::ABREAST, 64 * lines, !PACKED && I::Int::ROWS == PANEL);
         }
     }
 }
