@@ -15,7 +15,7 @@ use smidgen_targets::{Kernels, Pool};
 pub struct Options {
     /// Tokens that each sequence can hold.
     pub context: usize,
-    /// Tokens that pass through the model at once, at most.
+    /// Tokens that pass through the model at once, at most. A pool of few threads is given fewer, so that what they compute stays in their caches.
     pub batch: usize,
     /// Number of sequences, numbered from 0, each with its own cache.
     pub sequences: usize,
@@ -174,7 +174,7 @@ impl<'m, 'a> Session<'m, 'a> {
         let before = self.check(sequence, tokens)?;
         let machine = Machine::new(self.kernels, pool, self.options.precision);
         let mut last = 0;
-        for part in tokens.chunks(self.batch) {
+        for part in tokens.chunks(machine.pass_length(tokens.len(), self.batch)) {
             self.pass(&machine, part.iter().map(|token| (sequence, *token)));
             last = part.len() - 1;
         }
@@ -197,7 +197,8 @@ impl<'m, 'a> Session<'m, 'a> {
         let before = self.check(sequence, tokens)?;
         let machine = Machine::new(self.kernels, pool, self.options.precision);
         let vocabulary = self.model.config.vocabulary;
-        for (number, part) in tokens.chunks(self.batch).enumerate() {
+        let length = machine.pass_length(tokens.len(), self.batch);
+        for (number, part) in tokens.chunks(length).enumerate() {
             self.pass(&machine, part.iter().map(|token| (sequence, *token)));
             for first in (0..part.len()).step_by(self.rows) {
                 let rows = self.rows.min(part.len() - first);
@@ -205,7 +206,7 @@ impl<'m, 'a> Session<'m, 'a> {
                 self.finish(&machine, |lengths| lengths[sequence] = before)?;
                 let logits = self.scratch.last_logits(self.model, rows).chunks_exact(vocabulary);
                 for (row, logits) in logits.enumerate() {
-                    each(number * self.batch + first + row, logits);
+                    each(number * length + first + row, logits);
                 }
             }
         }

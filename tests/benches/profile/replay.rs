@@ -8,8 +8,10 @@ use smidgen_quant::{Activation, Format, Q8, Q8K, math};
 use smidgen_targets::{Input, Kernels, Pool, Rows, for_each, for_tiles};
 use std::time::{Duration, Instant};
 
-/// Tokens that pass together, as in the library's sessions.
+/// Tokens that pass together at most, as in the library's sessions.
 pub(crate) const BATCH: usize = 256;
+/// Tokens of a pass for each thread, as in the library's sessions.
+const BAND: usize = 64;
 /// Tokens whose attention to one head is computed together.
 const TILE: usize = 16;
 /// Claims of work for each thread.
@@ -199,7 +201,7 @@ impl<'r> Replay<'r> {
     /// Appends tokens; the logits after the last one.
     pub(crate) fn forward(&mut self, tokens: &[u32], times: &mut Times) -> &[f32] {
         let mut last = 0;
-        for part in tokens.chunks(BATCH) {
+        for part in tokens.chunks(BATCH.min(BAND * self.pool.threads())) {
             self.pass(part, times);
             last = part.len() - 1;
         }
