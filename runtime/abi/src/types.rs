@@ -164,7 +164,7 @@ pub struct smidgen_session_params {
     pub size: usize,
     /// Tokens that the session can hold; by default what the model was trained for, at most 8192.
     pub context: u32,
-    /// Tokens that pass through the model at once, by default 256. A generation can be cancelled between such batches.
+    /// Tokens that pass through the model at once, at most; by default 256. A generation can be cancelled between such batches.
     pub batch: u32,
     /// `SMIDGEN_KV_...`
     pub kv: u32,

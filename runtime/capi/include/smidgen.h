@@ -213,7 +213,8 @@ typedef struct smidgen_session_params {
     size_t size;
     /* Tokens that the session can hold; by default what the model was trained for, at most 8192. */
     uint32_t context;
-    /* Tokens that pass through the model at once, by default 256. A generation can be cancelled between such batches. */
+    /* Tokens that pass through the model at once, at most; by default 256. A generation can be cancelled between such
+     * batches. */
     uint32_t batch;
     /* SMIDGEN_KV_... */
     uint32_t kv;

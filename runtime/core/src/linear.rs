@@ -57,9 +57,9 @@ impl<'p> Machine<'p> {
         }
     }
 
-    /// Tokens in a pass of some of `tokens`, at most `batch` and at most [`BAND`] for each thread: what 64 tokens have in a layer of a small model
-    /// stays in the cache of a core from one operation to the next, what 256 have does not (its largest products were a quarter slower on a Xeon). The passes are about
-    /// equally long, since a short one reads the weights as often as a long one.
+    /// Tokens in a pass of some of `tokens`, at most `batch` and at most [`BAND`] for each thread: what 64 tokens have in a layer of a small model stays
+    /// in the cache of a core from one operation to the next, what 256 have does not (its largest products were a quarter slower on a Xeon). The
+    /// passes are about equally long, since a short one reads the weights as often as a long one.
     pub(crate) fn pass_length(&self, tokens: usize, batch: usize) -> usize {
         let most = self.pool.threads().max(1).saturating_mul(BAND).min(batch).max(1);
         let passes = tokens.div_ceil(most).max(1);
