@@ -49,7 +49,9 @@ build() {
     if rustc --target "$target" --print target-libdir 2>/dev/null | xargs -r test -d; then
         cargo "$command" --target "$target" "$@"
     elif [ -x /usr/bin/cargo ] && [ -e "$(/usr/bin/rustc --print sysroot)/lib/rustlib/src" ]; then
-        RUSTC_BOOTSTRAP=1 PATH=/usr/bin:$PATH /usr/bin/cargo "$command" -Zbuild-std=$libraries --target "$target" "$@"
+        # The standard library is not among the dependencies that the workspace's profile for development leaves as they are.
+        RUSTC_BOOTSTRAP=1 PATH=/usr/bin:$PATH /usr/bin/cargo "$command" -Zbuild-std=$libraries --target "$target" \
+            --config=profile.dev.package.{core,alloc,std}.opt-level=2 "$@"
     else
         echo "cross.sh: no $target here: run 'rustup target add $target', or install rustc-web, cargo-web and rust-web-src" >&2
         return 1

@@ -8,7 +8,7 @@ use smidgen_gguf::Gguf;
 use smidgen_quant::Format;
 use smidgen_targets::{Kernels, Pool, Serial, scalar};
 use smidgen_tests::seeded::{self, Meta, Shape};
-use smidgen_tests::{Threads, at_most, best, tables};
+use smidgen_tests::{Threads, at_most, best, formats, tables};
 
 fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|v| v.to_bits()).collect()
@@ -55,7 +55,7 @@ fn check(file: &seeded::File, options: Options, label: &str) {
 #[test]
 fn every_format_with_a_cache_of_f16() {
     let shape = Shape { layers: at_most(1, 2, "layers"), ..Shape::default() };
-    for format in Format::ALL {
+    for &format in formats() {
         check(&seeded::model(&shape, format), Options::new(80), format.name());
     }
 }
@@ -63,7 +63,7 @@ fn every_format_with_a_cache_of_f16() {
 #[test]
 fn every_format_with_a_cache_of_q8_0() {
     let shape = Shape { layers: at_most(1, 2, "layers"), ..Shape::default() };
-    for format in Format::ALL.into_iter().rev().take(at_most(4, Format::ALL.len(), "formats")) {
+    for &format in formats() {
         let options = Options { kv: KvType::Q8_0, ..Options::new(80) };
         check(&seeded::model(&shape, format), options, format.name());
     }
@@ -99,7 +99,7 @@ fn odd_extents() {
 /// With weights that are not quantized, the law rounds queries only; with others, activations too.
 #[test]
 fn f32_precision() {
-    for format in Format::ALL {
+    for &format in formats() {
         let bytes = seeded::model(&Shape::default(), format).bytes();
         let model = Model::parse(&[Gguf::parse(&bytes).unwrap()]).unwrap();
         let tokens = seeded::tokens(40, model.vocabulary(), 6);

@@ -9,7 +9,7 @@ use smidgen_quant::Format;
 use smidgen_targets::{Kernels, Pool, Serial, scalar};
 use smidgen_tests::seeded::{File, Meta};
 use smidgen_tests::seeded_vit::{Shape, model, planes};
-use smidgen_tests::{Random, Threads, at_most, tables};
+use smidgen_tests::{Random, Threads, at_most, formats, tables};
 
 type Answers = Vec<Result<Vec<u32>, Error>>;
 
@@ -56,7 +56,7 @@ fn check(file: &File, machines: &[&'static Kernels], label: &str) {
 #[test]
 fn every_format() {
     let machines = tables();
-    for format in Format::ALL {
+    for &format in formats() {
         check(&model(&Shape::default(), format), &machines, format.name());
     }
 }

@@ -6,10 +6,10 @@ use smidgen_convert::{
 };
 use smidgen_gguf::Gguf;
 use smidgen_quant::Format;
-use smidgen_tests::Random;
 use smidgen_tests::chat::chat_model;
 use smidgen_tests::checkpoint::{Stored, llama, safetensors};
 use smidgen_tests::seeded::{self, Shape};
+use smidgen_tests::{Random, at_most};
 
 fn small() -> Shape {
     Shape { heads: 8, kv_heads: 4, head_size: 32, rotated: 32, biases: true, ..Shape::default() }
@@ -59,9 +59,9 @@ fn formats_are_those_of_the_encoders() {
     let file = seeded::model(&Shape { tied: false, ..small() }, Format::F32);
     let bytes = file.bytes();
     let plain = Gguf::parse(&bytes).unwrap();
-    for mixture in
-        [Mixture::F16, Mixture::BF16, Mixture::Q8_0, Mixture::Q4_0, Mixture::IQ4_NL, Mixture::Q4_K_M, Mixture::Q2_K]
-    {
+    let mixtures =
+        [Mixture::Q4_K_M, Mixture::F16, Mixture::BF16, Mixture::Q8_0, Mixture::Q4_0, Mixture::IQ4_NL, Mixture::Q2_K];
+    for mixture in mixtures.into_iter().take(at_most(2, mixtures.len(), "mixtures")) {
         let mut out = Vec::new();
         quantize(&[&bytes], with(mixture), &mut out, &mut |_, _| ()).unwrap();
         let made = Gguf::parse(&out).unwrap();

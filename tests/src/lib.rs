@@ -12,6 +12,7 @@ pub mod seeded_vit;
 
 pub use random::Random;
 use smidgen_host::ThreadPool;
+use smidgen_quant::Format;
 use smidgen_targets::{Kernels, Pool};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -60,6 +61,13 @@ pub fn at_most(few: usize, all: usize, items: &str) -> usize {
         return few;
     }
     all
+}
+
+/// The formats in which whole models are computed in every way: all, or one of each kind where `SMIDGEN_SHORT=1` asks for it. `golden_seeded`
+/// pins the logits of a model in each, and `exact_kernels` compares their products.
+pub fn formats() -> &'static [Format] {
+    const FEW: &[Format] = &[Format::F16, Format::Q4_1, Format::Q8_0, Format::Q6_K];
+    if at_most(FEW.len(), Format::ALL.len(), "formats") == FEW.len() { FEW } else { &Format::ALL }
 }
 
 /// The runtime's pool with some threads. Each thread that asks for pools has its own, and keeps them: starting threads is slow on emulators.
