@@ -7,7 +7,6 @@ mod raw;
 
 use raw::{HEADER, Raw, array, claim, good, refused, text, walk};
 use smidgen_gguf::{Error, Gguf, MAX_KEY, MAX_METADATA, MAX_TENSORS, TensorType, ValueKind};
-use smidgen_tests::at_most;
 
 #[test]
 fn the_good_file_is_accepted() {
@@ -435,8 +434,7 @@ fn h37_duplicate_name() {
 
 #[test]
 fn h37_duplicate_among_as_many_as_there_can_be() {
-    let n = at_most(4_096, MAX_TENSORS as usize, "tensors") as u64;
-    let again = n - 1_000;
+    let n = MAX_TENSORS;
     let name = |i: u64| format!("t{:05}", (n - i) * 40_503 % n);
     let build = |repeat: Option<u64>| {
         let name = |i| if Some(i) == repeat { name(7) } else { name(i) };
@@ -444,8 +442,8 @@ fn h37_duplicate_among_as_many_as_there_can_be() {
     };
     assert!(Gguf::parse(&build(None).build()).is_ok());
     let record = 8 + 6 + 4 + 8 + 4 + 8;
-    let error = Error::Duplicate { field: "tensor name", offset: HEADER + again * record, first: HEADER + 7 * record };
-    build(Some(again)).refused(error);
+    let error = Error::Duplicate { field: "tensor name", offset: HEADER + 60_000 * record, first: HEADER + 7 * record };
+    build(Some(60_000)).refused(error);
 }
 
 #[test]
