@@ -1,4 +1,4 @@
-//! Blocks of nibbles times one token by AVX2: multiplied as they lie, so that it is sums that are turned, not weights.
+//! Blocks of nibbles or bytes times one token by AVX2: multiplied as they lie, so that it is sums that are turned, not weights.
 
 use super::ints::Ints;
 use super::isa::{Avx2, Isa, add_block};
@@ -11,21 +11,24 @@ use smidgen_quant::Q8;
 
 const ROWS: usize = <__m256i as Ints>::ROWS;
 
-/// Eight rows from column `c` of the tile on, times its only token. A block of the format ends with sixteen bytes of nibbles, and has no more bits.
+/// Eight rows from column `c` of the tile on, times its only token. A block of the format ends with sixteen bytes of nibbles, and has no more bits, or
+/// with thirty-two bytes with sign.
 ///
 /// # Safety
 /// Needs AVX2 and F16C; the group's rows have `blocks` blocks, and so has the token.
 #[inline(always)]
-pub(super) unsafe fn nibbles_one<L: Legacy>(group: Group, blocks: usize, x: &Q8, out: &mut Tile, c: usize) {
+pub(super) unsafe fn along_one<L: Legacy>(group: Group, blocks: usize, x: &Q8, out: &mut Tile, c: usize) {
     let token = out.first_row();
     // SAFETY: the caller's promise.
     unsafe {
         let mut acc = _mm256_setzero_ps();
         for b in 0..blocks {
-            group.prefetch_ahead(ROWS, b, L::BYTES, group.nearest, false);
+            let is_bytes = L::BYTES > 32;
+            group.prefetch_ahead(ROWS, b, L::BYTES, group.nearest, is_bytes);
             let at = b * x.tokens + token;
-            let rows = Eight::new(group, 0, b, L::BYTES);
-            let mut isum = rows.sums(L::BYTES - 16, x.qs.as_ptr().add(32 * at));
+            let (rows, qs) = (Eight::new(group, 0, b, L::BYTES), x.qs.as_ptr().add(32 * at));
+            let mut isum =
+                if is_bytes { rows.byte_sums(L::BYTES - 32, qs) } else { rows.nibble_sums(L::BYTES - 16, qs) };
             if L::OFFSET != 0 {
                 isum = isum.add(Avx2::multiple(-L::OFFSET, x.sums.as_ptr().add(at)));
             }
@@ -45,12 +48,30 @@ pub(super) trait EightRows: Copy {
     const PACKED: bool;
     /// Block `b` of a group's rows from `first` on.
     fn new(group: Group, first: usize, b: usize, block_bytes: usize) -> Self;
-    /// The double words at an offset of each row.
-    unsafe fn words(self, offset: usize) -> __m256i;
-    /// The halves there, as floats.
-    unsafe fn halves(self, offset: usize) -> __m256;
-    /// Σ q x of each row, of the nibbles alone, which are there. For sixteen rows, which may share loads of activations.
+    /// What stands before the nibbles of sixteen rows in a format with fifth bits.
+    unsafe fn fields<L: Legacy>(rows: [Self; 2]) -> Fields;
+    /// Σ q x of each row, of the nibbles alone, which are at an offset. For sixteen rows, which may share loads of activations.
     unsafe fn nibbles(rows: [Self; 2], offset: usize, x: *const i8) -> [__m256i; 2];
+}
+
+/// What stands before the nibbles of sixteen rows in a format with fifth bits.
+pub(super) struct Fields {
+    /// Fifth bits: of rows 0 … 3, 8 … 11, 4 … 7, 12 … 15 the first bytes, then the third; and the second, then the fourth.
+    pub(super) bits: [__m256i; 2],
+    /// Scales of the first eight rows and of the others.
+    pub(super) d: [__m256; 2],
+    /// Minima, or anything where the format has none.
+    pub(super) m: [__m256; 2],
+}
+
+/// Two qwords in each half of a vector: the first of both halves, then the second of both.
+///
+/// # Safety
+/// Needs AVX2.
+#[inline(always)]
+pub(super) unsafe fn firsts_together(v: __m256i) -> __m256i {
+    // SAFETY: the caller's promise.
+    unsafe { _mm256_permute4x64_epi64(v, 0b11_01_10_00) }
 }
 
 /// Eight plain rows.
@@ -83,12 +104,69 @@ impl Eight {
         }
     }
 
-    /// [`nibbles`](EightRows::nibbles) of eight rows.
+    /// The first eight bytes of rows `i`, `i + 1`, `i + 4` and `i + 5`, each loaded with what is around it, to where it belongs: nothing but blending is
+    /// left to do.
+    ///
+    /// # Safety
+    /// Needs AVX2, `i` 0 or 2, and rows of at least 16 bytes: nothing is read before the first row or behind the eighth.
+    #[inline(always)]
+    unsafe fn firsts(self, i: usize) -> __m256i {
+        let ([a, c], [b, d]) = (self.at(i, 0), self.at(i + 1, 0));
+        // SAFETY: the caller's promise.
+        unsafe {
+            let load = |at: *const u8, place: usize| __m256i::load(at.wrapping_sub(place));
+            let rows = _mm256_blend_epi32(load(a, 0), load(b, 8), 0b1100);
+            let rows = _mm256_blend_epi32(rows, load(c, 16), 0b0011_0000);
+            _mm256_blend_epi32(rows, load(d, 24), 0b1100_0000)
+        }
+    }
+
+    /// Σ q x of eight rows with bytes at an offset.
+    ///
+    /// # Safety
+    /// Needs AVX2, rows with these bytes, and 32 activations, of which none is −128.
+    #[inline(always)]
+    unsafe fn byte_sums(self, offset: usize, x: *const i8) -> __m256i {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let (x, ones) = (__m256i::load(x.cast()), _mm256_set1_epi16(1));
+            let mut fours = [ones; 2];
+            for (half, four) in fours.iter_mut().enumerate() {
+                let mut rows = [ones; 4];
+                for (i, sums) in rows.iter_mut().enumerate() {
+                    let q = __m256i::load(self.at(i, offset)[half]);
+                    // Two products of 128 and 127 fit into 16 bits with sign.
+                    *sums = _mm256_maddubs_epi16(_mm256_abs_epi8(q), _mm256_sign_epi8(x, q)).multiply_pairs(ones);
+                }
+                let [a, b, c, d] = rows;
+                let ab = _mm256_unpacklo_epi32(a, b).add(_mm256_unpackhi_epi32(a, b));
+                let cd = _mm256_unpacklo_epi32(c, d).add(_mm256_unpackhi_epi32(c, d));
+                *four = _mm256_unpacklo_epi64(ab, cd).add(_mm256_unpackhi_epi64(ab, cd));
+            }
+            let [low, high] = fours;
+            _mm256_blend_epi32(low, high, 0b1111_0000).add(_mm256_permute2x128_si256(low, high, 0x21))
+        }
+    }
+
+    /// The halves at an offset, as floats. Brought together by the units for whole numbers, while those for vectors are busy with weights.
+    ///
+    /// # Safety
+    /// Needs AVX2 and F16C, rows with these halves, and two bytes before them.
+    #[inline(always)]
+    pub(super) unsafe fn halves(self, offset: usize) -> __m256 {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let [low, high] = self.at(0, offset).map(|at| four_halves(at, self.row_bytes));
+            _mm256_cvtph_ps(_mm_set_epi64x(high, low))
+        }
+    }
+
+    /// Σ q x of eight rows with nibbles at an offset.
     ///
     /// # Safety
     /// Needs AVX2, rows with these nibbles, and 32 activations.
     #[inline(always)]
-    unsafe fn sums(self, offset: usize, x: *const i8) -> __m256i {
+    unsafe fn nibble_sums(self, offset: usize, x: *const i8) -> __m256i {
         // SAFETY: the caller's promise.
         unsafe {
             let x = x.cast();
@@ -122,39 +200,34 @@ impl EightRows for Eight {
         Eight { low, high, row_bytes: rows.row_bytes }
     }
 
-    /// Sixteen bytes are read from the offset on. A row's double word is loaded with what is around it, to where it belongs: nothing but blending is
-    /// left to do.
+    /// The compiler is kept from merging shuffles with those behind them: as their results are used twice, it makes more.
     #[inline(always)]
-    unsafe fn words(self, offset: usize) -> __m256i {
-        // SAFETY: the caller's promise; what begins before the double word of a row is behind the row before it.
-        unsafe {
-            let mut fours = [_mm_setzero_si128(); 2];
-            for (four, at) in fours.iter_mut().zip(self.at(0, offset)) {
-                let mut rows = [*four; 4];
-                for (i, row) in rows.iter_mut().enumerate() {
-                    *row = _mm_loadu_si128(at.wrapping_add(i * self.row_bytes).wrapping_sub(4 * i).cast());
-                }
-                let (low, high) = (_mm_blend_epi32(rows[0], rows[1], 0b10), _mm_blend_epi32(rows[2], rows[3], 0b1000));
-                *four = _mm_blend_epi32(low, high, 0b1100);
-            }
-            _mm256_set_m128i(fours[1], fours[0])
-        }
-    }
-
-    /// Brought together by the units for whole numbers, while those for vectors are busy with weights.
-    #[inline(always)]
-    unsafe fn halves(self, offset: usize) -> __m256 {
+    unsafe fn fields<L: Legacy>(rows: [Eight; 2]) -> Fields {
         // SAFETY: the caller's promise.
         unsafe {
-            let [low, high] = self.at(0, offset).map(|at| four_halves(at, self.row_bytes));
-            _mm256_cvtph_ps(_mm_set_epi64x(high, low))
+            // Of two rows the first bytes of their bits, the third, second and fourth ones; then scales, then minima.
+            let bits = (L::BYTES as i32 - 20) * 0x0101_0101;
+            let order = [0x0a02_0800 + bits, 0x0b03_0901 + bits, 0x0908_0100, 0x0b0a_0302];
+            let [[a, b], [c, d]] = rows.map(|rows| [0, 2].map(|i| Avx2::in_order(rows.firsts(i).shuffle(order))));
+            let (ab, cd) = (_mm256_unpacklo_epi16(a, b), _mm256_unpacklo_epi16(c, d));
+            let even = firsts_together(_mm256_unpacklo_epi32(ab, cd));
+            let odd = firsts_together(_mm256_unpackhi_epi32(ab, cd));
+            let (ab, cd) = (_mm256_unpackhi_epi32(a, b), _mm256_unpackhi_epi32(c, d));
+            let floats = |halves| {
+                let halves = Avx2::in_order(firsts_together(halves));
+                [_mm256_castsi256_si128(halves), _mm256_extracti128_si256(halves, 1)]
+                    .map(|halves| _mm256_cvtph_ps(halves))
+            };
+            let d = floats(_mm256_unpacklo_epi64(ab, cd));
+            let m = if L::MIN { floats(_mm256_unpackhi_epi64(ab, cd)) } else { d };
+            Fields { bits: [even, odd], d, m }
         }
     }
 
     #[inline(always)]
     unsafe fn nibbles(rows: [Eight; 2], offset: usize, x: *const i8) -> [__m256i; 2] {
         // SAFETY: the caller's promise.
-        unsafe { [rows[0].sums(offset, x), rows[1].sums(offset, x)] }
+        unsafe { [rows[0].nibble_sums(offset, x), rows[1].nibble_sums(offset, x)] }
     }
 }
 

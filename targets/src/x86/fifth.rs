@@ -3,7 +3,7 @@
 //! Four fifth bits of a row choose one of sixteen sums of four activations, which are computed once for all rows: what T-MAC (arXiv:2407.00088) does with
 //! every bit. A vector of thirty-two such fours takes two look-ups, where their bits, spread to bytes, would be four vectors to be multiplied.
 
-use super::along::EightRows;
+use super::along::{EightRows, Fields, firsts_together};
 use super::ints::Ints;
 use super::isa::{add_block, four};
 use super::load::{Legacy, Panel, Source};
@@ -55,14 +55,12 @@ pub(super) unsafe fn fives_one<L: Legacy, S: EightRows>(
                 group.prefetch_ahead(ROWS, b, L::BYTES, group.is_nearest(S::PACKED), false);
                 let at = b * x.tokens + token;
                 let rows = [S::new(group, 0, b, L::BYTES), S::new(group, ROWS / 2, b, L::BYTES)];
-                let bits = [rows[0].words(L::BYTES - 20), rows[1].words(L::BYTES - 20)];
+                let Fields { bits, d, m } = S::fields::<L>(rows);
                 let fifths = chosen(bits, tables.as_ptr().add(b).cast());
                 let nibbles = S::nibbles(rows, L::BYTES - 16, x.qs.as_ptr().add(32 * at));
-                for (i, rows) in rows.into_iter().enumerate() {
+                for i in 0..2 {
                     let isum = nibbles[i].add(fifths[i]);
-                    let d = rows.halves(0);
-                    let m = if L::MIN { rows.halves(2) } else { d };
-                    acc[i] = add_block::<__m256i, L>(acc[i], isum, d, m, x, at);
+                    acc[i] = add_block::<__m256i, L>(acc[i], isum, d[i], m[i], x, at);
                 }
             }
             for (to, acc) in out.row(0)[c..][..ROWS].chunks_exact_mut(ROWS / 2).zip(acc) {
@@ -81,15 +79,18 @@ impl EightRows for Panel {
     }
 
     #[inline(always)]
-    unsafe fn words(self, offset: usize) -> __m256i {
+    unsafe fn fields<L: Legacy>(rows: [Panel; 2]) -> Fields {
         // SAFETY: the caller's promise.
-        unsafe { Source::words(self, offset) }
-    }
-
-    #[inline(always)]
-    unsafe fn halves(self, offset: usize) -> __m256 {
-        // SAFETY: the caller's promise.
-        unsafe { Source::<__m256i>::halves(self, offset) }
+        unsafe {
+            // Of each four double words the first bytes, the third, second and fourth ones.
+            let order = [0x0c08_0400, 0x0e0a_0602, 0x0d09_0501, 0x0f0b_0703];
+            let words = |rows| <Panel as Source<__m256i>>::words(rows, L::BYTES - 20).shuffle(order);
+            let halves = |offset| rows.map(|rows| Source::<__m256i>::halves(rows, offset));
+            let (first, second) = (words(rows[0]), words(rows[1]));
+            let even = firsts_together(_mm256_unpacklo_epi32(first, second));
+            let odd = firsts_together(_mm256_unpackhi_epi32(first, second));
+            Fields { bits: [even, odd], d: halves(0), m: halves(if L::MIN { 2 } else { 0 }) }
+        }
     }
 
     #[inline(always)]
@@ -148,7 +149,7 @@ unsafe fn make(x: &Q8, token: usize, offset: bool, tables: &mut [MaybeUninit<Tab
                         sums = _mm256_add_epi16(sums, _mm256_sign_epi16(chosen, sign));
                     }
                     let parts = _mm256_packus_epi16(sums.and(_mm256_set1_epi16(31)), sums.right::<5>());
-                    let parts = _mm256_permute4x64_epi64(parts, 0b11_01_10_00);
+                    let parts = firsts_together(parts);
                     let parts = if four == 0 { _mm256_sub_epi8(parts, biases) } else { parts };
                     let to = &raw mut (*tables.as_mut_ptr()).0[four / 2 % 2 * 2 + four % 2];
                     _mm_storeu_si128((&raw mut (*to)[0][four / 4]).cast(), _mm256_castsi256_si128(parts));
@@ -161,20 +162,14 @@ unsafe fn make(x: &Q8, token: usize, offset: bool, tables: &mut [MaybeUninit<Tab
     unsafe { inner(x, token, offset, tables) }
 }
 
-/// Sixteen times the sums that the bits of each row choose.
+/// Sixteen times the sums that the bits of each row choose, as [`Fields`] has them.
 ///
 /// # Safety
 /// Needs AVX2.
 #[inline(always)]
-unsafe fn chosen([first, second]: [__m256i; 2], tables: *const Tables) -> [__m256i; 2] {
+unsafe fn chosen([even, odd]: [__m256i; 2], tables: *const Tables) -> [__m256i; 2] {
     // SAFETY: the caller's promise.
     unsafe {
-        // Of each four double words the first bytes, the third, second and fourth ones; then those of all sixteen rows together, in the order
-        // 0 … 3, 8 … 11, 4 … 7, 12 … 15, with which sums come out as two vectors of eight.
-        let order = [0x0c08_0400, 0x0e0a_0602, 0x0d09_0501, 0x0f0b_0703];
-        let (first, second) = (first.shuffle(order), second.shuffle(order));
-        let even = _mm256_permute4x64_epi64(_mm256_unpacklo_epi32(first, second), 0b11_01_10_00);
-        let odd = _mm256_permute4x64_epi64(_mm256_unpackhi_epi32(first, second), 0b11_01_10_00);
         let mask = _mm256_set1_epi8(15);
         let bits = [even.and(mask), even.right::<4>().and(mask), odd.and(mask), odd.right::<4>().and(mask)];
         let mut parts = [_mm256_setzero_si256(); 2];

@@ -1,6 +1,6 @@
 //! AVX2 without VNNI.
 
-use super::super::along::{Eight, nibbles_one};
+use super::super::along::{Eight, along_one};
 use super::super::fifth::{BLOCKS, fives_one};
 use super::super::ints::Ints;
 use super::super::load::{Legacy, Panel, Source, bytes};
@@ -124,10 +124,10 @@ impl Isa for Avx2 {
 
     #[inline(always)]
     unsafe fn plain_one<L: Legacy>(group: Group, blocks: usize, x: &Q8, out: &mut Tile, c: usize) {
-        // SAFETY: the caller's promise; what has values up to 15 has nibbles, and no more bits.
+        // SAFETY: the caller's promise; what has values up to 15 has nibbles, and no more bits, and what is longer has bytes with sign.
         unsafe {
-            if L::MAX == 15 {
-                nibbles_one::<L>(group, blocks, x, out, c);
+            if L::MAX == 15 || L::BYTES > 32 {
+                along_one::<L>(group, blocks, x, out, c);
             } else {
                 legacy_one::<Self, L, 1, false>(group, blocks, x, out, c);
             }
