@@ -1,8 +1,6 @@
 //! Rows 1 to 39 of the hostile table: files that the GGUF reader must refuse, each with its exact error, built in code.
 
-#[path = "gguf/mutations.rs"]
 mod mutations;
-#[path = "gguf/raw.rs"]
 mod raw;
 
 use raw::{HEADER, Raw, array, claim, good, refused, text, walk};

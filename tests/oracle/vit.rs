@@ -167,7 +167,7 @@ fn quantized_answers_are_the_same() {
     }
 }
 
-/// All 10,000 images. Takes minutes: `cargo test --release -p smidgen-tests --test oracle_vit -- --ignored`.
+/// All 10,000 images. Takes minutes: `cargo test --release -p smidgen-tests --test oracle -- --ignored`.
 #[test]
 #[ignore = "takes minutes"]
 fn accuracy_on_the_whole_test_set() {

@@ -63,8 +63,8 @@ pub fn at_most(few: usize, all: usize, items: &str) -> usize {
     all
 }
 
-/// The formats in which whole models are computed in every way: all, or one of each kind where `SMIDGEN_SHORT=1` asks for it. `golden_seeded`
-/// pins the logits of a model in each, and `exact_kernels` compares their products.
+/// The formats in which whole models are computed in every way: all, or one of each kind where `SMIDGEN_SHORT=1` asks for it. `seeded` among the
+/// golden tests pins the logits of a model in each, and `kernels` among the exact ones compares their products.
 pub fn formats() -> &'static [Format] {
     const FEW: &[Format] = &[Format::F16, Format::Q4_1, Format::Q8_0, Format::Q6_K];
     if at_most(FEW.len(), Format::ALL.len(), "formats") == FEW.len() { FEW } else { &Format::ALL }

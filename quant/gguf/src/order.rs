@@ -2,8 +2,8 @@
 
 use crate::Error;
 
-/// Positions held on the stack at a time: 4 KiB, on 32-bit machines 256 bytes.
-const BATCH: usize = if cfg!(target_pointer_width = "64") { 512 } else { 64 };
+/// Positions held on the stack at a time: 4 KiB or, where addresses have 32 bits, 2; without a system 256 bytes.
+const BATCH: usize = if cfg!(target_os = "none") { 64 } else { 512 };
 
 /// Calls `pair` with the positions of each record and its successor in the order of their keys, ties by position.
 ///

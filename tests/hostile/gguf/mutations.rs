@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use smidgen_gguf::Gguf;
 use smidgen_tests::Random;
 
-use crate::raw::{good, walk_file};
+use super::raw::{good, walk_file};
 
 /// Flips, replaces, removes, repeats or moves a few bytes.
 fn mutate(random: &mut Random, file: &mut Vec<u8>) {

@@ -1,0 +1,9 @@
+//! The same bits whichever table of kernels computes them, on however many threads, in whichever company.
+
+mod bert;
+mod clip;
+mod kernels;
+mod llama;
+mod micro;
+mod state;
+mod vit;

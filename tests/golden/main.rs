@@ -1,0 +1,10 @@
+//! Results that are written down: by other programs, or by us once and for all machines.
+
+mod audio;
+mod convert;
+mod gguf_peers;
+mod image;
+mod micro;
+mod seeded;
+mod seeded_bert;
+mod tokenizer;

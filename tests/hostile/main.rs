@@ -1,0 +1,11 @@
+//! Whatever is given, it is taken or refused with an error that says where and why.
+
+mod bert;
+mod clip;
+mod gguf;
+mod host;
+mod micro;
+mod model;
+mod safetensors;
+mod tokenizer;
+mod vit;

@@ -1,0 +1,10 @@
+//! Results are as near to those of other engines as rounding allows.
+
+mod bert;
+mod clip;
+mod decode;
+mod llama;
+mod mfcc;
+mod micro;
+mod vit;
+mod wake_words;
