@@ -10,7 +10,7 @@ use super::error::Error;
 use super::merge::Merges;
 use super::special::Specials;
 use super::split::Rules;
-use super::vocab::{Kind, MAX_ENTRIES, NONE, Texts, Vocab, byte_of, char_of_byte, same_text, with_room};
+use super::vocab::{Key, Kind, MAX_ENTRIES, NONE, Texts, Vocab, byte_of, char_of_byte, with_room};
 use super::wordpiece::Cleaning;
 use super::{Ids, Scheme, Tokenizer, clip};
 
@@ -248,17 +248,18 @@ fn read_merges(file: &Gguf<'_>, vocab: &Vocab<'_>) -> Result<Merges, Error> {
         let mut ids = || {
             let space = merge.iter().skip(1).position(|&byte| byte == b' ')? + 1;
             let (left, right) = (merge.get(..space)?, merge.get(space + 1..)?);
+            let (left_key, right_key) = (Key::new(left), Key::new(right));
             // The tokens that merges make mostly follow each other, which saves searching.
             joined = joined.wrapping_add(1);
             let next = vocab.bytes(joined).unwrap_or_default();
             let split = next.split_at_checked(left.len());
-            if !split.is_some_and(|(l, r)| same_text(l, left) && same_text(r, right)) {
+            if !split.is_some_and(|(l, r)| left_key.is(l) && right_key.is(r)) {
                 spelled.clear();
                 spelled.extend_from_slice(left);
                 spelled.extend_from_slice(right);
                 joined = vocab.id(&spelled)?;
             }
-            Some((vocab.id(left)?, vocab.id(right)?))
+            Some((vocab.find(left_key)?, vocab.find(right_key)?))
         };
         let (left, right) = ids().ok_or(Error::Merge { index })?;
         merges.push(left, right, joined);

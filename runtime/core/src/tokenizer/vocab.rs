@@ -55,7 +55,8 @@ impl<'a> Vocab<'a> {
         let mut vocab = Vocab { tokens, kinds, index, longest: 0 };
         for (id, text) in vocab.tokens.iter().enumerate().filter(|(_, text)| !text.is_empty()) {
             vocab.longest = vocab.longest.max(text.len());
-            vocab.index.insert(hash(text), id as u32, |other| same(&vocab.tokens, other, text));
+            let key = Key::new(text);
+            vocab.index.insert(key.hash(), id as u32, |other| names(&vocab.tokens, other, key));
         }
         Ok(vocab)
     }
@@ -90,7 +91,12 @@ impl<'a> Vocab<'a> {
 
     /// The token spelled `text`, of any type.
     pub(super) fn id(&self, text: &[u8]) -> Option<u32> {
-        self.index.find(hash(text), |id| same(&self.tokens, id, text))
+        self.find(Key::new(text))
+    }
+
+    /// The token spelled as a key's text, of any type.
+    pub(super) fn find(&self, key: Key) -> Option<u32> {
+        self.index.find(key.hash(), |id| names(&self.tokens, id, key))
     }
 
     /// The token spelled `text`, unless its spelling only names it: a control token must not arise from plain text.
@@ -99,8 +105,8 @@ impl<'a> Vocab<'a> {
     }
 }
 
-fn same(tokens: &[&[u8]], id: u32, text: &[u8]) -> bool {
-    tokens.get(id as usize).is_some_and(|token| same_text(token, text))
+fn names(tokens: &[&[u8]], id: u32, key: Key) -> bool {
+    tokens.get(id as usize).is_some_and(|token| key.is(token))
 }
 
 /// The texts of a string array, by its bytes in the file: the length (u64) before each.
@@ -222,14 +228,32 @@ impl Index {
     }
 }
 
-/// A fast hash of short texts. Not meant to resist an adversary: a file made to collide is slow to open, no worse.
-pub(super) fn hash(text: &[u8]) -> u64 {
-    let (first, last) = ends(text);
-    let state = (first ^ text.len() as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ last.rotate_left(32);
-    if text.len() <= 16 {
-        return mix(state);
+/// A text to be found, and its [`ends`], which are asked for more than once.
+#[derive(Clone, Copy)]
+pub(super) struct Key<'t> {
+    text: &'t [u8],
+    ends: (u64, u64),
+}
+
+impl<'t> Key<'t> {
+    pub(super) fn new(text: &'t [u8]) -> Key<'t> {
+        Key { text, ends: ends(text) }
     }
-    text.as_chunks().0.iter().fold(mix(state), |state, word| mix(state ^ u64::from_le_bytes(*word)))
+
+    /// Equality, quick for short texts.
+    pub(super) fn is(&self, other: &[u8]) -> bool {
+        self.text.len() == other.len() && self.ends == ends(other) && (other.len() <= 16 || self.text == other)
+    }
+
+    /// A fast hash of short texts. Not meant to resist an adversary: a file made to collide is slow to open, no worse.
+    fn hash(&self) -> u64 {
+        let (text, (first, last)) = (self.text, self.ends);
+        let state = (first ^ text.len() as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ last.rotate_left(32);
+        if text.len() <= 16 {
+            return mix(state);
+        }
+        text.as_chunks().0.iter().fold(mix(state), |state, word| mix(state ^ u64::from_le_bytes(*word)))
+    }
 }
 
 /// Two words that, with its length, hold all of a text of 16 bytes or fewer, and the ends of a longer one.
@@ -243,11 +267,6 @@ fn ends(text: &[u8]) -> (u64, u64) {
     } else {
         (0, 0)
     }
-}
-
-/// Equality, quick for short texts.
-pub(super) fn same_text(a: &[u8], b: &[u8]) -> bool {
-    a.len() == b.len() && ends(a) == ends(b) && (a.len() <= 16 || a == b)
 }
 
 /// Spreads every bit of `n` over the low and the high half.
