@@ -2,14 +2,14 @@
 
 use crate::Error;
 
-/// Positions held on the stack at a time: 4 KiB or, where addresses have 32 bits, 2; without a system 256 bytes.
-const BATCH: usize = if cfg!(target_os = "none") { 64 } else { 512 };
+/// Positions that a reader holds on the stack at a time: 4 KiB or, where addresses have 32 bits, 2; without a system an eighth of that.
+pub(crate) const BATCH: usize = if cfg!(target_os = "none") { 64 } else { 512 };
 
 /// Calls `pair` with the positions of each record and its successor in the order of their keys, ties by position.
 ///
 /// `records` starts a walk over the keys and positions of all records; `key` gives the key at a position. There is one walk
 /// per batch of `BATCH` records, so n records cost n * n / `BATCH` steps, and a single walk where n <= `BATCH`. Nothing here can panic.
-pub(crate) fn adjacent_pairs<K: Ord + Copy, I: Iterator<Item = (K, usize)>>(
+pub(crate) fn adjacent_pairs<const BATCH: usize, K: Ord + Copy, I: Iterator<Item = (K, usize)>>(
     records: impl Fn() -> I,
     key: impl Fn(usize) -> K,
     mut pair: impl FnMut(usize, usize) -> Result<(), Error>,
@@ -33,8 +33,9 @@ pub(crate) fn adjacent_pairs<K: Ord + Copy, I: Iterator<Item = (K, usize)>>(
                 continue;
             }
             more = true;
-            let [top, ..] = &mut batch;
-            if record < (key(*top), *top) {
+            if let Some(top) = batch.first_mut()
+                && record < (key(*top), *top)
+            {
                 *top = record.1;
                 sift(&mut batch, 0, less);
             }
@@ -96,9 +97,14 @@ mod tests {
     use super::*;
 
     fn check(n: usize, key: impl Fn(usize) -> usize) {
+        check_in::<64>(n, &key);
+        check_in::<512>(n, &key);
+    }
+
+    fn check_in<const BATCH: usize>(n: usize, key: impl Fn(usize) -> usize) {
         let mut visited = 0;
         let mut previous = None;
-        let result = adjacent_pairs(
+        let result = adjacent_pairs::<BATCH, _, _>(
             || (0..n).map(|i| (key(i), i)),
             &key,
             |a, b| {
@@ -115,7 +121,7 @@ mod tests {
 
     #[test]
     fn every_record_meets_its_successor() {
-        for n in [0, 1, 2, 255, 256, 257, 511, 512, 513, 514, 1000, 1024, 5000] {
+        for n in [0, 1, 2, 63, 64, 65, 66, 128, 255, 256, 257, 511, 512, 513, 514, 1000, 1024, 5000] {
             check(n, |i| i);
             check(n, |i| n - i);
             check(n, |i| i.wrapping_mul(0x9E37_79B9) % 65_537);

@@ -1,7 +1,7 @@
 //! The reader.
 
 use crate::cursor::Cursor;
-use crate::order::adjacent_pairs;
+use crate::order::{BATCH, adjacent_pairs};
 use crate::{
     ALIGNMENT_KEY, Array, DEFAULT_ALIGNMENT, Error, MAGIC, MAX_METADATA, MAX_TENSORS, TensorType, Value, ValueKind,
 };
@@ -192,7 +192,7 @@ impl<'a> Gguf<'a> {
         records: impl Fn() -> I,
     ) -> Result<(), Error> {
         let text = |pos| Cursor { bytes: self.bytes, pos }.text(field).unwrap_or_default();
-        adjacent_pairs(records, text, |a, b| match text(a) == text(b) {
+        adjacent_pairs::<BATCH, _, _>(records, text, |a, b| match text(a) == text(b) {
             true => Err(Error::Duplicate { field, offset: b as u64, first: a as u64 }),
             false => Ok(()),
         })
@@ -233,7 +233,7 @@ impl<'a> Gguf<'a> {
         }
         let start = |pos| Brief::read(&mut Cursor { bytes: self.bytes, pos }).map_or(0, |b| b.offset);
         let end = |pos| Record::read(&mut Cursor { bytes: self.bytes, pos }).map_or(0, |r| r.offset + r.size);
-        adjacent_pairs(
+        adjacent_pairs::<BATCH, _, _>(
             || self.briefs().map(|(brief, position)| (brief.offset, position)),
             start,
             |a, b| match end(a) > start(b) {
