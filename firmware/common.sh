@@ -7,7 +7,7 @@ built=${CARGO_TARGET_DIR:-$here/target}
 # The host's command: SMIDGEN, or built here.
 smidgen() {
     if [ -z "${SMIDGEN:-}" ]; then
-        (cd "$root" && cargo build -q -p smidgen-cli)
+        (cd "$root" && cargo build -q -p smidgen-bin)
         SMIDGEN=$(cd "$root" && cargo metadata --no-deps --format-version 1 | python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')/debug/smidgen
     fi
     "$SMIDGEN" "$@"

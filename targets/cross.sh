@@ -61,6 +61,6 @@ build() {
 if [ $# -gt 0 ]; then
     build "$@"
 else
-    build build --release -p smidgen-cli
+    build build --release -p smidgen-bin
     wc -c "$CARGO_TARGET_DIR/$target/release/smidgen"
 fi

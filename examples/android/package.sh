@@ -18,8 +18,8 @@ while read -r abi target clang; do
     if [ -n "${ANDROID_NDK_HOME:-}" ]; then
         linker=$(ls "$ANDROID_NDK_HOME"/toolchains/llvm/prebuilt/*/bin/"$clang")
         export "CARGO_TARGET_$(tr a-z- A-Z_ <<<"$target")_LINKER=$linker"
-        (cd "$root" && cargo build -p smidgen-capi --profile release-lib --target "$target" --no-default-features --features "$features")
-        install -m 755 "$built/$target/release-lib/libsmidgen_capi.so" "$out/jni/$abi/libsmidgen.so"
+        (cd "$root" && cargo build -p smidgen-lib --profile release-lib --target "$target" --no-default-features --features "$features")
+        install -m 755 "$built/$target/release-lib/libsmidgen_lib.so" "$out/jni/$abi/libsmidgen.so"
         # Each loadable segment is aligned to 16 KiB (0x4000) or more.
         if readelf -lW "$out/jni/$abi/libsmidgen.so" | awk '$1 == "LOAD" && strtonum($NF) < 16384 { bad = 1 } END { exit !bad }'; then
             echo "package.sh: $abi: not aligned to 16 KiB" >&2
@@ -29,8 +29,8 @@ while read -r abi target clang; do
         linked=
         compiled="the target is not installed (rustup target add $target), so it was not compiled either"
         if rustc --target "$target" --print target-libdir 2>/dev/null | xargs -r test -d; then
-            (cd "$root" && cargo rustc -q -p smidgen-capi --profile release-lib --target "$target" --no-default-features --features "$features" --crate-type staticlib)
-            compiled="it was compiled: libsmidgen_capi.a of $(wc -c <"$built/$target/release-lib/libsmidgen_capi.a") bytes"
+            (cd "$root" && cargo rustc -q -p smidgen-lib --profile release-lib --target "$target" --no-default-features --features "$features" --crate-type staticlib)
+            compiled="it was compiled: libsmidgen_lib.a of $(wc -c <"$built/$target/release-lib/libsmidgen_lib.a") bytes"
         fi
         echo "libsmidgen.so for $target was NOT LINKED, as there is no NDK (ANDROID_NDK_HOME); $compiled." | tee "$out/jni/$abi/NOT-LINKED"
     fi

@@ -13,8 +13,8 @@ rm -rf "$framework"
 
 library() { # target, where to
     if rustc --target "$1" --print target-libdir 2>/dev/null | xargs -r test -d; then
-        (cd "$root" && cargo rustc -q -p smidgen-capi --profile release-lib --target "$1" --no-default-features --features "$features" --crate-type staticlib)
-        install -m 644 "$built/$1/release-lib/libsmidgen_capi.a" "$2"
+        (cd "$root" && cargo rustc -q -p smidgen-lib --profile release-lib --target "$1" --no-default-features --features "$features" --crate-type staticlib)
+        install -m 644 "$built/$1/release-lib/libsmidgen_lib.a" "$2"
     else
         echo "libsmidgen.a for $1 was NOT BUILT: the target is not installed (rustup target add $1)." | tee "$(dirname "$2")/NOT-BUILT-$1"
     fi

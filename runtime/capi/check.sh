@@ -42,7 +42,7 @@ static="$stage/lib/libsmidgen.a -lpthread -ldl -lm"
 ran "header, snapshot of the ABI"
 
 step "models"
-tiny=$work/tiny.gguf vit=runtime/commands/assets/vit-cifar10.gguf
+tiny=$work/tiny.gguf vit=runtime/cli/assets/vit-cifar10.gguf
 "$debug/examples/tiny_model" "$tiny"
 smollm=$("$debug/smidgen" pull smollm2) || { absent "the model smollm2 (smidgen pull smollm2)" && smollm=''; }
 minilm=$("$debug/smidgen" pull minilm) || { absent "the model minilm (smidgen pull minilm)" && minilm=-; }

@@ -28,10 +28,10 @@ if [ -n "$target" ]; then
     # A shared library cannot have the C library inside.
     case $target in *-linux-gnu*) export RUSTFLAGS="-C target-feature=-crt-static" ;; esac
     # shellcheck disable=SC2086
-    [ -z "$build" ] || "$root/targets/cross.sh" "$target" build -p smidgen-capi --profile "$profile" $features
+    [ -z "$build" ] || "$root/targets/cross.sh" "$target" build -p smidgen-lib --profile "$profile" $features
 else
     # shellcheck disable=SC2086
-    [ -z "$build" ] || (cd "$root" && cargo build -p smidgen-capi --profile "$profile" $features)
+    [ -z "$build" ] || (cd "$root" && cargo build -p smidgen-lib --profile "$profile" $features)
 fi
 [ "$profile" = dev ] && built=$built/debug || built=$built/$profile
 
@@ -41,12 +41,12 @@ abi=$((number / 65536)) minor=$((number % 65536))
 to=${DESTDIR:-}$prefix
 mkdir -p "$to/lib/pkgconfig" "$to/lib/cmake/smidgen" "$to/include"
 install -m 644 "$here/include/smidgen.h" "$to/include/"
-install -m 644 "$built/libsmidgen_capi.a" "$to/lib/libsmidgen.a"
-if [ -e "$built/libsmidgen_capi.dylib" ]; then
-    install -m 755 "$built/libsmidgen_capi.dylib" "$to/lib/libsmidgen.dylib"
+install -m 644 "$built/libsmidgen_lib.a" "$to/lib/libsmidgen.a"
+if [ -e "$built/libsmidgen_lib.dylib" ]; then
+    install -m 755 "$built/libsmidgen_lib.dylib" "$to/lib/libsmidgen.dylib"
 else
     # The file, the name that programs ask for when they start, and the one by which they are linked.
-    install -m 755 "$built/libsmidgen_capi.so" "$to/lib/libsmidgen.so.$abi.$minor"
+    install -m 755 "$built/libsmidgen_lib.so" "$to/lib/libsmidgen.so.$abi.$minor"
     ln -sf "libsmidgen.so.$abi.$minor" "$to/lib/libsmidgen.so.$abi"
     ln -sf "libsmidgen.so.$abi" "$to/lib/libsmidgen.so"
 fi

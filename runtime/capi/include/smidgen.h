@@ -1,6 +1,6 @@
 /* libsmidgen: a minimal inference runtime for the edge, with the same bits on every machine.
  *
- * This file is generated from runtime/abi/src; docs/abi.md says what is promised.
+ * This file is generated from runtime/capi/src; docs/abi.md says what is promised.
  *
  * In short: smidgen_model_open_path (or _fd, _memory), smidgen_session_open, smidgen_chat or smidgen_tokenize for a prompt,
  * smidgen_generate with a callback, smidgen_session_close, smidgen_model_close. examples/c/chat.c is that in full.

@@ -12,7 +12,7 @@ const SOURCES: [&str; 8] = ["types", "common", "models", "text", "sessions", "ge
 const INTRODUCTION: &str = "\
 /* libsmidgen: a minimal inference runtime for the edge, with the same bits on every machine.
  *
- * This file is generated from runtime/abi/src; docs/abi.md says what is promised.
+ * This file is generated from runtime/capi/src; docs/abi.md says what is promised.
  *
  * In short: smidgen_model_open_path (or _fd, _memory), smidgen_session_open, smidgen_chat or smidgen_tokenize for a prompt,
  * smidgen_generate with a callback, smidgen_session_close, smidgen_model_close. examples/c/chat.c is that in full.
@@ -119,7 +119,7 @@ fn callback(kind: &Type) -> Option<(Vec<(String, String)>, String)> {
 fn entries() -> Vec<Entry> {
     let mut entries = Vec::new();
     for source in SOURCES {
-        let path = here().join("../abi/src").join(format!("{source}.rs"));
+        let path = here().join("src").join(format!("{source}.rs"));
         let file = syn::parse_file(&std::fs::read_to_string(&path).unwrap()).unwrap();
         for item in file.items {
             match item {

@@ -81,7 +81,7 @@ fn build() -> Outcome<PathBuf> {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml");
     let mut command = Command::new(cargo);
     command
-        .args(["build", "--release", "-p", "smidgen-cli", "--message-format", "json", "--manifest-path"])
+        .args(["build", "--release", "-p", "smidgen-bin", "--message-format", "json", "--manifest-path"])
         .arg(manifest);
     let done = command.output()?;
     let text = String::from_utf8_lossy(&done.stdout);

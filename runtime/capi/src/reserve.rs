@@ -54,10 +54,10 @@ pub(crate) fn probe(bytes: usize) -> Result<(), Failure> {
     Ok(())
 }
 
-struct Allocator;
-
-#[global_allocator]
-static ALLOCATOR: Allocator = Allocator;
+/// The allocator of libsmidgen: the system's, and small pieces of a reserve where the system refuses. Only the library itself makes it the
+/// process's (`#[global_allocator]`); a program that links this crate keeps its own.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Reserve;
 
 fn room() -> *mut u8 {
     ROOM.0.get().cast()
@@ -93,7 +93,7 @@ fn give_back(first: usize, layout: Layout) {
 
 // SAFETY: pieces of the reserve are aligned, as long as asked for, do not overlap, and stay until they are given back; the rest is the
 // system's allocator. Nothing here unwinds: all ranges of blocks lie within the reserve.
-unsafe impl GlobalAlloc for Allocator {
+unsafe impl GlobalAlloc for Reserve {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: as the caller says.
         let place = unsafe { System.alloc(layout) };
@@ -168,7 +168,7 @@ mod tests {
         assert!(take(Layout::array::<u8>(MOST + 1).unwrap()).is_null() && take(large).is_null());
         for (piece, layout) in pieces {
             // SAFETY: it was given out with this layout.
-            unsafe { ALLOCATOR.dealloc(piece, layout) };
+            unsafe { Reserve.dealloc(piece, layout) };
         }
         assert_eq!(block(take(small)), Some(0));
         give_back(0, small);
@@ -181,9 +181,9 @@ mod tests {
         // SAFETY: the piece is that long, and grown and given back with its layout.
         unsafe {
             piece.write_bytes(7, 300);
-            let longer = ALLOCATOR.realloc(piece, layout, 900);
+            let longer = Reserve.realloc(piece, layout, 900);
             assert!(!longer.is_null() && (0..300).all(|i| *longer.add(i) == 7));
-            ALLOCATOR.dealloc(longer, Layout::array::<u8>(900).unwrap());
+            Reserve.dealloc(longer, Layout::array::<u8>(900).unwrap());
         }
         assert!(!std::ptr::eq(piece, std::ptr::null()));
     }

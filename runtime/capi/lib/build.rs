@@ -4,10 +4,10 @@ use std::env;
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rerun-if-changed=abi.txt");
+    println!("cargo::rerun-if-changed=../abi.txt");
     let of = |name: &str| env::var(name).unwrap_or_default();
     // The ABI's major number; its first line is `constant SMIDGEN_ABI_VERSION 65536u`.
-    let version = include_str!("abi.txt").lines().next().and_then(|line| line.split(' ').nth(2));
+    let version = include_str!("../abi.txt").lines().next().and_then(|line| line.split(' ').nth(2));
     let version: u32 = version.and_then(|version| version.trim_end_matches('u').parse().ok()).unwrap_or(0);
     let major = version >> 16;
     match (of("CARGO_CFG_TARGET_OS").as_str(), of("CARGO_CFG_TARGET_VENDOR").as_str()) {

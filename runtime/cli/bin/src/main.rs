@@ -1,5 +1,5 @@
 //! The program `smidgen`.
 
 fn main() -> std::process::ExitCode {
-    smidgen_commands::main()
+    smidgen_cli::main()
 }
