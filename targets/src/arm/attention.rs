@@ -40,19 +40,13 @@ impl Cache for F32<'_> {
 
     #[inline(always)]
     unsafe fn keys(self, d: usize) -> Sixteen {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let from = self.0.as_ptr().add(d * KEYS);
-            [vld1q_f32(from), vld1q_f32(from.add(4)), vld1q_f32(from.add(8)), vld1q_f32(from.add(12))]
-        }
+        let from = self.0.as_ptr().add(d * KEYS);
+        [vld1q_f32(from), vld1q_f32(from.add(4)), vld1q_f32(from.add(8)), vld1q_f32(from.add(12))]
     }
     #[inline(always)]
     unsafe fn values(self, at: usize) -> [float32x4_t; 2] {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let from = self.1.as_ptr().add(at);
-            [vld1q_f32(from), vld1q_f32(from.add(4))]
-        }
+        let from = self.1.as_ptr().add(at);
+        [vld1q_f32(from), vld1q_f32(from.add(4))]
     }
 }
 
@@ -64,13 +58,11 @@ impl Cache for F16<'_> {
 
     #[inline(always)]
     unsafe fn keys(self, d: usize) -> Sixteen {
-        // SAFETY: the caller's promise.
-        unsafe { sixteen_halves(self.0.as_ptr().add(d * KEYS)) }
+        sixteen_halves(self.0.as_ptr().add(d * KEYS))
     }
     #[inline(always)]
     unsafe fn values(self, at: usize) -> [float32x4_t; 2] {
-        // SAFETY: the caller's promise.
-        unsafe { eight_halves(self.1.as_ptr().add(at)) }
+        eight_halves(self.1.as_ptr().add(at))
     }
 }
 
@@ -85,11 +77,8 @@ struct Int8<'a> {
 /// Eight bytes as floats.
 #[inline(always)]
 unsafe fn eight_bytes(bytes: int8x8_t) -> [float32x4_t; 2] {
-    // SAFETY: the caller's promise (NEON).
-    unsafe {
-        let wide = vmovl_s8(bytes);
-        [vcvtq_f32_s32(vmovl_s16(vget_low_s16(wide))), vcvtq_f32_s32(vmovl_high_s16(wide))]
-    }
+    let wide = vmovl_s8(bytes);
+    [vcvtq_f32_s32(vmovl_s16(vget_low_s16(wide))), vcvtq_f32_s32(vmovl_high_s16(wide))]
 }
 
 impl Cache for Int8<'_> {
@@ -97,27 +86,21 @@ impl Cache for Int8<'_> {
 
     #[inline(always)]
     unsafe fn keys(self, d: usize) -> Sixteen {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let bytes = vld1q_s8(self.k.as_ptr().add(d * KEYS));
-            let ([a, b], [c, d]) = (eight_bytes(vget_low_s8(bytes)), eight_bytes(vget_high_s8(bytes)));
-            [a, b, c, d]
-        }
+        let bytes = vld1q_s8(self.k.as_ptr().add(d * KEYS));
+        let ([a, b], [c, d]) = (eight_bytes(vget_low_s8(bytes)), eight_bytes(vget_high_s8(bytes)));
+        [a, b, c, d]
     }
     #[inline(always)]
     unsafe fn key_scales(self, group: usize) -> Sixteen {
-        // SAFETY: the caller's promise.
-        unsafe { sixteen_halves(self.k_scales.as_ptr().add(group * KEYS)) }
+        sixteen_halves(self.k_scales.as_ptr().add(group * KEYS))
     }
     #[inline(always)]
     unsafe fn values(self, at: usize) -> [float32x4_t; 2] {
-        // SAFETY: the caller's promise.
-        unsafe { eight_bytes(vld1_s8(self.v.as_ptr().add(at))) }
+        eight_bytes(vld1_s8(self.v.as_ptr().add(at)))
     }
     #[inline(always)]
     unsafe fn value_scale(self, group: usize) -> f32 {
-        // SAFETY: the caller's promise.
-        f16_to_f32(unsafe { *self.v_scales.get_unchecked(group) })
+        f16_to_f32(*self.v_scales.get_unchecked(group))
     }
 }
 
@@ -146,16 +129,13 @@ pub(super) fn attend(q: &[f32], visible: &[usize], head_dim: usize, scale: f32, 
 
 #[inline(always)]
 unsafe fn some<C: Cache>(cache: C, q: &[f32], visible: &[usize], head_dim: usize, scale: f32, out: &mut [f32]) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        match visible.len() {
-            QUERIES => tile::<C, QUERIES>(cache, q, visible, head_dim, scale, out),
-            3 if C::THREE => tile::<C, 3>(cache, q, visible, head_dim, scale, out),
-            _ => {
-                let each = q.chunks(head_dim).zip(visible.chunks(1)).zip(out.chunks_mut(head_dim));
-                for ((q, visible), out) in each {
-                    tile::<C, 1>(cache, q, visible, head_dim, scale, out);
-                }
+    match visible.len() {
+        QUERIES => tile::<C, QUERIES>(cache, q, visible, head_dim, scale, out),
+        3 if C::THREE => tile::<C, 3>(cache, q, visible, head_dim, scale, out),
+        _ => {
+            let each = q.chunks(head_dim).zip(visible.chunks(1)).zip(out.chunks_mut(head_dim));
+            for ((q, visible), out) in each {
+                tile::<C, 1>(cache, q, visible, head_dim, scale, out);
             }
         }
     }
@@ -177,8 +157,8 @@ unsafe fn tile<C: Cache, const N: usize>(
     out.fill(0.0);
     for start in (0..most).step_by(CHUNK) {
         let keys = CHUNK.min(most - start);
-        // SAFETY: the caller's promise; `start + keys <= most`, rounded up to whole panels inside the cache.
-        unsafe { scores::<C, N>(cache, q, start, keys, head_dim, scale, &mut weights) };
+        // `start + keys <= most`, rounded up to whole panels inside the cache.
+        scores::<C, N>(cache, q, start, keys, head_dim, scale, &mut weights);
         let mut correction = [1f32; N];
         for i in 0..N {
             let n = visible[i].saturating_sub(start).min(CHUNK);
@@ -189,17 +169,15 @@ unsafe fn tile<C: Cache, const N: usize>(
             }
         }
         let mut d = 0;
-        // SAFETY: the caller's promise; `d` stays below `head_dim`, a multiple of 8.
-        unsafe {
-            while d + 16 <= head_dim {
-                values::<C, N, 2>(cache, &weights, &correction, start, keys, head_dim, d, out);
-                d += 16;
-            }
-            if d < head_dim {
-                for (i, out) in out.chunks_exact_mut(head_dim).enumerate() {
-                    let (weights, correction) = (&[weights[i]], &[correction[i]]);
-                    values::<C, 1, 1>(cache, weights, correction, start, keys, head_dim, d, out);
-                }
+        // `d` stays below `head_dim`, a multiple of 8.
+        while d + 16 <= head_dim {
+            values::<C, N, 2>(cache, &weights, &correction, start, keys, head_dim, d, out);
+            d += 16;
+        }
+        if d < head_dim {
+            for (i, out) in out.chunks_exact_mut(head_dim).enumerate() {
+                let (weights, correction) = (&[weights[i]], &[correction[i]]);
+                values::<C, 1, 1>(cache, weights, correction, start, keys, head_dim, d, out);
             }
         }
     }
@@ -228,39 +206,36 @@ unsafe fn scores<C: Cache, const N: usize>(
     scale: f32,
     out: &mut [[f32; CHUNK]; N],
 ) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        for first in (0..keys).step_by(KEYS) {
-            let panel = (start + first) / KEYS;
-            let mut total = [[nothing(); 4]; N];
-            let group_len = if C::SCALES { SCALED } else { head_dim };
-            for group in 0..head_dim / group_len {
-                let mut acc = [[nothing(); 4]; N];
-                for d in group * group_len..(group + 1) * group_len {
-                    let k = cache.keys(panel * head_dim + d);
-                    for i in 0..N {
-                        let q = *q.get_unchecked(i * head_dim + d);
-                        for part in 0..4 {
-                            acc[i][part] = vaddq_f32(acc[i][part], vmulq_n_f32(k[part], q));
-                        }
+    for first in (0..keys).step_by(KEYS) {
+        let panel = (start + first) / KEYS;
+        let mut total = [[nothing(); 4]; N];
+        let group_len = if C::SCALES { SCALED } else { head_dim };
+        for group in 0..head_dim / group_len {
+            let mut acc = [[nothing(); 4]; N];
+            for d in group * group_len..(group + 1) * group_len {
+                let k = cache.keys(panel * head_dim + d);
+                for i in 0..N {
+                    let q = *q.get_unchecked(i * head_dim + d);
+                    for part in 0..4 {
+                        acc[i][part] = vaddq_f32(acc[i][part], vmulq_n_f32(k[part], q));
                     }
-                }
-                if C::SCALES {
-                    let scales = cache.key_scales(panel * (head_dim / SCALED) + group);
-                    for i in 0..N {
-                        for part in 0..4 {
-                            total[i][part] = vaddq_f32(total[i][part], vmulq_f32(scales[part], acc[i][part]));
-                        }
-                    }
-                } else {
-                    total = acc;
                 }
             }
-            for i in 0..N {
-                for part in 0..4 {
-                    let at = out[i].as_mut_ptr().add(first + 4 * part);
-                    vst1q_f32(at, vmulq_n_f32(total[i][part], scale));
+            if C::SCALES {
+                let scales = cache.key_scales(panel * (head_dim / SCALED) + group);
+                for i in 0..N {
+                    for part in 0..4 {
+                        total[i][part] = vaddq_f32(total[i][part], vmulq_f32(scales[part], acc[i][part]));
+                    }
                 }
+            } else {
+                total = acc;
+            }
+        }
+        for i in 0..N {
+            for part in 0..4 {
+                let at = out[i].as_mut_ptr().add(first + 4 * part);
+                vst1q_f32(at, vmulq_n_f32(total[i][part], scale));
             }
         }
     }
@@ -279,38 +254,35 @@ unsafe fn values<C: Cache, const N: usize, const W: usize>(
     d: usize,
     out: &mut [f32],
 ) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let out = out.as_mut_ptr();
-        let mut acc = [[[nothing(); 2]; W]; N];
+    let out = out.as_mut_ptr();
+    let mut acc = [[[nothing(); 2]; W]; N];
+    for i in 0..N {
+        for w in 0..W {
+            for half in 0..2 {
+                let o = vld1q_f32(out.add(i * head_dim + d + 8 * w + 4 * half));
+                acc[i][w][half] = vaddq_f32(vmulq_n_f32(o, correction[i]), nothing());
+            }
+        }
+    }
+    for j in 0..keys {
+        let mut v = [[nothing(); 2]; W];
+        for (w, v) in v.iter_mut().enumerate() {
+            *v = cache.values((start + j) * head_dim + d + 8 * w);
+        }
+        let scale = if C::SCALES { cache.value_scale(((start + j) * head_dim + d) / SCALED) } else { 1.0 };
         for i in 0..N {
+            let p = if C::SCALES { weights[i][j] * scale } else { weights[i][j] };
             for w in 0..W {
                 for half in 0..2 {
-                    let o = vld1q_f32(out.add(i * head_dim + d + 8 * w + 4 * half));
-                    acc[i][w][half] = vaddq_f32(vmulq_n_f32(o, correction[i]), nothing());
+                    acc[i][w][half] = vaddq_f32(acc[i][w][half], vmulq_n_f32(v[w][half], p));
                 }
             }
         }
-        for j in 0..keys {
-            let mut v = [[nothing(); 2]; W];
-            for (w, v) in v.iter_mut().enumerate() {
-                *v = cache.values((start + j) * head_dim + d + 8 * w);
-            }
-            let scale = if C::SCALES { cache.value_scale(((start + j) * head_dim + d) / SCALED) } else { 1.0 };
-            for i in 0..N {
-                let p = if C::SCALES { weights[i][j] * scale } else { weights[i][j] };
-                for w in 0..W {
-                    for half in 0..2 {
-                        acc[i][w][half] = vaddq_f32(acc[i][w][half], vmulq_n_f32(v[w][half], p));
-                    }
-                }
-            }
-        }
-        for i in 0..N {
-            for w in 0..W {
-                for half in 0..2 {
-                    vst1q_f32(out.add(i * head_dim + d + 8 * w + 4 * half), acc[i][w][half]);
-                }
+    }
+    for i in 0..N {
+        for w in 0..W {
+            for half in 0..2 {
+                vst1q_f32(out.add(i * head_dim + d + 8 * w + 4 * half), acc[i][w][half]);
             }
         }
     }

@@ -26,8 +26,7 @@ pub(super) trait Isa: Copy {
     /// `start` + Σ q x over a block of 32 inputs for the sixteen rows of a panel, whose quants are at `bytes`.
     #[inline(always)]
     unsafe fn panel<L: Legacy>(_: *const u8, _: *const i8, start: i32) -> [int32x4_t; 4] {
-        // SAFETY: the caller's promise.
-        unsafe { [vdupq_n_s32(start); 4] }
+        [vdupq_n_s32(start); 4]
     }
 
     /// Brings quants with rows in lanes as `LANES` says into the order that [`dots`](Isa::dots) wants.
@@ -43,25 +42,21 @@ pub(super) trait Isa: Copy {
         q: &[Quants; N],
         x: [*const i8; 2],
     ) -> [[int32x4_t; N]; 2] {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let mut sums = [[vdupq_n_s32(0); N]; 2];
-            for t in 0..2 {
-                for n in 0..N {
-                    let q = &q[n][4 * FIRST..4 * (FIRST + HALVES)];
-                    sums[t][n] = Self::dot(Self::LANES, max, q, x[t].add(16 * FIRST), 0);
-                }
+        let mut sums = [[vdupq_n_s32(0); N]; 2];
+        for t in 0..2 {
+            for n in 0..N {
+                let q = &q[n][4 * FIRST..4 * (FIRST + HALVES)];
+                sums[t][n] = Self::dot(Self::LANES, max, q, x[t].add(16 * FIRST), 0);
             }
-            sums
         }
+        sums
     }
 }
 
 /// Lane `i` becomes the sum over the four lanes of vector `i`.
 #[inline(always)]
 unsafe fn sums_of_lanes(v: [int32x4_t; 4]) -> int32x4_t {
-    // SAFETY: the caller's promise (NEON).
-    unsafe { vpaddq_s32(vpaddq_s32(v[0], v[1]), vpaddq_s32(v[2], v[3])) }
+    vpaddq_s32(vpaddq_s32(v[0], v[1]), vpaddq_s32(v[2], v[3]))
 }
 
 /// ARMv8.0: bytes are multiplied into 16 bits, and several products are added before they are widened.
@@ -77,22 +72,19 @@ macro_rules! products_of_bytes {
         #[allow(unused_assignments, reason = "sums that begin have no earlier value")]
         unsafe fn $words(q: &[int8x16_t], x: &[int8x16_t], sums: [int16x8_t; 2]) -> [int16x8_t; 2] {
             let [mut low, mut high] = sums;
-            // SAFETY: the caller's promise (NEON); registers only.
-            unsafe {
-                asm!(
-                    concat!($low, " {low:v}.8h, {a:v}.8b, {x:v}.8b"),
-                    concat!($high, " {high:v}.8h, {a:v}.16b, {x:v}.16b"),
-                    "smlal {low:v}.8h, {b:v}.8b, {y:v}.8b",
-                    "smlal2 {high:v}.8h, {b:v}.16b, {y:v}.16b",
-                    low = $direction(vreg) low,
-                    high = $direction(vreg) high,
-                    a = in(vreg) q[0],
-                    b = in(vreg) q[1],
-                    x = in(vreg) x[0],
-                    y = in(vreg) x[1],
-                    options(pure, nomem, nostack, preserves_flags)
-                );
-            }
+            asm!(
+                concat!($low, " {low:v}.8h, {a:v}.8b, {x:v}.8b"),
+                concat!($high, " {high:v}.8h, {a:v}.16b, {x:v}.16b"),
+                "smlal {low:v}.8h, {b:v}.8b, {y:v}.8b",
+                "smlal2 {high:v}.8h, {b:v}.16b, {y:v}.16b",
+                low = $direction(vreg) low,
+                high = $direction(vreg) high,
+                a = in(vreg) q[0],
+                b = in(vreg) q[1],
+                x = in(vreg) x[0],
+                y = in(vreg) x[1],
+                options(pure, nomem, nostack, preserves_flags)
+            );
             [low, high]
         }
 
@@ -101,29 +93,26 @@ macro_rules! products_of_bytes {
         #[allow(unused_assignments, reason = "sums that begin have no earlier value")]
         unsafe fn $rows(q: &[int8x16_t], x: int8x16_t, sums: [int16x8_t; 4]) -> [int16x8_t; 4] {
             let [mut a, mut b, mut c, mut d] = sums;
-            // SAFETY: the caller's promise (NEON); registers only.
-            unsafe {
-                asm!(
-                    concat!($low, " {a:v}.8h, {qa:v}.8b, {x:v}.8b"),
-                    concat!($low, " {b:v}.8h, {qb:v}.8b, {x:v}.8b"),
-                    concat!($low, " {c:v}.8h, {qc:v}.8b, {x:v}.8b"),
-                    concat!($low, " {d:v}.8h, {qd:v}.8b, {x:v}.8b"),
-                    "smlal2 {a:v}.8h, {qa:v}.16b, {x:v}.16b",
-                    "smlal2 {b:v}.8h, {qb:v}.16b, {x:v}.16b",
-                    "smlal2 {c:v}.8h, {qc:v}.16b, {x:v}.16b",
-                    "smlal2 {d:v}.8h, {qd:v}.16b, {x:v}.16b",
-                    a = $direction(vreg) a,
-                    b = $direction(vreg) b,
-                    c = $direction(vreg) c,
-                    d = $direction(vreg) d,
-                    qa = in(vreg) q[0],
-                    qb = in(vreg) q[1],
-                    qc = in(vreg) q[2],
-                    qd = in(vreg) q[3],
-                    x = in(vreg) x,
-                    options(pure, nomem, nostack, preserves_flags)
-                );
-            }
+            asm!(
+                concat!($low, " {a:v}.8h, {qa:v}.8b, {x:v}.8b"),
+                concat!($low, " {b:v}.8h, {qb:v}.8b, {x:v}.8b"),
+                concat!($low, " {c:v}.8h, {qc:v}.8b, {x:v}.8b"),
+                concat!($low, " {d:v}.8h, {qd:v}.8b, {x:v}.8b"),
+                "smlal2 {a:v}.8h, {qa:v}.16b, {x:v}.16b",
+                "smlal2 {b:v}.8h, {qb:v}.16b, {x:v}.16b",
+                "smlal2 {c:v}.8h, {qc:v}.16b, {x:v}.16b",
+                "smlal2 {d:v}.8h, {qd:v}.16b, {x:v}.16b",
+                a = $direction(vreg) a,
+                b = $direction(vreg) b,
+                c = $direction(vreg) c,
+                d = $direction(vreg) d,
+                qa = in(vreg) q[0],
+                qb = in(vreg) q[1],
+                qc = in(vreg) q[2],
+                qd = in(vreg) q[3],
+                x = in(vreg) x,
+                options(pure, nomem, nostack, preserves_flags)
+            );
             [a, b, c, d]
         }
     };
@@ -135,13 +124,10 @@ products_of_bytes!(more_words, more_rows, "smlal", "smlal2", inout);
 /// The four words of sixteen bytes, each in every lane.
 #[inline(always)]
 unsafe fn every_word(x: *const i8) -> Four {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let x = vreinterpretq_s32_s8(vld1q_s8(x));
-        let (a, b) = (vdupq_laneq_s32::<0>(x), vdupq_laneq_s32::<1>(x));
-        let (c, d) = (vdupq_laneq_s32::<2>(x), vdupq_laneq_s32::<3>(x));
-        [a, b, c, d].map(|x| vreinterpretq_s8_s32(x))
-    }
+    let x = vreinterpretq_s32_s8(vld1q_s8(x));
+    let (a, b) = (vdupq_laneq_s32::<0>(x), vdupq_laneq_s32::<1>(x));
+    let (c, d) = (vdupq_laneq_s32::<2>(x), vdupq_laneq_s32::<3>(x));
+    [a, b, c, d].map(|x| vreinterpretq_s8_s32(x))
 }
 
 type Four = [int8x16_t; 4];
@@ -156,64 +142,53 @@ impl Neon {
     /// Rows in lanes.
     #[inline(always)]
     unsafe fn lanes(max: i32, q: &[int8x16_t], x: *const i8) -> int32x4_t {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let (fitting, none) = (Self::fitting(max), [vdupq_n_s16(0); 2]);
-            if fitting >= q.len() {
-                let four = every_word(x);
-                let mut sums = more_words(&q[2..], &four[2..], words(q, &four, none));
-                if q.len() == 8 {
-                    let four = every_word(x.add(16));
-                    sums = more_words(&q[6..], &four[2..], more_words(&q[4..], &four, sums));
-                }
-                let [low, high] = sums;
-                if fitting >= 2 * q.len() {
-                    return vpaddlq_s16(vpaddq_s16(low, high));
-                }
-                return vpaddq_s32(vpaddlq_s16(low), vpaddlq_s16(high));
-            }
-            let wide = |[low, high]: [int16x8_t; 2]| [vpaddlq_s16(low), vpaddlq_s16(high)];
-            let add = |wide: [int32x4_t; 2], [low, high]: [int16x8_t; 2]| {
-                [vpadalq_s16(wide[0], low), vpadalq_s16(wide[1], high)]
-            };
+        let (fitting, none) = (Self::fitting(max), [vdupq_n_s16(0); 2]);
+        if fitting >= q.len() {
             let four = every_word(x);
-            let mut sums = add(wide(words(q, &four, none)), words(&q[2..], &four[2..], none));
+            let mut sums = more_words(&q[2..], &four[2..], words(q, &four, none));
             if q.len() == 8 {
                 let four = every_word(x.add(16));
-                sums = add(sums, words(&q[4..], &four, none));
-                sums = add(sums, words(&q[6..], &four[2..], none));
+                sums = more_words(&q[6..], &four[2..], more_words(&q[4..], &four, sums));
             }
-            vpaddq_s32(sums[0], sums[1])
+            let [low, high] = sums;
+            if fitting >= 2 * q.len() {
+                return vpaddlq_s16(vpaddq_s16(low, high));
+            }
+            return vpaddq_s32(vpaddlq_s16(low), vpaddlq_s16(high));
         }
+        let wide = |[low, high]: [int16x8_t; 2]| [vpaddlq_s16(low), vpaddlq_s16(high)];
+        let add =
+            |wide: [int32x4_t; 2], [low, high]: [int16x8_t; 2]| [vpadalq_s16(wide[0], low), vpadalq_s16(wide[1], high)];
+        let four = every_word(x);
+        let mut sums = add(wide(words(q, &four, none)), words(&q[2..], &four[2..], none));
+        if q.len() == 8 {
+            let four = every_word(x.add(16));
+            sums = add(sums, words(&q[4..], &four, none));
+            sums = add(sums, words(&q[6..], &four[2..], none));
+        }
+        vpaddq_s32(sums[0], sums[1])
     }
 
     /// Rows in vectors.
     #[inline(always)]
     unsafe fn vectors(max: i32, q: &[int8x16_t], x: *const i8) -> int32x4_t {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let (fitting, none) = (Self::fitting(max), [vdupq_n_s16(0); 4]);
-            let mut sums = rows(q, vld1q_s8(x), none);
-            if q.len() == 8 {
-                let x = vld1q_s8(x.add(16));
-                if fitting < 4 {
-                    let ([a, b, c, d], [e, f, g, h]) = (sums, rows(&q[4..], x, none));
-                    return sums_of_lanes([
-                        vpadalq_s16(vpaddlq_s16(a), e),
-                        vpadalq_s16(vpaddlq_s16(b), f),
-                        vpadalq_s16(vpaddlq_s16(c), g),
-                        vpadalq_s16(vpaddlq_s16(d), h),
-                    ]);
-                }
-                sums = more_rows(&q[4..], x, sums);
+        let (fitting, none) = (Self::fitting(max), [vdupq_n_s16(0); 4]);
+        let mut sums = rows(q, vld1q_s8(x), none);
+        if q.len() == 8 {
+            let x = vld1q_s8(x.add(16));
+            if fitting < 4 {
+                let ([a, b, c, d], [e, f, g, h]) = (sums, rows(&q[4..], x, none));
+                return sums_of_lanes([
+                    vpadalq_s16(vpaddlq_s16(a), e),
+                    vpadalq_s16(vpaddlq_s16(b), f),
+                    vpadalq_s16(vpaddlq_s16(c), g),
+                    vpadalq_s16(vpaddlq_s16(d), h),
+                ]);
             }
-            let (a, b) = (vpaddq_s16(sums[0], sums[1]), vpaddq_s16(sums[2], sums[3]));
-            if fitting >= 2 * q.len() {
-                vpaddlq_s16(vpaddq_s16(a, b))
-            } else {
-                vpaddq_s32(vpaddlq_s16(a), vpaddlq_s16(b))
-            }
+            sums = more_rows(&q[4..], x, sums);
         }
+        let (a, b) = (vpaddq_s16(sums[0], sums[1]), vpaddq_s16(sums[2], sums[3]));
+        if fitting >= 2 * q.len() { vpaddlq_s16(vpaddq_s16(a, b)) } else { vpaddq_s32(vpaddlq_s16(a), vpaddlq_s16(b)) }
     }
 }
 
@@ -222,11 +197,8 @@ impl Isa for Neon {
 
     #[inline(always)]
     unsafe fn dot(lanes: bool, max: i32, q: &[int8x16_t], x: *const i8, start: i32) -> int32x4_t {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let sum = if lanes { Self::lanes(max, q, x) } else { Self::vectors(max, q, x) };
-            vaddq_s32(sum, vdupq_n_s32(start))
-        }
+        let sum = if lanes { Self::lanes(max, q, x) } else { Self::vectors(max, q, x) };
+        vaddq_s32(sum, vdupq_n_s32(start))
     }
 }
 
@@ -238,23 +210,20 @@ impl Dotprod {
     /// Adds the products of four vectors with the four words of `x`.
     #[inline(always)]
     unsafe fn words(mut sum: int32x4_t, q: &[int8x16_t], x: int8x16_t) -> int32x4_t {
-        // SAFETY: the caller's promise; registers only.
-        unsafe {
-            asm!(
-                ".arch_extension dotprod",
-                "sdot {sum:v}.4s, {a:v}.16b, {x:v}.4b[0]",
-                "sdot {sum:v}.4s, {b:v}.16b, {x:v}.4b[1]",
-                "sdot {sum:v}.4s, {c:v}.16b, {x:v}.4b[2]",
-                "sdot {sum:v}.4s, {d:v}.16b, {x:v}.4b[3]",
-                sum = inout(vreg) sum,
-                a = in(vreg) q[0],
-                b = in(vreg) q[1],
-                c = in(vreg) q[2],
-                d = in(vreg) q[3],
-                x = in(vreg) x,
-                options(pure, nomem, nostack, preserves_flags)
-            );
-        }
+        asm!(
+            ".arch_extension dotprod",
+            "sdot {sum:v}.4s, {a:v}.16b, {x:v}.4b[0]",
+            "sdot {sum:v}.4s, {b:v}.16b, {x:v}.4b[1]",
+            "sdot {sum:v}.4s, {c:v}.16b, {x:v}.4b[2]",
+            "sdot {sum:v}.4s, {d:v}.16b, {x:v}.4b[3]",
+            sum = inout(vreg) sum,
+            a = in(vreg) q[0],
+            b = in(vreg) q[1],
+            c = in(vreg) q[2],
+            d = in(vreg) q[3],
+            x = in(vreg) x,
+            options(pure, nomem, nostack, preserves_flags)
+        );
         sum
     }
 
@@ -267,27 +236,24 @@ impl Dotprod {
         x: int8x16_t,
     ) {
         let [a, b, c, d] = sums;
-        // SAFETY: the caller's promise; registers only.
-        unsafe {
-            asm!(
-                ".arch_extension dotprod",
-                "sdot {a:v}.4s, {qa:v}.16b, {x:v}.4b[{word}]",
-                "sdot {b:v}.4s, {qb:v}.16b, {x:v}.4b[{word}]",
-                "sdot {c:v}.4s, {qc:v}.16b, {x:v}.4b[{word}]",
-                "sdot {d:v}.4s, {qd:v}.16b, {x:v}.4b[{word}]",
-                a = inout(vreg) *a,
-                b = inout(vreg) *b,
-                c = inout(vreg) *c,
-                d = inout(vreg) *d,
-                qa = in(vreg) L::level(bytes.0, i),
-                qb = in(vreg) L::level(bytes.1, i),
-                qc = in(vreg) L::level(bytes.2, i),
-                qd = in(vreg) L::level(bytes.3, i),
-                x = in(vreg) x,
-                word = const WORD,
-                options(pure, nomem, nostack, preserves_flags)
-            );
-        }
+        asm!(
+            ".arch_extension dotprod",
+            "sdot {a:v}.4s, {qa:v}.16b, {x:v}.4b[{word}]",
+            "sdot {b:v}.4s, {qb:v}.16b, {x:v}.4b[{word}]",
+            "sdot {c:v}.4s, {qc:v}.16b, {x:v}.4b[{word}]",
+            "sdot {d:v}.4s, {qd:v}.16b, {x:v}.4b[{word}]",
+            a = inout(vreg) *a,
+            b = inout(vreg) *b,
+            c = inout(vreg) *c,
+            d = inout(vreg) *d,
+            qa = in(vreg) L::level(bytes.0, i),
+            qb = in(vreg) L::level(bytes.1, i),
+            qc = in(vreg) L::level(bytes.2, i),
+            qd = in(vreg) L::level(bytes.3, i),
+            x = in(vreg) x,
+            word = const WORD,
+            options(pure, nomem, nostack, preserves_flags)
+        );
     }
 
     /// Adds the products of word `WORD` of the first sixteen inputs, and of the second.
@@ -297,39 +263,33 @@ impl Dotprod {
         bytes: *const u8,
         x: [int8x16_t; 2],
     ) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let first = vld1q_u8_x4(bytes.add(64 * WORD));
-            let second = if L::LEVELS == 2 { first } else { vld1q_u8_x4(bytes.add(256 + 64 * WORD)) };
-            Self::word::<L, WORD>(sums, first, 0, x[0]);
-            Self::word::<L, WORD>(sums, second, 1, x[1]);
-        }
+        let first = vld1q_u8_x4(bytes.add(64 * WORD));
+        let second = if L::LEVELS == 2 { first } else { vld1q_u8_x4(bytes.add(256 + 64 * WORD)) };
+        Self::word::<L, WORD>(sums, first, 0, x[0]);
+        Self::word::<L, WORD>(sums, second, 1, x[1]);
     }
 
     /// Adds the products of each vector with `x` to its own sums.
     #[inline(always)]
     unsafe fn rows(mut sums: [int32x4_t; 4], q: &[int8x16_t], x: int8x16_t) -> [int32x4_t; 4] {
         let [a, b, c, d] = &mut sums;
-        // SAFETY: the caller's promise; registers only.
-        unsafe {
-            asm!(
-                ".arch_extension dotprod",
-                "sdot {a:v}.4s, {qa:v}.16b, {x:v}.16b",
-                "sdot {b:v}.4s, {qb:v}.16b, {x:v}.16b",
-                "sdot {c:v}.4s, {qc:v}.16b, {x:v}.16b",
-                "sdot {d:v}.4s, {qd:v}.16b, {x:v}.16b",
-                a = inout(vreg) *a,
-                b = inout(vreg) *b,
-                c = inout(vreg) *c,
-                d = inout(vreg) *d,
-                qa = in(vreg) q[0],
-                qb = in(vreg) q[1],
-                qc = in(vreg) q[2],
-                qd = in(vreg) q[3],
-                x = in(vreg) x,
-                options(pure, nomem, nostack, preserves_flags)
-            );
-        }
+        asm!(
+            ".arch_extension dotprod",
+            "sdot {a:v}.4s, {qa:v}.16b, {x:v}.16b",
+            "sdot {b:v}.4s, {qb:v}.16b, {x:v}.16b",
+            "sdot {c:v}.4s, {qc:v}.16b, {x:v}.16b",
+            "sdot {d:v}.4s, {qd:v}.16b, {x:v}.16b",
+            a = inout(vreg) *a,
+            b = inout(vreg) *b,
+            c = inout(vreg) *c,
+            d = inout(vreg) *d,
+            qa = in(vreg) q[0],
+            qb = in(vreg) q[1],
+            qc = in(vreg) q[2],
+            qd = in(vreg) q[3],
+            x = in(vreg) x,
+            options(pure, nomem, nostack, preserves_flags)
+        );
         sums
     }
 }
@@ -340,35 +300,29 @@ impl Isa for Dotprod {
 
     #[inline(always)]
     unsafe fn dot(lanes: bool, _: i32, q: &[int8x16_t], x: *const i8, start: i32) -> int32x4_t {
-        // SAFETY: the caller's promise.
-        unsafe {
-            if lanes {
-                let mut sum = vdupq_n_s32(start);
-                for h in 0..q.len() / 4 {
-                    sum = Self::words(sum, &q[4 * h..4 * h + 4], vld1q_s8(x.add(16 * h)));
-                }
-                sum
-            } else {
-                let mut sums = [vsetq_lane_s32::<0>(start, vdupq_n_s32(0)); 4];
-                for h in 0..q.len() / 4 {
-                    sums = Self::rows(sums, &q[4 * h..4 * h + 4], vld1q_s8(x.add(16 * h)));
-                }
-                sums_of_lanes(sums)
+        if lanes {
+            let mut sum = vdupq_n_s32(start);
+            for h in 0..q.len() / 4 {
+                sum = Self::words(sum, &q[4 * h..4 * h + 4], vld1q_s8(x.add(16 * h)));
             }
+            sum
+        } else {
+            let mut sums = [vsetq_lane_s32::<0>(start, vdupq_n_s32(0)); 4];
+            for h in 0..q.len() / 4 {
+                sums = Self::rows(sums, &q[4 * h..4 * h + 4], vld1q_s8(x.add(16 * h)));
+            }
+            sums_of_lanes(sums)
         }
     }
 
     #[inline(always)]
     unsafe fn panel<L: Legacy>(bytes: *const u8, x: *const i8, start: i32) -> [int32x4_t; 4] {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let (mut sums, x) = ([vdupq_n_s32(start); 4], [vld1q_s8(x), vld1q_s8(x.add(16))]);
-            Self::words_of_panel::<L, 0>(&mut sums, bytes, x);
-            Self::words_of_panel::<L, 1>(&mut sums, bytes, x);
-            Self::words_of_panel::<L, 2>(&mut sums, bytes, x);
-            Self::words_of_panel::<L, 3>(&mut sums, bytes, x);
-            sums
-        }
+        let (mut sums, x) = ([vdupq_n_s32(start); 4], [vld1q_s8(x), vld1q_s8(x.add(16))]);
+        Self::words_of_panel::<L, 0>(&mut sums, bytes, x);
+        Self::words_of_panel::<L, 1>(&mut sums, bytes, x);
+        Self::words_of_panel::<L, 2>(&mut sums, bytes, x);
+        Self::words_of_panel::<L, 3>(&mut sums, bytes, x);
+        sums
     }
 }
 
@@ -380,17 +334,14 @@ impl I8mm {
     /// Adds the products of two rows with two tokens: lanes 0 and 1 are the first row's, 0 and 2 the first token's.
     #[inline(always)]
     unsafe fn two_by_two(mut sum: int32x4_t, q: int8x16_t, x: int8x16_t) -> int32x4_t {
-        // SAFETY: the caller's promise; registers only.
-        unsafe {
-            asm!(
-                ".arch_extension i8mm",
-                "smmla {sum:v}.4s, {q:v}.16b, {x:v}.16b",
-                sum = inout(vreg) sum,
-                q = in(vreg) q,
-                x = in(vreg) x,
-                options(pure, nomem, nostack, preserves_flags)
-            );
-        }
+        asm!(
+            ".arch_extension i8mm",
+            "smmla {sum:v}.4s, {q:v}.16b, {x:v}.16b",
+            sum = inout(vreg) sum,
+            q = in(vreg) q,
+            x = in(vreg) x,
+            options(pure, nomem, nostack, preserves_flags)
+        );
         sum
     }
 }
@@ -398,11 +349,8 @@ impl I8mm {
 /// The low and the high halves of two vectors.
 #[inline(always)]
 unsafe fn zip_halves(a: int8x16_t, b: int8x16_t) -> [int8x16_t; 2] {
-    // SAFETY: the caller's promise (NEON).
-    unsafe {
-        let (a, b) = (vreinterpretq_s64_s8(a), vreinterpretq_s64_s8(b));
-        [vreinterpretq_s8_s64(vzip1q_s64(a, b)), vreinterpretq_s8_s64(vzip2q_s64(a, b))]
-    }
+    let (a, b) = (vreinterpretq_s64_s8(a), vreinterpretq_s64_s8(b));
+    [vreinterpretq_s8_s64(vzip1q_s64(a, b)), vreinterpretq_s8_s64(vzip2q_s64(a, b))]
 }
 
 impl Isa for I8mm {
@@ -411,19 +359,15 @@ impl Isa for I8mm {
 
     #[inline(always)]
     unsafe fn dot(lanes: bool, max: i32, q: &[int8x16_t], x: *const i8, start: i32) -> int32x4_t {
-        // SAFETY: the caller's promise.
-        unsafe { Dotprod::dot(lanes, max, q, x, start) }
+        Dotprod::dot(lanes, max, q, x, start)
     }
 
     /// Vector `4 h + 2 p + j` has inputs `16 h + 8 j .. 16 h + 8 j + 8` of rows `2 p` and `2 p + 1`.
     #[inline(always)]
     unsafe fn arrange(q: Quants) -> Quants {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let [[a, b], [c, d]] = [zip_halves(q[0], q[1]), zip_halves(q[2], q[3])];
-            let [[e, f], [g, h]] = [zip_halves(q[4], q[5]), zip_halves(q[6], q[7])];
-            [a, b, c, d, e, f, g, h]
-        }
+        let [[a, b], [c, d]] = [zip_halves(q[0], q[1]), zip_halves(q[2], q[3])];
+        let [[e, f], [g, h]] = [zip_halves(q[4], q[5]), zip_halves(q[6], q[7])];
+        [a, b, c, d, e, f, g, h]
     }
 
     #[inline(always)]
@@ -432,26 +376,23 @@ impl Isa for I8mm {
         q: &[Quants; N],
         x: [*const i8; 2],
     ) -> [[int32x4_t; N]; 2] {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let zero = vdupq_n_s32(0);
-            let mut sums = [[zero; 2]; N];
-            for h in FIRST..FIRST + HALVES {
-                let x = zip_halves(vld1q_s8(x[0].add(16 * h)), vld1q_s8(x[1].add(16 * h)));
-                for n in 0..N {
-                    for pair in 0..2 {
-                        for j in 0..2 {
-                            sums[n][pair] = Self::two_by_two(sums[n][pair], q[n][4 * h + 2 * pair + j], x[j]);
-                        }
+        let zero = vdupq_n_s32(0);
+        let mut sums = [[zero; 2]; N];
+        for h in FIRST..FIRST + HALVES {
+            let x = zip_halves(vld1q_s8(x[0].add(16 * h)), vld1q_s8(x[1].add(16 * h)));
+            for n in 0..N {
+                for pair in 0..2 {
+                    for j in 0..2 {
+                        sums[n][pair] = Self::two_by_two(sums[n][pair], q[n][4 * h + 2 * pair + j], x[j]);
                     }
                 }
             }
-            let (mut first, mut second) = ([zero; N], [zero; N]);
-            for n in 0..N {
-                first[n] = vuzp1q_s32(sums[n][0], sums[n][1]);
-                second[n] = vuzp2q_s32(sums[n][0], sums[n][1]);
-            }
-            [first, second]
         }
+        let (mut first, mut second) = ([zero; N], [zero; N]);
+        for n in 0..N {
+            first[n] = vuzp1q_s32(sums[n][0], sums[n][1]);
+            second[n] = vuzp2q_s32(sums[n][0], sums[n][1]);
+        }
+        [first, second]
     }
 }

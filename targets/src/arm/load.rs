@@ -35,16 +35,14 @@ pub(super) trait Legacy {
     /// Level `i` of each byte.
     #[inline(always)]
     unsafe fn level(bytes: uint8x16_t, i: usize) -> int8x16_t {
-        // SAFETY: the caller's promise (NEON).
-        unsafe { nibble(bytes, i) }
+        nibble(bytes, i)
     }
 }
 
 /// The low or the high nibbles.
 #[inline(always)]
 unsafe fn nibble(bytes: uint8x16_t, i: usize) -> int8x16_t {
-    // SAFETY: the caller's promise (NEON).
-    unsafe { vreinterpretq_s8_u8(if i == 0 { vandq_u8(bytes, vdupq_n_u8(15)) } else { vshrq_n_u8::<4>(bytes) }) }
+    vreinterpretq_s8_u8(if i == 0 { vandq_u8(bytes, vdupq_n_u8(15)) } else { vshrq_n_u8::<4>(bytes) })
 }
 
 /// Where a block of four rows lies. Offsets are counted inside one row's block.
@@ -69,48 +67,36 @@ pub(super) trait Source: Copy {
     /// The 16 bytes at an offset of each row, in the order asked for.
     #[inline(always)]
     unsafe fn ordered16(self, offset: usize, lanes: bool) -> [uint8x16_t; 4] {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let v = self.sixteen(offset);
-            if Self::LANES == lanes { v } else { turn(v) }
-        }
+        let v = self.sixteen(offset);
+        if Self::LANES == lanes { v } else { turn(v) }
     }
 
     /// The 32 bytes at an offset of each row, in the order asked for.
     #[inline(always)]
     unsafe fn ordered32(self, offset: usize, lanes: bool) -> [uint8x16_t; 8] {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let [a, b, c, d] = self.ordered16(offset, lanes);
-            let [e, f, g, h] = self.ordered16(offset + 16, lanes);
-            [a, b, c, d, e, f, g, h]
-        }
+        let [a, b, c, d] = self.ordered16(offset, lanes);
+        let [e, f, g, h] = self.ordered16(offset + 16, lanes);
+        [a, b, c, d, e, f, g, h]
     }
 }
 
 /// Lane `j` of vector `i` becomes lane `i` of vector `j`: from rows in vectors to rows in lanes, and back.
 #[inline(always)]
 pub(super) unsafe fn turn(v: [uint8x16_t; 4]) -> [uint8x16_t; 4] {
-    // SAFETY: the caller's promise (NEON).
-    unsafe {
-        let [a, b, c, d] = v.map(|v| vreinterpretq_u32_u8(v));
-        let wide = |v| vreinterpretq_u64_u32(v);
-        let (ac, bd) = (wide(vzip1q_u32(a, c)), wide(vzip1q_u32(b, d)));
-        let (eg, fh) = (wide(vzip2q_u32(a, c)), wide(vzip2q_u32(b, d)));
-        let low = |a, b| vreinterpretq_u8_u32(vzip1q_u32(vreinterpretq_u32_u64(a), vreinterpretq_u32_u64(b)));
-        let high = |a, b| vreinterpretq_u8_u32(vzip2q_u32(vreinterpretq_u32_u64(a), vreinterpretq_u32_u64(b)));
-        [low(ac, bd), high(ac, bd), low(eg, fh), high(eg, fh)]
-    }
+    let [a, b, c, d] = v.map(|v| vreinterpretq_u32_u8(v));
+    let wide = |v| vreinterpretq_u64_u32(v);
+    let (ac, bd) = (wide(vzip1q_u32(a, c)), wide(vzip1q_u32(b, d)));
+    let (eg, fh) = (wide(vzip2q_u32(a, c)), wide(vzip2q_u32(b, d)));
+    let low = |a, b| vreinterpretq_u8_u32(vzip1q_u32(vreinterpretq_u32_u64(a), vreinterpretq_u32_u64(b)));
+    let high = |a, b| vreinterpretq_u8_u32(vzip2q_u32(vreinterpretq_u32_u64(a), vreinterpretq_u32_u64(b)));
+    [low(ac, bd), high(ac, bd), low(eg, fh), high(eg, fh)]
 }
 
 /// Four halves as floats.
 #[inline(always)]
 unsafe fn widen(halves: uint16x4_t) -> float32x4_t {
     let floats: float32x4_t;
-    // SAFETY: the caller's promise (NEON); registers only.
-    unsafe {
-        asm!("fcvtl {0:v}.4s, {1:v}.4h", out(vreg) floats, in(vreg) halves, options(pure, nomem, nostack, preserves_flags));
-    }
+    asm!("fcvtl {0:v}.4s, {1:v}.4h", out(vreg) floats, in(vreg) halves, options(pure, nomem, nostack, preserves_flags));
     floats
 }
 
@@ -118,10 +104,7 @@ unsafe fn widen(halves: uint16x4_t) -> float32x4_t {
 #[inline(always)]
 unsafe fn widen_high(halves: uint16x8_t) -> float32x4_t {
     let floats: float32x4_t;
-    // SAFETY: the caller's promise (NEON); registers only.
-    unsafe {
-        asm!("fcvtl2 {0:v}.4s, {1:v}.8h", out(vreg) floats, in(vreg) halves, options(pure, nomem, nostack, preserves_flags));
-    }
+    asm!("fcvtl2 {0:v}.4s, {1:v}.8h", out(vreg) floats, in(vreg) halves, options(pure, nomem, nostack, preserves_flags));
     floats
 }
 
@@ -131,21 +114,15 @@ pub(super) type Sixteen = [float32x4_t; 4];
 /// Eight halves.
 #[inline(always)]
 pub(super) unsafe fn eight_halves(from: *const u16) -> [float32x4_t; 2] {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let halves = vreinterpretq_u16_u8(vld1q_u8(from.cast()));
-        [widen(vget_low_u16(halves)), widen_high(halves)]
-    }
+    let halves = vreinterpretq_u16_u8(vld1q_u8(from.cast()));
+    [widen(vget_low_u16(halves)), widen_high(halves)]
 }
 
 /// Sixteen halves.
 #[inline(always)]
 pub(super) unsafe fn sixteen_halves(from: *const u16) -> Sixteen {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let ([a, b], [c, d]) = (eight_halves(from), eight_halves(from.add(8)));
-        [a, b, c, d]
-    }
+    let ([a, b], [c, d]) = (eight_halves(from), eight_halves(from.add(8)));
+    [a, b, c, d]
 }
 
 /// Rows one after another, as a GGUF file has them.
@@ -166,42 +143,34 @@ impl Source for Plain {
 
     #[inline(always)]
     unsafe fn halves(self, offset: usize) -> float32x4_t {
-        // SAFETY: the caller's promise; loads of one lane need no alignment.
-        unsafe {
-            let at = |i: usize| self.block.add(i * self.row_bytes + offset).cast::<u16>();
-            let v = vreinterpret_u16_u64(vdup_n_u64(at(0).read_unaligned() as u64));
-            let v = vld1_lane_u16::<1>(at(1), v);
-            let v = vld1_lane_u16::<2>(at(2), v);
-            widen(vld1_lane_u16::<3>(at(3), v))
-        }
+        // Loads of one lane need no alignment.
+        let at = |i: usize| self.block.add(i * self.row_bytes + offset).cast::<u16>();
+        let v = vreinterpret_u16_u64(vdup_n_u64(at(0).read_unaligned() as u64));
+        let v = vld1_lane_u16::<1>(at(1), v);
+        let v = vld1_lane_u16::<2>(at(2), v);
+        widen(vld1_lane_u16::<3>(at(3), v))
     }
 
     #[inline(always)]
     unsafe fn two_halves(self, offset: usize) -> [float32x4_t; 2] {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let words = vreinterpretq_u16_u8(self.words(offset));
-            let halves = vuzp1q_u16(words, words);
-            [widen(vget_low_u16(halves)), widen(vget_low_u16(vuzp2q_u16(words, words)))]
-        }
+        let words = vreinterpretq_u16_u8(self.words(offset));
+        let halves = vuzp1q_u16(words, words);
+        [widen(vget_low_u16(halves)), widen(vget_low_u16(vuzp2q_u16(words, words)))]
     }
 
     #[inline(always)]
     unsafe fn words(self, offset: usize) -> uint8x16_t {
-        // SAFETY: the caller's promise; loads of one lane need no alignment.
-        unsafe {
-            let at = |i: usize| self.block.add(i * self.row_bytes + offset).cast::<u32>();
-            let v = vsetq_lane_u32::<0>(at(0).read_unaligned(), vdupq_n_u32(0));
-            let v = vld1q_lane_u32::<1>(at(1), v);
-            let v = vld1q_lane_u32::<2>(at(2), v);
-            vreinterpretq_u8_u32(vld1q_lane_u32::<3>(at(3), v))
-        }
+        // Loads of one lane need no alignment.
+        let at = |i: usize| self.block.add(i * self.row_bytes + offset).cast::<u32>();
+        let v = vsetq_lane_u32::<0>(at(0).read_unaligned(), vdupq_n_u32(0));
+        let v = vld1q_lane_u32::<1>(at(1), v);
+        let v = vld1q_lane_u32::<2>(at(2), v);
+        vreinterpretq_u8_u32(vld1q_lane_u32::<3>(at(3), v))
     }
 
     #[inline(always)]
     unsafe fn sixteen(self, offset: usize) -> [uint8x16_t; 4] {
-        // SAFETY: the caller's promise.
-        core::array::from_fn(|i| unsafe { vld1q_u8(self.block.add(i * self.row_bytes + offset)) })
+        core::array::from_fn(|i| vld1q_u8(self.block.add(i * self.row_bytes + offset)))
     }
 }
 
@@ -224,26 +193,23 @@ impl Source for Panel {
 
     #[inline(always)]
     unsafe fn halves(self, offset: usize) -> float32x4_t {
-        // SAFETY: the caller's promise; the load needs no alignment.
-        unsafe { widen(vreinterpret_u16_u8(vld1_u8(self.block.add(16 * offset + 2 * self.first_row)))) }
+        // The load needs no alignment.
+        widen(vreinterpret_u16_u8(vld1_u8(self.block.add(16 * offset + 2 * self.first_row))))
     }
 
     #[inline(always)]
     unsafe fn two_halves(self, offset: usize) -> [float32x4_t; 2] {
-        // SAFETY: the caller's promise.
-        unsafe { [self.halves(offset), self.halves(offset + 2)] }
+        [self.halves(offset), self.halves(offset + 2)]
     }
 
     #[inline(always)]
     unsafe fn words(self, offset: usize) -> uint8x16_t {
-        // SAFETY: the caller's promise.
-        unsafe { vld1q_u8(self.block.add(16 * offset + 4 * self.first_row)) }
+        vld1q_u8(self.block.add(16 * offset + 4 * self.first_row))
     }
 
     #[inline(always)]
     unsafe fn sixteen(self, offset: usize) -> [uint8x16_t; 4] {
-        // SAFETY: the caller's promise.
-        core::array::from_fn(|k| unsafe { self.words(offset + 4 * k) })
+        core::array::from_fn(|k| self.words(offset + 4 * k))
     }
 }
 
@@ -257,51 +223,44 @@ pub(super) fn nothing() -> float32x4_t {
 /// Sixteen nibble bytes a row: low nibbles are inputs 0..16, high nibbles 16..32.
 #[inline(always)]
 unsafe fn nibbles(rows: impl Source, offset: usize, lanes: bool) -> [uint8x16_t; 8] {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let [a, b, c, d] = rows.ordered16(offset, lanes);
-        let low = |v| vandq_u8(v, vdupq_n_u8(15));
-        let high = |v| vshrq_n_u8::<4>(v);
-        [low(a), low(b), low(c), low(d), high(a), high(b), high(c), high(d)]
-    }
+    let [a, b, c, d] = rows.ordered16(offset, lanes);
+    let low = |v| vandq_u8(v, vdupq_n_u8(15));
+    let high = |v| vshrq_n_u8::<4>(v);
+    [low(a), low(b), low(c), low(d), high(a), high(b), high(c), high(d)]
 }
 
 /// The same bytes with sign.
 #[inline(always)]
 pub(super) unsafe fn signed(q: [uint8x16_t; 8]) -> Quants {
-    // SAFETY: the caller's promise (NEON).
-    q.map(|q| unsafe { vreinterpretq_s8_u8(q) })
+    q.map(|q| vreinterpretq_s8_u8(q))
 }
 
 /// Levels of five bits, less 16: the nibbles, and the fifth bit of input `i` in bit `i` of the double word in front of them.
 #[inline(always)]
 unsafe fn five_bits(rows: impl Source, offset: usize, lanes: bool) -> Quants {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let cleared = vmvnq_u8(rows.words(offset));
-        let [a, b, c, d] = rows.ordered16(offset + 4, lanes);
-        let high = |v| vshrq_n_u8::<4>(v);
-        let mut q = [a, b, c, d, high(a), high(b), high(c), high(d)];
-        for (k, q) in q.iter_mut().enumerate() {
-            // The byte with each input's bit, then a mask of ones where the bit was not set, shifted in above the nibble.
-            let mask = if lanes {
-                let spread = vreinterpretq_u8_u32(vdupq_n_u32((k / 2) as u32 * 0x0101_0101));
-                let rows = vreinterpretq_u8_u64(vcombine_u64(
-                    vcreate_u64(0x0404_0404_0000_0000),
-                    vcreate_u64(0x0c0c_0c0c_0808_0808),
-                ));
-                let bits = vdupq_n_u32(if k % 2 == 0 { 0x0804_0201 } else { 0x8040_2010 });
-                vtstq_u8(vqtbl1q_u8(cleared, vaddq_u8(rows, spread)), vreinterpretq_u8_u32(bits))
-            } else {
-                let byte = (4 * (k % 4) + k / 4 * 2) as u8;
-                let spread = vcombine_u8(vdup_n_u8(byte), vdup_n_u8(byte + 1));
-                let bits = vreinterpretq_u8_u64(vdupq_n_u64(0x8040_2010_0804_0201));
-                vtstq_u8(vqtbl1q_u8(cleared, spread), bits)
-            };
-            *q = vsliq_n_u8::<4>(*q, mask);
-        }
-        signed(q)
+    let cleared = vmvnq_u8(rows.words(offset));
+    let [a, b, c, d] = rows.ordered16(offset + 4, lanes);
+    let high = |v| vshrq_n_u8::<4>(v);
+    let mut q = [a, b, c, d, high(a), high(b), high(c), high(d)];
+    for (k, q) in q.iter_mut().enumerate() {
+        // The byte with each input's bit, then a mask of ones where the bit was not set, shifted in above the nibble.
+        let mask = if lanes {
+            let spread = vreinterpretq_u8_u32(vdupq_n_u32((k / 2) as u32 * 0x0101_0101));
+            let rows = vreinterpretq_u8_u64(vcombine_u64(
+                vcreate_u64(0x0404_0404_0000_0000),
+                vcreate_u64(0x0c0c_0c0c_0808_0808),
+            ));
+            let bits = vdupq_n_u32(if k % 2 == 0 { 0x0804_0201 } else { 0x8040_2010 });
+            vtstq_u8(vqtbl1q_u8(cleared, vaddq_u8(rows, spread)), vreinterpretq_u8_u32(bits))
+        } else {
+            let byte = (4 * (k % 4) + k / 4 * 2) as u8;
+            let spread = vcombine_u8(vdup_n_u8(byte), vdup_n_u8(byte + 1));
+            let bits = vreinterpretq_u8_u64(vdupq_n_u64(0x8040_2010_0804_0201));
+            vtstq_u8(vqtbl1q_u8(cleared, spread), bits)
+        };
+        *q = vsliq_n_u8::<4>(*q, mask);
     }
+    signed(q)
 }
 
 pub(super) struct Q40;
@@ -313,8 +272,7 @@ impl Legacy for Q40 {
 
     #[inline(always)]
     unsafe fn load(rows: impl Source, lanes: bool) -> Four {
-        // SAFETY: the caller's promise.
-        unsafe { Four { q: signed(nibbles(rows, 2, lanes)), d: rows.halves(0), m: nothing() } }
+        Four { q: signed(nibbles(rows, 2, lanes)), d: rows.halves(0), m: nothing() }
     }
 }
 
@@ -327,11 +285,8 @@ impl Legacy for Q41 {
 
     #[inline(always)]
     unsafe fn load(rows: impl Source, lanes: bool) -> Four {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let [d, m] = rows.two_halves(0);
-            Four { q: signed(nibbles(rows, 4, lanes)), d, m }
-        }
+        let [d, m] = rows.two_halves(0);
+        Four { q: signed(nibbles(rows, 4, lanes)), d, m }
     }
 }
 
@@ -342,8 +297,7 @@ impl Legacy for Q50 {
 
     #[inline(always)]
     unsafe fn load(rows: impl Source, lanes: bool) -> Four {
-        // SAFETY: the caller's promise.
-        unsafe { Four { q: five_bits(rows, 2, lanes), d: rows.halves(0), m: nothing() } }
+        Four { q: five_bits(rows, 2, lanes), d: rows.halves(0), m: nothing() }
     }
 }
 
@@ -356,11 +310,8 @@ impl Legacy for Q51 {
 
     #[inline(always)]
     unsafe fn load(rows: impl Source, lanes: bool) -> Four {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let [d, m] = rows.two_halves(0);
-            Four { q: five_bits(rows, 4, lanes), d, m }
-        }
+        let [d, m] = rows.two_halves(0);
+        Four { q: five_bits(rows, 4, lanes), d, m }
     }
 }
 
@@ -372,14 +323,12 @@ impl Legacy for Q80 {
 
     #[inline(always)]
     unsafe fn load(rows: impl Source, lanes: bool) -> Four {
-        // SAFETY: the caller's promise.
-        unsafe { Four { q: signed(rows.ordered32(2, lanes)), d: rows.halves(0), m: nothing() } }
+        Four { q: signed(rows.ordered32(2, lanes)), d: rows.halves(0), m: nothing() }
     }
 
     #[inline(always)]
     unsafe fn level(bytes: uint8x16_t, _: usize) -> int8x16_t {
-        // SAFETY: the caller's promise (NEON).
-        unsafe { vreinterpretq_s8_u8(bytes) }
+        vreinterpretq_s8_u8(bytes)
     }
 }
 
@@ -391,20 +340,16 @@ impl Legacy for Iq4Nl {
 
     #[inline(always)]
     unsafe fn load(rows: impl Source, lanes: bool) -> Four {
-        // SAFETY: the caller's promise; the table has sixteen bytes.
-        unsafe {
-            let values = vld1q_s8(smidgen_quant::iq4_nl::VALUES.as_ptr());
-            let q = nibbles(rows, 2, lanes).map(|q| vqtbl1q_s8(values, q));
-            Four { q, d: rows.halves(0), m: nothing() }
-        }
+        // The table has sixteen bytes.
+        let values = vld1q_s8(smidgen_quant::iq4_nl::VALUES.as_ptr());
+        let q = nibbles(rows, 2, lanes).map(|q| vqtbl1q_s8(values, q));
+        Four { q, d: rows.halves(0), m: nothing() }
     }
 
     #[inline(always)]
     unsafe fn level(bytes: uint8x16_t, i: usize) -> int8x16_t {
-        // SAFETY: the caller's promise; the table has sixteen bytes.
-        unsafe {
-            let values = vld1q_s8(smidgen_quant::iq4_nl::VALUES.as_ptr());
-            vqtbl1q_s8(values, vreinterpretq_u8_s8(nibble(bytes, i)))
-        }
+        // The table has sixteen bytes.
+        let values = vld1q_s8(smidgen_quant::iq4_nl::VALUES.as_ptr());
+        vqtbl1q_s8(values, vreinterpretq_u8_s8(nibble(bytes, i)))
     }
 }

@@ -49,48 +49,38 @@ pub(super) trait Super {
 /// Byte `BYTE` of each double word.
 #[inline(always)]
 unsafe fn bytes(v: uint8x16_t, out: &mut [int32x4_t]) {
-    // SAFETY: the caller's promise (NEON).
-    unsafe {
-        let (v, mask) = (vreinterpretq_u32_u8(v), vdupq_n_u32(255));
-        out[0] = vreinterpretq_s32_u32(vandq_u32(v, mask));
-        out[1] = vreinterpretq_s32_u32(vandq_u32(vshrq_n_u32::<8>(v), mask));
-        out[2] = vreinterpretq_s32_u32(vandq_u32(vshrq_n_u32::<16>(v), mask));
-        out[3] = vreinterpretq_s32_u32(vshrq_n_u32::<24>(v));
-    }
+    let (v, mask) = (vreinterpretq_u32_u8(v), vdupq_n_u32(255));
+    out[0] = vreinterpretq_s32_u32(vandq_u32(v, mask));
+    out[1] = vreinterpretq_s32_u32(vandq_u32(vshrq_n_u32::<8>(v), mask));
+    out[2] = vreinterpretq_s32_u32(vandq_u32(vshrq_n_u32::<16>(v), mask));
+    out[3] = vreinterpretq_s32_u32(vshrq_n_u32::<24>(v));
 }
 
 /// The bytes of each double word, which have a sign.
 #[inline(always)]
 unsafe fn signed_bytes(v: uint8x16_t, out: &mut [int32x4_t]) {
-    // SAFETY: the caller's promise (NEON).
-    unsafe {
-        let v = vreinterpretq_s32_u8(v);
-        out[0] = vshrq_n_s32::<24>(vshlq_n_s32::<24>(v));
-        out[1] = vshrq_n_s32::<24>(vshlq_n_s32::<16>(v));
-        out[2] = vshrq_n_s32::<24>(vshlq_n_s32::<8>(v));
-        out[3] = vshrq_n_s32::<24>(v);
-    }
+    let v = vreinterpretq_s32_u8(v);
+    out[0] = vshrq_n_s32::<24>(vshlq_n_s32::<24>(v));
+    out[1] = vshrq_n_s32::<24>(vshlq_n_s32::<16>(v));
+    out[2] = vshrq_n_s32::<24>(vshlq_n_s32::<8>(v));
+    out[3] = vshrq_n_s32::<24>(v);
 }
 
 /// The lower bits of each byte.
 #[inline(always)]
 unsafe fn masked(v: uint8x16_t, mask: u8) -> uint8x16_t {
-    // SAFETY: the caller's promise (NEON).
-    unsafe { vandq_u8(v, vdupq_n_u8(mask)) }
+    vandq_u8(v, vdupq_n_u8(mask))
 }
 
 /// The six-bit scales and minima that Q4_K and Q5_K share: twelve bytes at an offset of each row.
 #[inline(always)]
 unsafe fn scales_and_minima(rows: impl Source, offset: usize, head: &mut Head) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let (a, b, c) = (rows.words(offset), rows.words(offset + 4), rows.words(offset + 8));
-        let top = |v| masked(vshrq_n_u8::<2>(v), 48);
-        bytes(masked(a, 63), &mut head.scales[..4]);
-        bytes(vorrq_u8(masked(c, 15), top(a)), &mut head.scales[4..8]);
-        bytes(masked(b, 63), &mut head.minima[..4]);
-        bytes(vorrq_u8(vshrq_n_u8::<4>(c), top(b)), &mut head.minima[4..8]);
-    }
+    let (a, b, c) = (rows.words(offset), rows.words(offset + 4), rows.words(offset + 8));
+    let top = |v| masked(vshrq_n_u8::<2>(v), 48);
+    bytes(masked(a, 63), &mut head.scales[..4]);
+    bytes(vorrq_u8(masked(c, 15), top(a)), &mut head.scales[4..8]);
+    bytes(masked(b, 63), &mut head.minima[..4]);
+    bytes(vorrq_u8(vshrq_n_u8::<4>(c), top(b)), &mut head.minima[4..8]);
 }
 
 pub(super) struct Q4K;
@@ -103,20 +93,14 @@ impl Super for Q4K {
 
     #[inline(always)]
     unsafe fn head(rows: impl Source, head: &mut Head) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            [head.d, head.dmin] = rows.two_halves(0);
-            scales_and_minima(rows, 4, head);
-        }
+        [head.d, head.dmin] = rows.two_halves(0);
+        scales_and_minima(rows, 4, head);
     }
 
     #[inline(always)]
     unsafe fn group<S: Source, const J: usize>(rows: S, lanes: bool, part: usize) -> Quants {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let both = rows.ordered32(16 + 32 * part, lanes);
-            signed(both.map(|v| if J == 0 { masked(v, 15) } else { vshrq_n_u8::<4>(v) }))
-        }
+        let both = rows.ordered32(16 + 32 * part, lanes);
+        signed(both.map(|v| if J == 0 { masked(v, 15) } else { vshrq_n_u8::<4>(v) }))
     }
 }
 
@@ -130,27 +114,21 @@ impl Super for Q5K {
 
     #[inline(always)]
     unsafe fn head(rows: impl Source, head: &mut Head) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            [head.d, head.dmin] = rows.two_halves(0);
-            scales_and_minima(rows, 4, head);
-        }
+        [head.d, head.dmin] = rows.two_halves(0);
+        scales_and_minima(rows, 4, head);
     }
 
     #[inline(always)]
     unsafe fn group<S: Source, const J: usize>(rows: S, lanes: bool, part: usize) -> Quants {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let both = rows.ordered32(48 + 32 * part, lanes);
-            let fifth = rows.ordered32(16, lanes);
-            // The group's bit moves to the lowest place, from which it is shifted in above the nibble.
-            let down = vdupq_n_s8(-((2 * part + J) as i8));
-            let mut q = both.map(|v| if J == 0 { v } else { vshrq_n_u8::<4>(v) });
-            for k in 0..8 {
-                q[k] = masked(vsliq_n_u8::<4>(q[k], vshlq_u8(fifth[k], down)), 31);
-            }
-            signed(q)
+        let both = rows.ordered32(48 + 32 * part, lanes);
+        let fifth = rows.ordered32(16, lanes);
+        // The group's bit moves to the lowest place, from which it is shifted in above the nibble.
+        let down = vdupq_n_s8(-((2 * part + J) as i8));
+        let mut q = both.map(|v| if J == 0 { v } else { vshrq_n_u8::<4>(v) });
+        for k in 0..8 {
+            q[k] = masked(vsliq_n_u8::<4>(q[k], vshlq_u8(fifth[k], down)), 31);
         }
+        signed(q)
     }
 }
 
@@ -164,48 +142,39 @@ impl Super for Q6K {
 
     #[inline(always)]
     unsafe fn head(rows: impl Source, head: &mut Head) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            head.d = rows.halves(208);
-            let scales = rows.ordered16(192, true);
-            for (scales, out) in scales.into_iter().zip(head.scales.as_chunks_mut::<4>().0) {
-                signed_bytes(scales, out);
-            }
+        head.d = rows.halves(208);
+        let scales = rows.ordered16(192, true);
+        for (scales, out) in scales.into_iter().zip(head.scales.as_chunks_mut::<4>().0) {
+            signed_bytes(scales, out);
         }
     }
 
     #[inline(always)]
     unsafe fn group<S: Source, const J: usize>(rows: S, lanes: bool, part: usize) -> Quants {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let low = rows.ordered32(64 * part + J % 2 * 32, lanes);
-            let top = rows.ordered32(128 + 32 * part, lanes);
-            // Shifts that insert: the two upper bits above a low nibble, or a high nibble below the two upper bits.
-            let mut q = low;
-            for k in 0..8 {
-                q[k] = match J {
-                    0 => masked(vsliq_n_u8::<4>(low[k], top[k]), 63),
-                    1 => masked(vsliq_n_u8::<4>(low[k], vshrq_n_u8::<2>(top[k])), 63),
-                    2 => masked(vsriq_n_u8::<4>(top[k], low[k]), 63),
-                    _ => vsriq_n_u8::<4>(vshrq_n_u8::<2>(top[k]), low[k]),
-                };
-            }
-            signed(q)
+        let low = rows.ordered32(64 * part + J % 2 * 32, lanes);
+        let top = rows.ordered32(128 + 32 * part, lanes);
+        // Shifts that insert: the two upper bits above a low nibble, or a high nibble below the two upper bits.
+        let mut q = low;
+        for k in 0..8 {
+            q[k] = match J {
+                0 => masked(vsliq_n_u8::<4>(low[k], top[k]), 63),
+                1 => masked(vsliq_n_u8::<4>(low[k], vshrq_n_u8::<2>(top[k])), 63),
+                2 => masked(vsriq_n_u8::<4>(top[k], low[k]), 63),
+                _ => vsriq_n_u8::<4>(vshrq_n_u8::<2>(top[k]), low[k]),
+            };
         }
+        signed(q)
     }
 }
 
 /// Two bits of each byte, the first group in the lowest.
 #[inline(always)]
 unsafe fn two_bits<const J: usize>(bytes: [uint8x16_t; 8]) -> [uint8x16_t; 8] {
-    // SAFETY: the caller's promise (NEON).
-    bytes.map(|v| unsafe {
-        match J {
-            0 => masked(v, 3),
-            1 => masked(vshrq_n_u8::<2>(v), 3),
-            2 => masked(vshrq_n_u8::<4>(v), 3),
-            _ => vshrq_n_u8::<6>(v),
-        }
+    bytes.map(|v| match J {
+        0 => masked(v, 3),
+        1 => masked(vshrq_n_u8::<2>(v), 3),
+        2 => masked(vshrq_n_u8::<4>(v), 3),
+        _ => vshrq_n_u8::<6>(v),
     })
 }
 
@@ -219,20 +188,16 @@ impl Super for Q2K {
 
     #[inline(always)]
     unsafe fn head(rows: impl Source, head: &mut Head) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            [head.d, head.dmin] = rows.two_halves(80);
-            for (i, both) in rows.ordered16(0, true).into_iter().enumerate() {
-                bytes(masked(both, 15), &mut head.scales[4 * i..4 * i + 4]);
-                bytes(vshrq_n_u8::<4>(both), &mut head.minima[4 * i..4 * i + 4]);
-            }
+        [head.d, head.dmin] = rows.two_halves(80);
+        for (i, both) in rows.ordered16(0, true).into_iter().enumerate() {
+            bytes(masked(both, 15), &mut head.scales[4 * i..4 * i + 4]);
+            bytes(vshrq_n_u8::<4>(both), &mut head.minima[4 * i..4 * i + 4]);
         }
     }
 
     #[inline(always)]
     unsafe fn group<S: Source, const J: usize>(rows: S, lanes: bool, part: usize) -> Quants {
-        // SAFETY: the caller's promise.
-        unsafe { signed(two_bits::<J>(rows.ordered32(16 + 32 * part, lanes))) }
+        signed(two_bits::<J>(rows.ordered32(16 + 32 * part, lanes)))
     }
 }
 
@@ -246,40 +211,34 @@ impl Super for Q3K {
 
     #[inline(always)]
     unsafe fn head(rows: impl Source, head: &mut Head) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            head.d = rows.halves(108);
-            let (x, y, top) = (rows.words(96), rows.words(100), rows.words(104));
-            let join = |low, high| vsubq_u8(vorrq_u8(masked(low, 15), masked(high, 48)), vdupq_n_u8(32));
-            let scales = [
-                join(x, vshlq_n_u8::<4>(top)),
-                join(y, vshlq_n_u8::<2>(top)),
-                join(vshrq_n_u8::<4>(x), top),
-                join(vshrq_n_u8::<4>(y), vshrq_n_u8::<2>(top)),
-            ];
-            for (scales, out) in scales.into_iter().zip(head.scales.as_chunks_mut::<4>().0) {
-                signed_bytes(scales, out);
-            }
+        head.d = rows.halves(108);
+        let (x, y, top) = (rows.words(96), rows.words(100), rows.words(104));
+        let join = |low, high| vsubq_u8(vorrq_u8(masked(low, 15), masked(high, 48)), vdupq_n_u8(32));
+        let scales = [
+            join(x, vshlq_n_u8::<4>(top)),
+            join(y, vshlq_n_u8::<2>(top)),
+            join(vshrq_n_u8::<4>(x), top),
+            join(vshrq_n_u8::<4>(y), vshrq_n_u8::<2>(top)),
+        ];
+        for (scales, out) in scales.into_iter().zip(head.scales.as_chunks_mut::<4>().0) {
+            signed_bytes(scales, out);
         }
     }
 
     #[inline(always)]
     unsafe fn group<S: Source, const J: usize>(rows: S, lanes: bool, part: usize) -> Quants {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let mut q = rows.ordered32(32 + 32 * part, lanes);
-            let third = rows.ordered32(0, lanes);
-            let down = vdupq_n_s8(-((4 * part + J) as i8));
-            for k in 0..8 {
-                let two = match J {
-                    0 => q[k],
-                    1 => vshrq_n_u8::<2>(q[k]),
-                    2 => vshrq_n_u8::<4>(q[k]),
-                    _ => vshrq_n_u8::<6>(q[k]),
-                };
-                q[k] = masked(vsliq_n_u8::<2>(two, vshlq_u8(third[k], down)), 7);
-            }
-            signed(q)
+        let mut q = rows.ordered32(32 + 32 * part, lanes);
+        let third = rows.ordered32(0, lanes);
+        let down = vdupq_n_s8(-((4 * part + J) as i8));
+        for k in 0..8 {
+            let two = match J {
+                0 => q[k],
+                1 => vshrq_n_u8::<2>(q[k]),
+                2 => vshrq_n_u8::<4>(q[k]),
+                _ => vshrq_n_u8::<6>(q[k]),
+            };
+            q[k] = masked(vsliq_n_u8::<2>(two, vshlq_u8(third[k], down)), 7);
         }
+        signed(q)
     }
 }

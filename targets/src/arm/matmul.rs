@@ -64,23 +64,21 @@ pub(super) unsafe fn legacy<I: Isa, L: Legacy>(w: &Rows, input: &Input, out: &mu
     let Input::Q8(x) = input else { return };
     let (first_row, one) = (out.first_col(), !I::SEVERAL && out.rows() == 1);
     let (packed, plain) = w.parts(out, 4 * FOURS);
-    // SAFETY: the sources are the rows' whole blocks; the arrays of `x` hold as many blocks of each token.
-    unsafe {
-        if !one {
-            for c in (0..plain).step_by(4 * FOURS) {
-                legacy_many::<I, L>(&either(w, first_row, c, packed), x, out, c);
+    // The sources are the rows' whole blocks; the arrays of `x` hold as many blocks of each token.
+    if !one {
+        for c in (0..plain).step_by(4 * FOURS) {
+            legacy_many::<I, L>(&either(w, first_row, c, packed), x, out, c);
+        }
+    } else {
+        for c in (0..packed).step_by(PANEL) {
+            if I::PANEL && L::LEVELS > 0 {
+                legacy_panel::<I, L>(panel(w, first_row + c), x, out, c);
+            } else {
+                legacy_one::<I, L, Panel, { PANEL / 4 }>(panel(w, first_row + c), x, out, c);
             }
-        } else {
-            for c in (0..packed).step_by(PANEL) {
-                if I::PANEL && L::LEVELS > 0 {
-                    legacy_panel::<I, L>(panel(w, first_row + c), x, out, c);
-                } else {
-                    legacy_one::<I, L, Panel, { PANEL / 4 }>(panel(w, first_row + c), x, out, c);
-                }
-            }
-            for c in (packed..plain).step_by(4 * FOURS) {
-                legacy_one::<I, L, Plain, FOURS>(plain_rows(w, first_row + c), x, out, c);
-            }
+        }
+        for c in (packed..plain).step_by(4 * FOURS) {
+            legacy_one::<I, L, Plain, FOURS>(plain_rows(w, first_row + c), x, out, c);
         }
     }
     w.by_law(input, out, plain);
@@ -96,20 +94,18 @@ unsafe fn legacy_panel<I: Isa, L: Legacy>(panel: Panel, x: &Q8, out: &mut Tile, 
     let mut acc = [nothing(); 4];
     for b in 0..x.cols / 32 {
         let at = b * x.tokens + t;
-        // SAFETY: the caller's promise; the scales of sixteen rows lie in front of their minima, and these in front of the quants.
-        unsafe {
-            let start = if L::OFFSET == 0 { 0 } else { L::OFFSET * *x.sums.as_ptr().add(at) };
-            let block = panel.at(0, b * L::BYTES).block;
-            let (scale, offset) = (x.scales.as_ptr().add(at), x.offsets.as_ptr().add(at));
-            let d = sixteen_halves(block.cast());
-            let m = if L::MIN { sixteen_halves(block.add(2 * PANEL).cast()) } else { d };
-            let bytes = block.add(if L::MIN { 4 * PANEL } else { 2 * PANEL });
-            let isums = I::panel::<L>(bytes, x.qs.as_ptr().add(32 * at), start);
-            acc[0] = accumulate::<L>(acc[0], d[0], m[0], isums[0], scale, offset);
-            acc[1] = accumulate::<L>(acc[1], d[1], m[1], isums[1], scale, offset);
-            acc[2] = accumulate::<L>(acc[2], d[2], m[2], isums[2], scale, offset);
-            acc[3] = accumulate::<L>(acc[3], d[3], m[3], isums[3], scale, offset);
-        }
+        // The scales of sixteen rows lie in front of their minima, and these in front of the quants.
+        let start = if L::OFFSET == 0 { 0 } else { L::OFFSET * *x.sums.as_ptr().add(at) };
+        let block = panel.at(0, b * L::BYTES).block;
+        let (scale, offset) = (x.scales.as_ptr().add(at), x.offsets.as_ptr().add(at));
+        let d = sixteen_halves(block.cast());
+        let m = if L::MIN { sixteen_halves(block.add(2 * PANEL).cast()) } else { d };
+        let bytes = block.add(if L::MIN { 4 * PANEL } else { 2 * PANEL });
+        let isums = I::panel::<L>(bytes, x.qs.as_ptr().add(32 * at), start);
+        acc[0] = accumulate::<L>(acc[0], d[0], m[0], isums[0], scale, offset);
+        acc[1] = accumulate::<L>(acc[1], d[1], m[1], isums[1], scale, offset);
+        acc[2] = accumulate::<L>(acc[2], d[2], m[2], isums[2], scale, offset);
+        acc[3] = accumulate::<L>(acc[3], d[3], m[3], isums[3], scale, offset);
     }
     store(&acc, &mut out.row(0)[c..c + PANEL]);
 }
@@ -124,8 +120,7 @@ unsafe fn accumulate<L: Legacy>(
     scale: *const f32,
     offset: *const f32,
 ) -> float32x4_t {
-    // SAFETY: the caller's promise.
-    unsafe { accumulate_lane::<L, 0>(acc, d, m, isum, vdupq_n_f32(*scale), vdupq_n_f32(*offset)) }
+    accumulate_lane::<L, 0>(acc, d, m, isum, vdupq_n_f32(*scale), vdupq_n_f32(*offset))
 }
 
 /// As [`accumulate`], of the token whose scale and offset are in lane `T`.
@@ -138,12 +133,9 @@ unsafe fn accumulate_lane<L: Legacy, const T: i32>(
     scale: float32x4_t,
     offset: float32x4_t,
 ) -> float32x4_t {
-    // SAFETY: the caller's promise (NEON).
-    unsafe {
-        let product = vmulq_f32(vmulq_laneq_f32::<T>(d, scale), vcvtq_f32_s32(isum));
-        let product = if L::MIN { vaddq_f32(product, vmulq_laneq_f32::<T>(m, offset)) } else { product };
-        vaddq_f32(acc, product)
-    }
+    let product = vmulq_f32(vmulq_laneq_f32::<T>(d, scale), vcvtq_f32_s32(isum));
+    let product = if L::MIN { vaddq_f32(product, vmulq_laneq_f32::<T>(m, offset)) } else { product };
+    vaddq_f32(acc, product)
 }
 
 /// `4 N` rows with one token.
@@ -156,15 +148,12 @@ unsafe fn legacy_one<I: Isa, L: Legacy, S: Source, const N: usize>(rows: S, x: &
     let mut acc = [nothing(); N];
     for b in 0..x.cols / 32 {
         let at = b * x.tokens + t;
-        // SAFETY: the caller's promise.
-        unsafe {
-            let qs = x.qs.as_ptr().add(32 * at);
-            let start = if L::OFFSET == 0 { 0 } else { L::OFFSET * *x.sums.as_ptr().add(at) };
-            for n in 0..N {
-                let w = L::load(rows.at(4 * n, b * L::BYTES), S::LANES);
-                let isum = I::dot(S::LANES, L::MAX, &w.q, qs, start);
-                acc[n] = accumulate::<L>(acc[n], w.d, w.m, isum, x.scales.as_ptr().add(at), x.offsets.as_ptr().add(at));
-            }
+        let qs = x.qs.as_ptr().add(32 * at);
+        let start = if L::OFFSET == 0 { 0 } else { L::OFFSET * *x.sums.as_ptr().add(at) };
+        for n in 0..N {
+            let w = L::load(rows.at(4 * n, b * L::BYTES), S::LANES);
+            let isum = I::dot(S::LANES, L::MAX, &w.q, qs, start);
+            acc[n] = accumulate::<L>(acc[n], w.d, w.m, isum, x.scales.as_ptr().add(at), x.offsets.as_ptr().add(at));
         }
     }
     store(&acc, &mut out.row(0)[c..c + 4 * N]);
@@ -184,8 +173,7 @@ fn store(acc: &[float32x4_t], out: &mut [f32]) {
 unsafe fn with_offset(mut q: Quants, offset: i32) -> Quants {
     if offset != 0 {
         for q in &mut q {
-            // SAFETY: the caller's promise (NEON).
-            *q = unsafe { vaddq_s8(*q, vdupq_n_s8(offset as i8)) };
+            *q = vaddq_s8(*q, vdupq_n_s8(offset as i8));
         }
     }
     q
@@ -202,43 +190,40 @@ unsafe fn legacy_many<I: Isa, L: Legacy>(rows: &Either, x: &Q8, out: &mut Tile, 
         let mut acc = [[nothing(); FOURS]; TOKENS];
         for b in 0..x.cols / 32 {
             let at = b * x.tokens + out.first_row() + t0;
-            // SAFETY: the caller's promise.
-            unsafe {
-                let mut w = [Four { q: [vdupq_n_s8(0); 8], d: nothing(), m: nothing() }; FOURS];
-                let mut q = [w[0].q; FOURS];
+            let mut w = [Four { q: [vdupq_n_s8(0); 8], d: nothing(), m: nothing() }; FOURS];
+            let mut q = [w[0].q; FOURS];
+            for n in 0..FOURS {
+                w[n] = either!(*rows, 4 * n, b * L::BYTES, |source| L::load(source, I::LANES));
+                q[n] = I::arrange(with_offset(w[n].q, L::OFFSET));
+            }
+            let qs = x.qs.as_ptr().add(32 * at);
+            let (scales, offsets) = (x.scales.as_ptr().add(at), x.offsets.as_ptr().add(at));
+            let (fours, rest) = acc[..tokens].as_chunks_mut::<4>();
+            for (i, four) in fours.iter_mut().enumerate() {
+                let (at, scales, offsets) = (qs.add(128 * i), scales.add(4 * i), offsets.add(4 * i));
+                let (scales, offsets) = (vld1q_f32(scales), if L::MIN { vld1q_f32(offsets) } else { nothing() });
+                let isums = I::dots::<FOURS, 0, 2>(L::MAX, &q, [at, at.add(32)]);
                 for n in 0..FOURS {
-                    w[n] = either!(*rows, 4 * n, b * L::BYTES, |source| L::load(source, I::LANES));
-                    q[n] = I::arrange(with_offset(w[n].q, L::OFFSET));
+                    let (d, m) = (w[n].d, w[n].m);
+                    four[0][n] = accumulate_lane::<L, 0>(four[0][n], d, m, isums[0][n], scales, offsets);
+                    four[1][n] = accumulate_lane::<L, 1>(four[1][n], d, m, isums[1][n], scales, offsets);
                 }
-                let qs = x.qs.as_ptr().add(32 * at);
-                let (scales, offsets) = (x.scales.as_ptr().add(at), x.offsets.as_ptr().add(at));
-                let (fours, rest) = acc[..tokens].as_chunks_mut::<4>();
-                for (i, four) in fours.iter_mut().enumerate() {
-                    let (at, scales, offsets) = (qs.add(128 * i), scales.add(4 * i), offsets.add(4 * i));
-                    let (scales, offsets) = (vld1q_f32(scales), if L::MIN { vld1q_f32(offsets) } else { nothing() });
-                    let isums = I::dots::<FOURS, 0, 2>(L::MAX, &q, [at, at.add(32)]);
-                    for n in 0..FOURS {
-                        let (d, m) = (w[n].d, w[n].m);
-                        four[0][n] = accumulate_lane::<L, 0>(four[0][n], d, m, isums[0][n], scales, offsets);
-                        four[1][n] = accumulate_lane::<L, 1>(four[1][n], d, m, isums[1][n], scales, offsets);
-                    }
-                    let isums = I::dots::<FOURS, 0, 2>(L::MAX, &q, [at.add(64), at.add(96)]);
-                    for n in 0..FOURS {
-                        let (d, m) = (w[n].d, w[n].m);
-                        four[2][n] = accumulate_lane::<L, 2>(four[2][n], d, m, isums[0][n], scales, offsets);
-                        four[3][n] = accumulate_lane::<L, 3>(four[3][n], d, m, isums[1][n], scales, offsets);
-                    }
+                let isums = I::dots::<FOURS, 0, 2>(L::MAX, &q, [at.add(64), at.add(96)]);
+                for n in 0..FOURS {
+                    let (d, m) = (w[n].d, w[n].m);
+                    four[2][n] = accumulate_lane::<L, 2>(four[2][n], d, m, isums[0][n], scales, offsets);
+                    four[3][n] = accumulate_lane::<L, 3>(four[3][n], d, m, isums[1][n], scales, offsets);
                 }
-                let done = tokens - rest.len();
-                for (i, pair) in rest.chunks_mut(2).enumerate() {
-                    let first = done + 2 * i;
-                    let at = qs.add(32 * first);
-                    let isums = I::dots::<FOURS, 0, 2>(L::MAX, &q, [at, at.add(32 * (pair.len() - 1))]);
-                    for (t, acc) in pair.iter_mut().enumerate() {
-                        let (scale, offset) = (scales.add(first + t), offsets.add(first + t));
-                        for n in 0..FOURS {
-                            acc[n] = accumulate::<L>(acc[n], w[n].d, w[n].m, isums[t][n], scale, offset);
-                        }
+            }
+            let done = tokens - rest.len();
+            for (i, pair) in rest.chunks_mut(2).enumerate() {
+                let first = done + 2 * i;
+                let at = qs.add(32 * first);
+                let isums = I::dots::<FOURS, 0, 2>(L::MAX, &q, [at, at.add(32 * (pair.len() - 1))]);
+                for (t, acc) in pair.iter_mut().enumerate() {
+                    let (scale, offset) = (scales.add(first + t), offsets.add(first + t));
+                    for n in 0..FOURS {
+                        acc[n] = accumulate::<L>(acc[n], w[n].d, w[n].m, isums[t][n], scale, offset);
                     }
                 }
             }
@@ -258,19 +243,17 @@ pub(super) unsafe fn k_quant<I: Isa, L: Super>(w: &Rows, input: &Input, out: &mu
     let Input::Q8K(x) = input else { return };
     let (first_row, one) = (out.first_col(), !I::SEVERAL && out.rows() == 1);
     let (packed, plain) = w.parts(out, 4 * FOURS);
-    // SAFETY: the sources are the rows' whole superblocks; the arrays of `x` hold as many superblocks of each token.
-    unsafe {
-        if !one {
-            for c in (0..plain).step_by(4 * FOURS) {
-                k_many::<I, L>(&either(w, first_row, c, packed), x, out, c);
-            }
-        } else {
-            for c in (0..packed).step_by(PANEL) {
-                k_one::<I, L, Panel, { PANEL / 4 / FOURS }>(panel(w, first_row + c), x, out, c);
-            }
-            for c in (packed..plain).step_by(4 * FOURS) {
-                k_one::<I, L, Plain, 1>(plain_rows(w, first_row + c), x, out, c);
-            }
+    // The sources are the rows' whole superblocks; the arrays of `x` hold as many superblocks of each token.
+    if !one {
+        for c in (0..plain).step_by(4 * FOURS) {
+            k_many::<I, L>(&either(w, first_row, c, packed), x, out, c);
+        }
+    } else {
+        for c in (0..packed).step_by(PANEL) {
+            k_one::<I, L, Panel, { PANEL / 4 / FOURS }>(panel(w, first_row + c), x, out, c);
+        }
+        for c in (packed..plain).step_by(4 * FOURS) {
+            k_one::<I, L, Plain, 1>(plain_rows(w, first_row + c), x, out, c);
         }
     }
     w.by_law(input, out, plain);
@@ -285,56 +268,47 @@ unsafe fn accumulate_k<L: Super>(
     msum: int32x4_t,
     scale: *const f32,
 ) -> float32x4_t {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let product = vmulq_f32(vmulq_n_f32(head.d, *scale), vcvtq_f32_s32(isum));
-        if L::MIN {
-            let minimum = vmulq_f32(vmulq_n_f32(head.dmin, *scale), vcvtq_f32_s32(msum));
-            vaddq_f32(acc, vsubq_f32(product, minimum))
-        } else {
-            vaddq_f32(acc, product)
-        }
+    let product = vmulq_f32(vmulq_n_f32(head.d, *scale), vcvtq_f32_s32(isum));
+    if L::MIN {
+        let minimum = vmulq_f32(vmulq_n_f32(head.dmin, *scale), vcvtq_f32_s32(msum));
+        vaddq_f32(acc, vsubq_f32(product, minimum))
+    } else {
+        vaddq_f32(acc, product)
     }
 }
 
 /// The sums of a token's activations over each 16 inputs of a superblock, or in the first eight over each 32.
 #[inline(always)]
 unsafe fn sums<L: Super>(from: *const i16, tokens: usize) -> [int32x4_t; 4] {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let eight = |first: usize| {
-            if tokens == 1 {
-                return vld1q_s16(from.add(2 * first));
-            }
-            let pair = |g: usize| from.add(2 * (first + g) * tokens).cast::<i32>();
-            let v = vsetq_lane_s32::<0>(pair(0).read_unaligned(), vdupq_n_s32(0));
-            let v = vld1q_lane_s32::<1>(pair(1), v);
-            let v = vld1q_lane_s32::<2>(pair(2), v);
-            vreinterpretq_s16_s32(vld1q_lane_s32::<3>(pair(3), v))
-        };
-        let (low, high) = (eight(0), eight(4));
-        if L::SUB == 32 {
-            let (low, high) = (vpaddlq_s16(low), vpaddlq_s16(high));
-            return [low, high, low, high];
+    let eight = |first: usize| {
+        if tokens == 1 {
+            return vld1q_s16(from.add(2 * first));
         }
-        [vmovl_s16(vget_low_s16(low)), vmovl_high_s16(low), vmovl_s16(vget_low_s16(high)), vmovl_high_s16(high)]
+        let pair = |g: usize| from.add(2 * (first + g) * tokens).cast::<i32>();
+        let v = vsetq_lane_s32::<0>(pair(0).read_unaligned(), vdupq_n_s32(0));
+        let v = vld1q_lane_s32::<1>(pair(1), v);
+        let v = vld1q_lane_s32::<2>(pair(2), v);
+        vreinterpretq_s16_s32(vld1q_lane_s32::<3>(pair(3), v))
+    };
+    let (low, high) = (eight(0), eight(4));
+    if L::SUB == 32 {
+        let (low, high) = (vpaddlq_s16(low), vpaddlq_s16(high));
+        return [low, high, low, high];
     }
+    [vmovl_s16(vget_low_s16(low)), vmovl_high_s16(low), vmovl_s16(vget_low_s16(high)), vmovl_high_s16(high)]
 }
 
 /// Σ minimum × sum of its inputs.
 #[inline(always)]
 unsafe fn minima<L: Super>(head: &Head, sums: &[int32x4_t; 4]) -> int32x4_t {
-    // SAFETY: the caller's promise (NEON).
-    unsafe {
-        let mut msum = vdupq_n_s32(0);
-        for i in 0..64 / L::SUB {
-            msum = vmlaq_laneq_s32::<0>(msum, head.minima[4 * i], sums[i]);
-            msum = vmlaq_laneq_s32::<1>(msum, head.minima[4 * i + 1], sums[i]);
-            msum = vmlaq_laneq_s32::<2>(msum, head.minima[4 * i + 2], sums[i]);
-            msum = vmlaq_laneq_s32::<3>(msum, head.minima[4 * i + 3], sums[i]);
-        }
-        msum
+    let mut msum = vdupq_n_s32(0);
+    for i in 0..64 / L::SUB {
+        msum = vmlaq_laneq_s32::<0>(msum, head.minima[4 * i], sums[i]);
+        msum = vmlaq_laneq_s32::<1>(msum, head.minima[4 * i + 1], sums[i]);
+        msum = vmlaq_laneq_s32::<2>(msum, head.minima[4 * i + 2], sums[i]);
+        msum = vmlaq_laneq_s32::<3>(msum, head.minima[4 * i + 3], sums[i]);
     }
+    msum
 }
 
 /// Calls a function for each group of a part, with its number in the part as a constant.
@@ -355,8 +329,7 @@ macro_rules! each_group {
 /// As for [`Super`].
 #[inline(never)]
 unsafe fn read_head<L: Super, S: Source>(rows: S, head: &mut Head) {
-    // SAFETY: the caller's promise.
-    unsafe { L::head(rows, head) }
+    L::head(rows, head)
 }
 
 /// Group `g` of the `n`th four of rows that meet several tokens, compiled once for all machines that want this order.
@@ -365,18 +338,15 @@ unsafe fn read_head<L: Super, S: Source>(rows: S, head: &mut Head) {
 /// As for [`Super`]; the rows have the superblock.
 #[inline(never)]
 unsafe fn read_group<L: Super, const LANES: bool>(rows: &Either, n: usize, block: usize, g: usize) -> Quants {
-    // SAFETY: the caller's promise.
-    unsafe {
-        either!(*rows, 4 * n, block * L::BYTES, |source| {
-            let part = g / L::GROUPS;
-            match g % L::GROUPS {
-                0 => L::group::<_, 0>(source, LANES, part),
-                1 => L::group::<_, 1>(source, LANES, part),
-                2 => L::group::<_, 2>(source, LANES, part),
-                _ => L::group::<_, 3>(source, LANES, part),
-            }
-        })
-    }
+    either!(*rows, 4 * n, block * L::BYTES, |source| {
+        let part = g / L::GROUPS;
+        match g % L::GROUPS {
+            0 => L::group::<_, 0>(source, LANES, part),
+            1 => L::group::<_, 1>(source, LANES, part),
+            2 => L::group::<_, 2>(source, LANES, part),
+            _ => L::group::<_, 3>(source, LANES, part),
+        }
+    })
 }
 
 /// `8 PAIRS` rows with one token.
@@ -389,25 +359,22 @@ unsafe fn k_one<I: Isa, L: Super, S: Source, const PAIRS: usize>(rows: S, x: &Q8
     let mut acc = [[nothing(); FOURS]; PAIRS];
     let mut heads = [Head::new(), Head::new()];
     for b in 0..x.cols / 256 {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let group = 8 * b * x.tokens + t;
-            let from = x.sums.as_ptr().add(2 * group);
-            for (pair, acc) in acc.iter_mut().enumerate() {
-                let rows = rows.at(4 * FOURS * pair, b * L::BYTES);
-                for n in 0..FOURS {
-                    read_head::<L, S>(rows.at(4 * n, 0), &mut heads[n]);
-                }
-                let mut isum = [vdupq_n_s32(0); FOURS];
-                for part in 0..8 / L::GROUPS {
-                    each_group!(part, L, group_one::<I, L, S>(rows, part, &heads, x, group, &mut isum));
-                }
-                let sums = if L::MIN { sums::<L>(from, x.tokens) } else { [vdupq_n_s32(0); 4] };
-                for n in 0..FOURS {
-                    let msum = if L::MIN { minima::<L>(&heads[n], &sums) } else { sums[0] };
-                    let scale = x.scales.as_ptr().add(b * x.tokens + t);
-                    acc[n] = accumulate_k::<L>(acc[n], &heads[n], isum[n], msum, scale);
-                }
+        let group = 8 * b * x.tokens + t;
+        let from = x.sums.as_ptr().add(2 * group);
+        for (pair, acc) in acc.iter_mut().enumerate() {
+            let rows = rows.at(4 * FOURS * pair, b * L::BYTES);
+            for n in 0..FOURS {
+                read_head::<L, S>(rows.at(4 * n, 0), &mut heads[n]);
+            }
+            let mut isum = [vdupq_n_s32(0); FOURS];
+            for part in 0..8 / L::GROUPS {
+                each_group!(part, L, group_one::<I, L, S>(rows, part, &heads, x, group, &mut isum));
+            }
+            let sums = if L::MIN { sums::<L>(from, x.tokens) } else { [vdupq_n_s32(0); 4] };
+            for n in 0..FOURS {
+                let msum = if L::MIN { minima::<L>(&heads[n], &sums) } else { sums[0] };
+                let scale = x.scales.as_ptr().add(b * x.tokens + t);
+                acc[n] = accumulate_k::<L>(acc[n], &heads[n], isum[n], msum, scale);
             }
         }
     }
@@ -424,22 +391,19 @@ unsafe fn group_one<I: Isa, L: Super, S: Source, const J: usize>(
     first: usize,
     isum: &mut [int32x4_t; FOURS],
 ) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let g = part * L::GROUPS + J;
-        let at = first + g * x.tokens;
-        let (qs, sums) = (x.qs.as_ptr().add(32 * at), x.sums.as_ptr().add(2 * at));
-        for n in 0..FOURS {
-            let q = L::group::<S, J>(rows.at(4 * n, 0), S::LANES, part);
-            if L::SUB == 32 {
-                let sum = I::dot(S::LANES, L::MAX, &q, qs, 0);
-                isum[n] = vmlaq_s32(isum[n], sum, heads[n].scales[g]);
-            } else {
-                for half in 0..2 {
-                    let start = if L::OFFSET == 0 { 0 } else { L::OFFSET * *sums.add(half) as i32 };
-                    let sum = I::dot(S::LANES, L::MAX, &q[4 * half..4 * half + 4], qs.add(16 * half), start);
-                    isum[n] = vmlaq_s32(isum[n], sum, heads[n].scales[2 * g + half]);
-                }
+    let g = part * L::GROUPS + J;
+    let at = first + g * x.tokens;
+    let (qs, sums) = (x.qs.as_ptr().add(32 * at), x.sums.as_ptr().add(2 * at));
+    for n in 0..FOURS {
+        let q = L::group::<S, J>(rows.at(4 * n, 0), S::LANES, part);
+        if L::SUB == 32 {
+            let sum = I::dot(S::LANES, L::MAX, &q, qs, 0);
+            isum[n] = vmlaq_s32(isum[n], sum, heads[n].scales[g]);
+        } else {
+            for half in 0..2 {
+                let start = if L::OFFSET == 0 { 0 } else { L::OFFSET * *sums.add(half) as i32 };
+                let sum = I::dot(S::LANES, L::MAX, &q[4 * half..4 * half + 4], qs.add(16 * half), start);
+                isum[n] = vmlaq_s32(isum[n], sum, heads[n].scales[2 * g + half]);
             }
         }
     }
@@ -457,25 +421,22 @@ unsafe fn k_many<I: Isa, L: Super>(rows: &Either, x: &Q8K, out: &mut Tile, c: us
         let first = out.first_row() + t0;
         let mut acc = [[nothing(); FOURS]; TOKENS];
         for b in 0..x.cols / 256 {
-            // SAFETY: the caller's promise.
-            unsafe {
+            for n in 0..FOURS {
+                either!(*rows, 4 * n, b * L::BYTES, |source| read_head::<L, _>(source, &mut heads[n]));
+            }
+            let mut isums = [[vdupq_n_s32(0); FOURS]; TOKENS];
+            let (group, isums) = (8 * b * x.tokens + first, &mut isums[..tokens]);
+            for g in 0..8 {
+                group_many::<I, L>(rows, b, g, &heads, x, group, isums);
+            }
+            for (t, (acc, isum)) in acc.iter_mut().zip(isums).enumerate() {
+                let zero = [vdupq_n_s32(0); 4];
+                let from = x.sums.as_ptr().add(2 * (group + t));
+                let sums = if L::MIN { sums::<L>(from, x.tokens) } else { zero };
                 for n in 0..FOURS {
-                    either!(*rows, 4 * n, b * L::BYTES, |source| read_head::<L, _>(source, &mut heads[n]));
-                }
-                let mut isums = [[vdupq_n_s32(0); FOURS]; TOKENS];
-                let (group, isums) = (8 * b * x.tokens + first, &mut isums[..tokens]);
-                for g in 0..8 {
-                    group_many::<I, L>(rows, b, g, &heads, x, group, isums);
-                }
-                for (t, (acc, isum)) in acc.iter_mut().zip(isums).enumerate() {
-                    let zero = [vdupq_n_s32(0); 4];
-                    let from = x.sums.as_ptr().add(2 * (group + t));
-                    let sums = if L::MIN { sums::<L>(from, x.tokens) } else { zero };
-                    for n in 0..FOURS {
-                        let msum = if L::MIN { minima::<L>(&heads[n], &sums) } else { zero[0] };
-                        let scale = x.scales.as_ptr().add(b * x.tokens + first + t);
-                        acc[n] = accumulate_k::<L>(acc[n], &heads[n], isum[n], msum, scale);
-                    }
+                    let msum = if L::MIN { minima::<L>(&heads[n], &sums) } else { zero[0] };
+                    let scale = x.scales.as_ptr().add(b * x.tokens + first + t);
+                    acc[n] = accumulate_k::<L>(acc[n], &heads[n], isum[n], msum, scale);
                 }
             }
         }
@@ -496,33 +457,27 @@ unsafe fn group_many<I: Isa, L: Super>(
     first: usize,
     isums: &mut [[int32x4_t; FOURS]],
 ) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let qs = x.qs.as_ptr().add(32 * (first + g * x.tokens));
-        let mut q = [[vdupq_n_s8(0); 8]; FOURS];
-        let mut scales = [[vdupq_n_s32(0); FOURS]; 2];
-        for n in 0..FOURS {
-            let group = if I::LANES {
-                read_group::<L, true>(rows, n, block, g)
-            } else {
-                read_group::<L, false>(rows, n, block, g)
-            };
-            q[n] = I::arrange(with_offset(group, L::OFFSET));
-            for half in 0..2 {
-                scales[half][n] = heads[n].scales[if L::SUB == 32 { g } else { 2 * g + half }];
-            }
+    let qs = x.qs.as_ptr().add(32 * (first + g * x.tokens));
+    let mut q = [[vdupq_n_s8(0); 8]; FOURS];
+    let mut scales = [[vdupq_n_s32(0); FOURS]; 2];
+    for n in 0..FOURS {
+        let group =
+            if I::LANES { read_group::<L, true>(rows, n, block, g) } else { read_group::<L, false>(rows, n, block, g) };
+        q[n] = I::arrange(with_offset(group, L::OFFSET));
+        for half in 0..2 {
+            scales[half][n] = heads[n].scales[if L::SUB == 32 { g } else { 2 * g + half }];
         }
-        let (pairs, last) = isums.as_chunks_mut::<2>();
-        let end = qs.add(64 * pairs.len());
-        for (i, pair) in pairs.iter_mut().enumerate() {
-            let x = qs.add(64 * i);
-            two_tokens::<I, L>(pair, &q, &scales, [x, x.add(32)]);
-        }
-        if let [last] = last {
-            let mut pair = [*last; 2];
-            two_tokens::<I, L>(&mut pair, &q, &scales, [end, end]);
-            *last = pair[0];
-        }
+    }
+    let (pairs, last) = isums.as_chunks_mut::<2>();
+    let end = qs.add(64 * pairs.len());
+    for (i, pair) in pairs.iter_mut().enumerate() {
+        let x = qs.add(64 * i);
+        two_tokens::<I, L>(pair, &q, &scales, [x, x.add(32)]);
+    }
+    if let [last] = last {
+        let mut pair = [*last; 2];
+        two_tokens::<I, L>(&mut pair, &q, &scales, [end, end]);
+        *last = pair[0];
     }
 }
 
@@ -534,14 +489,11 @@ unsafe fn two_tokens<I: Isa, L: Super>(
     scales: &[[int32x4_t; FOURS]; 2],
     x: [*const i8; 2],
 ) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        if L::SUB == 32 {
-            add_scaled(isums, I::dots::<FOURS, 0, 2>(L::MAX, q, x), &scales[0]);
-        } else {
-            add_scaled(isums, I::dots::<FOURS, 0, 1>(L::MAX, q, x), &scales[0]);
-            add_scaled(isums, I::dots::<FOURS, 1, 1>(L::MAX, q, x), &scales[1]);
-        }
+    if L::SUB == 32 {
+        add_scaled(isums, I::dots::<FOURS, 0, 2>(L::MAX, q, x), &scales[0]);
+    } else {
+        add_scaled(isums, I::dots::<FOURS, 0, 1>(L::MAX, q, x), &scales[0]);
+        add_scaled(isums, I::dots::<FOURS, 1, 1>(L::MAX, q, x), &scales[1]);
     }
 }
 
@@ -550,8 +502,7 @@ unsafe fn two_tokens<I: Isa, L: Super>(
 unsafe fn add_scaled(isums: &mut [[int32x4_t; FOURS]; 2], sums: [[int32x4_t; FOURS]; 2], scales: &[int32x4_t; FOURS]) {
     for t in 0..2 {
         for n in 0..FOURS {
-            // SAFETY: the caller's promise (NEON).
-            isums[t][n] = unsafe { vmlaq_s32(isums[t][n], sums[t][n], scales[n]) };
+            isums[t][n] = vmlaq_s32(isums[t][n], sums[t][n], scales[n]);
         }
     }
 }

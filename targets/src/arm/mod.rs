@@ -6,6 +6,10 @@
 //! Rust has no functions for are written as `asm!`, so that nothing has to be compiled for other features than NEON.
 
 #![allow(
+    unsafe_op_in_unsafe_fn,
+    reason = "the paragraph above is the argument for all of it: a block around each body would say it two hundred times"
+)]
+#![allow(
     clippy::needless_range_loop,
     reason = "kernels walk several arrays by one number, which is a lane, a row or an input"
 )]

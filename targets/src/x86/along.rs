@@ -19,25 +19,21 @@ const ROWS: usize = <__m256i as Ints>::ROWS;
 #[inline(always)]
 pub(super) unsafe fn along_one<L: Legacy>(group: Group, blocks: usize, x: &Q8, out: &mut Tile, c: usize) {
     let token = out.first_row();
-    // SAFETY: the caller's promise.
-    unsafe {
-        let mut acc = _mm256_setzero_ps();
-        for b in 0..blocks {
-            let is_bytes = L::BYTES > 32;
-            group.prefetch_ahead(ROWS, b, L::BYTES, group.nearest, is_bytes);
-            let at = b * x.tokens + token;
-            let (rows, qs) = (Eight::new(group, 0, b, L::BYTES), x.qs.as_ptr().add(32 * at));
-            let mut isum =
-                if is_bytes { rows.byte_sums(L::BYTES - 32, qs) } else { rows.nibble_sums(L::BYTES - 16, qs) };
-            if L::OFFSET != 0 {
-                isum = isum.add(Avx2::multiple(-L::OFFSET, x.sums.as_ptr().add(at)));
-            }
-            let d = rows.halves(0);
-            let m = if L::MIN { rows.halves(2) } else { d };
-            acc = add_block::<__m256i, L>(acc, isum, d, m, x, at);
+    let mut acc = _mm256_setzero_ps();
+    for b in 0..blocks {
+        let is_bytes = L::BYTES > 32;
+        group.prefetch_ahead(ROWS, b, L::BYTES, group.nearest, is_bytes);
+        let at = b * x.tokens + token;
+        let (rows, qs) = (Eight::new(group, 0, b, L::BYTES), x.qs.as_ptr().add(32 * at));
+        let mut isum = if is_bytes { rows.byte_sums(L::BYTES - 32, qs) } else { rows.nibble_sums(L::BYTES - 16, qs) };
+        if L::OFFSET != 0 {
+            isum = isum.add(Avx2::multiple(-L::OFFSET, x.sums.as_ptr().add(at)));
         }
-        acc.store(out.row(0)[c..][..ROWS].as_mut_ptr());
+        let d = rows.halves(0);
+        let m = if L::MIN { rows.halves(2) } else { d };
+        acc = add_block::<__m256i, L>(acc, isum, d, m, x, at);
     }
+    acc.store(out.row(0)[c..][..ROWS].as_mut_ptr());
 }
 
 /// A block of eight rows, plain or packed. Offsets are counted inside one row's block.
@@ -70,8 +66,7 @@ pub(super) struct Fields {
 /// Needs AVX2.
 #[inline(always)]
 pub(super) unsafe fn firsts_together(v: __m256i) -> __m256i {
-    // SAFETY: the caller's promise.
-    unsafe { _mm256_permute4x64_epi64(v, 0b11_01_10_00) }
+    _mm256_permute4x64_epi64(v, 0b11_01_10_00)
 }
 
 /// Eight plain rows.
@@ -97,11 +92,8 @@ impl Eight {
     #[inline(always)]
     unsafe fn sixteen(self, i: usize, offset: usize) -> __m256i {
         let [low, high] = self.at(i, offset);
-        // SAFETY: the caller's promise.
-        unsafe {
-            let (low, high) = (_mm_loadu_si128(low.cast()), _mm_loadu_si128(high.cast()));
-            _mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1)
-        }
+        let (low, high) = (_mm_loadu_si128(low.cast()), _mm_loadu_si128(high.cast()));
+        _mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1)
     }
 
     /// The first eight bytes of rows `i`, `i + 1`, `i + 4` and `i + 5`, each loaded with what is around it, to where it belongs: nothing but blending is
@@ -112,13 +104,10 @@ impl Eight {
     #[inline(always)]
     unsafe fn firsts(self, i: usize) -> __m256i {
         let ([a, c], [b, d]) = (self.at(i, 0), self.at(i + 1, 0));
-        // SAFETY: the caller's promise.
-        unsafe {
-            let load = |at: *const u8, place: usize| __m256i::load(at.wrapping_sub(place));
-            let rows = _mm256_blend_epi32(load(a, 0), load(b, 8), 0b1100);
-            let rows = _mm256_blend_epi32(rows, load(c, 16), 0b0011_0000);
-            _mm256_blend_epi32(rows, load(d, 24), 0b1100_0000)
-        }
+        let load = |at: *const u8, place: usize| __m256i::load(at.wrapping_sub(place));
+        let rows = _mm256_blend_epi32(load(a, 0), load(b, 8), 0b1100);
+        let rows = _mm256_blend_epi32(rows, load(c, 16), 0b0011_0000);
+        _mm256_blend_epi32(rows, load(d, 24), 0b1100_0000)
     }
 
     /// Σ q x of eight rows with bytes at an offset.
@@ -127,25 +116,22 @@ impl Eight {
     /// Needs AVX2, rows with these bytes, and 32 activations, of which none is −128.
     #[inline(always)]
     unsafe fn byte_sums(self, offset: usize, x: *const i8) -> __m256i {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let (x, ones) = (__m256i::load(x.cast()), _mm256_set1_epi16(1));
-            let mut fours = [ones; 2];
-            for (half, four) in fours.iter_mut().enumerate() {
-                let mut rows = [ones; 4];
-                for (i, sums) in rows.iter_mut().enumerate() {
-                    let q = __m256i::load(self.at(i, offset)[half]);
-                    // Two products of 128 and 127 fit into 16 bits with sign.
-                    *sums = _mm256_maddubs_epi16(_mm256_abs_epi8(q), _mm256_sign_epi8(x, q)).multiply_pairs(ones);
-                }
-                let [a, b, c, d] = rows;
-                let ab = _mm256_unpacklo_epi32(a, b).add(_mm256_unpackhi_epi32(a, b));
-                let cd = _mm256_unpacklo_epi32(c, d).add(_mm256_unpackhi_epi32(c, d));
-                *four = _mm256_unpacklo_epi64(ab, cd).add(_mm256_unpackhi_epi64(ab, cd));
+        let (x, ones) = (__m256i::load(x.cast()), _mm256_set1_epi16(1));
+        let mut fours = [ones; 2];
+        for (half, four) in fours.iter_mut().enumerate() {
+            let mut rows = [ones; 4];
+            for (i, sums) in rows.iter_mut().enumerate() {
+                let q = __m256i::load(self.at(i, offset)[half]);
+                // Two products of 128 and 127 fit into 16 bits with sign.
+                *sums = _mm256_maddubs_epi16(_mm256_abs_epi8(q), _mm256_sign_epi8(x, q)).multiply_pairs(ones);
             }
-            let [low, high] = fours;
-            _mm256_blend_epi32(low, high, 0b1111_0000).add(_mm256_permute2x128_si256(low, high, 0x21))
+            let [a, b, c, d] = rows;
+            let ab = _mm256_unpacklo_epi32(a, b).add(_mm256_unpackhi_epi32(a, b));
+            let cd = _mm256_unpacklo_epi32(c, d).add(_mm256_unpackhi_epi32(c, d));
+            *four = _mm256_unpacklo_epi64(ab, cd).add(_mm256_unpackhi_epi64(ab, cd));
         }
+        let [low, high] = fours;
+        _mm256_blend_epi32(low, high, 0b1111_0000).add(_mm256_permute2x128_si256(low, high, 0x21))
     }
 
     /// The halves at an offset, as floats. Brought together by the units for whole numbers, while those for vectors are busy with weights.
@@ -154,11 +140,8 @@ impl Eight {
     /// Needs AVX2 and F16C, rows with these halves, and two bytes before them.
     #[inline(always)]
     pub(super) unsafe fn halves(self, offset: usize) -> __m256 {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let [low, high] = self.at(0, offset).map(|at| four_halves(at, self.row_bytes));
-            _mm256_cvtph_ps(_mm_set_epi64x(high, low))
-        }
+        let [low, high] = self.at(0, offset).map(|at| four_halves(at, self.row_bytes));
+        _mm256_cvtph_ps(_mm_set_epi64x(high, low))
     }
 
     /// Σ q x of eight rows with nibbles at an offset.
@@ -167,25 +150,22 @@ impl Eight {
     /// Needs AVX2, rows with these nibbles, and 32 activations.
     #[inline(always)]
     unsafe fn nibble_sums(self, offset: usize, x: *const i8) -> __m256i {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let x = x.cast();
-            let first_x = _mm256_broadcastsi128_si256(_mm_loadu_si128(x));
-            let second_x = _mm256_broadcastsi128_si256(_mm_loadu_si128(x.add(1)));
-            let mask = _mm256_set1_epi8(15);
-            let mut sums = [mask; 4];
-            for (i, sums) in sums.iter_mut().enumerate() {
-                let q = self.sixteen(i, offset);
-                let first = _mm256_maddubs_epi16(q.and(mask), first_x);
-                *sums = _mm256_add_epi16(first, _mm256_maddubs_epi16(q.right::<4>().and(mask), second_x));
-            }
-            let [a, b, c, d] = sums;
-            let ab = _mm256_add_epi16(_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b));
-            let cd = _mm256_add_epi16(_mm256_unpacklo_epi32(c, d), _mm256_unpackhi_epi32(c, d));
-            // Sixteen products of 15 and 127 fit into 16 bits with sign.
-            let sum = _mm256_add_epi16(_mm256_unpacklo_epi64(ab, cd), _mm256_unpackhi_epi64(ab, cd));
-            sum.multiply_pairs(_mm256_set1_epi16(1))
+        let x = x.cast();
+        let first_x = _mm256_broadcastsi128_si256(_mm_loadu_si128(x));
+        let second_x = _mm256_broadcastsi128_si256(_mm_loadu_si128(x.add(1)));
+        let mask = _mm256_set1_epi8(15);
+        let mut sums = [mask; 4];
+        for (i, sums) in sums.iter_mut().enumerate() {
+            let q = self.sixteen(i, offset);
+            let first = _mm256_maddubs_epi16(q.and(mask), first_x);
+            *sums = _mm256_add_epi16(first, _mm256_maddubs_epi16(q.right::<4>().and(mask), second_x));
         }
+        let [a, b, c, d] = sums;
+        let ab = _mm256_add_epi16(_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b));
+        let cd = _mm256_add_epi16(_mm256_unpacklo_epi32(c, d), _mm256_unpackhi_epi32(c, d));
+        // Sixteen products of 15 and 127 fit into 16 bits with sign.
+        let sum = _mm256_add_epi16(_mm256_unpacklo_epi64(ab, cd), _mm256_unpackhi_epi64(ab, cd));
+        sum.multiply_pairs(_mm256_set1_epi16(1))
     }
 }
 
@@ -203,31 +183,26 @@ impl EightRows for Eight {
     /// The compiler is kept from merging shuffles with those behind them: as their results are used twice, it makes more.
     #[inline(always)]
     unsafe fn fields<L: Legacy>(rows: [Eight; 2]) -> Fields {
-        // SAFETY: the caller's promise.
-        unsafe {
-            // Of two rows the first bytes of their bits, the third, second and fourth ones; then scales, then minima.
-            let bits = (L::BYTES as i32 - 20) * 0x0101_0101;
-            let order = [0x0a02_0800 + bits, 0x0b03_0901 + bits, 0x0908_0100, 0x0b0a_0302];
-            let [[a, b], [c, d]] = rows.map(|rows| [0, 2].map(|i| Avx2::in_order(rows.firsts(i).shuffle(order))));
-            let (ab, cd) = (_mm256_unpacklo_epi16(a, b), _mm256_unpacklo_epi16(c, d));
-            let even = firsts_together(_mm256_unpacklo_epi32(ab, cd));
-            let odd = firsts_together(_mm256_unpackhi_epi32(ab, cd));
-            let (ab, cd) = (_mm256_unpackhi_epi32(a, b), _mm256_unpackhi_epi32(c, d));
-            let floats = |halves| {
-                let halves = Avx2::in_order(firsts_together(halves));
-                [_mm256_castsi256_si128(halves), _mm256_extracti128_si256(halves, 1)]
-                    .map(|halves| _mm256_cvtph_ps(halves))
-            };
-            let d = floats(_mm256_unpacklo_epi64(ab, cd));
-            let m = if L::MIN { floats(_mm256_unpackhi_epi64(ab, cd)) } else { d };
-            Fields { bits: [even, odd], d, m }
-        }
+        // Of two rows the first bytes of their bits, the third, second and fourth ones; then scales, then minima.
+        let bits = (L::BYTES as i32 - 20) * 0x0101_0101;
+        let order = [0x0a02_0800 + bits, 0x0b03_0901 + bits, 0x0908_0100, 0x0b0a_0302];
+        let [[a, b], [c, d]] = rows.map(|rows| [0, 2].map(|i| Avx2::in_order(rows.firsts(i).shuffle(order))));
+        let (ab, cd) = (_mm256_unpacklo_epi16(a, b), _mm256_unpacklo_epi16(c, d));
+        let even = firsts_together(_mm256_unpacklo_epi32(ab, cd));
+        let odd = firsts_together(_mm256_unpackhi_epi32(ab, cd));
+        let (ab, cd) = (_mm256_unpackhi_epi32(a, b), _mm256_unpackhi_epi32(c, d));
+        let floats = |halves| {
+            let halves = Avx2::in_order(firsts_together(halves));
+            [_mm256_castsi256_si128(halves), _mm256_extracti128_si256(halves, 1)].map(|halves| _mm256_cvtph_ps(halves))
+        };
+        let d = floats(_mm256_unpacklo_epi64(ab, cd));
+        let m = if L::MIN { floats(_mm256_unpackhi_epi64(ab, cd)) } else { d };
+        Fields { bits: [even, odd], d, m }
     }
 
     #[inline(always)]
     unsafe fn nibbles(rows: [Eight; 2], offset: usize, x: *const i8) -> [__m256i; 2] {
-        // SAFETY: the caller's promise.
-        unsafe { [rows[0].nibble_sums(offset, x), rows[1].nibble_sums(offset, x)] }
+        [rows[0].nibble_sums(offset, x), rows[1].nibble_sums(offset, x)]
     }
 }
 
@@ -239,22 +214,19 @@ impl EightRows for Eight {
 #[inline(always)]
 unsafe fn four_halves(at: *const u8, row_bytes: usize) -> i64 {
     let four: i64;
-    // SAFETY: the caller's promise.
-    unsafe {
-        core::arch::asm!(
-            "mov {low:e}, [{at} + {row} - 2]",
-            "mov {low:x}, [{at}]",
-            "mov {high:e}, [{at} + {three} - 2]",
-            "mov {high:x}, [{at} + 2 * {row}]",
-            "shl {high}, 32",
-            "or {low}, {high}",
-            low = out(reg) four,
-            high = out(reg) _,
-            at = in(reg) at,
-            row = in(reg) row_bytes,
-            three = in(reg) 3 * row_bytes,
-            options(pure, readonly, nostack),
-        );
-    }
+    core::arch::asm!(
+        "mov {low:e}, [{at} + {row} - 2]",
+        "mov {low:x}, [{at}]",
+        "mov {high:e}, [{at} + {three} - 2]",
+        "mov {high:x}, [{at} + 2 * {row}]",
+        "shl {high}, 32",
+        "or {low}, {high}",
+        low = out(reg) four,
+        high = out(reg) _,
+        at = in(reg) at,
+        row = in(reg) row_bytes,
+        three = in(reg) 3 * row_bytes,
+        options(pure, readonly, nostack),
+    );
     four
 }

@@ -26,19 +26,15 @@ impl Lanes for __m256 {
 
     #[inline(always)]
     unsafe fn step<C: Cache>(chunk: Chunk<C>, queries: Queries) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            match queries.visible.len() {
-                4 => step::<__m256, C, 4, 2, 2>(chunk, queries),
-                3 if C::THREE => step::<__m256, C, 3, 2, 2>(chunk, queries),
-                _ => step::<__m256, C, 1, 4, 4>(chunk, queries),
-            }
+        match queries.visible.len() {
+            4 => step::<__m256, C, 4, 2, 2>(chunk, queries),
+            3 if C::THREE => step::<__m256, C, 3, 2, 2>(chunk, queries),
+            _ => step::<__m256, C, 1, 4, 4>(chunk, queries),
         }
     }
     #[inline(always)]
     unsafe fn softmax(scores: &mut [[f32; CHUNK]], start: usize, queries: &mut Queries) -> [f32; 8] {
-        // SAFETY: the caller's promise.
-        unsafe { softmax_256(scores, start, queries) }
+        softmax_256(scores, start, queries)
     }
 }
 
@@ -47,20 +43,16 @@ impl Lanes for __m512 {
 
     #[inline(always)]
     unsafe fn step<C: Cache>(chunk: Chunk<C>, queries: Queries) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            match queries.visible.len() {
-                8 if C::EIGHT => step::<__m512, C, 8, 2, 2>(chunk, queries),
-                4 => step::<__m512, C, 4, 4, 4>(chunk, queries),
-                3 if C::THREE => step::<__m512, C, 3, 4, 4>(chunk, queries),
-                _ => step::<__m512, C, 1, 4, 4>(chunk, queries),
-            }
+        match queries.visible.len() {
+            8 if C::EIGHT => step::<__m512, C, 8, 2, 2>(chunk, queries),
+            4 => step::<__m512, C, 4, 4, 4>(chunk, queries),
+            3 if C::THREE => step::<__m512, C, 3, 4, 4>(chunk, queries),
+            _ => step::<__m512, C, 1, 4, 4>(chunk, queries),
         }
     }
     #[inline(always)]
     unsafe fn softmax(scores: &mut [[f32; CHUNK]], start: usize, queries: &mut Queries) -> [f32; 8] {
-        // SAFETY: the caller's promise.
-        unsafe { softmax_512(scores, start, queries) }
+        softmax_512(scores, start, queries)
     }
 }
 
@@ -82,8 +74,7 @@ pub(super) trait Cache: Copy {
     /// Neighbouring scales of the keys.
     #[inline(always)]
     unsafe fn key_scales<V: Vector>(self, _: usize) -> V {
-        // SAFETY: the caller's promise.
-        unsafe { V::splat(1.0) }
+        V::splat(1.0)
     }
     /// Neighbouring elements of the values.
     unsafe fn values<V: Vector>(self, at: usize) -> V;
@@ -109,13 +100,11 @@ impl Cache for F16<'_> {
     }
     #[inline(always)]
     unsafe fn keys<V: Vector>(self, at: usize) -> V {
-        // SAFETY: the caller's promise.
-        unsafe { V::halves(self.0.as_ptr().add(at)) }
+        V::halves(self.0.as_ptr().add(at))
     }
     #[inline(always)]
     unsafe fn values<V: Vector>(self, at: usize) -> V {
-        // SAFETY: the caller's promise.
-        unsafe { V::halves(self.1.as_ptr().add(at)) }
+        V::halves(self.1.as_ptr().add(at))
     }
 }
 
@@ -129,13 +118,11 @@ impl Cache for F32<'_> {
 
     #[inline(always)]
     unsafe fn keys<V: Vector>(self, at: usize) -> V {
-        // SAFETY: the caller's promise.
-        unsafe { V::load(self.0.as_ptr().add(at)) }
+        V::load(self.0.as_ptr().add(at))
     }
     #[inline(always)]
     unsafe fn values<V: Vector>(self, at: usize) -> V {
-        // SAFETY: the caller's promise.
-        unsafe { V::load(self.1.as_ptr().add(at)) }
+        V::load(self.1.as_ptr().add(at))
     }
 }
 
@@ -157,23 +144,19 @@ impl Cache for Int8<'_> {
     }
     #[inline(always)]
     unsafe fn keys<V: Vector>(self, at: usize) -> V {
-        // SAFETY: the caller's promise.
-        unsafe { V::bytes(self.k.as_ptr().add(at)) }
+        V::bytes(self.k.as_ptr().add(at))
     }
     #[inline(always)]
     unsafe fn key_scales<V: Vector>(self, at: usize) -> V {
-        // SAFETY: the caller's promise.
-        unsafe { V::halves(self.k_scales.as_ptr().add(at)) }
+        V::halves(self.k_scales.as_ptr().add(at))
     }
     #[inline(always)]
     unsafe fn values<V: Vector>(self, at: usize) -> V {
-        // SAFETY: the caller's promise.
-        unsafe { V::bytes(self.v.as_ptr().add(at)) }
+        V::bytes(self.v.as_ptr().add(at))
     }
     #[inline(always)]
     unsafe fn value_scale(self, at: usize) -> f32 {
-        // SAFETY: the caller's promise.
-        f16_to_f32(unsafe { *self.v_scales.get_unchecked(at) })
+        f16_to_f32(*self.v_scales.get_unchecked(at))
     }
 }
 
@@ -221,15 +204,12 @@ pub(super) unsafe fn attend<V: Lanes>(
     if !kv.holds(q, visible, head_dim, out) {
         return attention::attention(q, visible, head_dim, scale, kv, out);
     }
-    // SAFETY: the cache holds the panels of the most keys that are visible and as many values, `q` and `out` the queries, and `head_dim`
-    // fills whole steps.
-    unsafe {
-        match kv {
-            Kv::F32 { k, v } => together::<V, _>(F32(k, v), None, q, visible, head_dim, scale, out),
-            Kv::F16 { k, v } => together::<V, _>(F16(k, v), None, q, visible, head_dim, scale, out),
-            Kv::Q8 { k, k_scales, v, v_scales } => {
-                together::<V, _>(Int8 { k, k_scales, v, v_scales }, None, q, visible, head_dim, scale, out)
-            }
+    // The cache holds the panels of the most keys that are visible and as many values, `q` and `out` the queries, and `head_dim` fills whole steps.
+    match kv {
+        Kv::F32 { k, v } => together::<V, _>(F32(k, v), None, q, visible, head_dim, scale, out),
+        Kv::F16 { k, v } => together::<V, _>(F16(k, v), None, q, visible, head_dim, scale, out),
+        Kv::Q8 { k, k_scales, v, v_scales } => {
+            together::<V, _>(Int8 { k, k_scales, v, v_scales }, None, q, visible, head_dim, scale, out)
         }
     }
 }
@@ -258,8 +238,8 @@ pub(super) unsafe fn attend_many<V: Lanes>(
     }
     let (mut wide_k, mut wide_v) = ([MaybeUninit::uninit(); WIDENED], [MaybeUninit::uninit(); WIDENED]);
     let wide = Some((&mut wide_k, &mut wide_v));
-    // SAFETY: as in `attend`, and the dimensions of a chunk fit the arrays.
-    unsafe { together::<V, _>(F16(k, v), wide, q, visible, head_dim, scale, out) }
+    // As in `attend`, and the dimensions of a chunk fit the arrays.
+    together::<V, _>(F16(k, v), wide, q, visible, head_dim, scale, out)
 }
 
 /// Where the keys and the values of a chunk are widened to.
@@ -285,15 +265,12 @@ unsafe fn together<V: Lanes, C: Cache>(
         let most = visible.iter().max().copied().unwrap_or(0);
         for start in (0..most).step_by(CHUNK) {
             let queries = Queries { q, visible, largest: &mut largest, sum: &mut sum, out };
-            // SAFETY: the caller's promise.
-            unsafe {
-                match &mut wide {
-                    Some(wide) => {
-                        let cache = widened(cache, start, CHUNK.min(most - start), head_dim, wide);
-                        all::<V, _>(Chunk { cache, start, at: 0, head_dim, scale }, queries);
-                    }
-                    None => all::<V, _>(Chunk { cache, start, at: start, head_dim, scale }, queries),
+            match &mut wide {
+                Some(wide) => {
+                    let cache = widened(cache, start, CHUNK.min(most - start), head_dim, wide);
+                    all::<V, _>(Chunk { cache, start, at: 0, head_dim, scale }, queries);
                 }
+                None => all::<V, _>(Chunk { cache, start, at: start, head_dim, scale }, queries),
             }
         }
         for (out, sum) in out.chunks_exact_mut(head_dim).zip(sum) {
@@ -310,16 +287,14 @@ unsafe fn together<V: Lanes, C: Cache>(
 unsafe fn widened<'a, C: Cache>(cache: C, start: usize, keys: usize, head_dim: usize, to: &'a mut Wide) -> F32<'a> {
     let (panels, values) = (keys.next_multiple_of(KEYS) * head_dim, keys * head_dim);
     let (k, v) = (to.0.as_mut_ptr().cast::<f32>(), to.1.as_mut_ptr().cast::<f32>());
-    // SAFETY: the caller's promise; the lengths are multiples of eight, fit the arrays, and are written before they are read.
-    unsafe {
-        for i in (0..panels).step_by(8) {
-            cache.keys::<__m256>(start * head_dim + i).store(k.add(i));
-        }
-        for i in (0..values).step_by(8) {
-            cache.values::<__m256>(start * head_dim + i).store(v.add(i));
-        }
-        F32(core::slice::from_raw_parts(k, panels), core::slice::from_raw_parts(v, values))
+    // The lengths are multiples of eight, fit the arrays, and are written before they are read.
+    for i in (0..panels).step_by(8) {
+        cache.keys::<__m256>(start * head_dim + i).store(k.add(i));
     }
+    for i in (0..values).step_by(8) {
+        cache.values::<__m256>(start * head_dim + i).store(v.add(i));
+    }
+    F32(core::slice::from_raw_parts(k, panels), core::slice::from_raw_parts(v, values))
 }
 
 /// Shows a chunk to all queries, some at a time.
@@ -336,8 +311,7 @@ unsafe fn all<V: Lanes, C: Cache>(chunk: Chunk<C>, queries: Queries) {
         let (now, later) = (largest.split_at_mut(n), sum.split_at_mut(n));
         let these = out.split_at_mut(n * chunk.head_dim);
         let queries = Queries { q, visible: &visible[..n], largest: now.0, sum: later.0, out: these.0 };
-        // SAFETY: the caller's promise.
-        unsafe { V::step(chunk, queries) };
+        V::step(chunk, queries);
         (q, visible, largest, sum, out) = (&q[n * chunk.head_dim..], &visible[n..], now.1, later.1, these.1);
     }
 }
@@ -359,37 +333,35 @@ unsafe fn step<V: Lanes, C: Cache, const N: usize, const K: usize, const W: usiz
     let next = if seen > CHUNK { at + CHUNK } else { at };
     let mut weights = [[0f32; CHUNK]; N];
     let (panels, mut first) = (keys.next_multiple_of(KEYS), 0);
-    // SAFETY: the caller's promise; the chunk has `keys` keys, rounded up to whole panels inside the cache.
-    unsafe {
-        while first + K * V::LEN <= panels {
-            scores::<V, C, N, K>(cache, q, at, next, first, head_dim, scale, &mut weights);
-            first += K * V::LEN;
-        }
-        while first < panels {
-            scores::<V, C, N, 1>(cache, q, at, next, first, head_dim, scale, &mut weights);
-            first += V::LEN;
-        }
-        let correction = V::softmax(&mut weights, start, &mut queries);
-        let out = queries.out;
-        // `d` stays below `head_dim`, a multiple of 8.
-        let mut d = 0;
-        while d + W * V::LEN <= head_dim {
-            values::<V, C, N, W>(cache, &weights, &correction, at, keys, head_dim, d, out);
-            d += W * V::LEN;
-        }
-        // What is left has few dimensions, or heads of a rare size.
-        while d < head_dim {
-            let whole = d + V::LEN <= head_dim;
-            for (i, out) in out.chunks_exact_mut(head_dim).enumerate() {
-                let (weights, correction) = (&[weights[i]], &correction[i..]);
-                if whole {
-                    values::<V, C, 1, 1>(cache, weights, correction, at, keys, head_dim, d, out);
-                } else {
-                    values::<__m256, C, 1, 1>(cache, weights, correction, at, keys, head_dim, d, out);
-                }
+    // The chunk has `keys` keys, rounded up to whole panels inside the cache.
+    while first + K * V::LEN <= panels {
+        scores::<V, C, N, K>(cache, q, at, next, first, head_dim, scale, &mut weights);
+        first += K * V::LEN;
+    }
+    while first < panels {
+        scores::<V, C, N, 1>(cache, q, at, next, first, head_dim, scale, &mut weights);
+        first += V::LEN;
+    }
+    let correction = V::softmax(&mut weights, start, &mut queries);
+    let out = queries.out;
+    // `d` stays below `head_dim`, a multiple of 8.
+    let mut d = 0;
+    while d + W * V::LEN <= head_dim {
+        values::<V, C, N, W>(cache, &weights, &correction, at, keys, head_dim, d, out);
+        d += W * V::LEN;
+    }
+    // What is left has few dimensions, or heads of a rare size.
+    while d < head_dim {
+        let whole = d + V::LEN <= head_dim;
+        for (i, out) in out.chunks_exact_mut(head_dim).enumerate() {
+            let (weights, correction) = (&[weights[i]], &correction[i..]);
+            if whole {
+                values::<V, C, 1, 1>(cache, weights, correction, at, keys, head_dim, d, out);
+            } else {
+                values::<__m256, C, 1, 1>(cache, weights, correction, at, keys, head_dim, d, out);
             }
-            d += if whole { V::LEN } else { 8 };
         }
+        d += if whole { V::LEN } else { 8 };
     }
 }
 
@@ -399,43 +371,41 @@ unsafe fn softmax<V: Vector>(scores: &mut [[f32; CHUNK]], start: usize, queries:
     let Queries { visible, largest, sum, .. } = queries;
     let (mut shrunk, mut correction) = ([0f32; 8], [0f32; 8]);
     let seen = |i: usize| visible[i].saturating_sub(start).min(CHUNK);
-    // SAFETY: the caller's promise; a panel of scores is a number of whole vectors.
-    unsafe {
-        for (i, scores) in scores.iter_mut().enumerate() {
-            let (n, panels) = (seen(i), seen(i).next_multiple_of(KEYS));
-            scores[n..panels].fill(f32::NEG_INFINITY);
-            scores[panels..].fill(0.0);
-            let mut most = [V::splat(f32::NEG_INFINITY); 2];
-            for at in (0..panels).step_by(KEYS) {
-                for part in 0..KEYS / V::LEN {
-                    most[part] = V::load(scores.as_ptr().add(at + part * V::LEN)).larger(most[part]);
-                }
+    // A panel of scores is a number of whole vectors.
+    for (i, scores) in scores.iter_mut().enumerate() {
+        let (n, panels) = (seen(i), seen(i).next_multiple_of(KEYS));
+        scores[n..panels].fill(f32::NEG_INFINITY);
+        scores[panels..].fill(0.0);
+        let mut most = [V::splat(f32::NEG_INFINITY); 2];
+        for at in (0..panels).step_by(KEYS) {
+            for part in 0..KEYS / V::LEN {
+                most[part] = V::load(scores.as_ptr().add(at + part * V::LEN)).larger(most[part]);
             }
-            let most = tree(V::stripes(most), |a, b| _mm256_max_ps(b, a));
-            let new = if most > largest[i] { most } else { largest[i] };
-            // A query that sees nothing here has nothing to shrink, also while it has seen nothing at all.
-            shrunk[i] = if n > 0 { largest[i] - new } else { 0.0 };
-            largest[i] = new;
         }
-        exp([__m256::load(shrunk.as_ptr())])[0].store(correction.as_mut_ptr());
-        for (i, scores) in scores.iter_mut().enumerate() {
-            let mut total = [V::splat(0.0); 2];
-            let (mut at, panels) = (0, seen(i).next_multiple_of(KEYS));
-            while at + 4 * V::LEN <= panels {
-                weigh::<V, 4>(scores.as_mut_ptr().add(at), largest[i], &mut total);
-                at += 4 * V::LEN;
-            }
-            while at < panels {
-                let scores = scores.as_mut_ptr().add(at);
-                if V::LEN == KEYS {
-                    weigh::<V, 1>(scores, largest[i], &mut total);
-                } else {
-                    weigh::<V, 2>(scores, largest[i], &mut total);
-                }
-                at += KEYS;
-            }
-            sum[i] = sum[i] * correction[i] + tree(V::stripes(total), |a, b| _mm256_add_ps(a, b));
+        let most = tree(V::stripes(most), |a, b| _mm256_max_ps(b, a));
+        let new = if most > largest[i] { most } else { largest[i] };
+        // A query that sees nothing here has nothing to shrink, also while it has seen nothing at all.
+        shrunk[i] = if n > 0 { largest[i] - new } else { 0.0 };
+        largest[i] = new;
+    }
+    exp([__m256::load(shrunk.as_ptr())])[0].store(correction.as_mut_ptr());
+    for (i, scores) in scores.iter_mut().enumerate() {
+        let mut total = [V::splat(0.0); 2];
+        let (mut at, panels) = (0, seen(i).next_multiple_of(KEYS));
+        while at + 4 * V::LEN <= panels {
+            weigh::<V, 4>(scores.as_mut_ptr().add(at), largest[i], &mut total);
+            at += 4 * V::LEN;
         }
+        while at < panels {
+            let scores = scores.as_mut_ptr().add(at);
+            if V::LEN == KEYS {
+                weigh::<V, 1>(scores, largest[i], &mut total);
+            } else {
+                weigh::<V, 2>(scores, largest[i], &mut total);
+            }
+            at += KEYS;
+        }
+        sum[i] = sum[i] * correction[i] + tree(V::stripes(total), |a, b| _mm256_add_ps(a, b));
     }
     correction
 }
@@ -443,14 +413,11 @@ unsafe fn softmax<V: Vector>(scores: &mut [[f32; CHUNK]], start: usize, queries:
 /// Turns `N` vectors of scores, whole panels, into weights, and adds them to the totals of a panel's vectors.
 #[inline(always)]
 unsafe fn weigh<V: Vector, const N: usize>(scores: *mut f32, largest: f32, total: &mut [V; 2]) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let weights = exp(from_fn::<_, N, _>(|n| V::load(scores.add(n * V::LEN)).sub(V::splat(largest))));
-        for (n, weight) in weights.iter().enumerate() {
-            weight.store(scores.add(n * V::LEN));
-            let total = &mut total[n % (KEYS / V::LEN)];
-            *total = total.add(*weight);
-        }
+    let weights = exp(from_fn::<_, N, _>(|n| V::load(scores.add(n * V::LEN)).sub(V::splat(largest))));
+    for (n, weight) in weights.iter().enumerate() {
+        weight.store(scores.add(n * V::LEN));
+        let total = &mut total[n % (KEYS / V::LEN)];
+        *total = total.add(*weight);
     }
 }
 
@@ -460,8 +427,7 @@ macro_rules! softmax_for {
         #[inline(never)]
         #[target_feature(enable = $features)]
         unsafe fn $name(scores: &mut [[f32; CHUNK]], start: usize, queries: &mut Queries) -> [f32; 8] {
-            // SAFETY: the caller's promise.
-            unsafe { softmax::<$vector>(scores, start, queries) }
+            softmax::<$vector>(scores, start, queries)
         }
     };
 }
@@ -484,47 +450,44 @@ unsafe fn scores<V: Vector, C: Cache, const N: usize, const K: usize>(
 ) {
     // Where the vector's keys begin in a panel, and how many dimensions are in the panels before.
     let place = |k: usize| ((first + k * V::LEN) % KEYS, (at + first + k * V::LEN) / KEYS * head_dim);
-    // SAFETY: the caller's promise.
-    unsafe {
-        let mut total = [[V::splat(0.0); K]; N];
-        let group_len = if C::SCALES { SCALED } else { head_dim };
-        for group in 0..head_dim / group_len {
-            let mut acc = [[V::splat(0.0); K]; N];
-            for d in group * group_len..(group + 1) * group_len {
-                let line = (first + at) * head_dim + d * K * V::LEN;
-                cache.ask(line + (next - at) * head_dim, line);
-                if K * V::LEN > 32 {
-                    cache.ask(line + (next - at) * head_dim + 32, line + 32);
-                }
-                let mut keys = [V::splat(0.0); K];
-                for k in 0..K {
-                    let (lane, before) = place(k);
-                    keys[k] = cache.keys((before + d) * KEYS + lane);
-                }
-                for i in 0..N {
-                    let q = V::splat(*q.get_unchecked(i * head_dim + d));
-                    for k in 0..K {
-                        acc[i][k] = acc[i][k].add(q.mul(keys[k]));
-                    }
-                }
+    let mut total = [[V::splat(0.0); K]; N];
+    let group_len = if C::SCALES { SCALED } else { head_dim };
+    for group in 0..head_dim / group_len {
+        let mut acc = [[V::splat(0.0); K]; N];
+        for d in group * group_len..(group + 1) * group_len {
+            let line = (first + at) * head_dim + d * K * V::LEN;
+            cache.ask(line + (next - at) * head_dim, line);
+            if K * V::LEN > 32 {
+                cache.ask(line + (next - at) * head_dim + 32, line + 32);
             }
-            if C::SCALES {
+            let mut keys = [V::splat(0.0); K];
+            for k in 0..K {
+                let (lane, before) = place(k);
+                keys[k] = cache.keys((before + d) * KEYS + lane);
+            }
+            for i in 0..N {
+                let q = V::splat(*q.get_unchecked(i * head_dim + d));
                 for k in 0..K {
-                    let (lane, before) = place(k);
-                    let scales = cache.key_scales::<V>((before / SCALED + group) * KEYS + lane);
-                    for i in 0..N {
-                        total[i][k] = total[i][k].add(scales.mul(acc[i][k]));
-                    }
+                    acc[i][k] = acc[i][k].add(q.mul(keys[k]));
                 }
-            } else {
-                total = acc;
             }
         }
-        let scale = V::splat(scale);
-        for i in 0..N {
+        if C::SCALES {
             for k in 0..K {
-                total[i][k].mul(scale).store(out[i].as_mut_ptr().add(first + k * V::LEN));
+                let (lane, before) = place(k);
+                let scales = cache.key_scales::<V>((before / SCALED + group) * KEYS + lane);
+                for i in 0..N {
+                    total[i][k] = total[i][k].add(scales.mul(acc[i][k]));
+                }
             }
+        } else {
+            total = acc;
+        }
+    }
+    let scale = V::splat(scale);
+    for i in 0..N {
+        for k in 0..K {
+            total[i][k].mul(scale).store(out[i].as_mut_ptr().add(first + k * V::LEN));
         }
     }
 }
@@ -542,34 +505,31 @@ unsafe fn values<V: Vector, C: Cache, const N: usize, const W: usize>(
     d: usize,
     out: &mut [f32],
 ) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let out = out.as_mut_ptr();
-        let mut acc = [[V::splat(0.0); W]; N];
-        for i in 0..N {
-            for w in 0..W {
-                let o = V::load(out.add(i * head_dim + d + w * V::LEN));
-                acc[i][w] = o.mul(V::splat(correction[i])).add(V::splat(0.0));
-            }
+    let out = out.as_mut_ptr();
+    let mut acc = [[V::splat(0.0); W]; N];
+    for i in 0..N {
+        for w in 0..W {
+            let o = V::load(out.add(i * head_dim + d + w * V::LEN));
+            acc[i][w] = o.mul(V::splat(correction[i])).add(V::splat(0.0));
         }
-        for j in 0..keys {
-            let at = (from + j) * head_dim + d;
-            let mut v = [V::splat(0.0); W];
-            for w in 0..W {
-                v[w] = cache.values(at + w * V::LEN);
-            }
-            for i in 0..N {
-                for w in 0..W {
-                    let p = weights[i][j];
-                    let p = if C::SCALES { p * cache.value_scale((at + w * V::LEN) / SCALED) } else { p };
-                    acc[i][w] = acc[i][w].add(V::splat(p).mul(v[w]));
-                }
-            }
+    }
+    for j in 0..keys {
+        let at = (from + j) * head_dim + d;
+        let mut v = [V::splat(0.0); W];
+        for w in 0..W {
+            v[w] = cache.values(at + w * V::LEN);
         }
         for i in 0..N {
             for w in 0..W {
-                acc[i][w].store(out.add(i * head_dim + d + w * V::LEN));
+                let p = weights[i][j];
+                let p = if C::SCALES { p * cache.value_scale((at + w * V::LEN) / SCALED) } else { p };
+                acc[i][w] = acc[i][w].add(V::splat(p).mul(v[w]));
             }
+        }
+    }
+    for i in 0..N {
+        for w in 0..W {
+            acc[i][w].store(out.add(i * head_dim + d + w * V::LEN));
         }
     }
 }

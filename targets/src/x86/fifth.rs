@@ -44,28 +44,26 @@ pub(super) unsafe fn fives_one<L: Legacy, S: EightRows>(
 ) {
     let mut tables = [const { MaybeUninit::<Tables>::uninit() }; BLOCKS];
     let (token, first) = (out.first_row(), out.first_col());
-    // SAFETY: the caller's promise; the tables of all blocks are made before they are used.
-    unsafe {
-        make(x, token, L::OFFSET != 0, &mut tables[..blocks]);
-        let all = Group::new(w, first, columns, ROWS, S::PACKED);
-        for c in (0..columns).step_by(ROWS) {
-            let group = all.at(c);
-            let mut acc = [_mm256_setzero_ps(); 2];
-            for b in 0..blocks {
-                group.prefetch_ahead(ROWS, b, L::BYTES, group.is_nearest(S::PACKED), false);
-                let at = b * x.tokens + token;
-                let rows = [S::new(group, 0, b, L::BYTES), S::new(group, ROWS / 2, b, L::BYTES)];
-                let Fields { bits, d, m } = S::fields::<L>(rows);
-                let fifths = chosen(bits, tables.as_ptr().add(b).cast());
-                let nibbles = S::nibbles(rows, L::BYTES - 16, x.qs.as_ptr().add(32 * at));
-                for i in 0..2 {
-                    let isum = nibbles[i].add(fifths[i]);
-                    acc[i] = add_block::<__m256i, L>(acc[i], isum, d[i], m[i], x, at);
-                }
+    // The tables of all blocks are made before they are used.
+    make(x, token, L::OFFSET != 0, &mut tables[..blocks]);
+    let all = Group::new(w, first, columns, ROWS, S::PACKED);
+    for c in (0..columns).step_by(ROWS) {
+        let group = all.at(c);
+        let mut acc = [_mm256_setzero_ps(); 2];
+        for b in 0..blocks {
+            group.prefetch_ahead(ROWS, b, L::BYTES, group.is_nearest(S::PACKED), false);
+            let at = b * x.tokens + token;
+            let rows = [S::new(group, 0, b, L::BYTES), S::new(group, ROWS / 2, b, L::BYTES)];
+            let Fields { bits, d, m } = S::fields::<L>(rows);
+            let fifths = chosen(bits, tables.as_ptr().add(b).cast());
+            let nibbles = S::nibbles(rows, L::BYTES - 16, x.qs.as_ptr().add(32 * at));
+            for i in 0..2 {
+                let isum = nibbles[i].add(fifths[i]);
+                acc[i] = add_block::<__m256i, L>(acc[i], isum, d[i], m[i], x, at);
             }
-            for (to, acc) in out.row(0)[c..][..ROWS].chunks_exact_mut(ROWS / 2).zip(acc) {
-                acc.store(to.as_mut_ptr());
-            }
+        }
+        for (to, acc) in out.row(0)[c..][..ROWS].chunks_exact_mut(ROWS / 2).zip(acc) {
+            acc.store(to.as_mut_ptr());
         }
     }
 }
@@ -80,37 +78,31 @@ impl EightRows for Panel {
 
     #[inline(always)]
     unsafe fn fields<L: Legacy>(rows: [Panel; 2]) -> Fields {
-        // SAFETY: the caller's promise.
-        unsafe {
-            // Of each four double words the first bytes, the third, second and fourth ones.
-            let order = [0x0c08_0400, 0x0e0a_0602, 0x0d09_0501, 0x0f0b_0703];
-            let words = |rows| <Panel as Source<__m256i>>::words(rows, L::BYTES - 20).shuffle(order);
-            let halves = |offset| rows.map(|rows| Source::<__m256i>::halves(rows, offset));
-            let (first, second) = (words(rows[0]), words(rows[1]));
-            let even = firsts_together(_mm256_unpacklo_epi32(first, second));
-            let odd = firsts_together(_mm256_unpackhi_epi32(first, second));
-            Fields { bits: [even, odd], d: halves(0), m: halves(if L::MIN { 2 } else { 0 }) }
-        }
+        // Of each four double words the first bytes, the third, second and fourth ones.
+        let order = [0x0c08_0400, 0x0e0a_0602, 0x0d09_0501, 0x0f0b_0703];
+        let words = |rows| <Panel as Source<__m256i>>::words(rows, L::BYTES - 20).shuffle(order);
+        let halves = |offset| rows.map(|rows| Source::<__m256i>::halves(rows, offset));
+        let (first, second) = (words(rows[0]), words(rows[1]));
+        let even = firsts_together(_mm256_unpacklo_epi32(first, second));
+        let odd = firsts_together(_mm256_unpackhi_epi32(first, second));
+        Fields { bits: [even, odd], d: halves(0), m: halves(if L::MIN { 2 } else { 0 }) }
     }
 
     #[inline(always)]
     unsafe fn nibbles(rows: [Panel; 2], offset: usize, x: *const i8) -> [__m256i; 2] {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let mask = _mm256_set1_epi8(15);
-            // Sixteen products of 15 and 127 fit into 16 bits with sign.
-            let mut sums = [_mm256_setzero_si256(); 2];
-            for k in 0..4 {
-                let (low, high) = (__m256i::splat(four(x.add(4 * k))), __m256i::splat(four(x.add(16 + 4 * k))));
-                for (sum, rows) in sums.iter_mut().zip(rows) {
-                    let q: __m256i = Source::words(rows, offset + 4 * k);
-                    *sum = _mm256_add_epi16(*sum, _mm256_maddubs_epi16(q.and(mask), low));
-                    *sum = _mm256_add_epi16(*sum, _mm256_maddubs_epi16(q.right::<4>().and(mask), high));
-                }
+        let mask = _mm256_set1_epi8(15);
+        // Sixteen products of 15 and 127 fit into 16 bits with sign.
+        let mut sums = [_mm256_setzero_si256(); 2];
+        for k in 0..4 {
+            let (low, high) = (__m256i::splat(four(x.add(4 * k))), __m256i::splat(four(x.add(16 + 4 * k))));
+            for (sum, rows) in sums.iter_mut().zip(rows) {
+                let q: __m256i = Source::words(rows, offset + 4 * k);
+                *sum = _mm256_add_epi16(*sum, _mm256_maddubs_epi16(q.and(mask), low));
+                *sum = _mm256_add_epi16(*sum, _mm256_maddubs_epi16(q.right::<4>().and(mask), high));
             }
-            let ones = _mm256_set1_epi16(1);
-            [sums[0].multiply_pairs(ones), sums[1].multiply_pairs(ones)]
         }
+        let ones = _mm256_set1_epi16(1);
+        [sums[0].multiply_pairs(ones), sums[1].multiply_pairs(ones)]
     }
 }
 
@@ -139,27 +131,24 @@ unsafe fn make(x: &Q8, token: usize, offset: bool, tables: &mut [MaybeUninit<Tab
         let biases = _mm256_set_m128i(high, low);
         for (b, tables) in tables.iter_mut().enumerate() {
             for four in 0..8 {
-                // SAFETY: the caller's promise; each table is written as a whole.
-                unsafe {
-                    let x = x.qs.as_ptr().add(32 * (b * x.tokens + token) + 4 * four).cast::<i16>();
-                    let mut sums = _mm256_set1_epi16(BIAS);
-                    for (two, bits) in BITS.iter().enumerate() {
-                        let x = _mm256_set1_epi16(x.add(two).read_unaligned());
-                        let chosen = _mm256_maddubs_epi16(__m256i::load(bits.as_ptr()).xor(flip), x);
-                        sums = _mm256_add_epi16(sums, _mm256_sign_epi16(chosen, sign));
-                    }
-                    let parts = _mm256_packus_epi16(sums.and(_mm256_set1_epi16(31)), sums.right::<5>());
-                    let parts = firsts_together(parts);
-                    let parts = if four == 0 { _mm256_sub_epi8(parts, biases) } else { parts };
-                    let to = &raw mut (*tables.as_mut_ptr()).0[four / 2 % 2 * 2 + four % 2];
-                    _mm_storeu_si128((&raw mut (*to)[0][four / 4]).cast(), _mm256_castsi256_si128(parts));
-                    _mm_storeu_si128((&raw mut (*to)[1][four / 4]).cast(), _mm256_extracti128_si256(parts, 1));
+                // Each table is written as a whole.
+                let x = x.qs.as_ptr().add(32 * (b * x.tokens + token) + 4 * four).cast::<i16>();
+                let mut sums = _mm256_set1_epi16(BIAS);
+                for (two, bits) in BITS.iter().enumerate() {
+                    let x = _mm256_set1_epi16(x.add(two).read_unaligned());
+                    let chosen = _mm256_maddubs_epi16(__m256i::load(bits.as_ptr()).xor(flip), x);
+                    sums = _mm256_add_epi16(sums, _mm256_sign_epi16(chosen, sign));
                 }
+                let parts = _mm256_packus_epi16(sums.and(_mm256_set1_epi16(31)), sums.right::<5>());
+                let parts = firsts_together(parts);
+                let parts = if four == 0 { _mm256_sub_epi8(parts, biases) } else { parts };
+                let to = &raw mut (*tables.as_mut_ptr()).0[four / 2 % 2 * 2 + four % 2];
+                _mm_storeu_si128((&raw mut (*to)[0][four / 4]).cast(), _mm256_castsi256_si128(parts));
+                _mm_storeu_si128((&raw mut (*to)[1][four / 4]).cast(), _mm256_extracti128_si256(parts, 1));
             }
         }
     }
-    // SAFETY: the caller's promise.
-    unsafe { inner(x, token, offset, tables) }
+    inner(x, token, offset, tables)
 }
 
 /// Sixteen times the sums that the bits of each row choose, as [`Fields`] has them.
@@ -168,26 +157,19 @@ unsafe fn make(x: &Q8, token: usize, offset: bool, tables: &mut [MaybeUninit<Tab
 /// Needs AVX2.
 #[inline(always)]
 unsafe fn chosen([even, odd]: [__m256i; 2], tables: *const Tables) -> [__m256i; 2] {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let mask = _mm256_set1_epi8(15);
-        let bits = [even.and(mask), even.right::<4>().and(mask), odd.and(mask), odd.right::<4>().and(mask)];
-        let mut parts = [_mm256_setzero_si256(); 2];
-        for (tables, bits) in (*tables).0.iter().zip(bits) {
-            for (part, table) in parts.iter_mut().zip(tables) {
-                *part = _mm256_add_epi8(*part, _mm256_shuffle_epi8(__m256i::load(table.as_ptr().cast()), bits));
-            }
+    let mask = _mm256_set1_epi8(15);
+    let bits = [even.and(mask), even.right::<4>().and(mask), odd.and(mask), odd.right::<4>().and(mask)];
+    let mut parts = [_mm256_setzero_si256(); 2];
+    for (tables, bits) in (*tables).0.iter().zip(bits) {
+        for (part, table) in parts.iter_mut().zip(tables) {
+            *part = _mm256_add_epi8(*part, _mm256_shuffle_epi8(__m256i::load(table.as_ptr().cast()), bits));
         }
-        // The upper part counts 32; the halves of a vector belong to the same rows.
-        let weights = _mm256_set1_epi16(0x2001);
-        let first = _mm256_maddubs_epi16(weights, _mm256_unpacklo_epi8(parts[0], parts[1]));
-        let second = _mm256_maddubs_epi16(weights, _mm256_unpackhi_epi8(parts[0], parts[1]));
-        let (low, high) =
-            (_mm256_permute2x128_si256(first, second, 0x20), _mm256_permute2x128_si256(first, second, 0x31));
-        let sixteen = _mm256_set1_epi16(16);
-        [
-            _mm256_unpacklo_epi16(low, high).multiply_pairs(sixteen),
-            _mm256_unpackhi_epi16(low, high).multiply_pairs(sixteen),
-        ]
     }
+    // The upper part counts 32; the halves of a vector belong to the same rows.
+    let weights = _mm256_set1_epi16(0x2001);
+    let first = _mm256_maddubs_epi16(weights, _mm256_unpacklo_epi8(parts[0], parts[1]));
+    let second = _mm256_maddubs_epi16(weights, _mm256_unpackhi_epi8(parts[0], parts[1]));
+    let (low, high) = (_mm256_permute2x128_si256(first, second, 0x20), _mm256_permute2x128_si256(first, second, 0x31));
+    let sixteen = _mm256_set1_epi16(16);
+    [_mm256_unpacklo_epi16(low, high).multiply_pairs(sixteen), _mm256_unpackhi_epi16(low, high).multiply_pairs(sixteen)]
 }

@@ -69,8 +69,7 @@ macro_rules! ints {
             $(
                 #[inline(always)]
                 unsafe fn $name $(<const $bits: i32>)? ($($arguments)*) -> $result {
-                    // SAFETY: the caller's promise.
-                    unsafe { $body }
+                    $body
                 }
             )*
 
@@ -79,14 +78,10 @@ macro_rules! ints {
                 // rustc 1.95 inlines, in spite of the word above, what has target features itself.
                 #[target_feature(enable = $features)]
                 unsafe fn inner<L: Super, S: Source<$type>>(rows: S, to: &mut Superblock<$type>) {
-                    // SAFETY: the caller's promise.
-                    unsafe {
-                        L::scales(rows, &mut to.scales);
-                        L::weights(rows, &mut to.q);
-                    }
+                    L::scales(rows, &mut to.scales);
+                    L::weights(rows, &mut to.q);
                 }
-                // SAFETY: the caller's promise.
-                unsafe { inner::<L, S>(rows, to) }
+                inner::<L, S>(rows, to)
             }
         }
     };
@@ -103,8 +98,7 @@ fn count(bits: i32) -> __m128i {
 /// Sixteen bytes at the address.
 #[inline(always)]
 unsafe fn sixteen(at: *const u8) -> __m128i {
-    // SAFETY: the caller's promise.
-    unsafe { _mm_loadu_si128(at.cast()) }
+    _mm_loadu_si128(at.cast())
 }
 
 /// Double words 0 and 4, 1 and 5, 2 and 6, 3 and 7 of the 32 bytes at an address and at every `stride` bytes from it, for rows 0 to 3, and then 4 to 7.
@@ -113,14 +107,11 @@ unsafe fn sixteen(at: *const u8) -> __m128i {
 /// Needs AVX-512F; eight times 32 bytes there.
 #[inline(always)]
 unsafe fn turn_eight(at: *const u8, stride: usize) -> [__m512i; 4] {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let rows = |i: usize| {
-            let low = _mm512_castsi256_si512(_mm256_loadu_si256(at.add(i * stride).cast()));
-            _mm512_inserti64x4(low, _mm256_loadu_si256(at.add((i + 4) * stride).cast()), 1)
-        };
-        turn_four(rows(0), rows(1), rows(2), rows(3))
-    }
+    let rows = |i: usize| {
+        let low = _mm512_castsi256_si512(_mm256_loadu_si256(at.add(i * stride).cast()));
+        _mm512_inserti64x4(low, _mm256_loadu_si256(at.add((i + 4) * stride).cast()), 1)
+    };
+    turn_four(rows(0), rows(1), rows(2), rows(3))
 }
 
 /// Vector `k` holds double word `k` of the sixteen-byte pieces of each of four vectors, side by side.
@@ -129,17 +120,14 @@ unsafe fn turn_eight(at: *const u8, stride: usize) -> [__m512i; 4] {
 /// Needs AVX-512F.
 #[inline(always)]
 unsafe fn turn_four(a: __m512i, b: __m512i, c: __m512i, d: __m512i) -> [__m512i; 4] {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let (ab, cd) = (_mm512_unpacklo_epi32(a, b), _mm512_unpacklo_epi32(c, d));
-        let (ef, gh) = (_mm512_unpackhi_epi32(a, b), _mm512_unpackhi_epi32(c, d));
-        [
-            _mm512_unpacklo_epi64(ab, cd),
-            _mm512_unpackhi_epi64(ab, cd),
-            _mm512_unpacklo_epi64(ef, gh),
-            _mm512_unpackhi_epi64(ef, gh),
-        ]
-    }
+    let (ab, cd) = (_mm512_unpacklo_epi32(a, b), _mm512_unpacklo_epi32(c, d));
+    let (ef, gh) = (_mm512_unpackhi_epi32(a, b), _mm512_unpackhi_epi32(c, d));
+    [
+        _mm512_unpacklo_epi64(ab, cd),
+        _mm512_unpackhi_epi64(ab, cd),
+        _mm512_unpacklo_epi64(ef, gh),
+        _mm512_unpackhi_epi64(ef, gh),
+    ]
 }
 
 ints! {

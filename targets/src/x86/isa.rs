@@ -79,8 +79,7 @@ pub(super) trait Isa: Copy {
     /// As many plain rows as a vector has, from column `c` of the tile on, times its only token.
     #[inline(always)]
     unsafe fn plain_one<L: Legacy>(group: Group, blocks: usize, x: &Q8, out: &mut Tile, c: usize) {
-        // SAFETY: the caller's promise.
-        unsafe { legacy_one::<Self, L, 1, false>(group, blocks, x, out, c) }
+        legacy_one::<Self, L, 1, false>(group, blocks, x, out, c)
     }
 
     /// How many vectors of products of weights up to `max` can be added by [`add_products`](Isa::add_products), as a power of two.
@@ -103,42 +102,38 @@ pub(super) trait Isa: Copy {
         x: [*const i8; T],
         scale: [Self::Int; N],
     ) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let step = Self::fitting(MAX).min(Q);
-            let mut part = [[Self::Int::splat(0); N]; T];
-            each_of_eight!(k, {
-                if k < Q {
-                    if k % step == 0 {
-                        part = [[Self::Int::splat(0); N]; T];
-                    }
-                    for t in 0..T {
-                        let x = Self::Int::splat(four(x[t].add(4 * k)));
-                        for n in 0..N {
-                            part[t][n] = Self::add_products(part[t][n], *q[n].add(k), x);
-                            if Q == 8 {
-                                part[t][n] = Self::in_order(part[t][n]);
-                            }
-                        }
-                    }
-                    if k % step == step - 1 {
-                        for t in 0..T {
-                            for n in 0..N {
-                                sums[t][n] = sums[t][n].add(Self::scaled(part[t][n], scale[n]));
-                            }
+        let step = Self::fitting(MAX).min(Q);
+        let mut part = [[Self::Int::splat(0); N]; T];
+        each_of_eight!(k, {
+            if k < Q {
+                if k % step == 0 {
+                    part = [[Self::Int::splat(0); N]; T];
+                }
+                for t in 0..T {
+                    let x = Self::Int::splat(four(x[t].add(4 * k)));
+                    for n in 0..N {
+                        part[t][n] = Self::add_products(part[t][n], *q[n].add(k), x);
+                        if Q == 8 {
+                            part[t][n] = Self::in_order(part[t][n]);
                         }
                     }
                 }
-            });
-        }
+                if k % step == step - 1 {
+                    for t in 0..T {
+                        for n in 0..N {
+                            sums[t][n] = sums[t][n].add(Self::scaled(part[t][n], scale[n]));
+                        }
+                    }
+                }
+            }
+        });
     }
 
     /// A multiple of the sum of a block's activations, which has 16 bits, in every lane. As a product of pairs, since the compiler would
     /// otherwise multiply before it broadcasts, which is slower.
     #[inline(always)]
     unsafe fn multiple(factor: i32, sum: *const i32) -> Self::Int {
-        // SAFETY: the caller's promise.
-        unsafe { Self::Int::splat(*sum).multiply_pairs(Self::Int::splat(factor & 0xffff)) }
+        Self::Int::splat(*sum).multiply_pairs(Self::Int::splat(factor & 0xffff))
     }
 
     /// [`add_block`] for block `b` of the tokens from `first` on.
@@ -151,21 +146,18 @@ pub(super) trait Isa: Copy {
         first: usize,
     ) {
         let at = b * x.tokens + first;
-        // SAFETY: the caller's promise.
-        unsafe {
-            let mut sums = [[Self::Int::splat(0); N]; T];
-            let mut qs = [x.qs.as_ptr(); T];
-            for t in 0..T {
-                qs[t] = x.qs.as_ptr().add(32 * (at + t));
-                if Self::offset::<L, T>() != 0 {
-                    sums[t] = [Self::multiple(-Self::offset::<L, T>(), x.sums.as_ptr().add(at + t)); N];
-                }
+        let mut sums = [[Self::Int::splat(0); N]; T];
+        let mut qs = [x.qs.as_ptr(); T];
+        for t in 0..T {
+            qs[t] = x.qs.as_ptr().add(32 * (at + t));
+            if Self::offset::<L, T>() != 0 {
+                sums[t] = [Self::multiple(-Self::offset::<L, T>(), x.sums.as_ptr().add(at + t)); N];
             }
-            Self::dots::<L, T, N>(&mut sums, w, qs);
-            for t in 0..T {
-                for n in 0..N {
-                    acc[t][n] = add_block::<Self::Int, L>(acc[t][n], sums[t][n], w[n].d, w[n].m, x, at + t);
-                }
+        }
+        Self::dots::<L, T, N>(&mut sums, w, qs);
+        for t in 0..T {
+            for n in 0..N {
+                acc[t][n] = add_block::<Self::Int, L>(acc[t][n], sums[t][n], w[n].d, w[n].m, x, at + t);
             }
         }
     }
@@ -195,12 +187,9 @@ pub(super) unsafe fn add_block<V: Ints, L: Legacy>(
     x: &Q8,
     at: usize,
 ) -> V::Float {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let dx = V::Float::splat(*x.scales.as_ptr().add(at));
-        let product = d.mul(dx).mul(isum.to_float());
-        acc.add(if L::MIN { product.add(m.mul(V::Float::splat(*x.offsets.as_ptr().add(at)))) } else { product })
-    }
+    let dx = V::Float::splat(*x.scales.as_ptr().add(at));
+    let product = d.mul(dx).mul(isum.to_float());
+    acc.add(if L::MIN { product.add(m.mul(V::Float::splat(*x.offsets.as_ptr().add(at)))) } else { product })
 }
 
 /// What [`Isa::accumulate_k`] is made of.
@@ -215,16 +204,13 @@ unsafe fn accumulate_k<I: Isa, const SUB: usize, const MAX: i32, const N: usize>
 ) {
     let (together, rest) = acc.as_chunks_mut::<TOGETHER>();
     let mut t = first;
-    // SAFETY: the caller's promise.
-    unsafe {
-        for acc in together {
-            accumulate_few_k::<I, SUB, MAX, TOGETHER, N>(acc, w, x, b, t, offset_shift);
-            t += TOGETHER;
-        }
-        for acc in rest.as_chunks_mut::<1>().0 {
-            accumulate_few_k::<I, SUB, MAX, 1, N>(acc, w, x, b, t, offset_shift);
-            t += 1;
-        }
+    for acc in together {
+        accumulate_few_k::<I, SUB, MAX, TOGETHER, N>(acc, w, x, b, t, offset_shift);
+        t += TOGETHER;
+    }
+    for acc in rest.as_chunks_mut::<1>().0 {
+        accumulate_few_k::<I, SUB, MAX, 1, N>(acc, w, x, b, t, offset_shift);
+        t += 1;
     }
 }
 
@@ -238,38 +224,35 @@ unsafe fn accumulate_few_k<I: Isa, const SUB: usize, const MAX: i32, const T: us
     first: usize,
     offset_shift: Option<i32>,
 ) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let mut isum = [[I::Int::splat(0); N]; T];
-        for g in 0..8 {
-            let group = (8 * b + g) * x.tokens + first;
-            let mut qs = [x.qs.as_ptr(); T];
-            for t in 0..T {
-                qs[t] = x.qs.as_ptr().add(32 * (group + t));
-            }
-            let mut q = [w[0].q.as_ptr(); N];
-            for n in 0..N {
-                q[n] = w[n].q.as_ptr().add(8 * g);
-            }
-            if SUB == 16 {
-                for half in 0..2 {
-                    let scale = array::from_fn(|n| w[n].scales.subs[2 * g + half]);
-                    I::dots_scaled::<4, MAX, T, N>(&mut isum, q, qs, scale);
-                    for n in 0..N {
-                        q[n] = q[n].add(4);
-                    }
-                    for t in 0..T {
-                        qs[t] = qs[t].add(16);
-                    }
-                }
-            } else {
-                I::dots_scaled::<8, MAX, T, N>(&mut isum, q, qs, array::from_fn(|n| w[n].scales.subs[g]));
-            }
-        }
+    let mut isum = [[I::Int::splat(0); N]; T];
+    for g in 0..8 {
+        let group = (8 * b + g) * x.tokens + first;
+        let mut qs = [x.qs.as_ptr(); T];
         for t in 0..T {
-            for n in 0..N {
-                acc[t][n] = add_superblock(acc[t][n], isum[t][n], &w[n].scales, x, b, first + t, offset_shift);
+            qs[t] = x.qs.as_ptr().add(32 * (group + t));
+        }
+        let mut q = [w[0].q.as_ptr(); N];
+        for n in 0..N {
+            q[n] = w[n].q.as_ptr().add(8 * g);
+        }
+        if SUB == 16 {
+            for half in 0..2 {
+                let scale = array::from_fn(|n| w[n].scales.subs[2 * g + half]);
+                I::dots_scaled::<4, MAX, T, N>(&mut isum, q, qs, scale);
+                for n in 0..N {
+                    q[n] = q[n].add(4);
+                }
+                for t in 0..T {
+                    qs[t] = qs[t].add(16);
+                }
             }
+        } else {
+            I::dots_scaled::<8, MAX, T, N>(&mut isum, q, qs, array::from_fn(|n| w[n].scales.subs[g]));
+        }
+    }
+    for t in 0..T {
+        for n in 0..N {
+            acc[t][n] = add_superblock(acc[t][n], isum[t][n], &w[n].scales, x, b, first + t, offset_shift);
         }
     }
 }
@@ -288,24 +271,21 @@ pub(super) unsafe fn add_superblock<V: Ints>(
     t: usize,
     offset_shift: Option<i32>,
 ) -> V::Float {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let mut msum = V::splat(0);
-        let mut pair = x.sums.as_ptr().add(2 * (8 * b * x.tokens + t)).cast::<i32>();
-        for g in 0..8 {
-            msum = msum.add(w.pairs[g].multiply_pairs(V::splat(pair.read_unaligned())));
-            pair = pair.wrapping_add(x.tokens);
-        }
-        let dx = V::Float::splat(*x.scales.as_ptr().add(b * x.tokens + t));
-        let product = match offset_shift {
-            None => w.d.mul(dx).mul(isum.to_float()).sub(w.dmin.mul(dx).mul(msum.to_float())),
-            Some(shift) => {
-                let offset = if shift == 5 { msum.left_32::<5>() } else { msum.left_32::<2>() };
-                w.d.mul(dx).mul(isum.sub(offset).to_float())
-            }
-        };
-        acc.add(product)
+    let mut msum = V::splat(0);
+    let mut pair = x.sums.as_ptr().add(2 * (8 * b * x.tokens + t)).cast::<i32>();
+    for g in 0..8 {
+        msum = msum.add(w.pairs[g].multiply_pairs(V::splat(pair.read_unaligned())));
+        pair = pair.wrapping_add(x.tokens);
     }
+    let dx = V::Float::splat(*x.scales.as_ptr().add(b * x.tokens + t));
+    let product = match offset_shift {
+        None => w.d.mul(dx).mul(isum.to_float()).sub(w.dmin.mul(dx).mul(msum.to_float())),
+        Some(shift) => {
+            let offset = if shift == 5 { msum.left_32::<5>() } else { msum.left_32::<2>() };
+            w.d.mul(dx).mul(isum.sub(offset).to_float())
+        }
+    };
+    acc.add(product)
 }
 
 /// [`accumulate_k`] for some sub-blocks, compiled for a machine's features and never inlined.
@@ -330,11 +310,9 @@ macro_rules! compiled_once {
                 first: usize,
                 offset_shift: Option<i32>,
             ) {
-                // SAFETY: the caller's promise.
-                unsafe { accumulate_k::<I, SUB, MAX, N>(acc, w, x, b, first, offset_shift) }
+                accumulate_k::<I, SUB, MAX, N>(acc, w, x, b, first, offset_shift)
             }
-            // SAFETY: the caller's promise.
-            unsafe { inner::<Self, SUB, MAX, N>(acc, w, x, b, first, offset_shift) }
+            inner::<Self, SUB, MAX, N>(acc, w, x, b, first, offset_shift)
         }
     };
 }
@@ -346,6 +324,5 @@ use compiled_once;
 /// They can be read.
 #[inline(always)]
 pub(super) unsafe fn four(x: *const i8) -> i32 {
-    // SAFETY: the caller's promise.
-    unsafe { x.cast::<i32>().read_unaligned() }
+    x.cast::<i32>().read_unaligned()
 }

@@ -80,42 +80,34 @@ impl Plain {
 impl<V: Ints> Source<V> for Plain {
     #[inline(always)]
     unsafe fn halves(self, offset: usize) -> V::Float {
-        // SAFETY: the caller's promise.
-        unsafe { V::halves(self.at(offset), self.row_bytes) }
+        V::halves(self.at(offset), self.row_bytes)
     }
 
     #[inline(always)]
     unsafe fn two_halves(self, offset: usize) -> (V::Float, V::Float) {
-        // SAFETY: the caller's promise.
-        unsafe { V::words(self.at(offset), self.row_bytes).as_halves() }
+        V::words(self.at(offset), self.row_bytes).as_halves()
     }
 
     #[inline(always)]
     unsafe fn two_halves_and_words(self, offset: usize) -> (V::Float, V::Float, [V; 3]) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let [halves, a, b, c]: [V; 4] = self.turn16(offset);
-            let (first, second) = halves.as_halves();
-            (first, second, [a, b, c])
-        }
+        let [halves, a, b, c]: [V; 4] = self.turn16(offset);
+        let (first, second) = halves.as_halves();
+        (first, second, [a, b, c])
     }
 
     #[inline(always)]
     unsafe fn words(self, offset: usize) -> V {
-        // SAFETY: the caller's promise.
-        unsafe { V::words(self.at(offset), self.row_bytes) }
+        V::words(self.at(offset), self.row_bytes)
     }
 
     #[inline(always)]
     unsafe fn turn16(self, offset: usize) -> [V; 4] {
-        // SAFETY: the caller's promise.
-        unsafe { V::turn16(self.at(offset), self.row_bytes) }
+        V::turn16(self.at(offset), self.row_bytes)
     }
 
     #[inline(always)]
     unsafe fn turn32(self, offset: usize) -> [V; 8] {
-        // SAFETY: the caller's promise.
-        unsafe { V::turn32(self.at(offset), self.row_bytes) }
+        V::turn32(self.at(offset), self.row_bytes)
     }
 }
 
@@ -131,87 +123,71 @@ pub(super) struct Panel {
 impl<V: Ints> Source<V> for Panel {
     #[inline(always)]
     unsafe fn halves(self, offset: usize) -> V::Float {
-        // SAFETY: the caller's promise.
-        unsafe { V::Float::halves(self.block.add(16 * offset + 2 * self.first_row).cast()) }
+        V::Float::halves(self.block.add(16 * offset + 2 * self.first_row).cast())
     }
 
     #[inline(always)]
     unsafe fn two_halves(self, offset: usize) -> (V::Float, V::Float) {
-        // SAFETY: the caller's promise.
-        unsafe { (Source::<V>::halves(self, offset), Source::<V>::halves(self, offset + 2)) }
+        (Source::<V>::halves(self, offset), Source::<V>::halves(self, offset + 2))
     }
 
     #[inline(always)]
     unsafe fn two_halves_and_words(self, offset: usize) -> (V::Float, V::Float, [V; 3]) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let (first, second) = Source::<V>::two_halves(self, offset);
-            (first, second, [self.words(offset + 4), self.words(offset + 8), self.words(offset + 12)])
-        }
+        let (first, second) = Source::<V>::two_halves(self, offset);
+        (first, second, [self.words(offset + 4), self.words(offset + 8), self.words(offset + 12)])
     }
 
     #[inline(always)]
     unsafe fn words(self, offset: usize) -> V {
-        // SAFETY: the caller's promise.
-        unsafe { V::load(self.block.add(16 * offset + 4 * self.first_row)) }
+        V::load(self.block.add(16 * offset + 4 * self.first_row))
     }
 
     #[inline(always)]
     unsafe fn pick(self, _: &[V; 8], offset: usize, k: usize) -> V {
-        // SAFETY: the caller's promise.
-        unsafe { self.words(offset + 4 * k) }
+        self.words(offset + 4 * k)
     }
 
     #[inline(always)]
     unsafe fn turn16(self, offset: usize) -> [V; 4] {
-        // SAFETY: the caller's promise.
-        unsafe { array::from_fn(|k| self.words(offset + 4 * k)) }
+        array::from_fn(|k| self.words(offset + 4 * k))
     }
 
     #[inline(always)]
     unsafe fn turn32(self, offset: usize) -> [V; 8] {
-        // SAFETY: the caller's promise.
-        unsafe { array::from_fn(|k| self.words(offset + 4 * k)) }
+        array::from_fn(|k| self.words(offset + 4 * k))
     }
 }
 
 /// Four of the same byte.
 #[inline(always)]
 pub(super) unsafe fn bytes<V: Ints>(x: u8) -> V {
-    // SAFETY: the caller's promise.
-    unsafe { V::splat(i32::from_ne_bytes([x; 4])) }
+    V::splat(i32::from_ne_bytes([x; 4]))
 }
 
 /// Sixteen nibble bytes a row: low nibbles are inputs 0..16, high nibbles 16..32.
 #[inline(always)]
 unsafe fn nibbles<V: Ints>(rows: impl Source<V>, offset: usize) -> [V; 8] {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let [a, b, c, d] = rows.turn16(offset);
-        let mask = bytes::<V>(15);
-        let low = |v: V| v.and(mask);
-        let high = |v: V| v.right::<4>().and(mask);
-        [low(a), low(b), low(c), low(d), high(a), high(b), high(c), high(d)]
-    }
+    let [a, b, c, d] = rows.turn16(offset);
+    let mask = bytes::<V>(15);
+    let low = |v: V| v.and(mask);
+    let high = |v: V| v.right::<4>().and(mask);
+    [low(a), low(b), low(c), low(d), high(a), high(b), high(c), high(d)]
 }
 
 /// Adds 16 to the values whose bit in `bits` is set: bit `i` of a lane belongs to input `i`.
 #[inline(always)]
 unsafe fn fifth_bits<V: Ints>(q: [V; 8], bits: V) -> [V; 8] {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let sixteen = bytes::<V>(16);
-        let (even, odd) = (V::splat(0x0804_0201), V::splat(0x8040_2010u32 as i32));
-        let mut out = q;
-        for (k, out) in out.iter_mut().enumerate() {
-            // Byte `k / 2` of each lane in all its bytes, then one bit tested in each.
-            let byte = (k / 2) as i32 * 0x0101_0101;
-            let lane = |i: i32| byte + i * 0x0404_0404;
-            let spread = bits.shuffle([lane(0), lane(1), lane(2), lane(3)]);
-            *out = spread.or_where(if k % 2 == 0 { even } else { odd }, *out, sixteen);
-        }
-        out
+    let sixteen = bytes::<V>(16);
+    let (even, odd) = (V::splat(0x0804_0201), V::splat(0x8040_2010u32 as i32));
+    let mut out = q;
+    for (k, out) in out.iter_mut().enumerate() {
+        // Byte `k / 2` of each lane in all its bytes, then one bit tested in each.
+        let byte = (k / 2) as i32 * 0x0101_0101;
+        let lane = |i: i32| byte + i * 0x0404_0404;
+        let spread = bits.shuffle([lane(0), lane(1), lane(2), lane(3)]);
+        *out = spread.or_where(if k % 2 == 0 { even } else { odd }, *out, sixteen);
     }
+    out
 }
 
 pub(super) struct Q40;
@@ -222,8 +198,7 @@ impl Legacy for Q40 {
 
     #[inline(always)]
     unsafe fn load<V: Ints>(rows: impl Source<V>) -> Block<V> {
-        // SAFETY: the caller's promise.
-        unsafe { Block { q: nibbles(rows, 2), d: rows.halves(0), m: V::Float::splat(0.0) } }
+        Block { q: nibbles(rows, 2), d: rows.halves(0), m: V::Float::splat(0.0) }
     }
 }
 
@@ -235,11 +210,8 @@ impl Legacy for Q41 {
 
     #[inline(always)]
     unsafe fn load<V: Ints>(rows: impl Source<V>) -> Block<V> {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let (d, m) = rows.two_halves(0);
-            Block { q: nibbles(rows, 4), d, m }
-        }
+        let (d, m) = rows.two_halves(0);
+        Block { q: nibbles(rows, 4), d, m }
     }
 }
 
@@ -251,11 +223,8 @@ impl Legacy for Q50 {
 
     #[inline(always)]
     unsafe fn load<V: Ints>(rows: impl Source<V>) -> Block<V> {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let q = fifth_bits(nibbles(rows, 6), rows.words(2));
-            Block { q, d: rows.halves(0), m: V::Float::splat(0.0) }
-        }
+        let q = fifth_bits(nibbles(rows, 6), rows.words(2));
+        Block { q, d: rows.halves(0), m: V::Float::splat(0.0) }
     }
 }
 
@@ -267,11 +236,8 @@ impl Legacy for Q51 {
 
     #[inline(always)]
     unsafe fn load<V: Ints>(rows: impl Source<V>) -> Block<V> {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let (d, m) = rows.two_halves(0);
-            Block { q: fifth_bits(nibbles(rows, 8), rows.words(4)), d, m }
-        }
+        let (d, m) = rows.two_halves(0);
+        Block { q: fifth_bits(nibbles(rows, 8), rows.words(4)), d, m }
     }
 }
 
@@ -283,8 +249,7 @@ impl Legacy for Q80 {
 
     #[inline(always)]
     unsafe fn load<V: Ints>(rows: impl Source<V>) -> Block<V> {
-        // SAFETY: the caller's promise.
-        unsafe { Block { q: rows.turn32(2), d: rows.halves(0), m: V::Float::splat(0.0) } }
+        Block { q: rows.turn32(2), d: rows.halves(0), m: V::Float::splat(0.0) }
     }
 }
 
@@ -296,13 +261,11 @@ impl Legacy for Iq4Nl {
 
     #[inline(always)]
     unsafe fn load<V: Ints>(rows: impl Source<V>) -> Block<V> {
-        // SAFETY: the caller's promise; the table has sixteen bytes.
-        unsafe {
-            let mut q = nibbles::<V>(rows, 2);
-            for q in &mut q {
-                *q = q.look_up(smidgen_quant::iq4_nl::VALUES.as_ptr());
-            }
-            Block { q, d: rows.halves(0), m: V::Float::splat(0.0) }
+        // The table has sixteen bytes.
+        let mut q = nibbles::<V>(rows, 2);
+        for q in &mut q {
+            *q = q.look_up(smidgen_quant::iq4_nl::VALUES.as_ptr());
         }
+        Block { q, d: rows.halves(0), m: V::Float::splat(0.0) }
     }
 }

@@ -28,8 +28,7 @@ impl<V: Ints> Scales<V> {
     /// Needs what `V` needs.
     #[inline(always)]
     pub(super) unsafe fn zero() -> Scales<V> {
-        // SAFETY: the caller's promise.
-        let (int, float) = unsafe { (V::splat(0), V::Float::splat(0.0)) };
+        let (int, float) = (V::splat(0), V::Float::splat(0.0));
         Scales { subs: [int; 16], pairs: [int; 8], d: float, dmin: float }
     }
 }
@@ -88,28 +87,23 @@ pub(super) use each_of_eight;
 #[inline(always)]
 unsafe fn spread<V: Ints>(v: V, first: i32, second: i32) -> V {
     let lane = |i: i32| (4 * i + first) | 0x8000 | (4 * i + second) << 16 | 0x8000_0000u32 as i32;
-    // SAFETY: the caller's promise.
-    unsafe { v.shuffle([lane(0), lane(1), lane(2), lane(3)]) }
+    v.shuffle([lane(0), lane(1), lane(2), lane(3)])
 }
 
 /// Byte `number` of each double word in both halves, with its sign.
 #[inline(always)]
 unsafe fn spread_signed<V: Ints>(v: V, number: i32) -> V {
     let lane = |i: i32| 0x0080_0080 | ((4 * i + number) * 0x0100_0100);
-    // SAFETY: the caller's promise.
-    unsafe { v.shuffle([lane(0), lane(1), lane(2), lane(3)]).right_signed::<8>() }
+    v.shuffle([lane(0), lane(1), lane(2), lane(3)]).right_signed::<8>()
 }
 
 /// What Q4_K and Q5_K begin with: their scale and minimum, and twelve bytes of six-bit ones for the sub-blocks.
 #[inline(always)]
 unsafe fn scales_and_minima<V: Ints>(rows: impl Source<V>, out: &mut Scales<V>) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let scales = bytes_of_scales(rows, out);
-        each_of_eight!(g, {
-            out.subs[g] = spread(scales[g / 4], g as i32 % 4, g as i32 % 4);
-        });
-    }
+    let scales = bytes_of_scales(rows, out);
+    each_of_eight!(g, {
+        out.subs[g] = spread(scales[g / 4], g as i32 % 4, g as i32 % 4);
+    });
 }
 
 /// The same, but the scales of the sub-blocks are returned as bytes, four to a double word.
@@ -118,31 +112,25 @@ unsafe fn scales_and_minima<V: Ints>(rows: impl Source<V>, out: &mut Scales<V>) 
 /// As for [`Super`].
 #[inline(always)]
 pub(super) unsafe fn bytes_of_scales<V: Ints>(rows: impl Source<V>, out: &mut Scales<V>) -> [V; 2] {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let (d, dmin, [a, b, c]) = rows.two_halves_and_words(0);
-        (out.d, out.dmin) = (d, dmin);
-        let (six, four, two) = (bytes(63), bytes(15), bytes(48));
-        let top = |v: V| v.right::<2>().and(two);
-        let minima = [b.and(six), c.right::<4>().and(four).or(top(b))];
-        each_of_eight!(g, {
-            out.pairs[g] = spread(minima[g / 4], g as i32 % 4, g as i32 % 4);
-        });
-        [a.and(six), c.and(four).or(top(a))]
-    }
+    let (d, dmin, [a, b, c]) = rows.two_halves_and_words(0);
+    (out.d, out.dmin) = (d, dmin);
+    let (six, four, two) = (bytes(63), bytes(15), bytes(48));
+    let top = |v: V| v.right::<2>().and(two);
+    let minima = [b.and(six), c.right::<4>().and(four).or(top(b))];
+    each_of_eight!(g, {
+        out.pairs[g] = spread(minima[g / 4], g as i32 % 4, g as i32 % 4);
+    });
+    [a.and(six), c.and(four).or(top(a))]
 }
 
 /// Sixteen scales with sign, four to a double word, as scales of sub-blocks and as factors of an offset.
 #[inline(always)]
 unsafe fn signed_scales<V: Ints>(four: [V; 4], out: &mut Scales<V>) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        each_of_eight!(g, {
-            let (four, first) = (four[g / 2], 2 * (g as i32 % 2));
-            (out.subs[2 * g], out.subs[2 * g + 1]) = (spread_signed(four, first), spread_signed(four, first + 1));
-            out.pairs[g] = out.subs[2 * g].with_high_halves(out.subs[2 * g + 1]);
-        });
-    }
+    each_of_eight!(g, {
+        let (four, first) = (four[g / 2], 2 * (g as i32 % 2));
+        (out.subs[2 * g], out.subs[2 * g + 1]) = (spread_signed(four, first), spread_signed(four, first + 1));
+        out.pairs[g] = out.subs[2 * g].with_high_halves(out.subs[2 * g + 1]);
+    });
 }
 
 pub(super) struct Q4K;
@@ -155,23 +143,19 @@ impl Super for Q4K {
 
     #[inline(always)]
     unsafe fn scales<V: Ints>(rows: impl Source<V>, out: &mut Scales<V>) {
-        // SAFETY: the caller's promise.
-        unsafe { scales_and_minima(rows, out) }
+        scales_and_minima(rows, out)
     }
 
     #[inline(always)]
     unsafe fn weights<V: Ints>(rows: impl Source<V>, to: &mut impl Take<V>) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let mask = bytes(15);
-            for i in 0..4 {
-                let both = rows.turn32(16 + 32 * i);
-                each_of_eight!(k, {
-                    let both = rows.pick(&both, 16 + 32 * i, k);
-                    to.take(2 * i, k, both.and(mask));
-                    to.take(2 * i + 1, k, both.right::<4>().and(mask));
-                });
-            }
+        let mask = bytes(15);
+        for i in 0..4 {
+            let both = rows.turn32(16 + 32 * i);
+            each_of_eight!(k, {
+                let both = rows.pick(&both, 16 + 32 * i, k);
+                to.take(2 * i, k, both.and(mask));
+                to.take(2 * i + 1, k, both.right::<4>().and(mask));
+            });
         }
     }
 }
@@ -186,26 +170,22 @@ impl Super for Q5K {
 
     #[inline(always)]
     unsafe fn scales<V: Ints>(rows: impl Source<V>, out: &mut Scales<V>) {
-        // SAFETY: the caller's promise.
-        unsafe { scales_and_minima(rows, out) }
+        scales_and_minima(rows, out)
     }
 
     #[inline(always)]
     unsafe fn weights<V: Ints>(rows: impl Source<V>, to: &mut impl Take<V>) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let (mask, bit) = (bytes(15), bytes(1));
-            let mut fifth = rows.turn32(16);
-            for i in 0..4 {
-                let both = rows.turn32(48 + 32 * i);
-                each_of_eight!(k, {
-                    let both = rows.pick(&both, 48 + 32 * i, k);
-                    to.take(2 * i, k, both.and(mask).or(fifth[k].and(bit).left::<4>()));
-                    let high = fifth[k].right::<1>().and(bit).left::<4>();
-                    to.take(2 * i + 1, k, both.right::<4>().and(mask).or(high));
-                    fifth[k] = fifth[k].right::<2>();
-                });
-            }
+        let (mask, bit) = (bytes(15), bytes(1));
+        let mut fifth = rows.turn32(16);
+        for i in 0..4 {
+            let both = rows.turn32(48 + 32 * i);
+            each_of_eight!(k, {
+                let both = rows.pick(&both, 48 + 32 * i, k);
+                to.take(2 * i, k, both.and(mask).or(fifth[k].and(bit).left::<4>()));
+                let high = fifth[k].right::<1>().and(bit).left::<4>();
+                to.take(2 * i + 1, k, both.right::<4>().and(mask).or(high));
+                fifth[k] = fifth[k].right::<2>();
+            });
         }
     }
 }
@@ -219,33 +199,27 @@ impl Super for Q6K {
 
     #[inline(always)]
     unsafe fn scales<V: Ints>(rows: impl Source<V>, out: &mut Scales<V>) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            out.d = rows.halves(208);
-            signed_scales(rows.turn16(192), out);
-        }
+        out.d = rows.halves(208);
+        signed_scales(rows.turn16(192), out);
     }
 
     #[inline(always)]
     unsafe fn weights<V: Ints>(rows: impl Source<V>, to: &mut impl Take<V>) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let (four, two) = (bytes(15), bytes(48));
-            for half in 0..2 {
-                let first = rows.turn32(64 * half);
-                let second = rows.turn32(64 * half + 32);
-                let top = rows.turn32(128 + 32 * half);
-                each_of_eight!(k, {
-                    let first = rows.pick(&first, 64 * half, k);
-                    let second = rows.pick(&second, 64 * half + 32, k);
-                    let top = rows.pick(&top, 128 + 32 * half, k);
-                    let g = 4 * half;
-                    to.take(g, k, first.and(four).or(top.left::<4>().and(two)));
-                    to.take(g + 1, k, second.and(four).or(top.left::<2>().and(two)));
-                    to.take(g + 2, k, first.right::<4>().and(four).or(top.and(two)));
-                    to.take(g + 3, k, second.right::<4>().and(four).or(top.right::<2>().and(two)));
-                });
-            }
+        let (four, two) = (bytes(15), bytes(48));
+        for half in 0..2 {
+            let first = rows.turn32(64 * half);
+            let second = rows.turn32(64 * half + 32);
+            let top = rows.turn32(128 + 32 * half);
+            each_of_eight!(k, {
+                let first = rows.pick(&first, 64 * half, k);
+                let second = rows.pick(&second, 64 * half + 32, k);
+                let top = rows.pick(&top, 128 + 32 * half, k);
+                let g = 4 * half;
+                to.take(g, k, first.and(four).or(top.left::<4>().and(two)));
+                to.take(g + 1, k, second.and(four).or(top.left::<2>().and(two)));
+                to.take(g + 2, k, first.right::<4>().and(four).or(top.and(two)));
+                to.take(g + 3, k, second.right::<4>().and(four).or(top.right::<2>().and(two)));
+            });
         }
     }
 }
@@ -259,36 +233,30 @@ impl Super for Q2K {
 
     #[inline(always)]
     unsafe fn scales<V: Ints>(rows: impl Source<V>, out: &mut Scales<V>) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            (out.d, out.dmin) = rows.two_halves(80);
-            let mask = bytes(15);
-            let both = rows.turn16(0);
-            each_of_eight!(g, {
-                let (both, first) = (both[g / 2], 2 * (g as i32 % 2));
-                let (scales, minima) = (both.and(mask), both.right::<4>().and(mask));
-                (out.subs[2 * g], out.subs[2 * g + 1]) =
-                    (spread(scales, first, first), spread(scales, first + 1, first + 1));
-                out.pairs[g] = spread(minima, first, first + 1);
-            });
-        }
+        (out.d, out.dmin) = rows.two_halves(80);
+        let mask = bytes(15);
+        let both = rows.turn16(0);
+        each_of_eight!(g, {
+            let (both, first) = (both[g / 2], 2 * (g as i32 % 2));
+            let (scales, minima) = (both.and(mask), both.right::<4>().and(mask));
+            (out.subs[2 * g], out.subs[2 * g + 1]) =
+                (spread(scales, first, first), spread(scales, first + 1, first + 1));
+            out.pairs[g] = spread(minima, first, first + 1);
+        });
     }
 
     #[inline(always)]
     unsafe fn weights<V: Ints>(rows: impl Source<V>, to: &mut impl Take<V>) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let mask = bytes(3);
-            for half in 0..2 {
-                let four = rows.turn32(16 + 32 * half);
-                each_of_eight!(k, {
-                    let four = rows.pick(&four, 16 + 32 * half, k);
-                    to.take(4 * half, k, four.and(mask));
-                    to.take(4 * half + 1, k, four.right::<2>().and(mask));
-                    to.take(4 * half + 2, k, four.right::<4>().and(mask));
-                    to.take(4 * half + 3, k, four.right::<6>().and(mask));
-                });
-            }
+        let mask = bytes(3);
+        for half in 0..2 {
+            let four = rows.turn32(16 + 32 * half);
+            each_of_eight!(k, {
+                let four = rows.pick(&four, 16 + 32 * half, k);
+                to.take(4 * half, k, four.and(mask));
+                to.take(4 * half + 1, k, four.right::<2>().and(mask));
+                to.take(4 * half + 2, k, four.right::<4>().and(mask));
+                to.take(4 * half + 3, k, four.right::<6>().and(mask));
+            });
         }
     }
 }
@@ -302,40 +270,34 @@ impl Super for Q3K {
 
     #[inline(always)]
     unsafe fn scales<V: Ints>(rows: impl Source<V>, out: &mut Scales<V>) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            out.d = rows.halves(108);
-            let (four, two, bias) = (bytes(15), bytes(48), bytes(32));
-            let (x, y, top) = (rows.words(96), rows.words(100), rows.words(104));
-            let join = |low: V, high: V| low.and(four).or(high.and(two)).sub_bytes(bias);
-            let scales = [
-                join(x, top.left::<4>()),
-                join(y, top.left::<2>()),
-                join(x.right::<4>(), top),
-                join(y.right::<4>(), top.right::<2>()),
-            ];
-            signed_scales(scales, out);
-        }
+        out.d = rows.halves(108);
+        let (four, two, bias) = (bytes(15), bytes(48), bytes(32));
+        let (x, y, top) = (rows.words(96), rows.words(100), rows.words(104));
+        let join = |low: V, high: V| low.and(four).or(high.and(two)).sub_bytes(bias);
+        let scales = [
+            join(x, top.left::<4>()),
+            join(y, top.left::<2>()),
+            join(x.right::<4>(), top),
+            join(y.right::<4>(), top.right::<2>()),
+        ];
+        signed_scales(scales, out);
     }
 
     #[inline(always)]
     unsafe fn weights<V: Ints>(rows: impl Source<V>, to: &mut impl Take<V>) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let (mask, bit) = (bytes(3), bytes(4));
-            let mut third = rows.turn32(0);
-            for half in 0..2 {
-                let four = rows.turn32(32 + 32 * half);
-                each_of_eight!(k, {
-                    let four = rows.pick(&four, 32 + 32 * half, k);
-                    // Bit `4 half + i` of each byte as bit 2, for `i` 0 to 3.
-                    to.take(4 * half, k, four.and(mask).or(third[k].left::<2>().and(bit)));
-                    to.take(4 * half + 1, k, four.right::<2>().and(mask).or(third[k].left::<1>().and(bit)));
-                    to.take(4 * half + 2, k, four.right::<4>().and(mask).or(third[k].and(bit)));
-                    to.take(4 * half + 3, k, four.right::<6>().and(mask).or(third[k].right::<1>().and(bit)));
-                    third[k] = third[k].right::<4>();
-                });
-            }
+        let (mask, bit) = (bytes(3), bytes(4));
+        let mut third = rows.turn32(0);
+        for half in 0..2 {
+            let four = rows.turn32(32 + 32 * half);
+            each_of_eight!(k, {
+                let four = rows.pick(&four, 32 + 32 * half, k);
+                // Bit `4 half + i` of each byte as bit 2, for `i` 0 to 3.
+                to.take(4 * half, k, four.and(mask).or(third[k].left::<2>().and(bit)));
+                to.take(4 * half + 1, k, four.right::<2>().and(mask).or(third[k].left::<1>().and(bit)));
+                to.take(4 * half + 2, k, four.right::<4>().and(mask).or(third[k].and(bit)));
+                to.take(4 * half + 3, k, four.right::<6>().and(mask).or(third[k].right::<1>().and(bit)));
+                third[k] = third[k].right::<4>();
+            });
         }
     }
 }

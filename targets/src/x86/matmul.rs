@@ -197,29 +197,27 @@ pub(super) unsafe fn legacy<I: Isa, L: Legacy, const HALVES: usize>(w: &Rows, in
     let Input::Q8(x) = input else { return };
     let (blocks, first) = (w.cols() / 32, out.first_col());
     let (packed, plain) = w.parts(out, PANEL);
-    // SAFETY: the groups' rows have as many blocks as the tokens in `x`.
-    unsafe {
-        if out.rows() > 1 {
-            let (is_packed, twos) = (packed > 0, twos(HALVES, plain));
-            let group = Group::new(w, first, plain, PANEL, is_packed);
-            for c in (0..twos).step_by(2 * PANEL) {
-                legacy_many::<I, L, 2>(group.at(c), is_packed, blocks, x, out, c);
-            }
-            for c in (twos..plain).step_by(PANEL) {
-                legacy_many::<I, L, HALVES>(group.at(c), is_packed, blocks, x, out, c);
-            }
-        } else if plain > 0 && !I::all_one::<L>(w, plain, packed > 0, blocks, x, out) {
-            let group = Group::new(w, first, packed, PANEL, true);
-            let group = if is_quick::<I, L>() { group.quick() } else { group };
-            for c in (0..packed).step_by(PANEL) {
-                legacy_one::<I, L, HALVES, true>(group.at(c), blocks, x, out, c);
-            }
-            if L::BYTES <= 32 {
-                plain_one::<I, L>(w, packed..plain, blocks, x, out);
-            } else {
-                // Sixteen rows of such blocks touch more lines than a processor waits for: a quarter less speed than eight.
-                plain_one::<I::Eight, L>(w, packed..plain, blocks, x, out);
-            }
+    // The groups' rows have as many blocks as the tokens in `x`.
+    if out.rows() > 1 {
+        let (is_packed, twos) = (packed > 0, twos(HALVES, plain));
+        let group = Group::new(w, first, plain, PANEL, is_packed);
+        for c in (0..twos).step_by(2 * PANEL) {
+            legacy_many::<I, L, 2>(group.at(c), is_packed, blocks, x, out, c);
+        }
+        for c in (twos..plain).step_by(PANEL) {
+            legacy_many::<I, L, HALVES>(group.at(c), is_packed, blocks, x, out, c);
+        }
+    } else if plain > 0 && !I::all_one::<L>(w, plain, packed > 0, blocks, x, out) {
+        let group = Group::new(w, first, packed, PANEL, true);
+        let group = if is_quick::<I, L>() { group.quick() } else { group };
+        for c in (0..packed).step_by(PANEL) {
+            legacy_one::<I, L, HALVES, true>(group.at(c), blocks, x, out, c);
+        }
+        if L::BYTES <= 32 {
+            plain_one::<I, L>(w, packed..plain, blocks, x, out);
+        } else {
+            // Sixteen rows of such blocks touch more lines than a processor waits for: a quarter less speed than eight.
+            plain_one::<I::Eight, L>(w, packed..plain, blocks, x, out);
         }
     }
     w.by_law(input, out, plain);
@@ -233,8 +231,7 @@ pub(super) unsafe fn legacy<I: Isa, L: Legacy, const HALVES: usize>(w: &Rows, in
 unsafe fn plain_one<I: Isa, L: Legacy>(w: &Rows, columns: Range<usize>, blocks: usize, x: &Q8, out: &mut Tile) {
     let group = Group::new(w, out.first_col(), columns.end, I::Int::ROWS, false);
     for c in columns.step_by(I::Int::ROWS) {
-        // SAFETY: the caller's promise.
-        unsafe { I::plain_one::<L>(group.at(c), blocks, x, out, c) };
+        I::plain_one::<L>(group.at(c), blocks, x, out, c);
     }
 }
 
@@ -251,24 +248,21 @@ pub(super) unsafe fn legacy_one<I: Isa, L: Legacy, const N: usize, const PACKED:
     c: usize,
 ) {
     let (token, rows) = (out.first_row(), I::Int::ROWS);
-    // SAFETY: the caller's promise.
-    unsafe {
-        let mut acc = [[[Float::<I>::splat(0.0)]]; N];
-        for b in 0..blocks {
-            let nearest = PACKED && is_quick::<I, L>() || group.is_nearest(PACKED || rows == PANEL);
-            group.prefetch_ahead(N * rows, b, L::BYTES, nearest, !PACKED && is_quick::<I, L>());
-            for n in 0..N {
-                let weights = if PACKED {
-                    I::load::<L>(group.panel(n * rows, b, L::BYTES))
-                } else {
-                    I::load::<L>(group.plain(n * rows, b, L::BYTES))
-                };
-                I::accumulate::<L, 1, 1>(&mut acc[n], &[weights], x, b, token);
-            }
-        }
+    let mut acc = [[[Float::<I>::splat(0.0)]]; N];
+    for b in 0..blocks {
+        let nearest = PACKED && is_quick::<I, L>() || group.is_nearest(PACKED || rows == PANEL);
+        group.prefetch_ahead(N * rows, b, L::BYTES, nearest, !PACKED && is_quick::<I, L>());
         for n in 0..N {
-            acc[n][0][0].store(out.row(0)[c + n * rows..][..rows].as_mut_ptr());
+            let weights = if PACKED {
+                I::load::<L>(group.panel(n * rows, b, L::BYTES))
+            } else {
+                I::load::<L>(group.plain(n * rows, b, L::BYTES))
+            };
+            I::accumulate::<L, 1, 1>(&mut acc[n], &[weights], x, b, token);
         }
+    }
+    for n in 0..N {
+        acc[n][0][0].store(out.row(0)[c + n * rows..][..rows].as_mut_ptr());
     }
 }
 
@@ -286,41 +280,38 @@ unsafe fn legacy_many<I: Isa, L: Legacy, const N: usize>(
     c: usize,
 ) {
     let first_token = out.first_row();
-    // SAFETY: the caller's promise.
-    unsafe {
-        for t0 in (0..out.rows()).step_by(TOKENS) {
-            let mut acc = [[Float::<I>::splat(0.0); N]; TOKENS];
-            let acc = &mut acc[..TOKENS.min(out.rows() - t0)];
-            for b in 0..blocks {
-                if t0 == 0 {
-                    group.prefetch_next(N * I::Int::ROWS, b, L::BYTES);
-                }
-                let weights = array::from_fn::<_, N, _>(|n| {
-                    if packed {
-                        I::load::<L>(group.panel(n * I::Int::ROWS, b, L::BYTES))
-                    } else {
-                        I::load::<L>(group.plain(n * I::Int::ROWS, b, L::BYTES))
-                    }
-                });
-                let (together, rest) = acc.as_chunks_mut::<TOGETHER>();
-                // Not all together after the last block, see `STORED`. A comparison, as the compiler would make two loops for two answers.
-                let stored = if b + 1 == blocks { t0 } else { usize::MAX };
-                let mut t = t0;
-                for acc in together {
-                    I::accumulate::<L, TOGETHER, N>(acc, &weights, x, b, first_token + t);
-                    if t >= stored {
-                        store(out, t, c, acc);
-                    }
-                    t += TOGETHER;
-                }
-                for acc in rest.as_chunks_mut::<1>().0 {
-                    I::accumulate::<L, 1, N>(acc, &weights, x, b, first_token + t);
-                    t += 1;
-                }
+    for t0 in (0..out.rows()).step_by(TOKENS) {
+        let mut acc = [[Float::<I>::splat(0.0); N]; TOKENS];
+        let acc = &mut acc[..TOKENS.min(out.rows() - t0)];
+        for b in 0..blocks {
+            if t0 == 0 {
+                group.prefetch_next(N * I::Int::ROWS, b, L::BYTES);
             }
-            let together = acc.len() / TOGETHER * TOGETHER;
-            store(out, t0 + together, c, &acc[together..]);
+            let weights = array::from_fn::<_, N, _>(|n| {
+                if packed {
+                    I::load::<L>(group.panel(n * I::Int::ROWS, b, L::BYTES))
+                } else {
+                    I::load::<L>(group.plain(n * I::Int::ROWS, b, L::BYTES))
+                }
+            });
+            let (together, rest) = acc.as_chunks_mut::<TOGETHER>();
+            // Not all together after the last block, see `STORED`. A comparison, as the compiler would make two loops for two answers.
+            let stored = if b + 1 == blocks { t0 } else { usize::MAX };
+            let mut t = t0;
+            for acc in together {
+                I::accumulate::<L, TOGETHER, N>(acc, &weights, x, b, first_token + t);
+                if t >= stored {
+                    store(out, t, c, acc);
+                }
+                t += TOGETHER;
+            }
+            for acc in rest.as_chunks_mut::<1>().0 {
+                I::accumulate::<L, 1, N>(acc, &weights, x, b, first_token + t);
+                t += 1;
+            }
         }
+        let together = acc.len() / TOGETHER * TOGETHER;
+        store(out, t0 + together, c, &acc[together..]);
     }
 }
 
@@ -331,12 +322,9 @@ unsafe fn legacy_many<I: Isa, L: Legacy, const N: usize>(
 #[inline(always)]
 unsafe fn store<V: Vector, const N: usize>(out: &mut Tile, t: usize, c: usize, sums: &[[V; N]]) {
     for (i, sums) in sums.iter().enumerate() {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let to = out.row(t + i).as_mut_ptr().add(c);
-            for n in 0..N {
-                sums[n].store(to.add(n * V::LEN));
-            }
+        let to = out.row(t + i).as_mut_ptr().add(c);
+        for n in 0..N {
+            sums[n].store(to.add(n * V::LEN));
         }
     }
 }
@@ -350,43 +338,41 @@ pub(super) unsafe fn k_quant<I: Isa, L: Super, const HALVES: usize>(w: &Rows, in
     let Input::Q8K(x) = input else { return };
     let (blocks, first) = (w.cols() / 256, out.first_col());
     let (packed, plain) = w.parts(out, PANEL);
-    // SAFETY: the groups' rows have as many superblocks as the tokens in `x`.
-    unsafe {
-        if out.rows() > 1 {
-            let mut scratch = MaybeUninit::<[Superblock<I::Int>; 2]>::zeroed();
-            // All-zero bytes are valid vectors.
-            let scratch = scratch.assume_init_mut();
-            let (is_packed, twos) = (packed > 0, twos(HALVES, plain));
-            let group = Group::new(w, first, plain, PANEL, is_packed);
-            for c in (0..twos).step_by(2 * PANEL) {
-                k_many::<I, L, 2>(group.at(c), is_packed, scratch, blocks, x, out, c);
+    // The groups' rows have as many superblocks as the tokens in `x`.
+    if out.rows() > 1 {
+        let mut scratch = MaybeUninit::<[Superblock<I::Int>; 2]>::zeroed();
+        // All-zero bytes are valid vectors.
+        let scratch = scratch.assume_init_mut();
+        let (is_packed, twos) = (packed > 0, twos(HALVES, plain));
+        let group = Group::new(w, first, plain, PANEL, is_packed);
+        for c in (0..twos).step_by(2 * PANEL) {
+            k_many::<I, L, 2>(group.at(c), is_packed, scratch, blocks, x, out, c);
+        }
+        if let Some(scratch) = scratch.first_chunk_mut() {
+            for c in (twos..plain).step_by(PANEL) {
+                k_many::<I, L, HALVES>(group.at(c), is_packed, scratch, blocks, x, out, c);
             }
-            if let Some(scratch) = scratch.first_chunk_mut() {
-                for c in (twos..plain).step_by(PANEL) {
-                    k_many::<I, L, HALVES>(group.at(c), is_packed, scratch, blocks, x, out, c);
+        }
+    } else {
+        let group = Group::new(w, first, packed, PANEL, true);
+        for c in (0..packed).step_by(PANEL) {
+            k_one::<I, L, HALVES, true>(group.at(c), blocks, x, out, c);
+        }
+        // Only Q6_K has six bits.
+        let is_six = L::MAX == Q6K::MAX;
+        if is_six || I::ALONG && L::SUB == 32 {
+            let group = Group::new(w, first, plain, 8, false);
+            for c in (packed..plain).step_by(8) {
+                if is_six {
+                    q6_k_one(group.at(c), blocks, x, out, c);
+                } else {
+                    nibbles_k_one::<L>(group.at(c), blocks, x, out, c);
                 }
             }
         } else {
-            let group = Group::new(w, first, packed, PANEL, true);
-            for c in (0..packed).step_by(PANEL) {
-                k_one::<I, L, HALVES, true>(group.at(c), blocks, x, out, c);
-            }
-            // Only Q6_K has six bits.
-            let is_six = L::MAX == Q6K::MAX;
-            if is_six || I::ALONG && L::SUB == 32 {
-                let group = Group::new(w, first, plain, 8, false);
-                for c in (packed..plain).step_by(8) {
-                    if is_six {
-                        q6_k_one(group.at(c), blocks, x, out, c);
-                    } else {
-                        nibbles_k_one::<L>(group.at(c), blocks, x, out, c);
-                    }
-                }
-            } else {
-                let group = Group::new(w, first, plain, PANEL, false);
-                for c in (packed..plain).step_by(PANEL) {
-                    k_one::<I, L, HALVES, false>(group.at(c), blocks, x, out, c);
-                }
+            let group = Group::new(w, first, plain, PANEL, false);
+            for c in (packed..plain).step_by(PANEL) {
+                k_one::<I, L, HALVES, false>(group.at(c), blocks, x, out, c);
             }
         }
     }
@@ -408,30 +394,27 @@ unsafe fn k_many<I: Isa, L: Super, const N: usize>(
     c: usize,
 ) {
     let first_token = out.first_row();
-    // SAFETY: the caller's promise.
-    unsafe {
-        for t0 in (0..out.rows()).step_by(TOKENS) {
-            let mut acc = [[Float::<I>::splat(0.0); N]; TOKENS];
-            let acc = &mut acc[..TOKENS.min(out.rows() - t0)];
-            for b in 0..blocks {
-                if t0 == 0 {
-                    group.prefetch_next(N * I::Int::ROWS, b, L::BYTES);
+    for t0 in (0..out.rows()).step_by(TOKENS) {
+        let mut acc = [[Float::<I>::splat(0.0); N]; TOKENS];
+        let acc = &mut acc[..TOKENS.min(out.rows() - t0)];
+        for b in 0..blocks {
+            if t0 == 0 {
+                group.prefetch_next(N * I::Int::ROWS, b, L::BYTES);
+            }
+            for n in 0..N {
+                if packed {
+                    I::Int::unpack::<L, Panel>(group.panel(n * I::Int::ROWS, b, L::BYTES), &mut scratch[n]);
+                } else {
+                    I::Int::unpack::<L, Plain>(group.plain(n * I::Int::ROWS, b, L::BYTES), &mut scratch[n]);
                 }
-                for n in 0..N {
-                    if packed {
-                        I::Int::unpack::<L, Panel>(group.panel(n * I::Int::ROWS, b, L::BYTES), &mut scratch[n]);
-                    } else {
-                        I::Int::unpack::<L, Plain>(group.plain(n * I::Int::ROWS, b, L::BYTES), &mut scratch[n]);
-                    }
+            }
+            let (mut t, last) = (t0, b + 1 == blocks);
+            for acc in acc.chunks_mut(if last { STORED } else { TOKENS }) {
+                I::accumulate_k::<L, N>(acc, scratch, x, b, first_token + t);
+                if last {
+                    store(out, t, c, acc);
                 }
-                let (mut t, last) = (t0, b + 1 == blocks);
-                for acc in acc.chunks_mut(if last { STORED } else { TOKENS }) {
-                    I::accumulate_k::<L, N>(acc, scratch, x, b, first_token + t);
-                    if last {
-                        store(out, t, c, acc);
-                    }
-                    t += acc.len();
-                }
+                t += acc.len();
             }
         }
     }

@@ -6,6 +6,10 @@
 //! `#[target_feature]` functions that the macros here make.
 
 #![allow(
+    unsafe_op_in_unsafe_fn,
+    reason = "the paragraph above is the argument for all of it: a block around each body would say it two hundred times"
+)]
+#![allow(
     clippy::needless_range_loop,
     reason = "kernels walk several arrays by one number, which is a lane, a row or an input"
 )]

@@ -24,25 +24,22 @@ pub(super) unsafe fn k_one<I: Isa, L: Super, const N: usize, const PACKED: bool>
     c: usize,
 ) {
     let (token, rows) = (out.first_row(), I::Int::ROWS);
-    // SAFETY: the caller's promise.
-    unsafe {
-        let mut acc = [Float::<I>::splat(0.0); N];
-        let mut scales = Scales::zero();
-        for b in 0..blocks {
-            let ahead = group.ahead(N * rows, b, L::BYTES);
-            for (n, acc) in acc.iter_mut().enumerate() {
-                let ahead = Ahead { lines: ahead.wrapping_add(n * rows * L::BYTES), group };
-                let isum = if PACKED {
-                    superblock::<I, L, true>(group.panel(n * rows, b, L::BYTES), &mut scales, x, b, token, ahead)
-                } else {
-                    superblock::<I, L, false>(group.plain(n * rows, b, L::BYTES), &mut scales, x, b, token, ahead)
-                };
-                *acc = add_superblock(*acc, isum, &scales, x, b, token, L::OFFSET_SHIFT);
-            }
+    let mut acc = [Float::<I>::splat(0.0); N];
+    let mut scales = Scales::zero();
+    for b in 0..blocks {
+        let ahead = group.ahead(N * rows, b, L::BYTES);
+        for (n, acc) in acc.iter_mut().enumerate() {
+            let ahead = Ahead { lines: ahead.wrapping_add(n * rows * L::BYTES), group };
+            let isum = if PACKED {
+                superblock::<I, L, true>(group.panel(n * rows, b, L::BYTES), &mut scales, x, b, token, ahead)
+            } else {
+                superblock::<I, L, false>(group.plain(n * rows, b, L::BYTES), &mut scales, x, b, token, ahead)
+            };
+            *acc = add_superblock(*acc, isum, &scales, x, b, token, L::OFFSET_SHIFT);
         }
-        for (n, acc) in acc.iter().enumerate() {
-            acc.store(out.row(0)[c + n * rows..][..rows].as_mut_ptr());
-        }
+    }
+    for (n, acc) in acc.iter().enumerate() {
+        acc.store(out.row(0)[c + n * rows..][..rows].as_mut_ptr());
     }
 }
 
@@ -66,22 +63,19 @@ unsafe fn superblock<I: Isa, L: Super, const PACKED: bool>(
     token: usize,
     ahead: Ahead,
 ) -> I::Int {
-    // SAFETY: the caller's promise.
-    unsafe {
-        L::scales(rows, scales);
-        let zero = I::Int::splat(0);
-        let mut dot = Dot::<I, L, PACKED> {
-            part: [zero; 4],
-            sum: [zero; 2],
-            x: x.qs.as_ptr().add((8 * b * x.tokens + token) * 32),
-            stride: x.tokens * 32,
-            scales: &scales.subs,
-            ahead,
-            format: PhantomData,
-        };
-        L::weights(rows, &mut dot);
-        dot.sum[0].add(dot.sum[1])
-    }
+    L::scales(rows, scales);
+    let zero = I::Int::splat(0);
+    let mut dot = Dot::<I, L, PACKED> {
+        part: [zero; 4],
+        sum: [zero; 2],
+        x: x.qs.as_ptr().add((8 * b * x.tokens + token) * 32),
+        stride: x.tokens * 32,
+        scales: &scales.subs,
+        ahead,
+        format: PhantomData,
+    };
+    L::weights(rows, &mut dot);
+    dot.sum[0].add(dot.sum[1])
 }
 
 /// Σ scale q x.
@@ -102,15 +96,13 @@ impl<I: Isa, L: Super, const PACKED: bool> Take<I::Int> for Dot<'_, I, L, PACKED
     unsafe fn take(&mut self, g: usize, k: usize, q: I::Int) {
         let words = L::SUB / 4;
         let step = I::fitting(L::MAX).min(words);
-        // SAFETY: the caller's promise; the token has all eight groups.
-        unsafe {
-            let x = I::Int::splat(four(self.x.add(g * self.stride + 4 * k)));
-            let part = &mut self.part[g % L::ABREAST];
-            *part = I::add_products(if k.is_multiple_of(step) { I::Int::splat(0) } else { *part }, q, x);
-            if k % step == step - 1 {
-                let product = I::scaled(*part, self.scales[(8 * g + k) / words]);
-                self.sum[g % 2] = self.sum[g % 2].add(product);
-            }
+        // The token has all eight groups.
+        let x = I::Int::splat(four(self.x.add(g * self.stride + 4 * k)));
+        let part = &mut self.part[g % L::ABREAST];
+        *part = I::add_products(if k.is_multiple_of(step) { I::Int::splat(0) } else { *part }, q, x);
+        if k % step == step - 1 {
+            let product = I::scaled(*part, self.scales[(8 * g + k) / words]);
+            self.sum[g % 2] = self.sum[g % 2].add(product);
         }
         // The lines of a vector's rows, or a few more: whether to ask must be known when this is compiled. As many as groups are unpacked side by side are
         // asked for at once, since each time it is looked at where they go.

@@ -43,8 +43,7 @@ macro_rules! vector {
                 #[inline(always)]
                 #[allow(unused_unsafe, reason = "a body may need none")]
                 unsafe fn $name($($arguments)*) $(-> $result)? {
-                    // SAFETY: the caller's promise.
-                    unsafe { $body }
+                    $body
                 }
             )*
         }
@@ -99,47 +98,41 @@ vector! {
 /// The law's tree over sixteen stripes: `i` and `i + 8`, then `i + 4`, `i + 2`, `i + 1`.
 #[inline(always)]
 pub(super) unsafe fn tree(stripes: [__m256; 2], join: impl Fn(__m256, __m256) -> __m256) -> f32 {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let eight = join(stripes[0], stripes[1]);
-        let four = join(eight, _mm256_permute2f128_ps::<1>(eight, eight));
-        let two = join(four, _mm256_permute_ps::<0b01_00_11_10>(four));
-        _mm256_cvtss_f32(join(two, _mm256_permute_ps::<0b10_11_00_01>(two)))
-    }
+    let eight = join(stripes[0], stripes[1]);
+    let four = join(eight, _mm256_permute2f128_ps::<1>(eight, eight));
+    let two = join(four, _mm256_permute_ps::<0b01_00_11_10>(four));
+    _mm256_cvtss_f32(join(two, _mm256_permute_ps::<0b10_11_00_01>(two)))
 }
 
 /// `math::exp` of each number. Step by step for all vectors: each is one long chain, and a processor that meets them one after another sees too few
 /// of them at a time. (Loops, not closures: the compiler would not always make these part of a function with the machine's features.)
 #[inline(always)]
 pub(super) unsafe fn exp<V: Vector, const N: usize>(x: [V; N]) -> [V; N] {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let (smallest, magic) = (V::splat(SMALLEST), V::splat(MAGIC));
-        let (mut r, mut shifted, mut p) = (x, x, [V::splat(POLYNOMIAL[0]); N]);
-        for n in 0..N {
-            r[n] = smallest.larger(V::splat(LARGEST).smaller(x[n]));
-        }
-        for n in 0..N {
-            shifted[n] = r[n].mul(V::splat(LOG2_E)).add(magic);
-        }
-        for part in LN2 {
-            for n in 0..N {
-                r[n] = r[n].sub(shifted[n].sub(magic).mul(V::splat(part)));
-            }
-        }
-        for coefficient in &POLYNOMIAL[1..] {
-            for n in 0..N {
-                p[n] = p[n].mul(r[n]).add(V::splat(*coefficient));
-            }
-        }
-        for n in 0..N {
-            p[n] = p[n].mul(r[n].mul(r[n])).add(r[n]).add(V::splat(1.0));
-        }
-        for n in 0..N {
-            p[n] = x[n].or_zero_below(smallest, p[n].mul(shifted[n].power()));
-        }
-        p
+    let (smallest, magic) = (V::splat(SMALLEST), V::splat(MAGIC));
+    let (mut r, mut shifted, mut p) = (x, x, [V::splat(POLYNOMIAL[0]); N]);
+    for n in 0..N {
+        r[n] = smallest.larger(V::splat(LARGEST).smaller(x[n]));
     }
+    for n in 0..N {
+        shifted[n] = r[n].mul(V::splat(LOG2_E)).add(magic);
+    }
+    for part in LN2 {
+        for n in 0..N {
+            r[n] = r[n].sub(shifted[n].sub(magic).mul(V::splat(part)));
+        }
+    }
+    for coefficient in &POLYNOMIAL[1..] {
+        for n in 0..N {
+            p[n] = p[n].mul(r[n]).add(V::splat(*coefficient));
+        }
+    }
+    for n in 0..N {
+        p[n] = p[n].mul(r[n].mul(r[n])).add(r[n]).add(V::splat(1.0));
+    }
+    for n in 0..N {
+        p[n] = x[n].or_zero_below(smallest, p[n].mul(shifted[n].power()));
+    }
+    p
 }
 
 /// See `smidgen_quant::ops::silu_mul`.
@@ -150,19 +143,17 @@ pub(super) unsafe fn exp<V: Vector, const N: usize>(x: [V; N]) -> [V; N] {
 pub(super) unsafe fn silu_mul<V: Vector>(gate: &mut [f32], up: &[f32]) {
     const TOGETHER: usize = 4;
     let whole = gate.len().min(up.len()) / (TOGETHER * V::LEN) * (TOGETHER * V::LEN);
-    // SAFETY: the caller's promise; both have `whole` numbers.
-    unsafe {
-        for at in (0..whole).step_by(TOGETHER * V::LEN) {
-            let gate = gate.as_mut_ptr().add(at);
-            let mut minus = [V::splat(0.0); TOGETHER];
-            for i in 0..TOGETHER {
-                minus[i] = minus[i].sub(V::load(gate.add(i * V::LEN)));
-            }
-            let powers = exp(minus);
-            for i in 0..TOGETHER {
-                let silu = V::load(gate.add(i * V::LEN)).div(V::splat(1.0).add(powers[i]));
-                silu.mul(V::load(up.as_ptr().add(at + i * V::LEN))).store(gate.add(i * V::LEN));
-            }
+    // Both have `whole` numbers.
+    for at in (0..whole).step_by(TOGETHER * V::LEN) {
+        let gate = gate.as_mut_ptr().add(at);
+        let mut minus = [V::splat(0.0); TOGETHER];
+        for i in 0..TOGETHER {
+            minus[i] = minus[i].sub(V::load(gate.add(i * V::LEN)));
+        }
+        let powers = exp(minus);
+        for i in 0..TOGETHER {
+            let silu = V::load(gate.add(i * V::LEN)).div(V::splat(1.0).add(powers[i]));
+            silu.mul(V::load(up.as_ptr().add(at + i * V::LEN))).store(gate.add(i * V::LEN));
         }
     }
     ops::silu_mul(&mut gate[whole..], &up[whole..]);

@@ -30,17 +30,14 @@ impl Isa for Avx2 {
 
     #[inline(always)]
     unsafe fn load<L: Legacy>(rows: impl Source<__m256i>) -> Weights<Self> {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let mut weights = Weights::<Self>::new(L::load(rows));
-            if L::SIGNED {
-                for k in 0..8 {
-                    weights.nibbles[0][k] = weights.q[k].and(bytes(15));
-                    weights.nibbles[1][k] = weights.q[k].right::<4>().and(bytes(15)).xor(bytes(8));
-                }
+        let mut weights = Weights::<Self>::new(L::load(rows));
+        if L::SIGNED {
+            for k in 0..8 {
+                weights.nibbles[0][k] = weights.q[k].and(bytes(15));
+                weights.nibbles[1][k] = weights.q[k].right::<4>().and(bytes(15)).xor(bytes(8));
             }
-            weights
         }
+        weights
     }
 
     #[inline(always)]
@@ -49,51 +46,48 @@ impl Isa for Avx2 {
         w: &[Weights<Self>; N],
         x: [*const i8; T],
     ) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let ones = _mm256_set1_epi16(1);
-            if L::SIGNED && T == 1 {
-                for k in 0..8 {
-                    let x = _mm256_set1_epi32(four(x[0].add(4 * k)));
-                    for n in 0..N {
-                        let q = w[n].q[k];
-                        let products = _mm256_maddubs_epi16(_mm256_abs_epi8(q), _mm256_sign_epi8(x, q));
-                        sums[0][n] = _mm256_add_epi32(sums[0][n], _mm256_madd_epi16(products, ones));
-                    }
+        let ones = _mm256_set1_epi16(1);
+        if L::SIGNED && T == 1 {
+            for k in 0..8 {
+                let x = _mm256_set1_epi32(four(x[0].add(4 * k)));
+                for n in 0..N {
+                    let q = w[n].q[k];
+                    let products = _mm256_maddubs_epi16(_mm256_abs_epi8(q), _mm256_sign_epi8(x, q));
+                    sums[0][n] = _mm256_add_epi32(sums[0][n], _mm256_madd_epi16(products, ones));
                 }
-            } else if L::SIGNED {
-                // Products of nibbles add up in 16 bits, and need no sign for each token.
-                let factors = [ones, _mm256_set1_epi16(16)];
-                for first in (0..T).step_by(2) {
-                    let mut short = [[[_mm256_setzero_si256(); 2]; N]; 2];
-                    for k in 0..8 {
-                        for t in 0..2 {
-                            let x = _mm256_set1_epi32(four(x[first + t].add(4 * k)));
-                            for n in 0..N {
-                                for h in 0..2 {
-                                    short[t][n][h] = Self::add_products(short[t][n][h], w[n].nibbles[h][k], x);
-                                }
-                            }
-                        }
-                    }
+            }
+        } else if L::SIGNED {
+            // Products of nibbles add up in 16 bits, and need no sign for each token.
+            let factors = [ones, _mm256_set1_epi16(16)];
+            for first in (0..T).step_by(2) {
+                let mut short = [[[_mm256_setzero_si256(); 2]; N]; 2];
+                for k in 0..8 {
                     for t in 0..2 {
+                        let x = _mm256_set1_epi32(four(x[first + t].add(4 * k)));
                         for n in 0..N {
                             for h in 0..2 {
-                                let products = _mm256_madd_epi16(short[t][n][h], factors[h]);
-                                sums[first + t][n] = _mm256_add_epi32(sums[first + t][n], products);
+                                short[t][n][h] = Self::add_products(short[t][n][h], w[n].nibbles[h][k], x);
                             }
                         }
                     }
                 }
-            } else {
-                let mut q = [w[0].q.as_ptr(); N];
-                for n in 0..N {
-                    q[n] = w[n].q.as_ptr();
+                for t in 0..2 {
+                    for n in 0..N {
+                        for h in 0..2 {
+                            let products = _mm256_madd_epi16(short[t][n][h], factors[h]);
+                            sums[first + t][n] = _mm256_add_epi32(sums[first + t][n], products);
+                        }
+                    }
                 }
-                match L::MAX {
-                    15 => Self::dots_scaled::<8, 15, T, N>(sums, q, x, [ones; N]),
-                    _ => Self::dots_scaled::<8, 31, T, N>(sums, q, x, [ones; N]),
-                }
+            }
+        } else {
+            let mut q = [w[0].q.as_ptr(); N];
+            for n in 0..N {
+                q[n] = w[n].q.as_ptr();
+            }
+            match L::MAX {
+                15 => Self::dots_scaled::<8, 15, T, N>(sums, q, x, [ones; N]),
+                _ => Self::dots_scaled::<8, 31, T, N>(sums, q, x, [ones; N]),
             }
         }
     }
@@ -111,26 +105,21 @@ impl Isa for Avx2 {
         if L::MAX != 31 || blocks > BLOCKS {
             return false;
         }
-        // SAFETY: the caller's promise.
-        unsafe {
-            if packed {
-                fives_one::<L, Panel>(w, columns, blocks, x, out);
-            } else {
-                fives_one::<L, Eight>(w, columns, blocks, x, out);
-            }
+        if packed {
+            fives_one::<L, Panel>(w, columns, blocks, x, out);
+        } else {
+            fives_one::<L, Eight>(w, columns, blocks, x, out);
         }
         true
     }
 
     #[inline(always)]
     unsafe fn plain_one<L: Legacy>(group: Group, blocks: usize, x: &Q8, out: &mut Tile, c: usize) {
-        // SAFETY: the caller's promise; what has values up to 15 has nibbles, and no more bits, and what is longer has bytes with sign.
-        unsafe {
-            if L::MAX == 15 || L::BYTES > 32 {
-                along_one::<L>(group, blocks, x, out, c);
-            } else {
-                legacy_one::<Self, L, 1, false>(group, blocks, x, out, c);
-            }
+        // What has values up to 15 has nibbles, and no more bits, and what is longer has bytes with sign.
+        if L::MAX == 15 || L::BYTES > 32 {
+            along_one::<L>(group, blocks, x, out, c);
+        } else {
+            legacy_one::<Self, L, 1, false>(group, blocks, x, out, c);
         }
     }
 
@@ -142,8 +131,7 @@ impl Isa for Avx2 {
 
     #[inline(always)]
     unsafe fn add_products(part: __m256i, q: __m256i, x: __m256i) -> __m256i {
-        // SAFETY: the caller's promise.
-        unsafe { _mm256_add_epi16(part, _mm256_maddubs_epi16(q, x)) }
+        _mm256_add_epi16(part, _mm256_maddubs_epi16(q, x))
     }
 
     #[inline(always)]
@@ -156,14 +144,12 @@ impl Isa for Avx2 {
             unsafe { core::arch::asm!("/* {} */", inout(ymm_reg) sum, options(pure, nomem, nostack, preserves_flags)) };
             sum
         }
-        // SAFETY: the caller's promise.
-        unsafe { known(sum) }
+        known(sum)
     }
 
     #[inline(always)]
     unsafe fn scaled(part: __m256i, scale: __m256i) -> __m256i {
-        // SAFETY: the caller's promise.
-        unsafe { _mm256_madd_epi16(part, scale) }
+        _mm256_madd_epi16(part, scale)
     }
 
     #[inline(always)]
@@ -174,14 +160,11 @@ impl Isa for Avx2 {
         b: usize,
         first: usize,
     ) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            match (S::SUB, S::MAX) {
-                (16, 63) => Self::once::<16, 63, N>(acc, w, x, b, first, S::OFFSET_SHIFT),
-                (16, _) => Self::once::<16, 7, N>(acc, w, x, b, first, S::OFFSET_SHIFT),
-                (_, 15) => Self::once::<32, 15, N>(acc, w, x, b, first, S::OFFSET_SHIFT),
-                _ => Self::once::<32, 31, N>(acc, w, x, b, first, S::OFFSET_SHIFT),
-            }
+        match (S::SUB, S::MAX) {
+            (16, 63) => Self::once::<16, 63, N>(acc, w, x, b, first, S::OFFSET_SHIFT),
+            (16, _) => Self::once::<16, 7, N>(acc, w, x, b, first, S::OFFSET_SHIFT),
+            (_, 15) => Self::once::<32, 15, N>(acc, w, x, b, first, S::OFFSET_SHIFT),
+            _ => Self::once::<32, 31, N>(acc, w, x, b, first, S::OFFSET_SHIFT),
         }
     }
 }

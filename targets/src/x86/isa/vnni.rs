@@ -20,17 +20,14 @@ macro_rules! vnni {
 
             #[inline(always)]
             unsafe fn load<L: Legacy>(rows: impl Source<$int>) -> Weights<Self> {
-                // SAFETY: the caller's promise.
-                unsafe {
-                    let mut weights = Weights::<Self>::new(L::load(rows));
-                    if L::SIGNED {
-                        // `dpbusd` takes bytes without sign: those with one are moved up by 128.
-                        for q in &mut weights.q {
-                            *q = q.xor(bytes(128));
-                        }
+                let mut weights = Weights::<Self>::new(L::load(rows));
+                if L::SIGNED {
+                    // `dpbusd` takes bytes without sign: those with one are moved up by 128.
+                    for q in &mut weights.q {
+                        *q = q.xor(bytes(128));
                     }
-                    weights
                 }
+                weights
             }
 
             fn offset<L: Legacy, const T: usize>() -> i32 {
@@ -43,14 +40,11 @@ macro_rules! vnni {
                 w: &[Weights<Self>; N],
                 x: [*const i8; T],
             ) {
-                // SAFETY: the caller's promise.
-                unsafe {
-                    for k in 0..8 {
-                        for t in 0..T {
-                            let x = <$int>::splat(four(x[t].add(4 * k)));
-                            for n in 0..N {
-                                sums[t][n] = $dpbusd(sums[t][n], w[n].q[k], x);
-                            }
+                for k in 0..8 {
+                    for t in 0..T {
+                        let x = <$int>::splat(four(x[t].add(4 * k)));
+                        for n in 0..N {
+                            sums[t][n] = $dpbusd(sums[t][n], w[n].q[k], x);
                         }
                     }
                 }
@@ -63,14 +57,12 @@ macro_rules! vnni {
 
             #[inline(always)]
             unsafe fn add_products(part: $int, q: $int, x: $int) -> $int {
-                // SAFETY: the caller's promise.
-                unsafe { $dpbusd(part, q, x) }
+                $dpbusd(part, q, x)
             }
 
             #[inline(always)]
             unsafe fn scaled(part: $int, scale: $int) -> $int {
-                // SAFETY: the caller's promise.
-                unsafe { $mullo(part, scale.right_32::<16>()) }
+                $mullo(part, scale.right_32::<16>())
             }
 
             #[inline(always)]
@@ -81,12 +73,10 @@ macro_rules! vnni {
                 b: usize,
                 first: usize,
             ) {
-                // SAFETY: the caller's promise; how large a weight can be makes no difference here.
-                unsafe {
-                    match S::SUB {
-                        16 => Self::once::<16, 63, N>(acc, w, x, b, first, S::OFFSET_SHIFT),
-                        _ => Self::once::<32, 63, N>(acc, w, x, b, first, S::OFFSET_SHIFT),
-                    }
+                // How large a weight can be makes no difference here.
+                match S::SUB {
+                    16 => Self::once::<16, 63, N>(acc, w, x, b, first, S::OFFSET_SHIFT),
+                    _ => Self::once::<32, 63, N>(acc, w, x, b, first, S::OFFSET_SHIFT),
                 }
             }
         }
