@@ -6,7 +6,7 @@
 //! lies in the slices they were given, and that words are aligned where an instruction asks for it.
 
 use core::arch::naked_asm;
-pub(crate) use products::KERNELS;
+pub(crate) use gemv::KERNELS;
 use smidgen_quant::int8::{self, Bounds, CHANNEL, Taps};
 
 /// Channels that are summed together.
@@ -158,9 +158,9 @@ macro_rules! taps {
 }
 
 #[cfg(target_abi = "eabihf")]
-mod halves;
+mod f16;
 // Behind the macros, which it uses.
-mod products;
+mod gemv;
 
 /// A sum becomes a byte: bias, doubled product's high half rounded, shift rounded away from zero, zero point (r6). The multiplier, once
 /// doubled, is a number without sign, which the third operand makes up for. Channels at r4, output at r5.

@@ -1,8 +1,8 @@
-//! Kernels: one table of functions per machine, all bit-equal to the scalar law of `smidgen-quant`.
+//! Kernels: one kernel set per instruction set, all bit-equal to the scalar reference of `smidgen-quant`.
 //!
-//! A machine's table is the scalar table with its own functions laid over it, so what it does not override is the law itself. Tables
-//! of machines other than the scalar one can only be had from [`available`], [`detect`] and [`named`], which ask the CPU first: that is
-//! why calling a table's functions is safe.
+//! A kernel set is a table of functions: the scalar set with a machine's own functions laid over it, so what it does not override is the
+//! reference itself. Sets other than the scalar one can only be had from [`available`], [`detect`] and [`named`], which ask the CPU first: that
+//! is why calling their functions is safe.
 //!
 //! This crate and its neighbours for the operating system hold the project's `unsafe` code.
 #![no_std]
@@ -17,33 +17,33 @@ mod arm;
 #[cfg(all(target_arch = "arm", feature = "armv7em"))]
 mod armv7em;
 pub mod micro;
-mod parallel;
-mod rows;
 pub mod scalar;
+mod schedule;
+mod weight_matrix;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 #[cfg(feature = "alloc")]
 mod zeroed;
 
-pub use parallel::{Columns, Pool, Serial, Tile, for_columns, for_each, for_parts, for_tiles};
-pub use rows::{Layout, Rows};
+pub use schedule::{Matrix, Pool, Serial, Tile, for_column_tiles, for_each, for_row_ranges, for_tiles};
 use smidgen_quant::attention::{Kv, KvMut};
-pub use smidgen_quant::{Format, Input};
+pub use smidgen_quant::{Format, Input, InputFormat};
+pub use weight_matrix::{Layout, WeightMatrix};
 #[cfg(feature = "alloc")]
 pub use zeroed::{Zeroable, zeroed};
 
 /// `out[t][r] = w[r] · x[t]` for the tokens (rows of the tile) and weight rows (columns of the tile) that the tile covers.
-pub type MatMul = fn(w: &Rows, x: &Input, out: &mut Tile);
+pub type MatMul = fn(w: &WeightMatrix, x: &Input, out: &mut Tile);
 
-/// A machine's functions. Each equals the function of the same name in `smidgen-quant` bit for bit, and takes the same arguments.
+/// A kernel set: the functions of a machine. Each equals the function of the same name in `smidgen-quant` bit for bit, and takes the same arguments.
 #[derive(Clone, Copy, Debug)]
 #[allow(
     missing_docs,
     clippy::type_complexity,
-    reason = "each function is documented and named where the law defines it"
+    reason = "each function is documented and named where the reference defines it"
 )]
-pub struct Kernels {
-    /// Name of the machine, for `--target`.
+pub struct KernelSet {
+    /// Its name, for `--target`.
     pub name: &'static str,
     matmul: [MatMul; Format::ALL.len()],
     pub quantize_q8: fn(
@@ -70,9 +70,9 @@ pub struct Kernels {
     pub attention: fn(q: &[f32], visible: &[usize], head_dim: usize, scale: f32, kv: &Kv, out: &mut [f32]),
 }
 
-impl Kernels {
-    /// This table with another product for one format.
-    pub const fn with(mut self, format: Format, matmul: MatMul) -> Kernels {
+impl KernelSet {
+    /// This set with another product for one format.
+    pub const fn with(mut self, format: Format, matmul: MatMul) -> KernelSet {
         self.matmul[format as usize] = matmul;
         self
     }
@@ -80,47 +80,45 @@ impl Kernels {
     /// The tile of outputs, by this machine. Checks that the weights, the activations and the tile fit each other.
     ///
     /// # Panics
-    /// If they do not fit, or if `x` is not of the form that the format asks for: both are mistakes of the caller's code.
-    pub fn matmul(&self, w: &Rows, x: &Input, out: &mut Tile) {
-        let form_fits = matches!(
-            (w.format().activation(), x),
-            (smidgen_quant::Activation::F32, Input::F32 { .. })
-                | (smidgen_quant::Activation::Q8, Input::Q8(_))
-                | (smidgen_quant::Activation::Q8K, Input::Q8K(_))
+    /// If they do not fit, or if `x` is not in the format that the weights ask for: both are mistakes of the caller's code.
+    pub fn matmul(&self, w: &WeightMatrix, x: &Input, out: &mut Tile) {
+        let fits = matches!(
+            (w.format().input_format(), x),
+            (InputFormat::F32, Input::F32 { .. }) | (InputFormat::Q8, Input::Q8(_)) | (InputFormat::Q8K, Input::Q8K(_))
         );
-        assert!(form_fits && x.cols() == w.cols() && x.is_complete());
+        assert!(fits && x.cols() == w.cols() && x.is_complete());
         assert!(out.first_row() + out.rows() <= x.tokens() && out.first_col() + out.cols() <= w.rows());
         (self.matmul[w.format() as usize])(w, x, out)
     }
 }
 
-/// Every table that this machine can run, the scalar law first, the fastest last.
-pub fn available() -> impl Iterator<Item = &'static Kernels> {
+/// Every kernel set that this machine can run, the scalar one first, the fastest last.
+pub fn available() -> impl Iterator<Item = &'static KernelSet> {
     core::iter::once(&scalar::KERNELS).chain(machine())
 }
 
-/// The fastest table for this machine.
-pub fn detect() -> &'static Kernels {
+/// The fastest kernel set for this machine.
+pub fn detect() -> &'static KernelSet {
     available().last().unwrap_or(&scalar::KERNELS)
 }
 
-/// The table of that name, if this machine can run it.
-pub fn named(name: &str) -> Option<&'static Kernels> {
+/// The kernel set of that name, if this machine can run it.
+pub fn named(name: &str) -> Option<&'static KernelSet> {
     available().find(|kernels| kernels.name == name)
 }
 
 #[cfg(all(target_arch = "x86_64", feature = "std"))]
-fn machine() -> impl Iterator<Item = &'static Kernels> {
+fn machine() -> impl Iterator<Item = &'static KernelSet> {
     x86::available()
 }
 
 #[cfg(target_arch = "aarch64")]
-fn machine() -> impl Iterator<Item = &'static Kernels> {
+fn machine() -> impl Iterator<Item = &'static KernelSet> {
     arm::available()
 }
 
 #[cfg(all(target_arch = "arm", feature = "armv7em"))]
-fn machine() -> impl Iterator<Item = &'static Kernels> {
+fn machine() -> impl Iterator<Item = &'static KernelSet> {
     core::iter::once(&armv7em::KERNELS)
 }
 
@@ -129,6 +127,6 @@ fn machine() -> impl Iterator<Item = &'static Kernels> {
     target_arch = "aarch64",
     all(target_arch = "arm", feature = "armv7em")
 )))]
-fn machine() -> impl Iterator<Item = &'static Kernels> {
+fn machine() -> impl Iterator<Item = &'static KernelSet> {
     core::iter::empty()
 }

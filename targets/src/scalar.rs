@@ -1,33 +1,29 @@
-//! The law itself as a table: every other table is laid over this one, and must equal it.
+//! The reference as a kernel set: every other set is laid over this one, and must equal it.
 
-use crate::{Kernels, MatMul, Rows, Tile};
-use smidgen_quant::{Format, Input};
+use crate::{Format, KernelSet, MatMul, Tile, WeightMatrix};
+use smidgen_quant::{Input, activation, attention, ops};
 
-/// Each output is the law's product of one row with one token.
-pub(crate) fn matmul(w: &Rows, x: &Input, out: &mut Tile) {
-    w.by_law(x, out, 0);
+/// Each output is the reference's product of one row with one token.
+pub(crate) fn matmul(w: &WeightMatrix, x: &Input, out: &mut Tile) {
+    w.by_reference(x, out, 0);
 }
 
-macro_rules! table {
-    ($($format:ident)*) => { [$({ let _ = Format::$format; matmul as MatMul }),*] };
-}
-
-/// The scalar law.
-pub const KERNELS: Kernels = Kernels {
+/// The scalar reference.
+pub const KERNELS: KernelSet = KernelSet {
     name: "scalar",
-    matmul: table!(F32 F16 BF16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q3_K Q4_K Q5_K Q6_K IQ4_NL),
-    quantize_q8: smidgen_quant::activation::quantize_q8,
-    quantize_q8k: smidgen_quant::activation::quantize_q8k,
-    rms_norm: smidgen_quant::ops::rms_norm,
-    layer_norm: smidgen_quant::ops::layer_norm,
-    silu_mul: smidgen_quant::ops::silu_mul,
-    gelu: smidgen_quant::ops::gelu,
-    gelu_tanh: smidgen_quant::ops::gelu_tanh,
-    gelu_quick: smidgen_quant::ops::gelu_quick,
-    rope: smidgen_quant::ops::rope,
-    add: smidgen_quant::ops::add,
-    round: smidgen_quant::ops::round,
-    finite: smidgen_quant::ops::finite,
-    store: smidgen_quant::attention::store,
-    attention: smidgen_quant::attention::attention,
+    matmul: [matmul as MatMul; Format::ALL.len()],
+    quantize_q8: activation::quantize_q8,
+    quantize_q8k: activation::quantize_q8k,
+    rms_norm: ops::rms_norm,
+    layer_norm: ops::layer_norm,
+    silu_mul: ops::silu_mul,
+    gelu: ops::gelu,
+    gelu_tanh: ops::gelu_tanh,
+    gelu_quick: ops::gelu_quick,
+    rope: ops::rope,
+    add: ops::add,
+    round: ops::round,
+    finite: ops::finite,
+    store: attention::store,
+    attention: attention::attention,
 };

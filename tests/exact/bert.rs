@@ -4,7 +4,7 @@ use smidgen::models::bert::{Options, Session, Text};
 use smidgen::{Error, Model, Precision};
 use smidgen_gguf::Gguf;
 use smidgen_quant::Format;
-use smidgen_targets::{Kernels, Pool, Serial, scalar};
+use smidgen_targets::{KernelSet, Pool, Serial, scalar};
 use smidgen_tests::seeded::{File, Meta};
 use smidgen_tests::seeded_bert::{self, Shape};
 use smidgen_tests::{Threads, at_most, formats, tables};
@@ -19,7 +19,7 @@ fn bits(values: &[f32]) -> Vec<u32> {
 }
 
 /// Embeddings, then scores if there is a head.
-fn run(model: &Model, texts: &[Text], options: &Options, kernels: &'static Kernels, pool: &dyn Pool) -> Answers {
+fn run(model: &Model, texts: &[Text], options: &Options, kernels: &'static KernelSet, pool: &dyn Pool) -> Answers {
     let model = model.text_encoder().unwrap();
     let mut session = Session::new(model, options, kernels).unwrap();
     let mut all = Answers::new();
@@ -37,7 +37,7 @@ fn run(model: &Model, texts: &[Text], options: &Options, kernels: &'static Kerne
 }
 
 /// Every way to compute some texts gives what the scalar law gives for each alone.
-fn check(file: &File, machines: &[&'static Kernels], label: &str) {
+fn check(file: &File, machines: &[&'static KernelSet], label: &str) {
     let bytes = file.bytes();
     let model = Model::parse(&[Gguf::parse(&bytes).unwrap()]).unwrap();
     let lengths = &LENGTHS[..at_most(5, LENGTHS.len(), "texts")];

@@ -6,14 +6,14 @@ use smidgen::models::{bert, vit};
 use smidgen::{Error, Model};
 use smidgen_gguf::Gguf;
 use smidgen_quant::Format;
-use smidgen_targets::{Kernels, Pool, Serial, scalar};
+use smidgen_targets::{KernelSet, Pool, Serial, scalar};
 use smidgen_tests::seeded_clip::{CONTEXT, IMAGE, model_of, vocabulary};
 use smidgen_tests::{Random, Threads, at_most, seeded_bert, seeded_vit, tables};
 
 type Answers = Vec<Result<Vec<u32>, Error>>;
 
 /// Embeddings of texts of some lengths, then of images, all together or each alone.
-fn run(model: &Clip, together: bool, tokens: usize, kernels: &'static Kernels, pool: &dyn Pool) -> Answers {
+fn run(model: &Clip, together: bool, tokens: usize, kernels: &'static KernelSet, pool: &dyn Pool) -> Answers {
     let mut random = Random(3);
     let texts = seeded_bert::texts(&[2, CONTEXT, 7, 16, 17], vocabulary().len(), 5);
     let images: Vec<_> =

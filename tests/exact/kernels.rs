@@ -2,7 +2,7 @@
 
 use smidgen_quant::attention::{self, CHUNK, KEYS, Kv, KvMut, SCALED};
 use smidgen_quant::{Q8, Q8K};
-use smidgen_targets::{Format, Input, Kernels, Layout, Rows, Tile, scalar};
+use smidgen_targets::{Format, Input, KernelSet, Layout, Tile, WeightMatrix, scalar};
 use smidgen_tests::blocks::{Activations, Fill, weights};
 use smidgen_tests::{Random, tables};
 
@@ -10,7 +10,7 @@ fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|value| value.to_bits()).collect()
 }
 
-fn product(kernels: &Kernels, rows: &Rows, x: &Activations) -> Vec<u32> {
+fn product(kernels: &KernelSet, rows: &WeightMatrix, x: &Activations) -> Vec<u32> {
     let mut out = vec![f32::NAN; rows.rows() * x.tokens];
     kernels.matmul(rows, &x.input(rows.format()), &mut Tile::new(&mut out, rows.rows()));
     bits(&out)
@@ -18,7 +18,7 @@ fn product(kernels: &Kernels, rows: &Rows, x: &Activations) -> Vec<u32> {
 
 /// Compares all tables on one shape, plain and packed. The rows begin at an odd address.
 fn compare(
-    machines: &[&Kernels],
+    machines: &[&KernelSet],
     format: Format,
     rows: usize,
     cols: usize,
@@ -31,8 +31,8 @@ fn compare(
     let mut packed = vec![0; bytes.len()];
     let row_bytes = (bytes.len() - 1) / rows;
     format.pack(row_bytes, &bytes[1..], &mut packed[1..]);
-    let plain = Rows::new(format, Layout::Plain, &bytes[1..], rows, cols).expect("the bytes of these rows");
-    let packed = Rows::new(format, Layout::Packed, &packed[1..], rows, cols);
+    let plain = WeightMatrix::new(format, Layout::Plain, &bytes[1..], rows, cols).expect("the bytes of these rows");
+    let packed = WeightMatrix::new(format, Layout::Packed, &packed[1..], rows, cols);
     assert_eq!(packed.is_some(), format.can_be_packed());
     let expected = product(&scalar::KERNELS, &plain, &Activations::new(&scalar::KERNELS, values.clone(), cols));
     for kernels in machines {
@@ -112,8 +112,8 @@ fn a_tile_is_the_same_part_of_the_whole() {
         let bytes = weights(format, 40 * cols, 0.1, Fill::Random, &mut random);
         let mut packed = vec![0; bytes.len()];
         format.pack(bytes.len() / 40, &bytes, &mut packed);
-        let plain = Rows::new(format, Layout::Plain, &bytes, 40, cols);
-        let packed = Rows::new(format, Layout::Packed, &packed, 40, cols);
+        let plain = WeightMatrix::new(format, Layout::Plain, &bytes, 40, cols);
+        let packed = WeightMatrix::new(format, Layout::Packed, &packed, 40, cols);
         let values: Vec<f32> = (0..7 * cols).map(|_| random.float(1.0)).collect();
         for w in [plain, packed].into_iter().flatten() {
             for kernels in &machines {
@@ -135,7 +135,7 @@ fn a_tile_is_the_same_part_of_the_whole() {
 fn products_of_nothing_are_zero() {
     for kernels in tables() {
         for (format, tokens) in [(Format::Q4_0, 1), (Format::Q4_0, 9), (Format::Q6_K, 1), (Format::Q6_K, 9)] {
-            let w = Rows::new(format, Layout::Plain, &[], 33, 0).unwrap();
+            let w = WeightMatrix::new(format, Layout::Plain, &[], 33, 0).unwrap();
             let input = match format {
                 Format::Q4_0 => Input::Q8(Q8 { qs: &[], scales: &[], sums: &[], offsets: &[], tokens, cols: 0 }),
                 _ => Input::Q8K(Q8K { qs: &[], scales: &[], sums: &[], tokens, cols: 0 }),
@@ -155,7 +155,7 @@ fn operations_between_products() {
         let (x, y): (Vec<f32>, Vec<f32>) = (0..len).map(|_| (random.float(1.0) * 20.0, random.float(1.0))).unzip();
         let law = &scalar::KERNELS;
         for kernels in &machines {
-            let run = |k: &Kernels| {
+            let run = |k: &KernelSet| {
                 let mut norm = vec![0.0; len];
                 (k.rms_norm)(&x, &y, 1e-5, &mut norm);
                 let mut layer_norm = x.clone();

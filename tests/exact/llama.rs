@@ -6,7 +6,7 @@ use smidgen::sampler::log_probability;
 use smidgen::{KvType, Model, Options, Precision, Sampler, Sampling, Session};
 use smidgen_gguf::Gguf;
 use smidgen_quant::Format;
-use smidgen_targets::{Kernels, Pool, Serial, scalar};
+use smidgen_targets::{KernelSet, Pool, Serial, scalar};
 use smidgen_tests::seeded::{self, Meta, Shape};
 use smidgen_tests::{Threads, at_most, best, formats, tables};
 
@@ -15,7 +15,7 @@ fn bits(values: &[f32]) -> Vec<u32> {
 }
 
 /// Logits after every token.
-fn run(model: &Model, tokens: &[u32], options: Options, kernels: &'static Kernels, pool: &dyn Pool) -> Vec<Vec<u32>> {
+fn run(model: &Model, tokens: &[u32], options: Options, kernels: &'static KernelSet, pool: &dyn Pool) -> Vec<Vec<u32>> {
     let mut session = Session::new(model, &options, kernels).unwrap();
     let mut all = Vec::new();
     session
@@ -282,7 +282,7 @@ fn samples() {
         repetition_penalty: 1.1,
         ..Sampling::default()
     };
-    let draw = |seed, kernels: &'static Kernels, pool: &dyn Pool| {
+    let draw = |seed, kernels: &'static KernelSet, pool: &dyn Pool| {
         let mut session = Session::new(&model, &Options::new(64), kernels).unwrap();
         let mut sampler = Sampler::new(Sampling { seed, ..sampling }).unwrap();
         let mut tokens = vec![3];

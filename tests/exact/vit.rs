@@ -6,7 +6,7 @@ use smidgen::models::vit::{Options, Session, Vit};
 use smidgen::{Error, Model};
 use smidgen_gguf::Gguf;
 use smidgen_quant::Format;
-use smidgen_targets::{Kernels, Pool, Serial, scalar};
+use smidgen_targets::{KernelSet, Pool, Serial, scalar};
 use smidgen_tests::seeded::{File, Meta};
 use smidgen_tests::seeded_vit::{Shape, model, planes};
 use smidgen_tests::{Random, Threads, at_most, formats, tables};
@@ -14,7 +14,7 @@ use smidgen_tests::{Random, Threads, at_most, formats, tables};
 type Answers = Vec<Result<Vec<u32>, Error>>;
 
 /// Features, all tokens, then scores if there is a head.
-fn run(model: &Vit, images: &[Planes], tokens: usize, kernels: &'static Kernels, pool: &dyn Pool) -> Answers {
+fn run(model: &Vit, images: &[Planes], tokens: usize, kernels: &'static KernelSet, pool: &dyn Pool) -> Answers {
     let mut session = Session::new(model, &Options { tokens, ..Options::default() }, kernels).unwrap();
     let mut all = Answers::new();
     let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect();
@@ -35,7 +35,7 @@ fn images() -> Vec<Planes> {
 }
 
 /// Every way to compute some images gives what the scalar law gives for each alone.
-fn check(file: &File, machines: &[&'static Kernels], label: &str) {
+fn check(file: &File, machines: &[&'static KernelSet], label: &str) {
     let bytes = file.bytes();
     let model = Model::parse(&[Gguf::parse(&bytes).unwrap()]).unwrap();
     let (model, images) = (model.image_encoder().unwrap(), images());

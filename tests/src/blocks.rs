@@ -52,7 +52,7 @@ pub struct Activations {
 
 impl Activations {
     /// Quantizes token-major values by a table's functions. `cols` need not be whole blocks of either kind.
-    pub fn new(kernels: &smidgen_targets::Kernels, values: Vec<f32>, cols: usize) -> Activations {
+    pub fn new(kernels: &smidgen_targets::KernelSet, values: Vec<f32>, cols: usize) -> Activations {
         let tokens = values.len() / cols;
         let mut q8 = (
             vec![0; tokens * cols],
@@ -74,15 +74,15 @@ impl Activations {
 
     /// The form that a format asks for.
     pub fn input(&self, format: Format) -> smidgen_quant::Input<'_> {
-        use smidgen_quant::{Activation, Input, Q8, Q8K};
+        use smidgen_quant::{Input, InputFormat, Q8, Q8K};
         let (tokens, cols) = (self.tokens, self.cols);
-        match format.activation() {
-            Activation::F32 => Input::F32 { values: &self.values, cols },
-            Activation::Q8 => {
+        match format.input_format() {
+            InputFormat::F32 => Input::F32 { values: &self.values, cols },
+            InputFormat::Q8 => {
                 let (qs, scales, sums, offsets) = (&self.q8.0, &self.q8.1, &self.q8.2, &self.q8.3);
                 Input::Q8(Q8 { tokens, cols, qs, scales, sums, offsets })
             }
-            Activation::Q8K => {
+            InputFormat::Q8K => {
                 let (qs, scales, sums) = (&self.q8k.0, &self.q8k.1, &self.q8k.2);
                 Input::Q8K(Q8K { tokens, cols, qs, scales, sums })
             }

@@ -13,7 +13,7 @@ pub mod seeded_vit;
 pub use random::Random;
 use smidgen_host::ThreadPool;
 use smidgen_quant::Format;
-use smidgen_targets::{Kernels, Pool};
+use smidgen_targets::{KernelSet, Pool};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -43,7 +43,7 @@ pub fn smollm2() -> Option<PathBuf> {
 
 /// Every table of kernels that this machine can run, the scalar law first. Fails unless they are those that `SMIDGEN_EXPECT_TABLES` names
 /// (separated by commas), if it is set: none missing, and none that this CPU should not have offered.
-pub fn tables() -> Vec<&'static Kernels> {
+pub fn tables() -> Vec<&'static KernelSet> {
     let tables: Vec<_> = smidgen_targets::available().collect();
     let names = tables.iter().map(|kernels| kernels.name).collect::<Vec<_>>().join(",");
     println!("tables: {names}");

@@ -55,7 +55,7 @@ pub struct Q8K<'a> {
     pub sums: &'a [i16],
 }
 
-/// The activations of a matrix product, in the form that the weights' format asks for ([`crate::Format::activation`]).
+/// The activations of a matrix product, in the form that the weights' format asks for ([`crate::Format::input_format`]).
 #[derive(Clone, Copy, Debug)]
 pub enum Input<'a> {
     /// `tokens` rows of `cols` values, one after another.

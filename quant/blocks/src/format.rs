@@ -1,4 +1,4 @@
-//! The table of block formats.
+//! The list of block formats.
 
 use crate::activation::Input;
 use crate::{iq4_nl, plain, q2_k, q3_k, q4_0, q4_1, q4_k, q5_0, q5_1, q5_k, q6_k, q8_0};
@@ -9,18 +9,20 @@ pub trait Block: bytemuck::Pod {
     const LEN: usize;
     /// Where the block's binary16 scales are, in bytes.
     const SCALES: &[usize];
+    /// The block's fields in their order: size in bytes, which is 2 (a binary16 scale) or 4 (everything else, cut into double words), and number.
+    const FIELDS: &[(usize, usize)];
 
     /// Writes the block's `LEN` weights.
     fn decode(&self, out: &mut [f32]);
 
     /// The law: `acc` plus the product of this block, the `b`-th of its row, with the same block of token `t`.
-    /// `x` is of the form that [`Format::activation`] names.
+    /// `x` is of the form that [`Format::input_format`] names.
     fn accumulate(&self, acc: f32, x: &Input, b: usize, t: usize) -> f32;
 }
 
 /// The form of the activations that a format is multiplied with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Activation {
+pub enum InputFormat {
     /// As they are.
     F32,
     /// [`crate::Q8`], a scale for every 32.
@@ -65,8 +67,48 @@ impl core::fmt::Display for Error {
 
 impl core::error::Error for Error {}
 
+/// The one list of formats, from which everything is made that has an entry for each: [`Format`], panels, kernel sets.
+///
+/// Calls the macro `$each` with `[arguments]` and a row for each format: its name, ggml's number of the type, its kind (`plain`: weights one by
+/// one; `legacy`: blocks of 32; `kquant`: superblocks of 256) and the block's type in this crate.
+#[macro_export]
 macro_rules! formats {
-    ($($name:ident = $id:literal, $block:ty, $activation:ident, $encode:expr;)*) => {
+    ($each:ident $(, $argument:tt)*) => {
+        $each! {
+            [$($argument),*]
+            F32 = 0, plain, plain::F32;
+            F16 = 1, plain, plain::F16;
+            BF16 = 30, plain, plain::BF16;
+            Q4_0 = 2, legacy, q4_0::Q4_0;
+            Q4_1 = 3, legacy, q4_1::Q4_1;
+            Q5_0 = 6, legacy, q5_0::Q5_0;
+            Q5_1 = 7, legacy, q5_1::Q5_1;
+            Q8_0 = 8, legacy, q8_0::Q8_0;
+            Q2_K = 10, kquant, q2_k::Q2K;
+            Q3_K = 11, kquant, q3_k::Q3K;
+            Q4_K = 12, kquant, q4_k::Q4K;
+            Q5_K = 13, kquant, q5_k::Q5K;
+            Q6_K = 14, kquant, q6_k::Q6K;
+            IQ4_NL = 20, legacy, iq4_nl::IQ4NL;
+        }
+    };
+}
+
+/// What a kind of format is multiplied with.
+macro_rules! input_format {
+    (plain) => {
+        InputFormat::F32
+    };
+    (legacy) => {
+        InputFormat::Q8
+    };
+    (kquant) => {
+        InputFormat::Q8K
+    };
+}
+
+macro_rules! define {
+    ([] $($name:ident = $id:literal, $kind:ident, $block:ty;)*) => {
         /// A type of tensor that can be multiplied. The variants carry ggml's names.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[allow(non_camel_case_types, missing_docs, reason = "ggml's names are the field's terms")]
@@ -96,9 +138,15 @@ macro_rules! formats {
                 match self { $(Format::$name => size_of::<$block>()),* }
             }
 
-            /// The form of the activations.
-            pub const fn activation(self) -> Activation {
-                match self { $(Format::$name => Activation::$activation),* }
+            /// What the format's rows are multiplied with.
+            pub const fn input_format(self) -> InputFormat {
+                match self { $(Format::$name => input_format!($kind)),* }
+            }
+
+            /// The fields of a block in their order, as packed panels have them (see [`crate::packed`]): size in bytes and number. Empty for the
+            /// formats that are not packed.
+            pub const fn fields(self) -> &'static [(usize, usize)] {
+                match self { $(Format::$name => <$block as Row>::FIELDS),* }
             }
 
             /// Where a block's binary16 scales are, in bytes from its start; empty for F32, F16 and BF16.
@@ -124,7 +172,7 @@ macro_rules! formats {
                 self.check(bytes, values.len())?;
                 match self {
                     $(Format::$name => {
-                        let encode: fn(&[f32]) -> $block = $encode;
+                        let encode: fn(&[f32]) -> $block = <$block>::encode;
                         let blocks: &mut [$block] = bytemuck::cast_slice_mut(bytes);
                         for (block, values) in blocks.iter_mut().zip(values.chunks_exact(<$block as Row>::LEN)) {
                             *block = encode(values);
@@ -150,22 +198,7 @@ macro_rules! formats {
     };
 }
 
-formats! {
-    F32 = 0, plain::F32, F32, plain::F32::encode;
-    F16 = 1, plain::F16, F32, plain::F16::encode;
-    BF16 = 30, plain::BF16, F32, plain::BF16::encode;
-    Q4_0 = 2, q4_0::Q4_0, Q8, q4_0::Q4_0::encode;
-    Q4_1 = 3, q4_1::Q4_1, Q8, q4_1::Q4_1::encode;
-    Q5_0 = 6, q5_0::Q5_0, Q8, q5_0::Q5_0::encode;
-    Q5_1 = 7, q5_1::Q5_1, Q8, q5_1::Q5_1::encode;
-    Q8_0 = 8, q8_0::Q8_0, Q8, q8_0::Q8_0::encode;
-    Q2_K = 10, q2_k::Q2K, Q8K, q2_k::Q2K::encode;
-    Q3_K = 11, q3_k::Q3K, Q8K, q3_k::Q3K::encode;
-    Q4_K = 12, q4_k::Q4K, Q8K, q4_k::Q4K::encode;
-    Q5_K = 13, q5_k::Q5K, Q8K, q5_k::Q5K::encode;
-    Q6_K = 14, q6_k::Q6K, Q8K, q6_k::Q6K::encode;
-    IQ4_NL = 20, iq4_nl::IQ4NL, Q8, iq4_nl::IQ4NL::encode;
-}
+crate::formats!(define);
 
 impl Format {
     /// The format with ggml's number `id`.
@@ -199,6 +232,8 @@ pub(crate) trait Row: bytemuck::Pod {
     const LEN: usize;
     /// Where a block's binary16 scales are, in bytes.
     const SCALES: &[usize];
+    /// See [`Block::FIELDS`].
+    const FIELDS: &[(usize, usize)];
 
     /// Whether no scale, or no weight that stands alone, is infinite or NaN.
     fn is_finite(&self) -> bool;
@@ -219,6 +254,7 @@ pub(crate) trait Row: bytemuck::Pod {
 impl<B: Block> Row for B {
     const LEN: usize = B::LEN;
     const SCALES: &[usize] = B::SCALES;
+    const FIELDS: &[(usize, usize)] = B::FIELDS;
 
     fn is_finite(&self) -> bool {
         let bytes = bytemuck::bytes_of(self);

@@ -37,6 +37,7 @@ impl IQ4NL {
 impl Block for IQ4NL {
     const LEN: usize = 32;
     const SCALES: &[usize] = &[offset_of!(IQ4NL, d)];
+    const FIELDS: &[(usize, usize)] = &[(2, 1), (4, 4)];
 
     fn decode(&self, out: &mut [f32]) {
         let d = self.scale();

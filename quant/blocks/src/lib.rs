@@ -44,4 +44,4 @@ pub mod q8_0;
 
 pub use activation::{Input, Q8, Q8K};
 pub use f16::{f16_to_f32, f32_to_f16, f32_to_f16_saturating, round_to_f16};
-pub use format::{Activation, Block, Error, Format};
+pub use format::{Block, Error, Format, InputFormat};

@@ -16,23 +16,6 @@ pub const PANEL: usize = 16;
 pub const LONGEST_BLOCK: usize = 256;
 
 impl Format {
-    /// The fields of a block, in order: size in bytes and number. Empty for the formats that are not packed.
-    pub const fn fields(self) -> &'static [(usize, usize)] {
-        match self {
-            Format::F32 | Format::F16 | Format::BF16 => &[],
-            Format::Q4_0 | Format::IQ4_NL => &[(2, 1), (4, 4)],
-            Format::Q4_1 => &[(2, 2), (4, 4)],
-            Format::Q5_0 => &[(2, 1), (4, 5)],
-            Format::Q5_1 => &[(2, 2), (4, 5)],
-            Format::Q8_0 => &[(2, 1), (4, 8)],
-            Format::Q2_K => &[(4, 20), (2, 2)],
-            Format::Q3_K => &[(4, 27), (2, 1)],
-            Format::Q4_K => &[(2, 2), (4, 35)],
-            Format::Q5_K => &[(2, 2), (4, 43)],
-            Format::Q6_K => &[(4, 52), (2, 1)],
-        }
-    }
-
     /// Whether the format can be packed.
     pub const fn can_be_packed(self) -> bool {
         !self.fields().is_empty()

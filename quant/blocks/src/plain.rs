@@ -31,6 +31,7 @@ macro_rules! plain {
         impl Row for $name {
             const LEN: usize = 1;
             const SCALES: &[usize] = &[];
+            const FIELDS: &[(usize, usize)] = &[];
 
             fn is_finite(&self) -> bool {
                 self.value().is_finite()

@@ -45,6 +45,7 @@ impl Q2K {
 impl Block for Q2K {
     const LEN: usize = 256;
     const SCALES: &[usize] = &[offset_of!(Q2K, d), offset_of!(Q2K, dmin)];
+    const FIELDS: &[(usize, usize)] = &[(4, 20), (2, 2)];
 
     fn decode(&self, out: &mut [f32]) {
         let (d, dmin) = (self.scale(), self.min_scale());

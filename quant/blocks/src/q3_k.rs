@@ -41,6 +41,7 @@ impl Q3K {
 impl Block for Q3K {
     const LEN: usize = 256;
     const SCALES: &[usize] = &[offset_of!(Q3K, d)];
+    const FIELDS: &[(usize, usize)] = &[(4, 27), (2, 1)];
 
     fn decode(&self, out: &mut [f32]) {
         let (d, scales) = (self.scale(), signed_scales(&self.scales));

@@ -44,6 +44,7 @@ impl Q4_0 {
 impl Block for Q4_0 {
     const LEN: usize = 32;
     const SCALES: &[usize] = &[offset_of!(Q4_0, d)];
+    const FIELDS: &[(usize, usize)] = &[(2, 1), (4, 4)];
 
     fn decode(&self, out: &mut [f32]) {
         let d = self.scale();

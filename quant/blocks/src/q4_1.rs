@@ -57,6 +57,7 @@ impl Q4_1 {
 impl Block for Q4_1 {
     const LEN: usize = 32;
     const SCALES: &[usize] = &[offset_of!(Q4_1, d), offset_of!(Q4_1, m)];
+    const FIELDS: &[(usize, usize)] = &[(2, 2), (4, 4)];
 
     fn decode(&self, out: &mut [f32]) {
         let (d, m) = (self.scale(), self.min());

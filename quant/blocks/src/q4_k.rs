@@ -45,6 +45,7 @@ impl Q4K {
 impl Block for Q4K {
     const LEN: usize = 256;
     const SCALES: &[usize] = &[offset_of!(Q4K, d), offset_of!(Q4K, dmin)];
+    const FIELDS: &[(usize, usize)] = &[(2, 2), (4, 35)];
 
     fn decode(&self, out: &mut [f32]) {
         let (d, dmin) = (self.scale(), self.min_scale());

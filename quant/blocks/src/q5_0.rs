@@ -46,6 +46,7 @@ impl Q5_0 {
 impl Block for Q5_0 {
     const LEN: usize = 32;
     const SCALES: &[usize] = &[offset_of!(Q5_0, d)];
+    const FIELDS: &[(usize, usize)] = &[(2, 1), (4, 5)];
 
     fn decode(&self, out: &mut [f32]) {
         let d = self.scale();

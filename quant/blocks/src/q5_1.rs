@@ -60,6 +60,7 @@ impl Q5_1 {
 impl Block for Q5_1 {
     const LEN: usize = 32;
     const SCALES: &[usize] = &[offset_of!(Q5_1, d), offset_of!(Q5_1, m)];
+    const FIELDS: &[(usize, usize)] = &[(2, 2), (4, 5)];
 
     fn decode(&self, out: &mut [f32]) {
         let (d, m) = (self.scale(), self.min());

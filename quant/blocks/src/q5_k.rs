@@ -50,6 +50,7 @@ impl Q5K {
 impl Block for Q5K {
     const LEN: usize = 256;
     const SCALES: &[usize] = &[offset_of!(Q5K, d), offset_of!(Q5K, dmin)];
+    const FIELDS: &[(usize, usize)] = &[(2, 2), (4, 43)];
 
     fn decode(&self, out: &mut [f32]) {
         let (d, dmin) = (self.scale(), self.min_scale());

@@ -54,6 +54,7 @@ impl Q6K {
 impl Block for Q6K {
     const LEN: usize = 256;
     const SCALES: &[usize] = &[offset_of!(Q6K, d)];
+    const FIELDS: &[(usize, usize)] = &[(4, 52), (2, 1)];
 
     fn decode(&self, out: &mut [f32]) {
         let d = self.scale();

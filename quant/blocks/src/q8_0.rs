@@ -40,6 +40,7 @@ impl Q8_0 {
 impl Block for Q8_0 {
     const LEN: usize = 32;
     const SCALES: &[usize] = &[offset_of!(Q8_0, d)];
+    const FIELDS: &[(usize, usize)] = &[(2, 1), (4, 8)];
 
     fn decode(&self, out: &mut [f32]) {
         let d = self.scale();

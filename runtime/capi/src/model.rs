@@ -11,7 +11,7 @@ use smidgen::models::micro::{self, WakeWord};
 use smidgen::tokenizer::Tokenizer;
 use smidgen_gguf::Gguf;
 use smidgen_host::ModelFile;
-use smidgen_targets::Kernels;
+use smidgen_targets::KernelSet;
 
 /// What a model is made of; each part borrows from those behind it, and they are dropped in this order.
 pub(crate) struct Model {
@@ -20,7 +20,7 @@ pub(crate) struct Model {
     pub(crate) tokenizer: Option<Tokenizer<'static>>,
     pub(crate) network: Network,
     pub(crate) parts: Vec<Gguf<'static>>,
-    pub(crate) kernels: &'static Kernels,
+    pub(crate) kernels: &'static KernelSet,
     pub(crate) bytes: u64,
     _source: Source,
 }
@@ -216,7 +216,7 @@ impl Model {
     }
 }
 
-fn kernels(params: &smidgen_model_params) -> Result<&'static Kernels, Failure> {
+fn kernels(params: &smidgen_model_params) -> Result<&'static KernelSet, Failure> {
     if params.target.is_null() {
         return Ok(smidgen_targets::detect());
     }

@@ -5,7 +5,7 @@ use crate::{Outcome, open};
 use serde_json::json;
 use smidgen::{Model, Options, Session};
 use smidgen_host::physical_cores;
-use smidgen_targets::{Kernels, Pool};
+use smidgen_targets::{KernelSet, Pool};
 use std::error::Error;
 use std::io::Write;
 use std::time::Instant;
@@ -67,7 +67,7 @@ fn measure(
     args: &BenchArgs,
     model: &Model,
     options: &Options,
-    kernels: &'static Kernels,
+    kernels: &'static KernelSet,
     pool: &dyn Pool,
 ) -> Result<(f64, f64), Box<dyn Error>> {
     let mut session = Session::new(model, options, kernels)?;

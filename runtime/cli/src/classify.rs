@@ -9,7 +9,7 @@ use smidgen::tokenizer::Tokenizer;
 use smidgen::{Model, probabilities};
 use smidgen_gguf::Gguf;
 use smidgen_host::{Picture, ThreadPool, is_image};
-use smidgen_targets::Kernels;
+use smidgen_targets::KernelSet;
 use std::error::Error;
 use std::ffi::OsString;
 use std::io::{self, BufWriter, StdoutLock, Write};
@@ -65,7 +65,7 @@ type Answer = Result<Vec<f32>, String>;
 
 fn images(
     model: &vit::Vit,
-    kernels: &'static Kernels,
+    kernels: &'static KernelSet,
     pool: ThreadPool,
     args: &ClassifyArgs,
     inputs: &[OsString],
@@ -114,7 +114,7 @@ impl<'m, 'a> Fitting<'m, 'a> {
     fn new(
         model: &'m Clip<'a>,
         tokenizer: &Tokenizer,
-        kernels: &'static Kernels,
+        kernels: &'static KernelSet,
         pool: &ThreadPool,
         args: &ClassifyArgs,
     ) -> Result<Fitting<'m, 'a>, Box<dyn Error>> {
@@ -142,7 +142,7 @@ impl<'m, 'a> Fitting<'m, 'a> {
     /// Answers images, each with how well every text fits.
     fn images(
         &self,
-        kernels: &'static Kernels,
+        kernels: &'static KernelSet,
         pool: ThreadPool,
         args: &ClassifyArgs,
         inputs: &[OsString],
@@ -180,7 +180,7 @@ fn seen(model: &vit::Vit, path: &Path) -> Result<smidgen::frontend::image::Plane
 fn texts(
     model: &bert::Bert,
     tokenizer: Tokenizer,
-    kernels: &'static Kernels,
+    kernels: &'static KernelSet,
     pool: ThreadPool,
     args: &ClassifyArgs,
     inputs: &[OsString],

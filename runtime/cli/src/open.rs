@@ -5,7 +5,7 @@ use crate::progress::PullBar;
 use smidgen::{KvType, Model, tokenizer::Tokenizer};
 use smidgen_gguf::Gguf;
 use smidgen_host::{ModelFile, ThreadPool, physical_cores};
-use smidgen_targets::Kernels;
+use smidgen_targets::KernelSet;
 use std::error::Error;
 use std::io::{ErrorKind, Read};
 use std::num::NonZeroUsize;
@@ -40,7 +40,7 @@ pub(crate) fn named(file: &ModelFile, error: impl Error) -> Box<dyn Error> {
 }
 
 /// The kernels that were asked for, or the fastest.
-pub(crate) fn kernels(args: &MachineArgs) -> Result<&'static Kernels, Box<dyn Error>> {
+pub(crate) fn kernels(args: &MachineArgs) -> Result<&'static KernelSet, Box<dyn Error>> {
     let Some(name) = &args.target else { return Ok(smidgen_targets::detect()) };
     smidgen_targets::named(name).ok_or_else(|| {
         let names: Vec<_> = smidgen_targets::available().map(|kernels| kernels.name).collect();

@@ -9,7 +9,7 @@ use smidgen::tokenizer::{Special, Tokenizer};
 use smidgen::{Error, Model, Options, Session};
 use smidgen_gguf::Gguf;
 use smidgen_host::{ChatTemplate, Message, encode_chat};
-use smidgen_targets::{Kernels, Pool};
+use smidgen_targets::{KernelSet, Pool};
 use std::io::{self, IsTerminal, Write};
 use std::ops::ControlFlow;
 use std::process::ExitCode;
@@ -97,7 +97,7 @@ fn sampling(args: &RunArgs) -> Sampling {
     }
 }
 
-fn session<'m, 'a>(args: &RunArgs, model: &'m Model<'a>, kernels: &'static Kernels) -> Fallible<Session<'m, 'a>> {
+fn session<'m, 'a>(args: &RunArgs, model: &'m Model<'a>, kernels: &'static KernelSet) -> Fallible<Session<'m, 'a>> {
     let context = args.ctx.map_or(model.context().min(CONTEXT), |context| context.get());
     let mut options = Options::new(context);
     options.kv = args.kv.into();

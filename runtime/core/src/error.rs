@@ -157,7 +157,7 @@ impl fmt::Display for Error {
             }
             Error::WeightNotFinite { tensor, index } => write!(f, "tensor {tensor}: weight {index} is not finite"),
             Error::ContextTooLarge { context } => {
-                write!(f, "a context of {context} tokens is too large for this machine")
+                write!(f, "a context of {context} tokens is too large for this exec")
             }
             Error::OptionRange { option, value } => write!(f, "{option} cannot be {value}"),
             Error::CacheHeadSize { head_size } => {

@@ -1,6 +1,6 @@
 //! The loop from a prompt to a text.
 
-use crate::memory::with_room;
+use crate::memory::try_with_capacity;
 use crate::tokenizer::Decoder;
 use crate::{Error, Sampler, Session};
 use alloc::string::String;
@@ -71,7 +71,7 @@ pub fn generate(
         return Err(Error::ContextFull { context, used, tokens: request.prompt.len() });
     }
     // The last token is not held.
-    let mut tokens = with_room(request.max_tokens.min(context - used - request.prompt.len() + 1))?;
+    let mut tokens = try_with_capacity(request.max_tokens.min(context - used - request.prompt.len() + 1))?;
     sampler.reserve(context - used + 1)?;
     request.prompt.iter().for_each(|token| sampler.accept(*token));
     let batch = session.options().batch;

@@ -3,8 +3,9 @@
 mod state;
 
 use crate::Error;
-use crate::linear::{Machine, SMALL};
+use crate::exec::Exec;
 use crate::memory::zeroed;
+use crate::schedule::SMALL;
 use alloc::vec::Vec;
 use smidgen_quant::attention::{CHUNK, KEYS, Kv, KvMut, SCALED};
 use smidgen_targets::{Serial, for_each};
@@ -131,9 +132,9 @@ impl Cache {
     }
 
     /// Stores consecutive tokens from position `first` on; `k` and `v` are `[tokens × heads × head_size]`.
-    pub(crate) fn store(&mut self, machine: &Machine, layer: usize, first: usize, k: &[f32], v: &[f32]) {
+    pub(crate) fn store(&mut self, exec: &Exec, layer: usize, first: usize, k: &[f32], v: &[f32]) {
         let Shape { heads, head_size, .. } = self.shape;
-        let pool = if k.len() < SMALL { &Serial } else { machine.pool };
+        let pool = if k.len() < SMALL { &Serial } else { exec.pool };
         let mut left = self.heads_mut(layer).enumerate();
         loop {
             let mut some: [_; HEADS] = core::array::from_fn(|_| left.next());
@@ -143,7 +144,7 @@ impl Cache {
                 let tokens = k.chunks_exact(heads * head_size).zip(v.chunks_exact(heads * head_size));
                 for (t, (k, v)) in tokens.enumerate() {
                     let range = *head * head_size..(*head + 1) * head_size;
-                    (machine.kernels.store)(kv, first + t, &k[range.clone()], &v[range]);
+                    (exec.kernels.store)(kv, first + t, &k[range.clone()], &v[range]);
                 }
             });
             if count < HEADS {

@@ -12,9 +12,13 @@
 extern crate alloc;
 
 #[cfg(feature = "alloc")]
+mod activations;
+#[cfg(feature = "alloc")]
 pub mod beam;
 #[cfg(feature = "alloc")]
 mod error;
+#[cfg(feature = "alloc")]
+mod exec;
 #[cfg(feature = "alloc")]
 pub mod frontend;
 #[cfg(feature = "alloc")]
@@ -32,9 +36,13 @@ pub mod models;
 #[cfg(feature = "alloc")]
 pub mod sampler;
 #[cfg(feature = "alloc")]
+mod schedule;
+#[cfg(feature = "alloc")]
 mod scores;
 #[cfg(feature = "alloc")]
 mod session;
+#[cfg(feature = "alloc")]
+mod source;
 #[cfg(feature = "alloc")]
 pub mod tokenizer;
 
@@ -53,9 +61,11 @@ pub mod models {
 #[cfg(feature = "alloc")]
 pub use error::{Error, Key, TensorName};
 #[cfg(feature = "alloc")]
+pub use exec::Precision;
+#[cfg(feature = "alloc")]
 pub use kv::KvType;
 #[cfg(feature = "alloc")]
-pub use linear::{Linear, Precision};
+pub use linear::Linear;
 #[cfg(feature = "alloc")]
 pub use model::Model;
 #[cfg(feature = "alloc")]

@@ -11,20 +11,20 @@ pub(crate) fn zeroed<T: Zeroable>(len: usize) -> Result<Vec<T>, Error> {
 
 /// `len` defaults, written at once.
 pub(crate) fn defaults<T: Clone + Default>(len: usize) -> Result<Vec<T>, Error> {
-    let mut list = with_room(len)?;
+    let mut list = try_with_capacity(len)?;
     list.resize(len, T::default());
     Ok(list)
 }
 
 /// An empty vector with room for `len`.
-pub(crate) fn with_room<T>(len: usize) -> Result<Vec<T>, Error> {
+pub(crate) fn try_with_capacity<T>(len: usize) -> Result<Vec<T>, Error> {
     let mut list = Vec::new();
-    make_room(&mut list, len)?;
+    try_reserve(&mut list, len)?;
     Ok(list)
 }
 
 /// Makes room for `more` elements beyond those that are there.
-pub(crate) fn make_room<T>(list: &mut Vec<T>, more: usize) -> Result<(), Error> {
+pub(crate) fn try_reserve<T>(list: &mut Vec<T>, more: usize) -> Result<(), Error> {
     let refused = Error::OutOfMemory { bytes: more.saturating_mul(size_of::<T>()) };
     list.try_reserve_exact(more).map_err(|_| refused)
 }

@@ -5,7 +5,7 @@
 //! sampler's own, so the same seed and logits give the same tokens on every machine.
 
 use crate::Error;
-use crate::memory::make_room;
+use crate::memory::try_reserve;
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 use smidgen_quant::math;
@@ -103,9 +103,9 @@ impl Sampler {
     pub fn reserve(&mut self, tokens: usize) -> Result<(), Error> {
         let known = self.recent.len();
         let recent = self.sampling.window.min(known.saturating_add(tokens));
-        make_room(&mut self.recent, recent.saturating_sub(known))?;
+        try_reserve(&mut self.recent, recent.saturating_sub(known))?;
         self.sorted.clear();
-        make_room(&mut self.sorted, recent)
+        try_reserve(&mut self.sorted, recent)
     }
 
     /// Takes note of a token of the text, be it of the prompt or chosen.
@@ -128,7 +128,7 @@ impl Sampler {
         }
         let Sampling { temperature, top_k, top_p, min_p, .. } = self.sampling;
         self.candidates.clear();
-        make_room(&mut self.candidates, logits.len())?;
+        try_reserve(&mut self.candidates, logits.len())?;
         self.candidates.extend(logits.iter().zip(0..).map(|(&logit, token)| Candidate { logit, token }));
         self.penalize();
         if temperature == 0.0 {

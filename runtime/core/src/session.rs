@@ -2,13 +2,13 @@
 
 pub(crate) mod state;
 
+use crate::exec::{Exec, Precision};
 use crate::kv::{Cache, KvType, Shape};
-use crate::linear::{Machine, Precision};
-use crate::memory::with_room;
+use crate::memory::try_with_capacity;
 use crate::models::llama::{Item, Llama, Scratch};
 use crate::{Error, MAX_CONTEXT, Model};
 use alloc::vec::Vec;
-use smidgen_targets::{Kernels, Pool};
+use smidgen_targets::{KernelSet, Pool};
 
 /// What a session is to hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +77,7 @@ const LOGITS: usize = 1 << 20;
 pub struct Session<'m, 'a> {
     model: &'m Llama<'a>,
     options: Options,
-    kernels: &'static Kernels,
+    kernels: &'static KernelSet,
     caches: Vec<Cache>,
     /// Tokens in each cache.
     lengths: Vec<usize>,
@@ -92,13 +92,13 @@ impl<'m, 'a> Session<'m, 'a> {
     ///
     /// # Errors
     /// Those of [`Options::bytes_needed`], [`Error::CacheHeadSize`], [`Error::OutOfMemory`].
-    pub fn new(model: &'m Model<'a>, options: &Options, kernels: &'static Kernels) -> Result<Session<'m, 'a>, Error> {
+    pub fn new(model: &'m Model<'a>, options: &Options, kernels: &'static KernelSet) -> Result<Session<'m, 'a>, Error> {
         options.bytes_needed(model)?;
         let model = model.generator()?;
         let shape = options.shape(model)?;
         let (batch, rows) = options.extents(model);
-        let mut caches = with_room(options.sequences)?;
-        let mut lengths = with_room(options.sequences)?;
+        let mut caches = try_with_capacity(options.sequences)?;
+        let mut lengths = try_with_capacity(options.sequences)?;
         for _ in 0..options.sequences {
             caches.push(Cache::new(shape, options.kv)?);
             lengths.push(0);
@@ -110,7 +110,7 @@ impl<'m, 'a> Session<'m, 'a> {
             kernels,
             caches,
             lengths,
-            items: with_room(batch)?,
+            items: try_with_capacity(batch)?,
             scratch,
             batch,
             rows,
@@ -172,14 +172,14 @@ impl<'m, 'a> Session<'m, 'a> {
     /// error the sequence holds what it held before.
     pub fn forward(&mut self, sequence: usize, tokens: &[u32], pool: &dyn Pool) -> Result<&[f32], Error> {
         let before = self.check(sequence, tokens)?;
-        let machine = Machine::new(self.kernels, pool, self.options.precision);
+        let exec = Exec::new(self.kernels, pool, self.options.precision);
         let mut last = 0;
-        for part in tokens.chunks(machine.pass_length(tokens.len(), self.batch)) {
-            self.pass(&machine, part.iter().map(|token| (sequence, *token)));
+        for part in tokens.chunks(exec.pass_len(tokens.len(), self.batch)) {
+            self.pass(&exec, part.iter().map(|token| (sequence, *token)));
             last = part.len() - 1;
         }
-        self.scratch.logits(self.model, &machine, last, 1);
-        self.finish(&machine, |lengths| lengths[sequence] = before)?;
+        self.scratch.logits(self.model, &exec, last, 1);
+        self.finish(&exec, |lengths| lengths[sequence] = before)?;
         Ok(self.scratch.last_logits(self.model, 1))
     }
 
@@ -195,15 +195,15 @@ impl<'m, 'a> Session<'m, 'a> {
         mut each: impl FnMut(usize, &[f32]),
     ) -> Result<(), Error> {
         let before = self.check(sequence, tokens)?;
-        let machine = Machine::new(self.kernels, pool, self.options.precision);
+        let exec = Exec::new(self.kernels, pool, self.options.precision);
         let vocabulary = self.model.config.vocabulary;
-        let length = machine.pass_length(tokens.len(), self.batch);
+        let length = exec.pass_len(tokens.len(), self.batch);
         for (number, part) in tokens.chunks(length).enumerate() {
-            self.pass(&machine, part.iter().map(|token| (sequence, *token)));
+            self.pass(&exec, part.iter().map(|token| (sequence, *token)));
             for first in (0..part.len()).step_by(self.rows) {
                 let rows = self.rows.min(part.len() - first);
-                self.scratch.logits(self.model, &machine, first, rows);
-                self.finish(&machine, |lengths| lengths[sequence] = before)?;
+                self.scratch.logits(self.model, &exec, first, rows);
+                self.finish(&exec, |lengths| lengths[sequence] = before)?;
                 let logits = self.scratch.last_logits(self.model, rows).chunks_exact(vocabulary);
                 for (row, logits) in logits.enumerate() {
                     each(number * length + first + row, logits);
@@ -228,10 +228,10 @@ impl<'m, 'a> Session<'m, 'a> {
                 return Err(Error::SequenceRange { sequence: *sequence, sequences: self.caches.len() });
             }
         }
-        let machine = Machine::new(self.kernels, pool, self.options.precision);
-        self.pass(&machine, tokens.iter().copied());
-        self.scratch.logits(self.model, &machine, 0, tokens.len());
-        self.finish(&machine, |lengths| tokens.iter().for_each(|(sequence, _)| lengths[*sequence] -= 1))?;
+        let exec = Exec::new(self.kernels, pool, self.options.precision);
+        self.pass(&exec, tokens.iter().copied());
+        self.scratch.logits(self.model, &exec, 0, tokens.len());
+        self.finish(&exec, |lengths| tokens.iter().for_each(|(sequence, _)| lengths[*sequence] -= 1))?;
         Ok(self.scratch.last_logits(self.model, tokens.len()))
     }
 
@@ -252,20 +252,20 @@ impl<'m, 'a> Session<'m, 'a> {
         Ok(used)
     }
 
-    fn pass(&mut self, machine: &Machine, tokens: impl Iterator<Item = (usize, u32)>) {
+    fn pass(&mut self, exec: &Exec, tokens: impl Iterator<Item = (usize, u32)>) {
         self.items.clear();
         for (sequence, token) in tokens {
             self.items.push(Item { token, sequence, position: self.lengths[sequence] });
             self.lengths[sequence] += 1;
         }
-        if machine.is_finite() {
-            self.scratch.pass(self.model, machine, &mut self.caches, &self.items);
+        if exec.is_finite() {
+            self.scratch.pass(self.model, exec, &mut self.caches, &self.items);
         }
     }
 
     /// An error, and the lengths as before, if something was not finite.
-    fn finish(&mut self, machine: &Machine, undo: impl FnOnce(&mut [usize])) -> Result<(), Error> {
-        if machine.is_finite() {
+    fn finish(&mut self, exec: &Exec, undo: impl FnOnce(&mut [usize])) -> Result<(), Error> {
+        if exec.is_finite() {
             return Ok(());
         }
         undo(&mut self.lengths);

@@ -1,6 +1,6 @@
 //! Attention: keys in lanes for the scores, dimensions in lanes for the values, up to four queries at a time.
 
-use super::load::{Sixteen, eight_halves, nothing, sixteen_halves};
+use super::load_legacy::{Sixteen, eight_f16s, nothing, sixteen_f16s};
 use core::arch::aarch64::*;
 use smidgen_quant::attention::{self, CHUNK, KEYS, Kv, SCALED, softmax_chunk};
 use smidgen_quant::f16_to_f32;
@@ -58,11 +58,11 @@ impl Cache for F16<'_> {
 
     #[inline(always)]
     unsafe fn keys(self, d: usize) -> Sixteen {
-        sixteen_halves(self.0.as_ptr().add(d * KEYS))
+        sixteen_f16s(self.0.as_ptr().add(d * KEYS))
     }
     #[inline(always)]
     unsafe fn values(self, at: usize) -> [float32x4_t; 2] {
-        eight_halves(self.1.as_ptr().add(at))
+        eight_f16s(self.1.as_ptr().add(at))
     }
 }
 
@@ -92,7 +92,7 @@ impl Cache for Int8<'_> {
     }
     #[inline(always)]
     unsafe fn key_scales(self, group: usize) -> Sixteen {
-        sixteen_halves(self.k_scales.as_ptr().add(group * KEYS))
+        sixteen_f16s(self.k_scales.as_ptr().add(group * KEYS))
     }
     #[inline(always)]
     unsafe fn values(self, at: usize) -> [float32x4_t; 2] {

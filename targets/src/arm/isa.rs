@@ -1,6 +1,6 @@
 //! What the ARM machines differ in: how bytes are multiplied and added.
 
-use super::load::Legacy;
+use super::load_legacy::Legacy;
 use core::arch::aarch64::*;
 use core::arch::asm;
 
@@ -16,7 +16,7 @@ pub(super) trait Isa: Copy {
     /// Whether weights that meet several tokens are kept with rows in lanes.
     const LANES: bool;
     /// Whether the machine is made for several tokens only.
-    const SEVERAL: bool = false;
+    const GEMM_ONLY: bool = false;
     /// Whether [`panel`](Isa::panel) is faster than four times [`dot`](Isa::dot).
     const PANEL: bool = false;
 
@@ -348,14 +348,14 @@ impl I8mm {
 
 /// The low and the high halves of two vectors.
 #[inline(always)]
-unsafe fn zip_halves(a: int8x16_t, b: int8x16_t) -> [int8x16_t; 2] {
+unsafe fn zip_64(a: int8x16_t, b: int8x16_t) -> [int8x16_t; 2] {
     let (a, b) = (vreinterpretq_s64_s8(a), vreinterpretq_s64_s8(b));
     [vreinterpretq_s8_s64(vzip1q_s64(a, b)), vreinterpretq_s8_s64(vzip2q_s64(a, b))]
 }
 
 impl Isa for I8mm {
     const LANES: bool = false;
-    const SEVERAL: bool = true;
+    const GEMM_ONLY: bool = true;
 
     #[inline(always)]
     unsafe fn dot(lanes: bool, max: i32, q: &[int8x16_t], x: *const i8, start: i32) -> int32x4_t {
@@ -365,8 +365,8 @@ impl Isa for I8mm {
     /// Vector `4 h + 2 p + j` has inputs `16 h + 8 j .. 16 h + 8 j + 8` of rows `2 p` and `2 p + 1`.
     #[inline(always)]
     unsafe fn arrange(q: Quants) -> Quants {
-        let [[a, b], [c, d]] = [zip_halves(q[0], q[1]), zip_halves(q[2], q[3])];
-        let [[e, f], [g, h]] = [zip_halves(q[4], q[5]), zip_halves(q[6], q[7])];
+        let [[a, b], [c, d]] = [zip_64(q[0], q[1]), zip_64(q[2], q[3])];
+        let [[e, f], [g, h]] = [zip_64(q[4], q[5]), zip_64(q[6], q[7])];
         [a, b, c, d, e, f, g, h]
     }
 
@@ -379,7 +379,7 @@ impl Isa for I8mm {
         let zero = vdupq_n_s32(0);
         let mut sums = [[zero; 2]; N];
         for h in FIRST..FIRST + HALVES {
-            let x = zip_halves(vld1q_s8(x[0].add(16 * h)), vld1q_s8(x[1].add(16 * h)));
+            let x = zip_64(vld1q_s8(x[0].add(16 * h)), vld1q_s8(x[1].add(16 * h)));
             for n in 0..N {
                 for pair in 0..2 {
                     for j in 0..2 {

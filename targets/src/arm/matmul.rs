@@ -1,9 +1,9 @@
-//! The loops of a product: rows in lanes, blocks in order, tokens inside a block.
+//! GEMV and GEMM: rows in lanes, blocks in order, tokens inside a block.
 
 use super::isa::{Isa, Quants};
-use super::load::{Four, Legacy, Panel, Plain, Source, nothing, sixteen_halves};
-use super::load_k::{Head, Super};
-use crate::{Rows, Tile};
+use super::load_kquant::{Head, KQuant};
+use super::load_legacy::{Four, Legacy, Panel, Plain, RowBlock, nothing, sixteen_f16s};
+use crate::{Tile, WeightMatrix};
 use core::arch::aarch64::*;
 use smidgen_quant::packed::PANEL;
 use smidgen_quant::{Input, Q8, Q8K};
@@ -20,7 +20,7 @@ enum Either {
     Panel(Panel),
 }
 
-/// What is asked of rows of either kind, from row `$first` and byte `$bytes` on.
+/// Calls a function with rows of either kind, from row `$first` and byte `$bytes` on.
 macro_rules! either {
     ($rows:expr, $first:expr, $bytes:expr, |$source:ident| $call:expr) => {
         match $rows {
@@ -37,17 +37,17 @@ macro_rules! either {
 }
 
 /// The panel that begins with row `row`.
-fn panel(w: &Rows, row: usize) -> Panel {
+fn panel(w: &WeightMatrix, row: usize) -> Panel {
     Panel { block: w.bytes(row, PANEL).as_ptr(), first_row: 0 }
 }
 
 /// The rows from row `row` on, of which there are two fours.
-fn plain_rows(w: &Rows, row: usize) -> Plain {
+fn plain_rows(w: &WeightMatrix, row: usize) -> Plain {
     Plain { block: w.bytes(row, 4 * FOURS).as_ptr(), row_bytes: w.row_bytes() }
 }
 
 /// The two fours of rows from row `first + c` on; the `packed` rows from `first` on lie in panels.
-fn either(w: &Rows, first: usize, c: usize, packed: usize) -> Either {
+fn either(w: &WeightMatrix, first: usize, c: usize, packed: usize) -> Either {
     if c >= packed {
         return Either::Plain(plain_rows(w, first + c));
     }
@@ -58,30 +58,30 @@ fn either(w: &Rows, first: usize, c: usize, packed: usize) -> Either {
 /// A format with blocks of 32.
 ///
 /// # Safety
-/// Needs the CPU features of `I`. The arguments fit each other, as [`crate::Kernels::matmul`] checks.
+/// Needs the CPU features of `I`. The arguments fit each other, as [`crate::KernelSet::matmul`] checks.
 #[inline(always)]
-pub(super) unsafe fn legacy<I: Isa, L: Legacy>(w: &Rows, input: &Input, out: &mut Tile) {
+pub(super) unsafe fn legacy<I: Isa, L: Legacy>(w: &WeightMatrix, input: &Input, out: &mut Tile) {
     let Input::Q8(x) = input else { return };
-    let (first_row, one) = (out.first_col(), !I::SEVERAL && out.rows() == 1);
+    let (first_row, one) = (out.first_col(), !I::GEMM_ONLY && out.rows() == 1);
     let (packed, plain) = w.parts(out, 4 * FOURS);
     // The sources are the rows' whole blocks; the arrays of `x` hold as many blocks of each token.
     if !one {
         for c in (0..plain).step_by(4 * FOURS) {
-            legacy_many::<I, L>(&either(w, first_row, c, packed), x, out, c);
+            gemm_legacy::<I, L>(&either(w, first_row, c, packed), x, out, c);
         }
     } else {
         for c in (0..packed).step_by(PANEL) {
             if I::PANEL && L::LEVELS > 0 {
-                legacy_panel::<I, L>(panel(w, first_row + c), x, out, c);
+                gemv_panel::<I, L>(panel(w, first_row + c), x, out, c);
             } else {
-                legacy_one::<I, L, Panel, { PANEL / 4 }>(panel(w, first_row + c), x, out, c);
+                gemv_legacy::<I, L, Panel, { PANEL / 4 }>(panel(w, first_row + c), x, out, c);
             }
         }
         for c in (packed..plain).step_by(4 * FOURS) {
-            legacy_one::<I, L, Plain, FOURS>(plain_rows(w, first_row + c), x, out, c);
+            gemv_legacy::<I, L, Plain, FOURS>(plain_rows(w, first_row + c), x, out, c);
         }
     }
-    w.by_law(input, out, plain);
+    w.by_reference(input, out, plain);
 }
 
 /// A panel with one token.
@@ -89,7 +89,7 @@ pub(super) unsafe fn legacy<I: Isa, L: Legacy>(w: &Rows, input: &Input, out: &mu
 /// # Safety
 /// As for [`legacy`]; the rows have as many blocks as `x`.
 #[inline(always)]
-unsafe fn legacy_panel<I: Isa, L: Legacy>(panel: Panel, x: &Q8, out: &mut Tile, c: usize) {
+unsafe fn gemv_panel<I: Isa, L: Legacy>(panel: Panel, x: &Q8, out: &mut Tile, c: usize) {
     let t = out.first_row();
     let mut acc = [nothing(); 4];
     for b in 0..x.cols / 32 {
@@ -98,8 +98,8 @@ unsafe fn legacy_panel<I: Isa, L: Legacy>(panel: Panel, x: &Q8, out: &mut Tile, 
         let start = if L::OFFSET == 0 { 0 } else { L::OFFSET * *x.sums.as_ptr().add(at) };
         let block = panel.at(0, b * L::BYTES).block;
         let (scale, offset) = (x.scales.as_ptr().add(at), x.offsets.as_ptr().add(at));
-        let d = sixteen_halves(block.cast());
-        let m = if L::MIN { sixteen_halves(block.add(2 * PANEL).cast()) } else { d };
+        let d = sixteen_f16s(block.cast());
+        let m = if L::MIN { sixteen_f16s(block.add(2 * PANEL).cast()) } else { d };
         let bytes = block.add(if L::MIN { 4 * PANEL } else { 2 * PANEL });
         let isums = I::panel::<L>(bytes, x.qs.as_ptr().add(32 * at), start);
         acc[0] = accumulate::<L>(acc[0], d[0], m[0], isums[0], scale, offset);
@@ -110,7 +110,7 @@ unsafe fn legacy_panel<I: Isa, L: Legacy>(panel: Panel, x: &Q8, out: &mut Tile, 
     store(&acc, &mut out.row(0)[c..c + PANEL]);
 }
 
-/// The law of the formats with blocks of 32: `acc + (d * dx) * isum`, and `+ m * offset` within where there is a minimum.
+/// The reference's expression for formats with blocks of 32: `acc + (d * dx) * isum`, and `+ m * offset` within where there is a minimum.
 #[inline(always)]
 unsafe fn accumulate<L: Legacy>(
     acc: float32x4_t,
@@ -143,7 +143,7 @@ unsafe fn accumulate_lane<L: Legacy, const T: i32>(
 /// # Safety
 /// As for [`legacy`]; the rows have as many blocks as `x`.
 #[inline(always)]
-unsafe fn legacy_one<I: Isa, L: Legacy, S: Source, const N: usize>(rows: S, x: &Q8, out: &mut Tile, c: usize) {
+unsafe fn gemv_legacy<I: Isa, L: Legacy, S: RowBlock, const N: usize>(rows: S, x: &Q8, out: &mut Tile, c: usize) {
     let t = out.first_row();
     let mut acc = [nothing(); N];
     for b in 0..x.cols / 32 {
@@ -184,7 +184,7 @@ unsafe fn with_offset(mut q: Quants, offset: i32) -> Quants {
 /// # Safety
 /// As for [`legacy`]; the rows have as many blocks as `x`.
 #[inline(always)]
-unsafe fn legacy_many<I: Isa, L: Legacy>(rows: &Either, x: &Q8, out: &mut Tile, c: usize) {
+unsafe fn gemm_legacy<I: Isa, L: Legacy>(rows: &Either, x: &Q8, out: &mut Tile, c: usize) {
     for t0 in (0..out.rows()).step_by(TOKENS) {
         let tokens = TOKENS.min(out.rows() - t0);
         let mut acc = [[nothing(); FOURS]; TOKENS];
@@ -239,29 +239,29 @@ unsafe fn legacy_many<I: Isa, L: Legacy>(rows: &Either, x: &Q8, out: &mut Tile, 
 /// # Safety
 /// As for [`legacy`].
 #[inline(always)]
-pub(super) unsafe fn k_quant<I: Isa, L: Super>(w: &Rows, input: &Input, out: &mut Tile) {
+pub(super) unsafe fn kquant<I: Isa, L: KQuant>(w: &WeightMatrix, input: &Input, out: &mut Tile) {
     let Input::Q8K(x) = input else { return };
-    let (first_row, one) = (out.first_col(), !I::SEVERAL && out.rows() == 1);
+    let (first_row, one) = (out.first_col(), !I::GEMM_ONLY && out.rows() == 1);
     let (packed, plain) = w.parts(out, 4 * FOURS);
     // The sources are the rows' whole superblocks; the arrays of `x` hold as many superblocks of each token.
     if !one {
         for c in (0..plain).step_by(4 * FOURS) {
-            k_many::<I, L>(&either(w, first_row, c, packed), x, out, c);
+            gemm_kquant::<I, L>(&either(w, first_row, c, packed), x, out, c);
         }
     } else {
         for c in (0..packed).step_by(PANEL) {
-            k_one::<I, L, Panel, { PANEL / 4 / FOURS }>(panel(w, first_row + c), x, out, c);
+            gemv_kquant::<I, L, Panel, { PANEL / 4 / FOURS }>(panel(w, first_row + c), x, out, c);
         }
         for c in (packed..plain).step_by(4 * FOURS) {
-            k_one::<I, L, Plain, 1>(plain_rows(w, first_row + c), x, out, c);
+            gemv_kquant::<I, L, Plain, 1>(plain_rows(w, first_row + c), x, out, c);
         }
     }
-    w.by_law(input, out, plain);
+    w.by_reference(input, out, plain);
 }
 
-/// The law of the K-quants from the sums of a superblock and of its minima.
+/// The reference's expression for K-quants, from the sums of a superblock and of its minima.
 #[inline(always)]
-unsafe fn accumulate_k<L: Super>(
+unsafe fn accumulate_k<L: KQuant>(
     acc: float32x4_t,
     head: &Head,
     isum: int32x4_t,
@@ -279,7 +279,7 @@ unsafe fn accumulate_k<L: Super>(
 
 /// The sums of a token's activations over each 16 inputs of a superblock, or in the first eight over each 32.
 #[inline(always)]
-unsafe fn sums<L: Super>(from: *const i16, tokens: usize) -> [int32x4_t; 4] {
+unsafe fn sums<L: KQuant>(from: *const i16, tokens: usize) -> [int32x4_t; 4] {
     let eight = |first: usize| {
         if tokens == 1 {
             return vld1q_s16(from.add(2 * first));
@@ -300,7 +300,7 @@ unsafe fn sums<L: Super>(from: *const i16, tokens: usize) -> [int32x4_t; 4] {
 
 /// Σ minimum × sum of its inputs.
 #[inline(always)]
-unsafe fn minima<L: Super>(head: &Head, sums: &[int32x4_t; 4]) -> int32x4_t {
+unsafe fn minima<L: KQuant>(head: &Head, sums: &[int32x4_t; 4]) -> int32x4_t {
     let mut msum = vdupq_n_s32(0);
     for i in 0..64 / L::SUB {
         msum = vmlaq_laneq_s32::<0>(msum, head.minima[4 * i], sums[i]);
@@ -323,21 +323,21 @@ macro_rules! each_group {
     };
 }
 
-/// [`Super::head`], compiled once for all loops and machines: it is long, and its results are read from memory anyway.
+/// [`KQuant::head`], compiled once for all loops and machines: it is long, and its results are read from memory anyway.
 ///
 /// # Safety
-/// As for [`Super`].
+/// As for [`KQuant`].
 #[inline(never)]
-unsafe fn read_head<L: Super, S: Source>(rows: S, head: &mut Head) {
+unsafe fn read_head<L: KQuant, S: RowBlock>(rows: S, head: &mut Head) {
     L::head(rows, head)
 }
 
 /// Group `g` of the `n`th four of rows that meet several tokens, compiled once for all machines that want this order.
 ///
 /// # Safety
-/// As for [`Super`]; the rows have the superblock.
+/// As for [`KQuant`]; the rows have the superblock.
 #[inline(never)]
-unsafe fn read_group<L: Super, const LANES: bool>(rows: &Either, n: usize, block: usize, g: usize) -> Quants {
+unsafe fn read_group<L: KQuant, const LANES: bool>(rows: &Either, n: usize, block: usize, g: usize) -> Quants {
     either!(*rows, 4 * n, block * L::BYTES, |source| {
         let part = g / L::GROUPS;
         match g % L::GROUPS {
@@ -354,7 +354,7 @@ unsafe fn read_group<L: Super, const LANES: bool>(rows: &Either, n: usize, block
 /// # Safety
 /// As for [`legacy`]; the rows have as many superblocks as `x`.
 #[inline(always)]
-unsafe fn k_one<I: Isa, L: Super, S: Source, const PAIRS: usize>(rows: S, x: &Q8K, out: &mut Tile, c: usize) {
+unsafe fn gemv_kquant<I: Isa, L: KQuant, S: RowBlock, const PAIRS: usize>(rows: S, x: &Q8K, out: &mut Tile, c: usize) {
     let t = out.first_row();
     let mut acc = [[nothing(); FOURS]; PAIRS];
     let mut heads = [Head::new(), Head::new()];
@@ -383,7 +383,7 @@ unsafe fn k_one<I: Isa, L: Super, S: Source, const PAIRS: usize>(rows: S, x: &Q8
 
 /// Group `J` of a part with one token, whose first group of the superblock is number `first` of `x`.
 #[inline(always)]
-unsafe fn group_one<I: Isa, L: Super, S: Source, const J: usize>(
+unsafe fn group_one<I: Isa, L: KQuant, S: RowBlock, const J: usize>(
     rows: S,
     part: usize,
     heads: &[Head; FOURS],
@@ -414,7 +414,7 @@ unsafe fn group_one<I: Isa, L: Super, S: Source, const J: usize>(
 /// # Safety
 /// As for [`legacy`]; the rows have as many superblocks as `x`.
 #[inline(always)]
-unsafe fn k_many<I: Isa, L: Super>(rows: &Either, x: &Q8K, out: &mut Tile, c: usize) {
+unsafe fn gemm_kquant<I: Isa, L: KQuant>(rows: &Either, x: &Q8K, out: &mut Tile, c: usize) {
     let mut heads = [Head::new(), Head::new()];
     for t0 in (0..out.rows()).step_by(TOKENS) {
         let tokens = TOKENS.min(out.rows() - t0);
@@ -448,7 +448,7 @@ unsafe fn k_many<I: Isa, L: Super>(rows: &Either, x: &Q8K, out: &mut Tile, c: us
 
 /// Group `g` of a superblock with several tokens, the first of which has group number `first` of `x`.
 #[inline(always)]
-unsafe fn group_many<I: Isa, L: Super>(
+unsafe fn group_many<I: Isa, L: KQuant>(
     rows: &Either,
     block: usize,
     g: usize,
@@ -483,7 +483,7 @@ unsafe fn group_many<I: Isa, L: Super>(
 
 /// A group with two tokens.
 #[inline(always)]
-unsafe fn two_tokens<I: Isa, L: Super>(
+unsafe fn two_tokens<I: Isa, L: KQuant>(
     isums: &mut [[int32x4_t; FOURS]; 2],
     q: &[Quants; FOURS],
     scales: &[[int32x4_t; FOURS]; 2],

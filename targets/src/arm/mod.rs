@@ -1,9 +1,12 @@
-//! 64-bit ARM.
+//! The kernel sets of 64-bit ARM: neon, dotprod, i8mm, and how they are found.
 //!
 //! # Safety
-//! The functions of a table need the CPU features that [`available`] has checked before it hands the table out; NEON is part of every
-//! aarch64. Inside, everything is `#[inline(always)]` and generic over the machine ([`isa::Isa`]) and the format. Instructions that stable
-//! Rust has no functions for are written as `asm!`, so that nothing has to be compiled for other features than NEON.
+//! The functions of a kernel set need the CPU features that [`available`] has checked before it hands the set out; NEON is part of every
+//! aarch64. Inside, everything is `#[inline(always)]` and generic over the instructions ([`isa::Isa`]) and the format. Instructions that stable
+//! Rust has no functions for are written as `asm!` over registers, so that nothing has to be compiled for other features than NEON. An
+//! `unsafe fn` below needs the features of its `Isa`, the memory behind its pointers, and what its own paragraph says. Pointers are formed from
+//! slices whose lengths [`KernelSet::matmul`](crate::KernelSet::matmul) and `Kv::holds` have checked against each other: a row has `cols / block`
+//! blocks of `BYTES`, a token as many of activations, a tile as many outputs as it says.
 
 #![allow(
     unsafe_op_in_unsafe_fn,
@@ -16,82 +19,91 @@
 
 mod activation;
 mod attention;
-mod halves;
+mod f16;
 mod isa;
-mod load;
-mod load_k;
+mod load_kquant;
+mod load_legacy;
 mod matmul;
 
-use crate::{Format, Input, Kernels, Rows, Tile, scalar};
+use crate::{Format, Input, KernelSet, Tile, WeightMatrix, scalar};
 use isa::Isa;
 
-/// The products of every format for some machines, each a name for a module and its instructions. Makes the modules, with
-/// `with_products`, which lays a machine's products over a table.
-macro_rules! products {
-    ($machine:ident: $isa:ident $(, $name:ident: $loop:ident, $format:path, $id:ident)*) => {
-        mod $machine {
-            use super::*;
-            $(
-                pub(super) fn $name(w: &Rows, x: &Input, out: &mut Tile) {
-                    if isa::$isa::SEVERAL && out.rows() == 1 {
-                        return dotprod::$name(w, x, out);
-                    }
-                    // SAFETY: the table that this is part of is handed out only where the CPU has the features, and `Kernels::matmul`
-                    // has checked the arguments.
-                    unsafe { matmul::$loop::<isa::$isa, $format>(w, x, out) }
-                }
-            )*
-
-            pub(super) const fn with_products(table: Kernels) -> Kernels {
-                table$(.with(Format::$id, $name))*
-            }
-        }
+/// The product of one format on a machine: its kind, name, and instructions. The plain formats have theirs among the operations.
+macro_rules! product {
+    (plain $($rest:tt)*) => {};
+    (legacy $name:ident, $isa:ident) => {
+        product! { matmul::legacy, load_legacy::$name, $name, $isa }
     };
-    ($($machine:ident: $isa:ident),*) => {
-        $(
-            products! {
-                $machine: $isa,
-                q4_0: legacy, load::Q40, Q4_0,
-                q4_1: legacy, load::Q41, Q4_1,
-                q5_0: legacy, load::Q50, Q5_0,
-                q5_1: legacy, load::Q51, Q5_1,
-                q8_0: legacy, load::Q80, Q8_0,
-                iq4_nl: legacy, load::Iq4Nl, IQ4_NL,
-                q2_k: k_quant, load_k::Q2K, Q2_K,
-                q3_k: k_quant, load_k::Q3K, Q3_K,
-                q4_k: k_quant, load_k::Q4K, Q4_K,
-                q5_k: k_quant, load_k::Q5K, Q5_K,
-                q6_k: k_quant, load_k::Q6K, Q6_K
+    (kquant $name:ident, $isa:ident) => {
+        product! { matmul::kquant, load_kquant::$name, $name, $isa }
+    };
+    ($loop:path, $format:path, $name:ident, $isa:ident) => {
+        #[allow(non_snake_case, reason = "the format's name")]
+        pub(super) fn $name(w: &WeightMatrix, x: &Input, out: &mut Tile) {
+            use $loop as product;
+            if isa::$isa::GEMM_ONLY && out.rows() == 1 {
+                return dotprod::$name(w, x, out);
             }
-        )*
+            // SAFETY: the kernel set that this is part of is handed out only where the CPU has the features, and `KernelSet::matmul` has
+            // checked the arguments.
+            unsafe { product::<isa::$isa, $format>(w, x, out) }
+        }
     };
 }
 
-products!(neon: Neon, dotprod: Dotprod, i8mm: I8mm);
+/// A kernel set with the product of a format laid over it.
+macro_rules! with_product {
+    (plain $set:ident, $name:ident) => {
+        $set
+    };
+    ($kind:ident $set:ident, $name:ident) => {
+        $set.with(Format::$name, $name)
+    };
+}
 
-/// The operations that are more than what the compiler makes of the law.
-const OPERATIONS: Kernels = Kernels {
+/// The products of the formats in the list for a machine. Makes a module with `with_products`, which lays them over a kernel set.
+macro_rules! products {
+    ([$machine:ident, $isa:ident] $($name:ident = $id:literal, $kind:ident, $block:ty;)*) => {
+        mod $machine {
+            use super::*;
+
+            $(product! { $kind $name, $isa })*
+
+            pub(super) const fn with_products(set: KernelSet) -> KernelSet {
+                $(let set = with_product!($kind set, $name);)*
+                set
+            }
+        }
+    };
+}
+
+smidgen_quant::formats!(products, neon, Neon);
+smidgen_quant::formats!(products, dotprod, Dotprod);
+smidgen_quant::formats!(products, i8mm, I8mm);
+
+/// The operations that are more than what the compiler makes of the reference.
+const OPERATIONS: KernelSet = KernelSet {
     quantize_q8: activation::quantize_q8,
     quantize_q8k: activation::quantize_q8k,
     attention: attention::attend,
     ..scalar::KERNELS
 }
-.with(Format::F16, halves::f16);
+.with(Format::F16, f16::f16);
 
 /// ARMv8.0: Cortex-A53, A57, A72 (Raspberry Pi 3 and 4, Jetson Nano and TX2).
-static NEON: Kernels = neon::with_products(Kernels { name: "neon", ..OPERATIONS });
+static NEON: KernelSet = neon::with_products(KernelSet { name: "neon", ..OPERATIONS });
 /// ARMv8.2 with dot products: Cortex-A76 and A78 (Raspberry Pi 5, Jetson Orin), Apple M1, phones since 2018.
-static DOTPROD: Kernels = dotprod::with_products(Kernels { name: "dotprod", ..OPERATIONS });
+static DOTPROD: KernelSet = dotprod::with_products(KernelSet { name: "dotprod", ..OPERATIONS });
 /// ARMv8.6 with int8 matrix products: Cortex-A510 and A710, Neoverse V1 and N2, Apple M2.
-static I8MM: Kernels = i8mm::with_products(Kernels { name: "i8mm", ..OPERATIONS });
+static I8MM: KernelSet = i8mm::with_products(KernelSet { name: "i8mm", ..OPERATIONS });
 
-/// The tables that this CPU can run, slowest first.
-pub(super) fn available() -> impl Iterator<Item = &'static Kernels> {
+/// The kernel sets that this CPU can run, slowest first.
+pub(super) fn available() -> impl Iterator<Item = &'static KernelSet> {
     let (dotprod, i8mm) = features();
     [(true, &NEON), (dotprod, &DOTPROD), (dotprod && i8mm, &I8MM)]
         .into_iter()
         .filter(|(present, _)| *present)
-        .map(|(_, table)| table)
+        .map(|(_, set)| set)
 }
 
 /// Whether the CPU has dot products and int8 matrix products.

@@ -84,8 +84,8 @@ pub(super) unsafe fn quantize_q8k(
         scales[b * tokens + t] = scale;
         for g in 0..8 {
             let at = (8 * b + g) * tokens + t;
-            let halves = group(block.as_ptr().add(32 * g), factor, qs[32 * at..32 * at + 32].as_mut_ptr());
-            sums[2 * at..2 * at + 2].copy_from_slice(&halves.map(|sum| sum as i16));
+            let f16s = group(block.as_ptr().add(32 * g), factor, qs[32 * at..32 * at + 32].as_mut_ptr());
+            sums[2 * at..2 * at + 2].copy_from_slice(&f16s.map(|sum| sum as i16));
         }
     }
 }

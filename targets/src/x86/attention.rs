@@ -1,7 +1,7 @@
 //! Attention: keys in lanes for the scores, dimensions in lanes for the values, several queries at a time.
 
-use super::matmul::prefetch;
-use super::vector::{Vector, exp, tree};
+use super::prefetch::prefetch;
+use super::vec_f32::{VecF32, exp, tree};
 use core::arch::x86_64::{__m256, __m512, _mm256_add_ps, _mm256_max_ps};
 use core::array::from_fn;
 use core::mem::MaybeUninit;
@@ -11,8 +11,8 @@ use smidgen_quant::f16_to_f32;
 /// Vectors with what a machine does with them at once.
 ///
 /// # Safety
-/// As for [`Vector`].
-pub(super) trait Lanes: Vector {
+/// As for [`VecF32`].
+pub(super) trait Lanes: VecF32 {
     /// Queries that are worked on together where there are as many.
     const QUERIES: usize;
     /// [`step`] for `QUERIES`, four, three or one queries, with as many sums as registers hold.
@@ -68,16 +68,16 @@ pub(super) trait Cache: Copy {
     const THREE: bool = true;
     /// Asks for the lines with an element of the keys and with one of the values, where they may be far away. Harmless whatever the numbers are.
     #[inline(always)]
-    fn ask(self, _key: usize, _value: usize) {}
+    fn prefetch_line(self, _key: usize, _value: usize) {}
     /// Neighbouring elements of the keys.
-    unsafe fn keys<V: Vector>(self, at: usize) -> V;
+    unsafe fn keys<V: VecF32>(self, at: usize) -> V;
     /// Neighbouring scales of the keys.
     #[inline(always)]
-    unsafe fn key_scales<V: Vector>(self, _: usize) -> V {
+    unsafe fn key_scales<V: VecF32>(self, _: usize) -> V {
         V::splat(1.0)
     }
     /// Neighbouring elements of the values.
-    unsafe fn values<V: Vector>(self, at: usize) -> V;
+    unsafe fn values<V: VecF32>(self, at: usize) -> V;
     /// A scale of the values.
     #[inline(always)]
     unsafe fn value_scale(self, _: usize) -> f32 {
@@ -94,17 +94,17 @@ impl Cache for F16<'_> {
     const EIGHT: bool = false;
 
     #[inline(always)]
-    fn ask(self, key: usize, value: usize) {
+    fn prefetch_line(self, key: usize, value: usize) {
         prefetch(self.0.as_ptr().wrapping_add(key).cast(), true);
         prefetch(self.1.as_ptr().wrapping_add(value).cast(), true);
     }
     #[inline(always)]
-    unsafe fn keys<V: Vector>(self, at: usize) -> V {
-        V::halves(self.0.as_ptr().add(at))
+    unsafe fn keys<V: VecF32>(self, at: usize) -> V {
+        V::f16s(self.0.as_ptr().add(at))
     }
     #[inline(always)]
-    unsafe fn values<V: Vector>(self, at: usize) -> V {
-        V::halves(self.1.as_ptr().add(at))
+    unsafe fn values<V: VecF32>(self, at: usize) -> V {
+        V::f16s(self.1.as_ptr().add(at))
     }
 }
 
@@ -117,11 +117,11 @@ impl Cache for F32<'_> {
     const THREE: bool = false;
 
     #[inline(always)]
-    unsafe fn keys<V: Vector>(self, at: usize) -> V {
+    unsafe fn keys<V: VecF32>(self, at: usize) -> V {
         V::load(self.0.as_ptr().add(at))
     }
     #[inline(always)]
-    unsafe fn values<V: Vector>(self, at: usize) -> V {
+    unsafe fn values<V: VecF32>(self, at: usize) -> V {
         V::load(self.1.as_ptr().add(at))
     }
 }
@@ -138,20 +138,20 @@ impl Cache for Int8<'_> {
     const SCALES: bool = true;
 
     #[inline(always)]
-    fn ask(self, key: usize, value: usize) {
+    fn prefetch_line(self, key: usize, value: usize) {
         prefetch(self.k.as_ptr().wrapping_add(key).cast(), true);
         prefetch(self.v.as_ptr().wrapping_add(value).cast(), true);
     }
     #[inline(always)]
-    unsafe fn keys<V: Vector>(self, at: usize) -> V {
+    unsafe fn keys<V: VecF32>(self, at: usize) -> V {
         V::bytes(self.k.as_ptr().add(at))
     }
     #[inline(always)]
-    unsafe fn key_scales<V: Vector>(self, at: usize) -> V {
-        V::halves(self.k_scales.as_ptr().add(at))
+    unsafe fn key_scales<V: VecF32>(self, at: usize) -> V {
+        V::f16s(self.k_scales.as_ptr().add(at))
     }
     #[inline(always)]
-    unsafe fn values<V: Vector>(self, at: usize) -> V {
+    unsafe fn values<V: VecF32>(self, at: usize) -> V {
         V::bytes(self.v.as_ptr().add(at))
     }
     #[inline(always)]
@@ -182,7 +182,7 @@ pub(super) struct Queries<'a> {
 }
 
 /// Queries that walk over the cache together.
-const TOGETHER: usize = 64;
+const TOKENS_TOGETHER: usize = 64;
 /// From so many queries on, a chunk is widened for all of them.
 const MANY: usize = 16;
 /// Elements of the keys, and of the values, of a chunk that is widened: heads of up to 256 dimensions.
@@ -256,10 +256,10 @@ unsafe fn together<V: Lanes, C: Cache>(
     scale: f32,
     out: &mut [f32],
 ) {
-    let span = TOGETHER.saturating_mul(head_dim);
-    let calls = q.chunks(span).zip(out.chunks_mut(span)).zip(visible.chunks(TOGETHER));
+    let span = TOKENS_TOGETHER.saturating_mul(head_dim);
+    let calls = q.chunks(span).zip(out.chunks_mut(span)).zip(visible.chunks(TOKENS_TOGETHER));
     for ((q, out), visible) in calls {
-        let (mut largest, mut sum) = ([f32::NEG_INFINITY; TOGETHER], [0f32; TOGETHER]);
+        let (mut largest, mut sum) = ([f32::NEG_INFINITY; TOKENS_TOGETHER], [0f32; TOKENS_TOGETHER]);
         let out = &mut out[..visible.len() * head_dim];
         out.fill(0.0);
         let most = visible.iter().max().copied().unwrap_or(0);
@@ -329,7 +329,7 @@ unsafe fn step<V: Lanes, C: Cache, const N: usize, const K: usize, const W: usiz
     if keys == 0 {
         return;
     }
-    // The chunk whose keys are asked for: the next one, if there is one.
+    // The chunk whose keys are prefetched: the next one, if there is one.
     let next = if seen > CHUNK { at + CHUNK } else { at };
     let mut weights = [[0f32; CHUNK]; N];
     let (panels, mut first) = (keys.next_multiple_of(KEYS), 0);
@@ -365,9 +365,9 @@ unsafe fn step<V: Lanes, C: Cache, const N: usize, const K: usize, const W: usiz
     }
 }
 
-/// Steps 2 and 3 of the law for the chunk at `start` and at most eight queries: turns scores into weights and returns the factors for the older sums.
+/// Steps 2 and 3 of the reference for the chunk at `start` and at most eight queries: turns scores into weights and returns the factors for the older sums.
 #[inline(always)]
-unsafe fn softmax<V: Vector>(scores: &mut [[f32; CHUNK]], start: usize, queries: &mut Queries) -> [f32; 8] {
+unsafe fn softmax<V: VecF32>(scores: &mut [[f32; CHUNK]], start: usize, queries: &mut Queries) -> [f32; 8] {
     let Queries { visible, largest, sum, .. } = queries;
     let (mut shrunk, mut correction) = ([0f32; 8], [0f32; 8]);
     let seen = |i: usize| visible[i].saturating_sub(start).min(CHUNK);
@@ -412,7 +412,7 @@ unsafe fn softmax<V: Vector>(scores: &mut [[f32; CHUNK]], start: usize, queries:
 
 /// Turns `N` vectors of scores, whole panels, into weights, and adds them to the totals of a panel's vectors.
 #[inline(always)]
-unsafe fn weigh<V: Vector, const N: usize>(scores: *mut f32, largest: f32, total: &mut [V; 2]) {
+unsafe fn weigh<V: VecF32, const N: usize>(scores: *mut f32, largest: f32, total: &mut [V; 2]) {
     let weights = exp(from_fn::<_, N, _>(|n| V::load(scores.add(n * V::LEN)).sub(V::splat(largest))));
     for (n, weight) in weights.iter().enumerate() {
         weight.store(scores.add(n * V::LEN));
@@ -434,11 +434,11 @@ macro_rules! softmax_for {
 softmax_for!(softmax_256, __m256, "avx2,f16c");
 softmax_for!(softmax_512, __m512, "avx2,f16c,avx512f,avx512dq");
 
-/// The scores of `K` vectors of keys, written from `first` on; they are in the cache from key `at + first` on. Meanwhile their values are asked for,
+/// The scores of `K` vectors of keys, written from `first` on; they are in the cache from key `at + first` on. Meanwhile their values are prefetched,
 /// and as many keys of the chunk `next`.
 #[inline(always)]
 #[allow(clippy::too_many_arguments, reason = "the state of one loop of `step`")]
-unsafe fn scores<V: Vector, C: Cache, const N: usize, const K: usize>(
+unsafe fn scores<V: VecF32, C: Cache, const N: usize, const K: usize>(
     cache: C,
     q: &[f32],
     at: usize,
@@ -456,9 +456,9 @@ unsafe fn scores<V: Vector, C: Cache, const N: usize, const K: usize>(
         let mut acc = [[V::splat(0.0); K]; N];
         for d in group * group_len..(group + 1) * group_len {
             let line = (first + at) * head_dim + d * K * V::LEN;
-            cache.ask(line + (next - at) * head_dim, line);
+            cache.prefetch_line(line + (next - at) * head_dim, line);
             if K * V::LEN > 32 {
-                cache.ask(line + (next - at) * head_dim + 32, line + 32);
+                cache.prefetch_line(line + (next - at) * head_dim + 32, line + 32);
             }
             let mut keys = [V::splat(0.0); K];
             for k in 0..K {
@@ -495,7 +495,7 @@ unsafe fn scores<V: Vector, C: Cache, const N: usize, const K: usize>(
 /// Adds the weighted values of `keys` keys from `from` on to `W` vectors of dimensions from `d` on.
 #[inline(always)]
 #[allow(clippy::too_many_arguments, reason = "the state of one loop of `step`")]
-unsafe fn values<V: Vector, C: Cache, const N: usize, const W: usize>(
+unsafe fn values<V: VecF32, C: Cache, const N: usize, const W: usize>(
     cache: C,
     weights: &[[f32; CHUNK]; N],
     correction: &[f32],

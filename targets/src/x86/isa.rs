@@ -3,19 +3,17 @@
 mod avx2;
 mod vnni;
 
-use super::ints::Ints;
-use super::load::{Block, Legacy, Source};
-use super::load_k::{Scales, Super, Superblock, each_of_eight};
-use super::matmul::{Group, legacy_one};
-use super::vector::Vector;
-use crate::{Rows, Tile};
+use super::load_kquant::{KQuant, Scales, Superblock, each_of_eight};
+use super::load_legacy::{Block, Legacy, RowBlock};
+use super::vec_f32::VecF32;
+use super::vec_i32::VecI32;
 pub(super) use avx2::Avx2;
 use core::array;
 use smidgen_quant::{Q8, Q8K};
 pub(super) use vnni::{Avx512Vnni, AvxVnni};
 
 /// Tokens that share each load of weights.
-pub(super) const TOGETHER: usize = 4;
+pub(super) const TOKENS_TOGETHER: usize = 4;
 
 /// Rows of a block of 32, in the machine's vectors.
 pub(super) struct Weights<I: Isa> {
@@ -34,7 +32,7 @@ impl<I: Isa> Weights<I> {
 }
 
 /// A machine's vectors of `f32`.
-pub(super) type Float<I> = <<I as Isa>::Int as Ints>::Float;
+pub(super) type Float<I> = <<I as Isa>::Int as VecI32>::Float;
 
 /// A set of x86 instructions. Lanes are rows.
 ///
@@ -42,15 +40,12 @@ pub(super) type Float<I> = <<I as Isa>::Int as Ints>::Float;
 /// Every function needs the CPU features of the machine and readable memory behind its pointers.
 pub(super) trait Isa: Copy {
     /// Lanes of 32 bits.
-    type Int: Ints;
+    type Int: VecI32;
     /// The same instructions with vectors of eight rows.
     type Eight: Isa;
 
-    /// Whether plain rows of K-quants with nibbles are multiplied as they lie, see [`nibbles_k_one`](super::along_k::nibbles_k_one).
-    const ALONG: bool = false;
-
     /// The weights of a block in as many rows as a vector has.
-    unsafe fn load<L: Legacy>(rows: impl Source<Self::Int>) -> Weights<Self>;
+    unsafe fn load<L: Legacy>(rows: impl RowBlock<Self::Int>) -> Weights<Self>;
 
     /// What is to be subtracted from each weight as [`dots`](Isa::dots) takes it.
     fn offset<L: Legacy, const T: usize>() -> i32;
@@ -61,26 +56,6 @@ pub(super) trait Isa: Copy {
         w: &[Weights<Self>; N],
         x: [*const i8; T],
     );
-
-    /// The tile's first `columns`, all in panels or all plain, times its only token, if the machine has a way of its own for the format and so many
-    /// blocks. False if not.
-    #[inline(always)]
-    unsafe fn all_one<L: Legacy>(
-        _: &Rows,
-        _columns: usize,
-        _packed: bool,
-        _blocks: usize,
-        _: &Q8,
-        _: &mut Tile,
-    ) -> bool {
-        false
-    }
-
-    /// As many plain rows as a vector has, from column `c` of the tile on, times its only token.
-    #[inline(always)]
-    unsafe fn plain_one<L: Legacy>(group: Group, blocks: usize, x: &Q8, out: &mut Tile, c: usize) {
-        legacy_one::<Self, L, 1, false>(group, blocks, x, out, c)
-    }
 
     /// How many vectors of products of weights up to `max` can be added by [`add_products`](Isa::add_products), as a power of two.
     fn fitting(max: i32) -> usize;
@@ -162,9 +137,9 @@ pub(super) trait Isa: Copy {
         }
     }
 
-    /// The law of the K-quants, for superblock `b` of the tokens from `first` on, as many as there are sums..
+    /// Adds the products of K-quants, for superblock `b` of the tokens from `first` on, as many as there are sums.
     /// Compiled once for formats that are alike: it is long.
-    unsafe fn accumulate_k<S: Super, const N: usize>(
+    unsafe fn accumulate_k<S: KQuant, const N: usize>(
         acc: &mut [[Float<Self>; N]],
         w: &[Superblock<Self::Int>; N],
         x: &Q8K,
@@ -173,13 +148,13 @@ pub(super) trait Isa: Copy {
     );
 }
 
-/// The law of the formats with blocks of 32, given Σ (q - offset) x of a token's block `at`: `acc + (d * dx) * isum`, and `+ m * offset` within where
+/// The reference's expression for formats with blocks of 32, given Σ (q - offset) x of a token's block `at`: `acc + (d * dx) * isum`, and `+ m * offset` within where
 /// there is a minimum.
 ///
 /// # Safety
-/// As for [`Ints`]; `x` has the block.
+/// As for [`VecI32`]; `x` has the block.
 #[inline(always)]
-pub(super) unsafe fn add_block<V: Ints, L: Legacy>(
+pub(super) unsafe fn add_block<V: VecI32, L: Legacy>(
     acc: V::Float,
     isum: V,
     d: V::Float,
@@ -202,11 +177,11 @@ unsafe fn accumulate_k<I: Isa, const SUB: usize, const MAX: i32, const N: usize>
     first: usize,
     offset_shift: Option<i32>,
 ) {
-    let (together, rest) = acc.as_chunks_mut::<TOGETHER>();
+    let (together, rest) = acc.as_chunks_mut::<TOKENS_TOGETHER>();
     let mut t = first;
     for acc in together {
-        accumulate_few_k::<I, SUB, MAX, TOGETHER, N>(acc, w, x, b, t, offset_shift);
-        t += TOGETHER;
+        accumulate_few_k::<I, SUB, MAX, TOKENS_TOGETHER, N>(acc, w, x, b, t, offset_shift);
+        t += TOKENS_TOGETHER;
     }
     for acc in rest.as_chunks_mut::<1>().0 {
         accumulate_few_k::<I, SUB, MAX, 1, N>(acc, w, x, b, t, offset_shift);
@@ -257,12 +232,12 @@ unsafe fn accumulate_few_k<I: Isa, const SUB: usize, const MAX: i32, const T: us
     }
 }
 
-/// The law of the K-quants, given Σ scale q x of superblock `b` with token `t`, and [`Super::OFFSET_SHIFT`].
+/// The reference's expression for K-quants, given Σ scale q x of superblock `b` with token `t`, and [`KQuant::OFFSET_SHIFT`].
 ///
 /// # Safety
-/// As for [`Ints`]; the token has the superblock.
+/// As for [`VecI32`]; the token has the superblock.
 #[inline(always)]
-pub(super) unsafe fn add_superblock<V: Ints>(
+pub(super) unsafe fn add_superblock<V: VecI32>(
     acc: V::Float,
     isum: V,
     w: &Scales<V>,

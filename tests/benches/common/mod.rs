@@ -4,7 +4,7 @@
 pub(crate) mod chart;
 pub(crate) mod limits;
 
-use smidgen_targets::Kernels;
+use smidgen_targets::KernelSet;
 use std::error::Error;
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -111,7 +111,7 @@ pub(crate) fn models(named: Vec<String>) -> Outcome<Vec<PathBuf>> {
 }
 
 /// The table of that name, or the fastest.
-pub(crate) fn kernels(name: Option<&str>) -> Outcome<&'static Kernels> {
+pub(crate) fn kernels(name: Option<&str>) -> Outcome<&'static KernelSet> {
     let Some(name) = name else { return Ok(smidgen_targets::detect()) };
     smidgen_targets::named(name).ok_or_else(|| {
         let names: Vec<_> = smidgen_targets::available().map(|kernels| kernels.name).collect();

@@ -10,7 +10,7 @@ use common::{Outcome, Words, median, short, table};
 use replay::{BATCH, Replay, Spent, Times};
 use smidgen::{Model, Options, Session};
 use smidgen_host::{ModelFile, ThreadPool};
-use smidgen_targets::{Kernels, Pool};
+use smidgen_targets::{KernelSet, Pool};
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -76,7 +76,7 @@ fn run() -> Outcome {
 
 fn one(
     path: &Path,
-    kernels: &'static Kernels,
+    kernels: &'static KernelSet,
     threads: usize,
     context: usize,
     prompt: usize,
@@ -109,7 +109,7 @@ fn one(
 
 fn measure(
     model: &Model,
-    kernels: &'static Kernels,
+    kernels: &'static KernelSet,
     pool: &dyn Pool,
     context: usize,
     prompt: usize,

@@ -4,8 +4,8 @@
 use smidgen::models::llama::{Config, Llama};
 use smidgen_quant::activation::{GROUP, K_BLOCK};
 use smidgen_quant::attention::{CHUNK, Kv, KvMut};
-use smidgen_quant::{Activation, Format, Q8, Q8K, math};
-use smidgen_targets::{Input, Kernels, Pool, Rows, for_each, for_tiles};
+use smidgen_quant::{Format, InputFormat, Q8, Q8K, math};
+use smidgen_targets::{Input, KernelSet, Pool, WeightMatrix, for_each, for_tiles};
 use std::time::{Duration, Instant};
 
 /// Tokens that pass together at most, as in the library's sessions.
@@ -135,7 +135,7 @@ struct HeadCache {
 /// A model in the middle of a text.
 pub(crate) struct Replay<'r> {
     model: &'r Llama<'r>,
-    kernels: &'static Kernels,
+    kernels: &'static KernelSet,
     pool: &'r dyn Pool,
     /// `[layers × kv_heads]`
     caches: Vec<HeadCache>,
@@ -157,7 +157,7 @@ pub(crate) struct Replay<'r> {
 }
 
 impl<'r> Replay<'r> {
-    pub(crate) fn new(model: &'r Llama, kernels: &'static Kernels, pool: &'r dyn Pool, context: usize) -> Replay<'r> {
+    pub(crate) fn new(model: &'r Llama, kernels: &'static KernelSet, pool: &'r dyn Pool, context: usize) -> Replay<'r> {
         let Config { embedding, heads, kv_heads, head_size, feed_forward, vocabulary, layers, .. } = model.config;
         let cache = vec![0; context.next_multiple_of(CHUNK) * head_size];
         let floats = |n: usize| vec![0f32; BATCH * n];
@@ -390,7 +390,7 @@ fn rows(pool: &dyn Pool, matrix: &mut [f32], stride: usize, job: impl Fn(usize, 
 }
 
 /// Decodes a row of the embedding.
-fn decode(weight: &Rows, r: usize, out: &mut [f32]) {
+fn decode(weight: &WeightMatrix, r: usize, out: &mut [f32]) {
     let format = weight.format();
     let mut bytes = [0; K_BLOCK * size_of::<f32>()];
     let bytes = &mut bytes[..K_BLOCK / format.block_len() * format.block_bytes()];
@@ -407,8 +407,8 @@ fn decode(weight: &Rows, r: usize, out: &mut [f32]) {
 #[expect(clippy::too_many_arguments, reason = "the arrays are borrowed apart from each other")]
 fn products(
     pool: &dyn Pool,
-    kernels: &Kernels,
-    weights: &[&Rows],
+    kernels: &KernelSet,
+    weights: &[&WeightMatrix],
     values: &[f32],
     cols: usize,
     quantized: &mut Quantized,
@@ -419,20 +419,20 @@ fn products(
     let (tokens, len) = (values.len() / cols, values.len());
     let mut done = [false; 2];
     for (weight, out) in weights.iter().zip(outs) {
-        let form = weight.format().activation();
-        if form == Activation::Q8 && !done[0] {
+        let form = weight.format().input_format();
+        if form == InputFormat::Q8 && !done[0] {
             quantize_q8(pool, kernels, values, cols, quantized);
             done[0] = true;
             times.plain(Stage::Quantization);
         }
-        if form == Activation::Q8K && !done[1] {
+        if form == InputFormat::Q8K && !done[1] {
             quantize_q8k(pool, kernels, values, cols, quantized);
             done[1] = true;
             times.plain(Stage::Quantization);
         }
         let input = match form {
-            Activation::F32 => Input::F32 { values, cols },
-            Activation::Q8 => Input::Q8(Q8 {
+            InputFormat::F32 => Input::F32 { values, cols },
+            InputFormat::Q8 => Input::Q8(Q8 {
                 tokens,
                 cols,
                 qs: &quantized.qs[..len],
@@ -440,7 +440,7 @@ fn products(
                 sums: &quantized.sums[..len / GROUP],
                 offsets: &quantized.offsets[..len / GROUP],
             }),
-            Activation::Q8K => Input::Q8K(Q8K {
+            InputFormat::Q8K => Input::Q8K(Q8K {
                 tokens,
                 cols,
                 qs: &quantized.k_qs[..len],
@@ -460,7 +460,7 @@ fn products(
             }
         });
         let operations = 2 * (outputs * cols * tokens) as u64;
-        let (int8, f32) = if form == Activation::F32 { (0, operations) } else { (operations, 0) };
+        let (int8, f32) = if form == InputFormat::F32 { (0, operations) } else { (operations, 0) };
         let bytes = (outputs * weight.row_bytes()) as u64;
         times.lap(stage, Some(weight.format()), Spent { bytes, int8, f32, time: Duration::ZERO });
     }
@@ -472,7 +472,7 @@ fn piece(pool: &dyn Pool, len: usize, cols: usize, block: usize) -> usize {
     if len < SMALL || pool.threads() == 1 { blocks.max(1) } else { blocks.div_ceil(PIECES).max(1) }
 }
 
-fn quantize_q8(pool: &dyn Pool, kernels: &Kernels, values: &[f32], cols: usize, to: &mut Quantized) {
+fn quantize_q8(pool: &dyn Pool, kernels: &KernelSet, values: &[f32], cols: usize, to: &mut Quantized) {
     let (tokens, len) = (values.len() / cols, values.len());
     let piece = piece(pool, len, cols, GROUP);
     let n = piece * tokens;
@@ -491,7 +491,7 @@ fn quantize_q8(pool: &dyn Pool, kernels: &Kernels, values: &[f32], cols: usize, 
     });
 }
 
-fn quantize_q8k(pool: &dyn Pool, kernels: &Kernels, values: &[f32], cols: usize, to: &mut Quantized) {
+fn quantize_q8k(pool: &dyn Pool, kernels: &KernelSet, values: &[f32], cols: usize, to: &mut Quantized) {
     let (tokens, len) = (values.len() / cols, values.len());
     let piece = piece(pool, len, cols, K_BLOCK);
     let n = piece * tokens;

@@ -8,11 +8,11 @@ use crate::runners::{Busy, Peer, Rates, Task, smidgen};
 use serde_json::json;
 use smidgen::Model;
 use smidgen_host::ModelFile;
-use smidgen_targets::Kernels;
+use smidgen_targets::KernelSet;
 use std::path::Path;
 
 pub(crate) struct Contest {
-    pub(crate) kernels: &'static Kernels,
+    pub(crate) kernels: &'static KernelSet,
     pub(crate) threads: Vec<usize>,
     pub(crate) prompt: usize,
     pub(crate) decoded: usize,

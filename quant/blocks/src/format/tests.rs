@@ -35,7 +35,7 @@ impl Random {
             for at in format.scales() {
                 block[*at..at + 2].copy_from_slice(&crate::f32_to_f16(self.normal() * 0.01).to_le_bytes());
             }
-            if format.activation() == Activation::F32 {
+            if format.input_format() == InputFormat::F32 {
                 format.encode(&[self.normal()], block).unwrap();
             }
         }
@@ -65,15 +65,15 @@ impl Activations {
         Activations { cols, tokens, values, q8, q8k }
     }
 
-    fn input(&self, form: Activation) -> Input<'_> {
+    fn input(&self, form: InputFormat) -> Input<'_> {
         let (tokens, cols) = (self.tokens, self.cols);
         match form {
-            Activation::F32 => Input::F32 { values: &self.values, cols },
-            Activation::Q8 => {
+            InputFormat::F32 => Input::F32 { values: &self.values, cols },
+            InputFormat::Q8 => {
                 let (qs, scales, sums, offsets) = &self.q8;
                 Input::Q8(Q8 { tokens, cols, qs, scales, sums, offsets })
             }
-            Activation::Q8K => {
+            InputFormat::Q8K => {
                 let (qs, scales, sums) = &self.q8k;
                 Input::Q8K(Q8K { tokens, cols, qs, scales, sums })
             }
@@ -81,12 +81,12 @@ impl Activations {
     }
 
     /// What activation `i` of token `t` stands for.
-    fn value(&self, form: Activation, i: usize, t: usize) -> f64 {
+    fn value(&self, form: InputFormat, i: usize, t: usize) -> f64 {
         let q = (i / 32 * self.tokens + t) * 32 + i % 32;
         match form {
-            Activation::F32 => self.values[t * self.cols + i] as f64,
-            Activation::Q8 => self.q8.0[q] as f64 * self.q8.1[i / 32 * self.tokens + t] as f64,
-            Activation::Q8K => self.q8k.0[q] as f64 * self.q8k.1[i / 256 * self.tokens + t] as f64,
+            InputFormat::F32 => self.values[t * self.cols + i] as f64,
+            InputFormat::Q8 => self.q8.0[q] as f64 * self.q8.1[i / 32 * self.tokens + t] as f64,
+            InputFormat::Q8K => self.q8k.0[q] as f64 * self.q8k.1[i / 256 * self.tokens + t] as f64,
         }
     }
 }
@@ -141,7 +141,7 @@ fn dot_is_the_product_of_what_weights_and_activations_stand_for() {
     let (cols, tokens) = (1024, 3);
     let x = Activations::new(&mut random, cols, tokens);
     for format in Format::ALL {
-        let form = format.activation();
+        let form = format.input_format();
         for _ in 0..20 {
             let row = random.blocks(format, cols / format.block_len());
             let weights = decode(format, &row);
@@ -187,14 +187,14 @@ fn dot_follows_the_written_expression() {
                         .map(|i| weights[i] as i32 * qs[(i / 32 * tokens + t) * 32 + i % 32] as i32)
                         .sum()
                 };
-                match (format.activation(), format.scales().len()) {
-                    (Activation::F32, _) => lanes[b % 16] += levels[b] * x.values[t * cols + b],
-                    (Activation::Q8, n) => {
+                match (format.input_format(), format.scales().len()) {
+                    (InputFormat::F32, _) => lanes[b % 16] += levels[b] * x.values[t * cols + b],
+                    (InputFormat::Q8, n) => {
                         let (dx, offset) = (x.q8.1[b * tokens + t], x.q8.3[b * tokens + t]);
                         let term = (scale(0) * dx) * sum(&levels, &x.q8.0) as f32;
                         acc += if n == 2 { term + scale(1) * offset } else { term };
                     }
-                    (Activation::Q8K, n) => {
+                    (InputFormat::Q8K, n) => {
                         let dx = x.q8k.1[b * tokens + t];
                         let term = (scale(0) * dx) * sum(&levels, &x.q8k.0) as f32;
                         acc += if n == 2 { term - (scale(1) * dx) * sum(&mins, &x.q8k.0) as f32 } else { term };
@@ -206,8 +206,8 @@ fn dot_follows_the_written_expression() {
                     lanes[i] += lanes[i + width];
                 }
             }
-            let expected = if format.activation() == Activation::F32 { lanes[0] } else { acc };
-            let got = format.dot(&row, &x.input(format.activation()), t);
+            let expected = if format.input_format() == InputFormat::F32 { lanes[0] } else { acc };
+            let got = format.dot(&row, &x.input(format.input_format()), t);
             assert_eq!(got.to_bits(), expected.to_bits(), "{format:?}: {got}, not {expected}");
         }
     }
@@ -222,7 +222,7 @@ fn the_law_is_pinned() {
     let hashes = Format::ALL.map(|format| {
         let bits = (0..50).flat_map(|_| {
             let row = random.blocks(format, cols / format.block_len());
-            let input = x.input(format.activation());
+            let input = x.input(format.input_format());
             [0, 1].map(|t| format.dot(&row, &input, t).to_bits())
         });
         (format.name(), hash(bits.collect::<Vec<_>>().into_iter().flat_map(u32::to_le_bytes)))
@@ -281,7 +281,7 @@ fn what_does_not_fit_is_left_out_of_the_product() {
     let mut random = Random(4);
     let x = Activations::new(&mut random, 512, 1);
     for format in Format::ALL {
-        let input = x.input(format.activation());
+        let input = x.input(format.input_format());
         let row = random.blocks(format, 768 / format.block_len());
         let whole = &row[..format.bytes(512).unwrap()];
         assert_eq!(format.dot(&row, &input, 0).to_bits(), format.dot(whole, &input, 0).to_bits(), "{format:?}");

@@ -5,7 +5,7 @@
 //! coefficients in fixed point, first along rows, then along columns, both passes rounded to bytes.
 
 use crate::Error;
-use crate::memory::{with_room, zeroed};
+use crate::memory::{try_with_capacity, zeroed};
 use alloc::vec::Vec;
 use core::ops::Range;
 
@@ -170,7 +170,7 @@ impl Preprocess {
 
 /// Luma by ITU-R 601, in fixed point as Pillow's `convert("L")`.
 fn grey(pixels: &[u8]) -> Result<Vec<u8>, Error> {
-    let mut luma = with_room(pixels.len() / 3)?;
+    let mut luma = try_with_capacity(pixels.len() / 3)?;
     luma.extend(pixels.as_chunks::<3>().0.iter().map(|[r, g, b]| {
         let sum = u32::from(*r) * 19_595 + u32::from(*g) * 38_470 + u32::from(*b) * 7_471 + 0x8000;
         (sum >> 16) as u8
@@ -195,7 +195,7 @@ impl Taps {
         let scale = from as f64 / to as f64;
         let width = if scale > 1.0 { scale } else { 1.0 };
         let support = filter.support() * width;
-        let mut spans = with_room(window.len())?;
+        let mut spans = try_with_capacity(window.len())?;
         let mut weights = Vec::new();
         let mut exact = Vec::new();
         for x in window {
@@ -229,7 +229,7 @@ impl Taps {
 
     /// Every row of `width` pixels by these coefficients.
     fn across<const C: usize>(&self, pixels: &[[u8; C]], width: usize) -> Result<Vec<[u8; C]>, Error> {
-        let mut out = with_room(pixels.len() / width * self.spans.len())?;
+        let mut out = try_with_capacity(pixels.len() / width * self.spans.len())?;
         for row in pixels.chunks_exact(width) {
             for (first, weights) in &self.spans {
                 let mut sums = [HALF; C];
@@ -244,7 +244,7 @@ impl Taps {
 
     /// Every column by these coefficients; the rows given begin with number `origin`.
     fn down<const C: usize>(&self, pixels: &[[u8; C]], width: usize, origin: usize) -> Result<Vec<[u8; C]>, Error> {
-        let mut out = with_room(width * self.spans.len())?;
+        let mut out = try_with_capacity(width * self.spans.len())?;
         let mut sums = zeroed(width * C)?;
         let sums = sums.as_chunks_mut::<C>().0;
         for (first, weights) in &self.spans {

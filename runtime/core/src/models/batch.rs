@@ -1,8 +1,8 @@
 //! Sequences of tokens, some at a time: what the sessions of texts and of images have in common.
 
 use super::encoder::{Encoder, Norm, Scratch, panels};
-use crate::linear::Machine;
-use crate::memory::with_room;
+use crate::exec::Exec;
+use crate::memory::try_with_capacity;
 use crate::{Error, TensorName};
 use alloc::vec::Vec;
 use smidgen_targets::Pool;
@@ -34,7 +34,7 @@ impl Batch {
     /// Memory for passes of up to `tokens` tokens, `room` panels of one input each and `most` inputs.
     pub(crate) fn new(encoder: &Encoder, tokens: usize, room: usize, most: usize) -> Result<Batch, Error> {
         let scratch = Scratch::new(encoder, tokens, room)?;
-        Ok(Batch { scratch, places: with_room(most)?, lengths: with_room(most)?, most })
+        Ok(Batch { scratch, places: try_with_capacity(most)?, lengths: try_with_capacity(most)?, most })
     }
 
     /// Leaves no input in it.
@@ -67,17 +67,17 @@ impl Batch {
     }
 
     /// Runs the layers, and the norm after them if there is one. Whether all numbers are finite.
-    pub(crate) fn layers(&mut self, encoder: &Encoder, norm: Option<&Norm>, machine: &Machine) -> bool {
-        if machine.is_finite() {
-            self.scratch.pass(encoder, machine, &self.lengths);
+    pub(crate) fn layers(&mut self, encoder: &Encoder, norm: Option<&Norm>, exec: &Exec) -> bool {
+        if exec.is_finite() {
+            self.scratch.pass(encoder, exec, &self.lengths);
         }
-        if let Some(norm) = norm.filter(|_| machine.is_finite()) {
-            machine.rows(self.states(encoder), encoder.config.width, |_, row| {
-                norm.apply(machine, encoder.config.epsilon, row);
-                machine.check(row);
+        if let Some(norm) = norm.filter(|_| exec.is_finite()) {
+            exec.rows(self.states(encoder), encoder.config.width, |_, row| {
+                norm.apply(exec, encoder.config.epsilon, row);
+                exec.check(row);
             });
         }
-        machine.is_finite()
+        exec.is_finite()
     }
 }
 

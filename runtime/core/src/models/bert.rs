@@ -4,11 +4,11 @@
 
 mod session;
 
-use super::encoder::{Activation, Config as EncoderConfig, Encoder, Layer, Norm, NormOrder};
+use super::encoder::{ActivationFn, Config as EncoderConfig, Encoder, Layer, Norm, NormOrder};
 use super::tower::{self, tensor};
 use crate::linear::Linear;
-use crate::memory::with_room;
-use crate::model::Source;
+use crate::memory::try_with_capacity;
+use crate::source::Source;
 use crate::tokenizer::{Special, Tokenizer};
 use crate::{Error, Key, MAX_CONTEXT, TensorName};
 use alloc::string::String;
@@ -182,7 +182,7 @@ impl<'a> Bert<'a> {
             a.truncate(of_a);
             b.truncate(of_b);
         }
-        let mut tokens = with_room(a.len() + b.len() + frame)?;
+        let mut tokens = try_with_capacity(a.len() + b.len() + frame)?;
         tokens.push(start);
         tokens.extend(a);
         tokens.push(end);
@@ -224,7 +224,7 @@ fn encoder_config(source: &Source) -> Result<(EncoderConfig, usize), Error> {
         return Err(Error::Unsupported { key: key("attention.head_count_kv"), value: value as u64 });
     }
     let epsilon_key = key("attention.layer_norm_epsilon");
-    let activation = tower::activation(source, key("feed_forward_activation"))?.unwrap_or(Activation::Gelu);
+    let activation = tower::activation(source, key("feed_forward_activation"))?.unwrap_or(ActivationFn::Gelu);
     let config = EncoderConfig {
         width,
         heads,

@@ -5,10 +5,10 @@
 //! token. `docs/gguf.md` has the names of keys and tensors.
 
 use super::bert::{self, Bert, Pooling};
-use super::encoder::Activation;
+use super::encoder::ActivationFn;
 use super::tower::{self, TEXT, tensor};
 use super::vit::{Head, Like, Vit};
-use crate::model::Source;
+use crate::source::Source;
 use crate::{Error, Key, MAX_CONTEXT, TensorName};
 use alloc::vec::Vec;
 use smidgen_quant::{math, ops};
@@ -55,7 +55,7 @@ impl<'a> Clip<'a> {
         if source.flag(SILU)? == Some(true) {
             return Err(Error::Unsupported { key: SILU, value: 1 });
         }
-        let activation = if flag("use_gelu")? { Activation::Gelu } else { Activation::GeluQuick };
+        let activation = if flag("use_gelu")? { ActivationFn::Gelu } else { ActivationFn::GeluQuick };
         let vision = flag("has_vision_encoder")?.then(|| vision(source, activation)).transpose()?;
         let text = flag("has_text_encoder")?.then(|| text(source, activation)).transpose()?;
         if vision.is_none() && text.is_none() {
@@ -109,7 +109,7 @@ fn outputs(source: &Source, key: Key, name: TensorName) -> Result<usize, Error> 
     source.integer(key, 1)?.or_else(by_shape).ok_or(Error::MissingTensor { tensor: name })
 }
 
-fn vision<'a>(source: &Source<'_, 'a>, activation: Activation) -> Result<Vit<'a>, Error> {
+fn vision<'a>(source: &Source<'_, 'a>, activation: ActivationFn) -> Result<Vit<'a>, Error> {
     let like = Like { architecture: ARCHITECTURE, prefix: SEES, activation, stretched: false };
     let mut model = Vit::tower(source, &like)?;
     if source.tensor(VISUAL_PROJECTION).is_some() {
@@ -120,7 +120,7 @@ fn vision<'a>(source: &Source<'_, 'a>, activation: Activation) -> Result<Vit<'a>
     Ok(model)
 }
 
-fn text<'a>(source: &Source<'_, 'a>, activation: Activation) -> Result<Bert<'a>, Error> {
+fn text<'a>(source: &Source<'_, 'a>, activation: ActivationFn) -> Result<Bert<'a>, Error> {
     const CONTEXT: Key = Key { architecture: READS, name: "context_length" };
     let (config, layers) = tower::config(source, READS, activation, true)?;
     let width = config.width;

@@ -4,14 +4,16 @@
 //! A pass takes the rows of many sequences one after another, of any lengths and without padding. What becomes of a sequence does not
 //! depend on the others.
 
-use crate::linear::{Activations, Linear, Machine, Quantized, Unrounded, apply_all};
+use crate::activations::{Activations, Quantized, Unrounded};
+use crate::exec::Exec;
+use crate::linear::{Linear, apply_all};
 use crate::memory::{defaults, zeroed};
-use crate::model::Source;
+use crate::source::Source;
 use crate::{Error, TensorName};
 use alloc::vec::Vec;
 use smidgen_quant::attention::{KEYS, Kv, fill_panel};
-use smidgen_quant::{Activation as Form, math, ops};
-use smidgen_targets::for_parts;
+use smidgen_quant::{InputFormat, math, ops};
+use smidgen_targets::for_row_ranges;
 
 /// Largest head that is supported.
 pub const MAX_HEAD_SIZE: usize = 256;
@@ -27,7 +29,7 @@ pub enum NormOrder {
 
 /// The function between the two products of the feed-forward network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Activation {
+pub enum ActivationFn {
     /// See [`math::gelu`].
     Gelu,
     /// See [`math::gelu_tanh`].
@@ -38,14 +40,14 @@ pub enum Activation {
     Relu,
 }
 
-impl Activation {
+impl ActivationFn {
     /// The function of every number of a row, in place.
-    pub(crate) fn kernel(self, machine: &Machine) -> fn(&mut [f32]) {
+    pub(crate) fn kernel(self, exec: &Exec) -> fn(&mut [f32]) {
         match self {
-            Activation::Gelu => machine.kernels.gelu,
-            Activation::GeluTanh => machine.kernels.gelu_tanh,
-            Activation::GeluQuick => machine.kernels.gelu_quick,
-            Activation::Relu => ops::relu,
+            ActivationFn::Gelu => exec.kernels.gelu,
+            ActivationFn::GeluTanh => exec.kernels.gelu_tanh,
+            ActivationFn::GeluQuick => exec.kernels.gelu_quick,
+            ActivationFn::Relu => ops::relu,
         }
     }
 }
@@ -66,7 +68,7 @@ pub struct Config {
     /// Where layers normalize.
     pub order: NormOrder,
     /// The feed-forward network's function.
-    pub activation: Activation,
+    pub activation: ActivationFn,
     /// Whether a token attends to itself and those before it only (CLIP's text tower).
     pub causal: bool,
 }
@@ -89,8 +91,8 @@ impl Norm {
     }
 
     /// Normalizes a row in place.
-    pub(crate) fn apply(&self, machine: &Machine, epsilon: f32, row: &mut [f32]) {
-        (machine.kernels.layer_norm)(row, &self.weight, &self.bias, epsilon);
+    pub(crate) fn apply(&self, exec: &Exec, epsilon: f32, row: &mut [f32]) {
+        (exec.kernels.layer_norm)(row, &self.weight, &self.bias, epsilon);
     }
 }
 
@@ -137,8 +139,8 @@ impl<'a> Encoder<'a> {
         self.layers.iter().flat_map(|layer| [&layer.q, &layer.k, &layer.v, &layer.o, &layer.up, &layer.down])
     }
 
-    fn uses(&self, form: Form) -> bool {
-        self.products().any(|linear| linear.weight.format().activation() == form)
+    fn uses(&self, form: InputFormat) -> bool {
+        self.products().any(|linear| linear.weight.format().input_format() == form)
     }
 
     /// Finds the outliers of a stack that normalizes its residual stream, `first` before all layers, if it has quantized weights. Few
@@ -146,7 +148,7 @@ impl<'a> Encoder<'a> {
     /// beside them as coarse. The norms' weights tell which: the channels whose largest one is more than [`OUTLYING`] times
     /// the median channel's, at most [`OUTLIERS`] of them, the largest ones.
     pub(crate) fn with_outliers(mut self, first: &Norm) -> Result<Encoder<'a>, Error> {
-        let is_rounded = self.products().any(|linear| linear.weight.format().activation() != Form::F32);
+        let is_rounded = self.products().any(|linear| linear.weight.format().input_format() != InputFormat::F32);
         if self.config.order != NormOrder::After || !is_rounded {
             return Ok(self);
         }
@@ -279,7 +281,7 @@ impl Scratch {
             parts: defaults(panels)?,
             ends: zeroed(panels)?,
             outliers: zeroed(of(encoder.outliers.len(), tokens)?)?,
-            quantized: Quantized::new(widest, encoder.uses(Form::Q8), encoder.uses(Form::Q8K))?,
+            quantized: Quantized::new(widest, encoder.uses(InputFormat::Q8), encoder.uses(InputFormat::Q8K))?,
         })
     }
 
@@ -295,7 +297,7 @@ impl Scratch {
 
     /// Runs all layers over sequences of these lengths, whose tokens lie one after another in the residual stream. Together they are no
     /// more than there is room for. Stops when the machine has seen a number that is not finite.
-    pub(crate) fn pass(&mut self, encoder: &Encoder, machine: &Machine, lengths: &[usize]) {
+    pub(crate) fn pass(&mut self, encoder: &Encoder, exec: &Exec, lengths: &[usize]) {
         let Config { width, heads, head_size, feed_forward, epsilon, order, activation, causal } = encoder.config;
         let (n, count) = self.cut(lengths);
         if n == 0 {
@@ -308,32 +310,32 @@ impl Scratch {
         let (q, k, v) = (&mut q[..n * inner], &mut k[..n * inner], &mut v[..n * inner]);
         let (found, cache) = (&mut found[..n * inner], &mut cache[..count * KEYS * inner * 2]);
         let (parts, ends) = (&parts[..count], &ends[..count]);
-        let act = activation.kernel(machine);
+        let act = activation.kernel(exec);
         let heads = Heads { parts, ends, heads, head_size, causal };
 
         for layer in &encoder.layers {
             let unrounded = take_out(outliers, x, width, kept);
-            let input = normed(machine, order, &layer.attention_norm, epsilon, x, delta);
+            let input = normed(exec, order, &layer.attention_norm, epsilon, x, delta);
             let mut input = Activations::new(input, width, quantized).with(unrounded);
-            apply_all([(&layer.q, &mut *q), (&layer.k, k), (&layer.v, v)], machine, &mut input);
+            apply_all([(&layer.q, &mut *q), (&layer.k, k), (&layer.v, v)], exec, &mut input);
             put_back(outliers, x, width, kept);
-            if !machine.is_finite() {
+            if !exec.is_finite() {
                 return;
             }
-            heads.store(machine, k, v, cache);
-            heads.attend(machine, q, cache, found);
+            heads.store(exec, k, v, cache);
+            heads.attend(exec, q, cache, found);
             let mut input = Activations::new(found, inner, quantized);
-            layer.o.apply(machine, &mut input, delta);
-            merge(machine, order, &layer.attention_norm, epsilon, &layer.attention_scale, x, delta);
+            layer.o.apply(exec, &mut input, delta);
+            merge(exec, order, &layer.attention_norm, epsilon, &layer.attention_scale, x, delta);
 
             let unrounded = take_out(outliers, x, width, kept);
-            let input = normed(machine, order, &layer.feed_forward_norm, epsilon, x, delta);
+            let input = normed(exec, order, &layer.feed_forward_norm, epsilon, x, delta);
             let mut input = Activations::new(input, width, quantized).with(unrounded);
-            layer.up.apply_then(machine, &mut input, hidden, act);
+            layer.up.apply_then(exec, &mut input, hidden, act);
             put_back(outliers, x, width, kept);
             let mut input = Activations::new(hidden, feed_forward, quantized);
-            layer.down.apply(machine, &mut input, delta);
-            merge(machine, order, &layer.feed_forward_norm, epsilon, &layer.feed_forward_scale, x, delta);
+            layer.down.apply(exec, &mut input, delta);
+            merge(exec, order, &layer.feed_forward_norm, epsilon, &layer.feed_forward_scale, x, delta);
         }
     }
 
@@ -355,7 +357,7 @@ impl Scratch {
 
 /// What goes into a product: the stream, or a normalized copy of it.
 fn normed<'s>(
-    machine: &Machine,
+    exec: &Exec,
     order: NormOrder,
     norm: &Norm,
     epsilon: f32,
@@ -366,29 +368,29 @@ fn normed<'s>(
         return x;
     }
     let width = norm.weight.len();
-    machine.rows(copy, width, |t, row| {
+    exec.rows(copy, width, |t, row| {
         row.copy_from_slice(&x[t * width..][..width]);
-        norm.apply(machine, epsilon, row);
+        norm.apply(exec, epsilon, row);
     });
     copy
 }
 
 /// Adds the results of a product to the stream.
-fn merge(machine: &Machine, order: NormOrder, norm: &Norm, epsilon: f32, scale: &[f32], x: &mut [f32], delta: &[f32]) {
+fn merge(exec: &Exec, order: NormOrder, norm: &Norm, epsilon: f32, scale: &[f32], x: &mut [f32], delta: &[f32]) {
     let width = norm.weight.len();
-    machine.rows(x, width, |t, row| {
+    exec.rows(x, width, |t, row| {
         let delta = &delta[t * width..][..width];
         if scale.is_empty() {
-            (machine.kernels.add)(row, delta);
+            (exec.kernels.add)(row, delta);
         } else {
             for ((x, delta), scale) in row.iter_mut().zip(delta).zip(scale) {
                 *x += delta * scale;
             }
         }
         if order == NormOrder::After {
-            norm.apply(machine, epsilon, row);
+            norm.apply(exec, epsilon, row);
         }
-        machine.check(row);
+        exec.check(row);
     });
 }
 
@@ -403,10 +405,10 @@ struct Heads<'s> {
 
 impl Heads<'_> {
     /// Puts keys and values into the order that the law of attention reads.
-    fn store(&self, machine: &Machine, k: &[f32], v: &[f32], cache: &mut [f32]) {
+    fn store(&self, exec: &Exec, k: &[f32], v: &[f32], cache: &mut [f32]) {
         let (size, count) = (self.head_size, self.parts.len());
         let inner = self.heads * size;
-        machine.rows(cache, KEYS * size, |row, to| {
+        exec.rows(cache, KEYS * size, |row, to| {
             let (head, panel) = (row / count, row % count);
             let Part { start, first_panel, .. } = self.parts[panel];
             let first = start + (panel - first_panel) * KEYS;
@@ -423,11 +425,11 @@ impl Heads<'_> {
     }
 
     /// What the queries find.
-    fn attend(&self, machine: &Machine, q: &[f32], cache: &[f32], found: &mut [f32]) {
+    fn attend(&self, exec: &Exec, q: &[f32], cache: &[f32], found: &mut [f32]) {
         let (size, count) = (self.head_size, self.parts.len());
         let (inner, scale) = (self.heads * size, 1.0 / math::sqrt(size as f32));
         let (keys, values) = cache.split_at(cache.len() / 2);
-        for_parts(machine.pool, found, inner, self.ends, size, |panel, mut tile| {
+        for_row_ranges(exec.pool, found, inner, self.ends, size, |panel, mut tile| {
             let Part { start, len, first_panel } = self.parts[panel];
             let from = (tile.first_col() / size * count + first_panel) * KEYS * size;
             let range = from..from + panels(len) * KEYS * size;
@@ -445,8 +447,8 @@ impl Heads<'_> {
                         visible[t] = first + done + t - start + 1;
                     }
                 }
-                (machine.kernels.attention)(queries, &visible[..tokens], size, scale, &kv, out);
-                machine.check(out);
+                (exec.kernels.attention)(queries, &visible[..tokens], size, scale, &kv, out);
+                exec.check(out);
                 for (t, out) in out.chunks_exact(size).enumerate() {
                     tile.row(done + t).copy_from_slice(out);
                 }

@@ -4,14 +4,14 @@
 mod forward;
 
 use crate::linear::Linear;
-use crate::memory::with_room;
-use crate::model::{MAX_EXTENT, Source};
+use crate::memory::try_with_capacity;
 use crate::session::state::{HASH, hash};
+use crate::source::{MAX_EXTENT, Source};
 use crate::{Error, Key, MAX_CONTEXT, TensorName};
 use alloc::vec::Vec;
 pub(crate) use forward::{Item, Scratch};
-use smidgen_quant::{Activation, math};
-use smidgen_targets::Rows;
+use smidgen_quant::{InputFormat, math};
+use smidgen_targets::WeightMatrix;
 
 /// `general.architecture` of the family.
 pub const ARCHITECTURE: &str = "llama";
@@ -83,7 +83,7 @@ impl<'a> Layer<'a> {
 #[derive(Clone, Debug)]
 pub struct Weights<'a> {
     /// `[vocabulary × embedding]`
-    pub embedding: Rows<'a>,
+    pub embedding: WeightMatrix<'a>,
     /// One for each layer.
     pub layers: Vec<Layer<'a>>,
     /// `[embedding]`
@@ -207,7 +207,7 @@ fn frequencies(source: &Source, head_size: usize, context: usize) -> Result<Vec<
     };
     let pairs = dimensions / 2;
     let factors = source.vector(TensorName { layer: None, part: "rope_freqs.weight" }, pairs)?;
-    let mut list = with_room(pairs)?;
+    let mut list = try_with_capacity(pairs)?;
     for index in 0..pairs {
         let plain = math::pow64(base, -((2 * index) as f64) / dimensions as f64);
         let value = scaling.apply(plain) / factors.get(index).copied().unwrap_or(1.0) as f64;
@@ -298,8 +298,8 @@ impl<'a> Llama<'a> {
     }
 
     /// Whether a product takes activations of this form.
-    fn uses(&self, form: Activation) -> bool {
-        self.products().any(|linear| linear.weight.format().activation() == form)
+    fn uses(&self, form: InputFormat) -> bool {
+        self.products().any(|linear| linear.weight.format().input_format() == form)
     }
 
     /// The first tensor with a weight that is not finite. Reads all weights.

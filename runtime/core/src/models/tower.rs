@@ -1,8 +1,8 @@
 //! Stacks of layers whose tensors are named as llama.cpp names those of its vision and text towers: `v.blk.3.ln1.weight`.
 
-use super::encoder::{Activation, Config, Encoder, Layer, MAX_HEAD_SIZE, Norm, NormOrder};
+use super::encoder::{ActivationFn, Config, Encoder, Layer, MAX_HEAD_SIZE, Norm, NormOrder};
 use crate::linear::Linear;
-use crate::model::Source;
+use crate::source::Source;
 use crate::{Error, Key, TensorName};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -63,7 +63,7 @@ pub(crate) const fn tensor(part: &'static str) -> TensorName {
 pub(crate) fn config(
     source: &Source,
     architecture: &'static str,
-    activation: Activation,
+    activation: ActivationFn,
     causal: bool,
 ) -> Result<(Config, usize), Error> {
     let key = |name| Key { architecture, name };
@@ -104,12 +104,12 @@ pub(crate) fn head_size([key, divisor_key]: [Key; 2], width: usize, heads: usize
 }
 
 /// The feed-forward network's function, if it is named.
-pub(crate) fn activation(source: &Source, key: Key) -> Result<Option<Activation>, Error> {
+pub(crate) fn activation(source: &Source, key: Key) -> Result<Option<ActivationFn>, Error> {
     let named = [
-        ("gelu", Activation::Gelu),
-        ("gelu_tanh", Activation::GeluTanh),
-        ("gelu_quick", Activation::GeluQuick),
-        ("relu", Activation::Relu),
+        ("gelu", ActivationFn::Gelu),
+        ("gelu_tanh", ActivationFn::GeluTanh),
+        ("gelu_quick", ActivationFn::GeluQuick),
+        ("relu", ActivationFn::Relu),
     ];
     choice(source, key, &named)
 }

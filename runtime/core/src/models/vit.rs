@@ -5,11 +5,11 @@
 mod positions;
 mod session;
 
-use super::encoder::{Activation, Encoder, Norm};
+use super::encoder::{ActivationFn, Encoder, Norm};
 use super::tower::{self, VISION, tensor};
 use crate::frontend::image::{Filter, Image, Planes, Preprocess, Resize};
 use crate::linear::Linear;
-use crate::model::Source;
+use crate::source::Source;
 use crate::{Error, Key, TensorName};
 use alloc::string::String;
 use alloc::vec;
@@ -110,7 +110,7 @@ pub(super) struct Like {
     /// What keys begin with.
     pub(super) prefix: &'static str,
     /// What stands between the products of a layer if the file does not say it.
-    pub(super) activation: Activation,
+    pub(super) activation: ActivationFn,
     /// Whether both sides of an image are brought to a size, rather than the shorter, if the file does not say it.
     pub(super) stretched: bool,
 }
@@ -119,7 +119,7 @@ impl<'a> Vit<'a> {
     pub(crate) fn parse(source: &Source<'_, 'a>) -> Result<Vit<'a>, Error> {
         const POOLING: Key = Key { architecture: ARCHITECTURE, name: "pooling_type" };
         let like =
-            Like { architecture: ARCHITECTURE, prefix: ARCHITECTURE, activation: Activation::Gelu, stretched: true };
+            Like { architecture: ARCHITECTURE, prefix: ARCHITECTURE, activation: ActivationFn::Gelu, stretched: true };
         let mut model = Vit::tower(source, &like)?;
         model.config.pooling = match source.integer(POOLING, 0)? {
             Some(1) => Pooling::Mean,

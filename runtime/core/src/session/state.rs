@@ -7,7 +7,7 @@
 //! It can be read by any session of the same model, from a plain or a packed file, whose context is long enough.
 
 use super::Session;
-use crate::memory::with_room;
+use crate::memory::try_with_capacity;
 use crate::{Error, KvType};
 use alloc::vec::Vec;
 
@@ -88,7 +88,7 @@ impl Session<'_, '_> {
             return Err(Error::StateLength { expected, found: state.len() });
         }
         let (ids, arrays) = body.split_at(4 * count);
-        let mut tokens = with_room(count)?;
+        let mut tokens = try_with_capacity(count)?;
         tokens.extend(ids.as_chunks().0.iter().map(|bytes| u32::from_le_bytes(*bytes)));
         let vocabulary = self.model.config.vocabulary;
         if hash(HASH, body) != sum || tokens.iter().any(|token: &u32| *token as usize >= vocabulary) {

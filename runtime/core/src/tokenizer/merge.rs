@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::cmp::Reverse;
 
 use super::Error;
-use super::vocab::{Index, NONE, mix, with_room};
+use super::vocab::{Index, NONE, mix, try_with_capacity};
 
 /// A piece of the text under work: one token, or [`NONE`] where no token has this text.
 #[derive(Clone, Copy)]
@@ -98,7 +98,7 @@ pub(super) struct Merges {
 impl Merges {
     /// Room for `count` (≤ [`MAX_ENTRIES`](super::vocab::MAX_ENTRIES)) merges.
     pub(super) fn new(count: usize) -> Result<Merges, Error> {
-        Ok(Merges { merges: with_room(count)?, index: Index::new(count)? })
+        Ok(Merges { merges: try_with_capacity(count)?, index: Index::new(count)? })
     }
 
     /// Adds the merge of the next rank. Of equal pairs the first counts.

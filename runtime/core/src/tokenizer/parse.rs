@@ -10,7 +10,7 @@ use super::error::Error;
 use super::merge::Merges;
 use super::special::Specials;
 use super::split::Rules;
-use super::vocab::{Key, Kind, MAX_ENTRIES, NONE, Texts, Vocab, byte_of, char_of_byte, with_room};
+use super::vocab::{Key, Kind, MAX_ENTRIES, NONE, Texts, Vocab, byte_of, char_of_byte, try_with_capacity};
 use super::wordpiece::Cleaning;
 use super::{Ids, Scheme, Tokenizer, clip};
 
@@ -96,7 +96,7 @@ impl<'a> Tokenizer<'a> {
         if count == 0 || count > MAX_ENTRIES {
             return Err(Error::VocabularySize { tokens: count });
         }
-        let mut kinds = with_room(count)?;
+        let mut kinds = try_with_capacity(count)?;
         match numbers(file, TOKEN_TYPE, ValueKind::I32, count)? {
             Some(found) => kinds.extend(found.iter().map(|&kind| Kind::from_file(i32::from_le_bytes(kind)))),
             None => kinds.resize(count, Kind::Normal),

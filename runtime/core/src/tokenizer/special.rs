@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use super::Error;
-use super::vocab::{Kind, Vocab, with_room};
+use super::vocab::{Kind, Vocab, try_with_capacity};
 
 const USER: u8 = 1;
 const CONTROL: u8 = 2;
@@ -19,7 +19,7 @@ pub(super) struct Specials {
 impl Specials {
     pub(super) fn new(vocab: &Vocab<'_>) -> Result<Specials, Error> {
         let mut first = [0; 256];
-        let mut ids = with_room((0..vocab.len() as u32).filter(|&id| class(vocab, id).is_some()).count())?;
+        let mut ids = try_with_capacity((0..vocab.len() as u32).filter(|&id| class(vocab, id).is_some()).count())?;
         for id in 0..vocab.len() as u32 {
             let Some(kind) = class(vocab, id) else { continue };
             let Some(&byte) = vocab.bytes(id).and_then(|text| text.first()) else { continue };

@@ -49,7 +49,7 @@ impl<'a> Vocab<'a> {
     /// Takes the tokens of a string array and their kinds, both in order of the ids. Of equal texts the first is found; an
     /// empty text never is.
     pub(super) fn new(texts: Texts<'a>, kinds: Vec<Kind>) -> Result<Vocab<'a>, Error> {
-        let mut tokens = with_room(kinds.len())?;
+        let mut tokens = try_with_capacity(kinds.len())?;
         tokens.extend(texts.take(kinds.len()));
         let index = Index::new(tokens.len())?;
         let mut vocab = Vocab { tokens, kinds, index, longest: 0 };
@@ -159,7 +159,7 @@ pub(super) fn byte_of_char(c: char) -> Option<u8> {
 }
 
 /// An empty vector with room for `len`.
-pub(super) fn with_room<T>(len: usize) -> Result<Vec<T>, Error> {
+pub(super) fn try_with_capacity<T>(len: usize) -> Result<Vec<T>, Error> {
     let mut list = Vec::new();
     let refused = Error::OutOfMemory { bytes: len.saturating_mul(size_of::<T>()) };
     list.try_reserve_exact(len).map_err(|_| refused)?;

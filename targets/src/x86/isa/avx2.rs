@@ -1,15 +1,11 @@
 //! AVX2 without VNNI.
 
-use super::super::along::{Eight, along_one};
-use super::super::fifth::{BLOCKS, fives_one};
-use super::super::ints::Ints;
-use super::super::load::{Legacy, Panel, Source, bytes};
-use super::super::load_k::{Super, Superblock};
-use super::super::matmul::{Group, legacy_one};
+use super::super::load_kquant::{KQuant, Superblock};
+use super::super::load_legacy::{Legacy, RowBlock, bytes};
+use super::super::vec_i32::VecI32;
 use super::{Float, Isa, Weights, accumulate_k, compiled_once, four};
-use crate::{Rows, Tile};
 use core::arch::x86_64::*;
-use smidgen_quant::{Q8, Q8K};
+use smidgen_quant::Q8K;
 
 /// AVX2: bytes are multiplied into 16 bits, several products of which are added before they are widened.
 #[derive(Clone, Copy)]
@@ -22,14 +18,13 @@ impl Avx2 {
 impl Isa for Avx2 {
     type Int = __m256i;
     type Eight = Avx2;
-    const ALONG: bool = true;
 
     fn offset<L: Legacy, const T: usize>() -> i32 {
         if L::SIGNED && T > 1 { 128 } else { L::OFFSET }
     }
 
     #[inline(always)]
-    unsafe fn load<L: Legacy>(rows: impl Source<__m256i>) -> Weights<Self> {
+    unsafe fn load<L: Legacy>(rows: impl RowBlock<__m256i>) -> Weights<Self> {
         let mut weights = Weights::<Self>::new(L::load(rows));
         if L::SIGNED {
             for k in 0..8 {
@@ -92,37 +87,6 @@ impl Isa for Avx2 {
         }
     }
 
-    /// Fifth bits are looked up.
-    #[inline(always)]
-    unsafe fn all_one<L: Legacy>(
-        w: &Rows,
-        columns: usize,
-        packed: bool,
-        blocks: usize,
-        x: &Q8,
-        out: &mut Tile,
-    ) -> bool {
-        if L::MAX != 31 || blocks > BLOCKS {
-            return false;
-        }
-        if packed {
-            fives_one::<L, Panel>(w, columns, blocks, x, out);
-        } else {
-            fives_one::<L, Eight>(w, columns, blocks, x, out);
-        }
-        true
-    }
-
-    #[inline(always)]
-    unsafe fn plain_one<L: Legacy>(group: Group, blocks: usize, x: &Q8, out: &mut Tile, c: usize) {
-        // What has values up to 15 has nibbles, and no more bits, and what is longer has bytes with sign.
-        if L::MAX == 15 || L::BYTES > 32 {
-            along_one::<L>(group, blocks, x, out, c);
-        } else {
-            legacy_one::<Self, L, 1, false>(group, blocks, x, out, c);
-        }
-    }
-
     /// Sums of two products of `max` and 127 that fit into 16 bits with sign.
     #[inline(always)]
     fn fitting(max: i32) -> usize {
@@ -153,7 +117,7 @@ impl Isa for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn accumulate_k<S: Super, const N: usize>(
+    unsafe fn accumulate_k<S: KQuant, const N: usize>(
         acc: &mut [[Float<Self>; N]],
         w: &[Superblock<__m256i>; N],
         x: &Q8K,

@@ -1,8 +1,8 @@
 //! VNNI: bytes are multiplied and added in one instruction, on 256 or 512 bits.
 
-use super::super::ints::Ints;
-use super::super::load::{Legacy, Source, bytes};
-use super::super::load_k::{Super, Superblock};
+use super::super::load_kquant::{KQuant, Superblock};
+use super::super::load_legacy::{Legacy, RowBlock, bytes};
+use super::super::vec_i32::VecI32;
 use super::{Float, Isa, Weights, accumulate_k, compiled_once, four};
 use core::arch::x86_64::*;
 use smidgen_quant::Q8K;
@@ -19,7 +19,7 @@ macro_rules! vnni {
             type Eight = $eight;
 
             #[inline(always)]
-            unsafe fn load<L: Legacy>(rows: impl Source<$int>) -> Weights<Self> {
+            unsafe fn load<L: Legacy>(rows: impl RowBlock<$int>) -> Weights<Self> {
                 let mut weights = Weights::<Self>::new(L::load(rows));
                 if L::SIGNED {
                     // `dpbusd` takes bytes without sign: those with one are moved up by 128.
@@ -66,7 +66,7 @@ macro_rules! vnni {
             }
 
             #[inline(always)]
-            unsafe fn accumulate_k<S: Super, const N: usize>(
+            unsafe fn accumulate_k<S: KQuant, const N: usize>(
                 acc: &mut [[Float<Self>; N]],
                 w: &[Superblock<$int>; N],
                 x: &Q8K,

@@ -1,15 +1,17 @@
 //! Texts through the model, many at a time.
 
 use super::{Bert, Pooling, Text};
-use crate::linear::{Activations, Machine, Precision, Quantized, decode_parts};
+use crate::activations::{Activations, Quantized};
+use crate::exec::{Exec, Precision};
+use crate::linear::decode_parts;
 use crate::memory::zeroed;
 use crate::models::batch::{self, Batch, Passes, Place};
 use crate::models::encoder::panels;
 use crate::{Error, TensorName};
 use alloc::vec::Vec;
 use smidgen_quant::activation::K_BLOCK;
-use smidgen_quant::{Activation as Form, math, ops};
-use smidgen_targets::{Kernels, Pool};
+use smidgen_quant::{InputFormat, math, ops};
+use smidgen_targets::{KernelSet, Pool};
 
 /// What a session is to hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +35,7 @@ impl Default for Options {
 #[derive(Debug)]
 pub struct Session<'m, 'a> {
     model: &'m Bert<'a>,
-    kernels: &'static Kernels,
+    kernels: &'static KernelSet,
     precision: Precision,
     batch: Batch,
     /// `[texts × width]`
@@ -57,7 +59,7 @@ impl<'m, 'a> Session<'m, 'a> {
     ///
     /// # Errors
     /// [`Error::OptionRange`] for zero tokens, [`Error::OutOfMemory`].
-    pub fn new(model: &'m Bert<'a>, options: &Options, kernels: &'static Kernels) -> Result<Session<'m, 'a>, Error> {
+    pub fn new(model: &'m Bert<'a>, options: &Options, kernels: &'static KernelSet) -> Result<Session<'m, 'a>, Error> {
         if options.tokens == 0 {
             return Err(Error::OptionRange { option: "tokens", value: 0.0 });
         }
@@ -68,7 +70,7 @@ impl<'m, 'a> Session<'m, 'a> {
         let of = |values: usize| values.checked_mul(texts).ok_or(refused.clone());
         let width = model.encoder.config.width;
         let outputs = model.last_products().map(|linear| linear.weight.rows()).max().unwrap_or(0);
-        let uses = |form| model.last_products().any(|linear| linear.weight.format().activation() == form);
+        let uses = |form| model.last_products().any(|linear| linear.weight.format().input_format() == form);
         let has_dense = model.head.as_ref().is_some_and(|head| head.dense.is_some());
         Ok(Session {
             model,
@@ -78,7 +80,7 @@ impl<'m, 'a> Session<'m, 'a> {
             pooled: zeroed(of(width)?)?,
             dense: zeroed(if has_dense { of(width)? } else { 0 })?,
             outputs: zeroed(of(outputs)?)?,
-            quantized: Quantized::new(of(width)?, uses(Form::Q8), uses(Form::Q8K))?,
+            quantized: Quantized::new(of(width)?, uses(InputFormat::Q8), uses(InputFormat::Q8K))?,
         })
     }
 
@@ -101,13 +103,13 @@ impl<'m, 'a> Session<'m, 'a> {
     }
 
     /// The sums of the embeddings of tokens, of types and of positions, normalized if the model does so.
-    fn sum(&mut self, texts: &[Text], machine: &Machine) {
+    fn sum(&mut self, texts: &[Text], exec: &Exec) {
         let model = self.model;
         let width = model.encoder.config.width;
         let types = model.config.types;
         let Batch { scratch, places, .. } = &mut self.batch;
         let (places, tokens) = (places.as_slice(), places.last().map_or(0, |place| place.start + place.len));
-        machine.rows(scratch.states(&model.encoder, tokens), width, |t, row| {
+        exec.rows(scratch.states(&model.encoder, tokens), width, |t, row| {
             let place = places[places.partition_point(|place| place.start <= t) - 1];
             let (position, text) = (t - place.start, &texts[place.input]);
             let kind = if position >= text.second && types > 1 { 1 } else { 0 };
@@ -120,14 +122,14 @@ impl<'m, 'a> Session<'m, 'a> {
                 });
             }
             if let Some(norm) = &model.norm {
-                norm.apply(machine, model.encoder.config.epsilon, row);
+                norm.apply(exec, model.encoder.config.epsilon, row);
             }
-            machine.check(row);
+            exec.check(row);
         });
     }
 
     /// Embeddings or scores from the states of a pass.
-    fn pool(&mut self, machine: &Machine, want: Want) {
+    fn pool(&mut self, exec: &Exec, want: Want) {
         let model = self.model;
         let width = model.encoder.config.width;
         let Batch { scratch, places, .. } = &mut self.batch;
@@ -136,7 +138,7 @@ impl<'m, 'a> Session<'m, 'a> {
         let pooled = &mut self.pooled[..places.len() * width];
         let pooling = if want == Want::Scores { Pooling::First } else { model.config.pooling };
         let normalizes = want == Want::Embedding && model.config.normalize;
-        machine.rows(pooled, width, |i, row| {
+        exec.rows(pooled, width, |i, row| {
             let Place { start, len, .. } = places[i];
             let state = |t: usize| &states[(start + t) * width..][..width];
             match pooling {
@@ -145,7 +147,7 @@ impl<'m, 'a> Session<'m, 'a> {
                 Pooling::Last => row.copy_from_slice(state(len - 1)),
                 Pooling::Mean => {
                     row.fill(0.0);
-                    (0..len).for_each(|t| (machine.kernels.add)(row, state(t)));
+                    (0..len).for_each(|t| (exec.kernels.add)(row, state(t)));
                     let factor = 1.0 / len as f32;
                     row.iter_mut().for_each(|x| *x *= factor);
                 }
@@ -153,7 +155,7 @@ impl<'m, 'a> Session<'m, 'a> {
             if normalizes && model.projection.is_none() {
                 normalize(row);
             }
-            machine.check(row);
+            exec.check(row);
         });
         let mut input = &*pooled;
         let last = match &model.head {
@@ -162,7 +164,7 @@ impl<'m, 'a> Session<'m, 'a> {
                     let out = &mut self.dense[..pooled.len()];
                     let mut input_of = Activations::new(input, width, &mut self.quantized);
                     let tanh = |row: &mut [f32]| row.iter_mut().for_each(|x| *x = math::tanh(*x));
-                    dense.apply_then(machine, &mut input_of, out, tanh);
+                    dense.apply_then(exec, &mut input_of, out, tanh);
                     input = out;
                 }
                 Some(&head.output)
@@ -172,7 +174,7 @@ impl<'m, 'a> Session<'m, 'a> {
         let Some(last) = last else { return };
         let count = last.weight.rows();
         let outputs = &mut self.outputs[..places.len() * count];
-        last.apply(machine, &mut Activations::new(input, width, &mut self.quantized), outputs);
+        last.apply(exec, &mut Activations::new(input, width, &mut self.quantized), outputs);
         if normalizes {
             outputs.chunks_exact_mut(count).for_each(normalize);
         }
@@ -216,12 +218,12 @@ impl Passes for Session<'_, '_> {
 
     fn pass(&mut self, texts: &[Text], pool: &dyn Pool, want: Want) -> bool {
         let model = self.model;
-        let machine = Machine::new(self.kernels, pool, self.precision);
-        self.sum(texts, &machine);
-        if self.batch.layers(&model.encoder, model.post_norm.as_ref(), &machine) {
-            self.pool(&machine, want);
+        let exec = Exec::new(self.kernels, pool, self.precision);
+        self.sum(texts, &exec);
+        if self.batch.layers(&model.encoder, model.post_norm.as_ref(), &exec) {
+            self.pool(&exec, want);
         }
-        machine.is_finite()
+        exec.is_finite()
     }
 
     fn result(&mut self, number: usize, want: Want) -> &[f32] {

@@ -2,12 +2,14 @@
 
 use super::{Config, Llama};
 use crate::Error;
+use crate::activations::{Activations, Quantized};
+use crate::exec::{Exec, Precision};
 use crate::kv::Cache;
-use crate::linear::{Activations, Machine, Precision, Quantized, apply_all, apply_all_unseen, decode_parts};
+use crate::linear::{apply_all, apply_all_unseen, decode_parts};
 use crate::memory::zeroed;
 use alloc::vec::Vec;
 use smidgen_quant::activation::K_BLOCK;
-use smidgen_quant::{Activation, math};
+use smidgen_quant::{InputFormat, math};
 use smidgen_targets::for_tiles;
 
 /// One token of a pass.
@@ -89,7 +91,7 @@ impl Scratch {
     /// Bytes for passes of `batch` tokens and the logits of `rows` at once. None if the number overflows.
     pub(crate) fn bytes(model: &Llama, batch: usize, rows: usize) -> Option<usize> {
         let n = Lengths::new(&model.config, batch, rows)?;
-        let quantized = Quantized::bytes(n.widest, model.uses(Activation::Q8), model.uses(Activation::Q8K))?;
+        let quantized = Quantized::bytes(n.widest, model.uses(InputFormat::Q8), model.uses(InputFormat::Q8K))?;
         let floats = [
             n.embedding.checked_mul(3)?,
             n.queries,
@@ -120,14 +122,14 @@ impl Scratch {
             up: zeroed(n.feed_forward)?,
             turns: zeroed(n.turns)?,
             visible: zeroed(n.visible)?,
-            quantized: Quantized::new(n.widest, model.uses(Activation::Q8), model.uses(Activation::Q8K))?,
+            quantized: Quantized::new(n.widest, model.uses(InputFormat::Q8), model.uses(InputFormat::Q8K))?,
             logits: zeroed(n.logits)?,
         })
     }
 
     /// Runs all layers for tokens that the vocabulary and the caches have room for, at most a batch. Consecutive items of a sequence are
     /// at consecutive positions. Stops when the machine has seen a number that is not finite, and stores none in a cache.
-    pub(crate) fn pass(&mut self, model: &Llama, machine: &Machine, caches: &mut [Cache], items: &[Item]) {
+    pub(crate) fn pass(&mut self, model: &Llama, exec: &Exec, caches: &mut [Cache], items: &[Item]) {
         let Config { embedding, head_size, feed_forward, epsilon, .. } = model.config;
         let (n, group) = (items.len(), model.config.group());
         let (queries, keys) = (model.config.heads * head_size, model.config.kv_heads * head_size);
@@ -136,16 +138,16 @@ impl Scratch {
         let (q, k, v) = (&mut q[..n * queries], &mut k[..n * keys], &mut v[..n * keys]);
         let (gate, up) = (&mut gate[..n * feed_forward], &mut up[..n * feed_forward]);
         let (turns, visible) = (&mut turns[..n * 2 * model.config.frequencies.len()], &mut visible[..n * group]);
-        let kernels = machine.kernels;
+        let kernels = exec.kernels;
 
-        machine.rows(x, embedding, |t, row| {
+        exec.rows(x, embedding, |t, row| {
             decode_parts(&model.weights.embedding, items[t].token as usize, &mut [0.0; K_BLOCK], |first, part| {
                 row[first..first + part.len()].copy_from_slice(part);
             });
-            machine.check(row);
+            exec.check(row);
         });
         let width = 2 * model.config.frequencies.len();
-        machine.rows(turns, width, |t, row| {
+        exec.rows(turns, width, |t, row| {
             for (turn, frequency) in row.as_chunks_mut::<2>().0.iter_mut().zip(&model.config.frequencies) {
                 // The angle is a product of `f32`, as it was in training.
                 let (sin, cos) = math::sin_cos64((items[t].position as f32 * frequency) as f64);
@@ -158,57 +160,57 @@ impl Scratch {
         let queries_of = Queries::new(&model.config, items);
 
         for (number, layer) in model.weights.layers.iter().enumerate() {
-            machine.rows(normed, embedding, |t, row| {
+            exec.rows(normed, embedding, |t, row| {
                 (kernels.rms_norm)(&x[t * embedding..][..embedding], &layer.attention_norm, epsilon, row);
             });
             let mut input = Activations::new(normed, embedding, quantized);
-            apply_all([(&layer.q, &mut *q), (&layer.k, k), (&layer.v, v)], machine, &mut input);
-            if !machine.is_finite() {
+            apply_all([(&layer.q, &mut *q), (&layer.k, k), (&layer.v, v)], exec, &mut input);
+            if !exec.is_finite() {
                 return;
             }
-            machine.rows(q, queries, |t, row| {
+            exec.rows(q, queries, |t, row| {
                 (kernels.rope)(row, head_size, &turns[t * width..][..width]);
-                if machine.precision == Precision::Law {
+                if exec.precision == Precision::Law {
                     (kernels.round)(row);
                 }
             });
-            machine.rows(k, keys, |t, row| (kernels.rope)(row, head_size, &turns[t * width..][..width]));
-            store(machine, caches, number, items, keys, k, v);
-            queries_of.attend(machine, model, number, caches, visible, q, grouped, attended);
+            exec.rows(k, keys, |t, row| (kernels.rope)(row, head_size, &turns[t * width..][..width]));
+            store(exec, caches, number, items, keys, k, v);
+            queries_of.attend(exec, model, number, caches, visible, q, grouped, attended);
             let mut input = Activations::new(q, queries, quantized);
             // What is not finite stays in the residual stream, which is looked at below.
-            layer.o.apply_unseen(machine, &mut input, delta);
-            machine.rows(x, embedding, |t, row| (kernels.add)(row, &delta[t * embedding..][..embedding]));
+            layer.o.apply_unseen(exec, &mut input, delta);
+            exec.rows(x, embedding, |t, row| (kernels.add)(row, &delta[t * embedding..][..embedding]));
 
-            machine.rows(normed, embedding, |t, row| {
+            exec.rows(normed, embedding, |t, row| {
                 (kernels.rms_norm)(&x[t * embedding..][..embedding], &layer.feed_forward_norm, epsilon, row);
             });
             let mut input = Activations::new(normed, embedding, quantized);
-            apply_all_unseen([(&layer.gate, &mut *gate), (&layer.up, up)], machine, &mut input);
-            machine.rows(gate, feed_forward, |t, row| {
+            apply_all_unseen([(&layer.gate, &mut *gate), (&layer.up, up)], exec, &mut input);
+            exec.rows(gate, feed_forward, |t, row| {
                 (kernels.silu_mul)(row, &up[t * feed_forward..][..feed_forward]);
-                machine.check(row);
+                exec.check(row);
             });
             let mut input = Activations::new(gate, feed_forward, quantized);
-            layer.down.apply_unseen(machine, &mut input, delta);
-            machine.rows(x, embedding, |t, row| {
+            layer.down.apply_unseen(exec, &mut input, delta);
+            exec.rows(x, embedding, |t, row| {
                 (kernels.add)(row, &delta[t * embedding..][..embedding]);
-                machine.check(row);
+                exec.check(row);
             });
         }
     }
 
     /// Computes the logits of the last pass's tokens `first .. first + rows`.
-    pub(crate) fn logits(&mut self, model: &Llama, machine: &Machine, first: usize, rows: usize) {
+    pub(crate) fn logits(&mut self, model: &Llama, exec: &Exec, first: usize, rows: usize) {
         let Config { embedding, vocabulary, epsilon, .. } = model.config;
         let x = &self.x[first * embedding..][..rows * embedding];
         let normed = &mut self.normed[..rows * embedding];
-        machine.rows(normed, embedding, |t, row| {
-            (machine.kernels.rms_norm)(&x[t * embedding..][..embedding], &model.weights.output_norm, epsilon, row);
+        exec.rows(normed, embedding, |t, row| {
+            (exec.kernels.rms_norm)(&x[t * embedding..][..embedding], &model.weights.output_norm, epsilon, row);
         });
         let mut input = Activations::new(normed, embedding, &mut self.quantized);
         let logits = &mut self.logits[..rows * vocabulary];
-        model.weights.head.apply(machine, &mut input, logits);
+        model.weights.head.apply(exec, &mut input, logits);
     }
 
     /// The `rows` logits computed last. `[rows × vocabulary]`
@@ -218,11 +220,11 @@ impl Scratch {
 }
 
 /// Stores keys and values in the caches of their sequences, run by run.
-fn store(machine: &Machine, caches: &mut [Cache], layer: usize, items: &[Item], width: usize, k: &[f32], v: &[f32]) {
+fn store(exec: &Exec, caches: &mut [Cache], layer: usize, items: &[Item], width: usize, k: &[f32], v: &[f32]) {
     let mut at = 0;
     for run in items.chunk_by(|a, b| a.sequence == b.sequence) {
         let range = at * width..(at + run.len()) * width;
-        caches[run[0].sequence].store(machine, layer, run[0].position, &k[range.clone()], &v[range]);
+        caches[run[0].sequence].store(exec, layer, run[0].position, &k[range.clone()], &v[range]);
         at += run.len();
     }
 }
@@ -250,7 +252,7 @@ impl<'i> Queries<'i> {
     #[expect(clippy::too_many_arguments, reason = "the arrays are borrowed apart from each other")]
     fn attend(
         &self,
-        machine: &Machine,
+        exec: &Exec,
         model: &Llama,
         layer: usize,
         caches: &[Cache],
@@ -267,7 +269,7 @@ impl<'i> Queries<'i> {
         let grouped = if self.items.len() == 1 {
             &*q
         } else {
-            machine.rows(&mut grouped[..len], stride, |row, to| {
+            exec.rows(&mut grouped[..len], stride, |row, to| {
                 let (head, first) = (row % self.kv_heads, row / self.kv_heads * self.tokens);
                 for (t, to) in (first..self.items.len()).zip(to.chunks_exact_mut(width)) {
                     to.copy_from_slice(&q[(t * self.kv_heads + head) * width..][..width]);
@@ -275,18 +277,18 @@ impl<'i> Queries<'i> {
             });
             &grouped[..len]
         };
-        for_tiles(machine.pool, attended, stride, 1, stride, |mut tile| {
+        for_tiles(exec.pool, attended, stride, 1, stride, |mut tile| {
             let (row, out) = (tile.first_row(), tile.row(0));
             let (head, first) = (row % self.kv_heads, row / self.kv_heads * self.tokens);
             let tokens = self.tokens.min(self.items.len() - first);
             let kv = caches[self.items[first].sequence].head(layer, head);
             let (q, out) = (&grouped[row * stride..][..tokens * width], &mut out[..tokens * width]);
             let visible = &visible[first * group..][..tokens * group];
-            (machine.kernels.attention)(q, visible, head_size, attention_scale, &kv, out);
-            machine.check(out);
+            (exec.kernels.attention)(q, visible, head_size, attention_scale, &kv, out);
+            exec.check(out);
         });
         let attended = &*attended;
-        machine.rows(q, self.kv_heads * width, |t, row| {
+        exec.rows(q, self.kv_heads * width, |t, row| {
             for (head, to) in row.chunks_exact_mut(width).enumerate() {
                 let at = (t / self.tokens * self.kv_heads + head) * stride + t % self.tokens * width;
                 to.copy_from_slice(&attended[at..at + width]);

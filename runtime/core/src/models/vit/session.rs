@@ -1,15 +1,17 @@
 //! Images through the model, many at a time.
 
 use super::{Head, Pooling, Vit};
+use crate::activations::{Activations, Quantized};
+use crate::exec::{Exec, Precision};
 use crate::frontend::image::Planes;
-use crate::linear::{Activations, Linear, Machine, Precision, Quantized};
+use crate::linear::Linear;
 use crate::memory::zeroed;
 use crate::models::batch::{self, Batch, Passes, Place};
 use crate::models::encoder::panels;
 use crate::{Error, TensorName};
 use alloc::vec::Vec;
-use smidgen_quant::{Activation as Form, ops};
-use smidgen_targets::{Kernels, Pool};
+use smidgen_quant::{InputFormat, ops};
+use smidgen_targets::{KernelSet, Pool};
 
 /// What a session is to hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +35,7 @@ impl Default for Options {
 #[derive(Debug)]
 pub struct Session<'m, 'a> {
     model: &'m Vit<'a>,
-    kernels: &'static Kernels,
+    kernels: &'static KernelSet,
     precision: Precision,
     batch: Batch,
     /// Embeddings of positions for grids of other sizes than the last image's too.
@@ -78,7 +80,7 @@ impl<'m, 'a> Session<'m, 'a> {
     ///
     /// # Errors
     /// [`Error::OptionRange`] for zero tokens, [`Error::OutOfMemory`].
-    pub fn new(model: &'m Vit<'a>, options: &Options, kernels: &'static Kernels) -> Result<Session<'m, 'a>, Error> {
+    pub fn new(model: &'m Vit<'a>, options: &Options, kernels: &'static KernelSet) -> Result<Session<'m, 'a>, Error> {
         if options.tokens == 0 {
             return Err(Error::OptionRange { option: "tokens", value: 0.0 });
         }
@@ -92,7 +94,7 @@ impl<'m, 'a> Session<'m, 'a> {
         let outputs = |linear: Option<&Linear>| linear.map_or(0, |linear| linear.weight.rows());
         let head = model.head.as_ref();
         let dense = outputs(head.and_then(|head| head.dense.as_ref()));
-        let uses = |form| model.heads().any(|linear| linear.weight.format().activation() == form);
+        let uses = |form| model.heads().any(|linear| linear.weight.format().input_format() == form);
         Ok(Session {
             model,
             kernels,
@@ -105,7 +107,11 @@ impl<'m, 'a> Session<'m, 'a> {
             dense: zeroed(of(images, dense)?)?,
             scores: zeroed(of(images, outputs(head.map(|head| &head.output)))?)?,
             second: zeroed(of(images, outputs(head.and_then(|head| head.second.as_ref())))?)?,
-            quantized: Quantized::new(of(images, model.width().max(dense))?, uses(Form::Q8), uses(Form::Q8K))?,
+            quantized: Quantized::new(
+                of(images, model.width().max(dense))?,
+                uses(InputFormat::Q8),
+                uses(InputFormat::Q8K),
+            )?,
         })
     }
 
@@ -133,7 +139,7 @@ impl<'m, 'a> Session<'m, 'a> {
     }
 
     /// Makes the tokens that go into the layers.
-    fn embed(&mut self, machine: &Machine, images: &[Planes]) {
+    fn embed(&mut self, exec: &Exec, images: &[Planes]) {
         let model = self.model;
         let (width, prefix, side) = (model.width(), model.config.prefix, model.config.patch);
         let tokens = self.batch.tokens();
@@ -143,7 +149,7 @@ impl<'m, 'a> Session<'m, 'a> {
         let first_patch = |i: usize| places[i].start - i * prefix;
         let inputs = model.patches.weight.cols();
         let pixels = &mut pixels[..(tokens - places.len() * prefix) * inputs];
-        machine.rows(pixels, inputs, |number, row| {
+        exec.rows(pixels, inputs, |number, row| {
             let i = first_at(places.len(), |i| first_patch(i) <= number);
             let (patch, image) = (number - first_patch(i), &images[places[i].input]);
             let columns = image.width / side;
@@ -154,11 +160,11 @@ impl<'m, 'a> Session<'m, 'a> {
                     to.copy_from_slice(&from[..side]);
                 }
             }
-            machine.check(row);
+            exec.check(row);
         });
         let embedded = &mut embedded[..pixels.len() / inputs * width];
-        model.patches.apply(machine, &mut Activations::new(pixels, inputs, quantized), embedded);
-        machine.rows(scratch.states(&model.encoder, tokens), width, |t, row| {
+        model.patches.apply(exec, &mut Activations::new(pixels, inputs, quantized), embedded);
+        exec.rows(scratch.states(&model.encoder, tokens), width, |t, row| {
             let i = first_at(places.len(), |i| places[i].start <= t);
             let (token, image) = (t - places[i].start, &images[places[i].input]);
             let from = match token.checked_sub(prefix) {
@@ -168,56 +174,56 @@ impl<'m, 'a> Session<'m, 'a> {
             row.copy_from_slice(from);
             // There is one since the image was checked.
             if let Some(grid) = grids.iter().find(|grid| grid.is_for(image, side)) {
-                (machine.kernels.add)(row, &grid.embeddings[token * width..][..width]);
+                (exec.kernels.add)(row, &grid.embeddings[token * width..][..width]);
             }
             if let Some(norm) = &model.pre_norm {
-                norm.apply(machine, model.encoder.config.epsilon, row);
+                norm.apply(exec, model.encoder.config.epsilon, row);
             }
-            machine.check(row);
+            exec.check(row);
         });
     }
 
     /// Features of the images of a pass; with [`Pooling::First`] from the token of this number.
-    fn pool(&mut self, machine: &Machine, token: usize, pooling: Pooling) {
+    fn pool(&mut self, exec: &Exec, token: usize, pooling: Pooling) {
         let model = self.model;
         let (width, prefix) = (model.width(), model.config.prefix);
         let tokens = self.batch.tokens();
         let Batch { scratch, places, .. } = &mut self.batch;
         let (places, states): (&[Place], &[f32]) = (places, scratch.states(&model.encoder, tokens));
-        machine.rows(&mut self.pooled[..places.len() * width], width, |i, row| {
+        exec.rows(&mut self.pooled[..places.len() * width], width, |i, row| {
             let Place { start, len, .. } = places[i];
             let state = |t: usize| &states[(start + t) * width..][..width];
             match pooling {
                 Pooling::First => row.copy_from_slice(state(token)),
                 Pooling::Mean => {
                     row.fill(0.0);
-                    (prefix..len).for_each(|t| (machine.kernels.add)(row, state(t)));
+                    (prefix..len).for_each(|t| (exec.kernels.add)(row, state(t)));
                     let factor = 1.0 / (len - prefix) as f32;
                     row.iter_mut().for_each(|x| *x *= factor);
                 }
             }
-            machine.check(row);
+            exec.check(row);
         });
     }
 
     /// Scores of the images of a pass.
-    fn score(&mut self, machine: &Machine, head: &Head) {
+    fn score(&mut self, exec: &Exec, head: &Head) {
         let (images, width) = (self.batch.places.len(), self.model.width());
         if let Some(linear) = &head.second {
-            self.pool(machine, 1, Pooling::First);
+            self.pool(exec, 1, Pooling::First);
             let pooled = &self.pooled[..images * width];
-            linear.apply(machine, &mut Activations::new(pooled, width, &mut self.quantized), &mut self.second);
+            linear.apply(exec, &mut Activations::new(pooled, width, &mut self.quantized), &mut self.second);
         }
-        self.pool(machine, 0, self.model.config.pooling);
+        self.pool(exec, 0, self.model.config.pooling);
         let (mut input, mut cols) = (&self.pooled[..images * width], width);
         if let Some(dense) = &head.dense {
             let outputs = dense.weight.rows();
             let out = &mut self.dense[..images * outputs];
-            let act = self.model.encoder.config.activation.kernel(machine);
-            dense.apply_then(machine, &mut Activations::new(input, cols, &mut self.quantized), out, act);
+            let act = self.model.encoder.config.activation.kernel(exec);
+            dense.apply_then(exec, &mut Activations::new(input, cols, &mut self.quantized), out, act);
             (input, cols) = (out, outputs);
         }
-        head.output.apply(machine, &mut Activations::new(input, cols, &mut self.quantized), &mut self.scores);
+        head.output.apply(exec, &mut Activations::new(input, cols, &mut self.quantized), &mut self.scores);
         if head.second.is_some() {
             ops::add(&mut self.scores, &self.second);
             self.scores.iter_mut().for_each(|score| *score *= 0.5);
@@ -284,16 +290,16 @@ impl Passes for Session<'_, '_> {
     }
 
     fn pass(&mut self, images: &[Planes], pool: &dyn Pool, want: Want) -> bool {
-        let (model, machine) = (self.model, Machine::new(self.kernels, pool, self.precision));
-        self.embed(&machine, images);
-        if self.batch.layers(&model.encoder, model.post_norm.as_ref(), &machine) {
+        let (model, exec) = (self.model, Exec::new(self.kernels, pool, self.precision));
+        self.embed(&exec, images);
+        if self.batch.layers(&model.encoder, model.post_norm.as_ref(), &exec) {
             match &model.head {
-                Some(head) if want == Want::Scores => self.score(&machine, head),
-                _ if want == Want::Features => self.pool(&machine, 0, model.config.pooling),
+                Some(head) if want == Want::Scores => self.score(&exec, head),
+                _ if want == Want::Features => self.pool(&exec, 0, model.config.pooling),
                 _ => {}
             }
         }
-        machine.is_finite()
+        exec.is_finite()
     }
 
     fn result(&mut self, number: usize, want: Want) -> &[f32] {

@@ -1,6 +1,6 @@
-//! Products of rows of Q8_0 and Q4_0 with activations of eight bits, four rows at a time, so that activations are taken apart once.
+//! GEMV of Q8_0 and Q4_0, four rows at a time, so that activations are unpacked once.
 
-use crate::{Input, Kernels, Rows, Tile, scalar};
+use crate::{Input, KernelSet, Tile, WeightMatrix, scalar};
 use core::arch::naked_asm;
 use smidgen_quant::{Format, f16_to_f32};
 
@@ -10,16 +10,16 @@ const ROWS: usize = 4;
 const SCALE: usize = 2;
 
 /// Cortex-M4, M7, M33.
-pub(crate) static KERNELS: Kernels =
-    with_halves(Kernels { name: "armv7em", ..scalar::KERNELS }).with(Format::Q8_0, q8_0).with(Format::Q4_0, q4_0);
+pub(crate) static KERNELS: KernelSet =
+    with_f16(KernelSet { name: "armv7em", ..scalar::KERNELS }).with(Format::Q8_0, q8_0).with(Format::Q4_0, q4_0);
 
 #[cfg(target_abi = "eabihf")]
-const fn with_halves(table: Kernels) -> Kernels {
-    table.with(Format::F16, super::halves::f16)
+const fn with_f16(table: KernelSet) -> KernelSet {
+    table.with(Format::F16, super::f16::f16)
 }
 
 #[cfg(not(target_abi = "eabihf"))]
-const fn with_halves(table: Kernels) -> Kernels {
+const fn with_f16(table: KernelSet) -> KernelSet {
     table
 }
 
@@ -29,19 +29,19 @@ const fn with_halves(table: Kernels) -> Kernels {
 /// The weights of a block can be read in each row, and 32 activations.
 type Sums = unsafe extern "C" fn(weights: *const u8, row: usize, x: *const i8, sums: &mut [i32; ROWS]);
 
-fn q8_0(w: &Rows, x: &Input, out: &mut Tile) {
+fn q8_0(w: &WeightMatrix, x: &Input, out: &mut Tile) {
     by_rows(w, x, out, q8_0_sums, |sum, _| sum);
 }
 
-fn q4_0(w: &Rows, x: &Input, out: &mut Tile) {
+fn q4_0(w: &WeightMatrix, x: &Input, out: &mut Tile) {
     // Levels are nibbles less 8.
     by_rows(w, x, out, q4_0_sums, |sum, of_activations| sum.wrapping_sub(of_activations.wrapping_mul(8)));
 }
 
-/// Groups of rows that lie one after another; the law does the rest. `sum` makes the law's sum from that of the function and of a block's
+/// Groups of rows that lie one after another; the reference does the rest. `sum` makes the reference's sum from that of the function and of a block's
 /// activations.
 #[inline(always)]
-fn by_rows(w: &Rows, x: &Input, out: &mut Tile, function: Sums, sum: impl Fn(i32, i32) -> i32) {
+fn by_rows(w: &WeightMatrix, x: &Input, out: &mut Tile, function: Sums, sum: impl Fn(i32, i32) -> i32) {
     let Input::Q8(activations) = x else { return };
     let (first_row, first_token) = (out.first_col(), out.first_row());
     let plain = first_row >= w.packed_rows();
@@ -66,7 +66,7 @@ fn by_rows(w: &Rows, x: &Input, out: &mut Tile, function: Sums, sum: impl Fn(i32
             *out = results;
         }
     }
-    w.by_law(x, out, done);
+    w.by_reference(x, out, done);
 }
 
 /// Where rows and activations are, sums of zero; the end of the activations' part that is walked over, and where the sums go, on the

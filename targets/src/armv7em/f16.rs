@@ -1,12 +1,12 @@
-//! Products of rows of F16 with activations as they are, for processors with a floating-point unit of single precision: halves become
+//! GEMV of F16 for processors with a floating-point unit of single precision: weights become
 //! floats by integer instructions and a product with a power of two, which every such unit has and which is exact.
 
-use crate::{Input, Rows, Tile};
+use crate::{Input, Tile, WeightMatrix};
 use core::arch::naked_asm;
 use smidgen_quant::f16_to_f32;
 use smidgen_quant::ops::{STRIPES, tree};
 
-pub(super) fn f16(w: &Rows, x: &Input, out: &mut Tile) {
+pub(super) fn f16(w: &WeightMatrix, x: &Input, out: &mut Tile) {
     let Input::F32 { values, cols } = *x else { return };
     let (first_row, first_token) = (out.first_col(), out.first_row());
     let whole = cols / STRIPES;

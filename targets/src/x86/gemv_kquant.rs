@@ -1,11 +1,11 @@
-//! K-quants times one token: weights are multiplied as they are unpacked, and never written to memory.
+//! GEMV of K-quants, rows in lanes: weights are multiplied as they are unpacked, and never written to memory.
 
-use super::ints::Ints;
 use super::isa::{Float, Isa, add_superblock, four};
-use super::load::Source;
-use super::load_k::{Scales, Super, Take};
-use super::matmul::Group;
-use super::vector::Vector;
+use super::load_kquant::{KQuant, Scales, Take};
+use super::load_legacy::RowBlock;
+use super::prefetch::RowGroup;
+use super::vec_f32::VecF32;
+use super::vec_i32::VecI32;
 use crate::Tile;
 use core::marker::PhantomData;
 use smidgen_quant::Q8K;
@@ -16,8 +16,8 @@ use smidgen_quant::packed::PANEL;
 /// # Safety
 /// Needs the CPU features of `I`; the group's rows have `blocks` superblocks, and so has the token.
 #[inline(always)]
-pub(super) unsafe fn k_one<I: Isa, L: Super, const N: usize, const PACKED: bool>(
-    group: Group,
+pub(super) unsafe fn gemv_kquant<I: Isa, L: KQuant, const N: usize, const PACKED: bool>(
+    group: RowGroup,
     blocks: usize,
     x: &Q8K,
     out: &mut Tile,
@@ -43,20 +43,20 @@ pub(super) unsafe fn k_one<I: Isa, L: Super, const N: usize, const PACKED: bool>
     }
 }
 
-/// What is asked for meanwhile, line by line. Asking for all at once does not do: a processor waits for two dozen lines, and the rest is late.
+/// The lines that are prefetched meanwhile, one by one: a processor waits for two dozen lines at once, and what is prefetched beyond those is late.
 #[derive(Clone, Copy)]
 struct Ahead {
     lines: *const u8,
-    group: Group,
+    group: RowGroup,
 }
 
 /// Σ scale q x of superblock `b` in as many rows as a vector has, and its scales.
 ///
 /// # Safety
-/// As for [`k_one`].
+/// As for [`gemv_kquant`].
 #[inline(always)]
-unsafe fn superblock<I: Isa, L: Super, const PACKED: bool>(
-    rows: impl Source<I::Int>,
+unsafe fn superblock<I: Isa, L: KQuant, const PACKED: bool>(
+    rows: impl RowBlock<I::Int>,
     scales: &mut Scales<I::Int>,
     x: &Q8K,
     b: usize,
@@ -91,7 +91,7 @@ struct Dot<'a, I: Isa, L, const PACKED: bool> {
     format: PhantomData<L>,
 }
 
-impl<I: Isa, L: Super, const PACKED: bool> Take<I::Int> for Dot<'_, I, L, PACKED> {
+impl<I: Isa, L: KQuant, const PACKED: bool> Take<I::Int> for Dot<'_, I, L, PACKED> {
     #[inline(always)]
     unsafe fn take(&mut self, g: usize, k: usize, q: I::Int) {
         let words = L::SUB / 4;
@@ -104,13 +104,13 @@ impl<I: Isa, L: Super, const PACKED: bool> Take<I::Int> for Dot<'_, I, L, PACKED
             let product = I::scaled(*part, self.scales[(8 * g + k) / words]);
             self.sum[g % 2] = self.sum[g % 2].add(product);
         }
-        // The lines of a vector's rows, or a few more: whether to ask must be known when this is compiled. As many as groups are unpacked side by side are
-        // asked for at once, since each time it is looked at where they go.
+        // The lines of a vector's rows, or a few more: whether to prefetch must be known when this is compiled. As many as groups are unpacked side by
+        // side are prefetched at once, since each call decides where they go.
         let lines = (I::Int::ROWS * L::BYTES).div_ceil(64 * 8);
         if k < lines && g.is_multiple_of(L::ABREAST) {
             let Ahead { lines: first, group } = self.ahead;
             let first = first.wrapping_add(64 * (lines * g + k));
-            group.ask_for(first, L::ABREAST, 64 * lines, !PACKED && I::Int::ROWS == PANEL);
+            group.prefetch_lines(first, L::ABREAST, 64 * lines, !PACKED && I::Int::ROWS == PANEL);
         }
     }
 }

@@ -1,4 +1,6 @@
-//! Four rows of the formats with blocks of 32.
+//! Loads of the formats with blocks of 32: four rows, unpacked, with rows in lanes or in vectors.
+
+#![allow(non_camel_case_types, reason = "the formats' names")]
 
 use super::isa::Quants;
 use core::arch::aarch64::*;
@@ -30,7 +32,7 @@ pub(super) trait Legacy {
     const LEVELS: usize = 0;
 
     /// The block with rows in lanes or in vectors.
-    unsafe fn load(rows: impl Source, lanes: bool) -> Four;
+    unsafe fn load(rows: impl RowBlock, lanes: bool) -> Four;
 
     /// Level `i` of each byte.
     #[inline(always)]
@@ -49,16 +51,16 @@ unsafe fn nibble(bytes: uint8x16_t, i: usize) -> int8x16_t {
 ///
 /// # Safety
 /// Everything needs NEON, and rows that have the block.
-pub(super) trait Source: Copy {
-    /// Whether [`sixteen`](Source::sixteen) has rows in lanes.
+pub(super) trait RowBlock: Copy {
+    /// Whether [`sixteen`](RowBlock::sixteen) has rows in lanes.
     const LANES: bool;
 
     /// Four rows from row `first` on, `bytes` bytes further in a row.
     fn at(self, first: usize, bytes: usize) -> Self;
-    /// The halves at an offset of each row, as floats.
-    unsafe fn halves(self, offset: usize) -> float32x4_t;
-    /// The halves at an offset and behind it.
-    unsafe fn two_halves(self, offset: usize) -> [float32x4_t; 2];
+    /// The f16 numbers at an offset of each row, as floats.
+    unsafe fn f16s(self, offset: usize) -> float32x4_t;
+    /// The f16 numbers at an offset and behind it.
+    unsafe fn two_f16s(self, offset: usize) -> [float32x4_t; 2];
     /// The double words at an offset.
     unsafe fn words(self, offset: usize) -> uint8x16_t;
     /// The 16 bytes at an offset of each row.
@@ -68,7 +70,7 @@ pub(super) trait Source: Copy {
     #[inline(always)]
     unsafe fn ordered16(self, offset: usize, lanes: bool) -> [uint8x16_t; 4] {
         let v = self.sixteen(offset);
-        if Self::LANES == lanes { v } else { turn(v) }
+        if Self::LANES == lanes { v } else { transpose(v) }
     }
 
     /// The 32 bytes at an offset of each row, in the order asked for.
@@ -82,7 +84,7 @@ pub(super) trait Source: Copy {
 
 /// Lane `j` of vector `i` becomes lane `i` of vector `j`: from rows in vectors to rows in lanes, and back.
 #[inline(always)]
-pub(super) unsafe fn turn(v: [uint8x16_t; 4]) -> [uint8x16_t; 4] {
+pub(super) unsafe fn transpose(v: [uint8x16_t; 4]) -> [uint8x16_t; 4] {
     let [a, b, c, d] = v.map(|v| vreinterpretq_u32_u8(v));
     let wide = |v| vreinterpretq_u64_u32(v);
     let (ac, bd) = (wide(vzip1q_u32(a, c)), wide(vzip1q_u32(b, d)));
@@ -92,36 +94,36 @@ pub(super) unsafe fn turn(v: [uint8x16_t; 4]) -> [uint8x16_t; 4] {
     [low(ac, bd), high(ac, bd), low(eg, fh), high(eg, fh)]
 }
 
-/// Four halves as floats.
+/// Four f16 numbers as floats.
 #[inline(always)]
-unsafe fn widen(halves: uint16x4_t) -> float32x4_t {
+unsafe fn widen(f16s: uint16x4_t) -> float32x4_t {
     let floats: float32x4_t;
-    asm!("fcvtl {0:v}.4s, {1:v}.4h", out(vreg) floats, in(vreg) halves, options(pure, nomem, nostack, preserves_flags));
+    asm!("fcvtl {0:v}.4s, {1:v}.4h", out(vreg) floats, in(vreg) f16s, options(pure, nomem, nostack, preserves_flags));
     floats
 }
 
-/// The upper four of eight halves as floats.
+/// The upper four of eight f16 numbers as floats.
 #[inline(always)]
-unsafe fn widen_high(halves: uint16x8_t) -> float32x4_t {
+unsafe fn widen_high(f16s: uint16x8_t) -> float32x4_t {
     let floats: float32x4_t;
-    asm!("fcvtl2 {0:v}.4s, {1:v}.8h", out(vreg) floats, in(vreg) halves, options(pure, nomem, nostack, preserves_flags));
+    asm!("fcvtl2 {0:v}.4s, {1:v}.8h", out(vreg) floats, in(vreg) f16s, options(pure, nomem, nostack, preserves_flags));
     floats
 }
 
 /// Sixteen lanes.
 pub(super) type Sixteen = [float32x4_t; 4];
 
-/// Eight halves.
+/// Eight f16 numbers, as floats.
 #[inline(always)]
-pub(super) unsafe fn eight_halves(from: *const u16) -> [float32x4_t; 2] {
-    let halves = vreinterpretq_u16_u8(vld1q_u8(from.cast()));
-    [widen(vget_low_u16(halves)), widen_high(halves)]
+pub(super) unsafe fn eight_f16s(from: *const u16) -> [float32x4_t; 2] {
+    let f16s = vreinterpretq_u16_u8(vld1q_u8(from.cast()));
+    [widen(vget_low_u16(f16s)), widen_high(f16s)]
 }
 
-/// Sixteen halves.
+/// Sixteen f16 numbers, as floats.
 #[inline(always)]
-pub(super) unsafe fn sixteen_halves(from: *const u16) -> Sixteen {
-    let ([a, b], [c, d]) = (eight_halves(from), eight_halves(from.add(8)));
+pub(super) unsafe fn sixteen_f16s(from: *const u16) -> Sixteen {
+    let ([a, b], [c, d]) = (eight_f16s(from), eight_f16s(from.add(8)));
     [a, b, c, d]
 }
 
@@ -133,7 +135,7 @@ pub(super) struct Plain {
     pub(super) row_bytes: usize,
 }
 
-impl Source for Plain {
+impl RowBlock for Plain {
     const LANES: bool = false;
 
     #[inline(always)]
@@ -142,7 +144,7 @@ impl Source for Plain {
     }
 
     #[inline(always)]
-    unsafe fn halves(self, offset: usize) -> float32x4_t {
+    unsafe fn f16s(self, offset: usize) -> float32x4_t {
         // Loads of one lane need no alignment.
         let at = |i: usize| self.block.add(i * self.row_bytes + offset).cast::<u16>();
         let v = vreinterpret_u16_u64(vdup_n_u64(at(0).read_unaligned() as u64));
@@ -152,10 +154,10 @@ impl Source for Plain {
     }
 
     #[inline(always)]
-    unsafe fn two_halves(self, offset: usize) -> [float32x4_t; 2] {
+    unsafe fn two_f16s(self, offset: usize) -> [float32x4_t; 2] {
         let words = vreinterpretq_u16_u8(self.words(offset));
-        let halves = vuzp1q_u16(words, words);
-        [widen(vget_low_u16(halves)), widen(vget_low_u16(vuzp2q_u16(words, words)))]
+        let f16s = vuzp1q_u16(words, words);
+        [widen(vget_low_u16(f16s)), widen(vget_low_u16(vuzp2q_u16(words, words)))]
     }
 
     #[inline(always)]
@@ -183,7 +185,7 @@ pub(super) struct Panel {
     pub(super) first_row: usize,
 }
 
-impl Source for Panel {
+impl RowBlock for Panel {
     const LANES: bool = true;
 
     #[inline(always)]
@@ -192,14 +194,14 @@ impl Source for Panel {
     }
 
     #[inline(always)]
-    unsafe fn halves(self, offset: usize) -> float32x4_t {
+    unsafe fn f16s(self, offset: usize) -> float32x4_t {
         // The load needs no alignment.
         widen(vreinterpret_u16_u8(vld1_u8(self.block.add(16 * offset + 2 * self.first_row))))
     }
 
     #[inline(always)]
-    unsafe fn two_halves(self, offset: usize) -> [float32x4_t; 2] {
-        [self.halves(offset), self.halves(offset + 2)]
+    unsafe fn two_f16s(self, offset: usize) -> [float32x4_t; 2] {
+        [self.f16s(offset), self.f16s(offset + 2)]
     }
 
     #[inline(always)]
@@ -222,7 +224,7 @@ pub(super) fn nothing() -> float32x4_t {
 
 /// Sixteen nibble bytes a row: low nibbles are inputs 0..16, high nibbles 16..32.
 #[inline(always)]
-unsafe fn nibbles(rows: impl Source, offset: usize, lanes: bool) -> [uint8x16_t; 8] {
+unsafe fn nibbles(rows: impl RowBlock, offset: usize, lanes: bool) -> [uint8x16_t; 8] {
     let [a, b, c, d] = rows.ordered16(offset, lanes);
     let low = |v| vandq_u8(v, vdupq_n_u8(15));
     let high = |v| vshrq_n_u8::<4>(v);
@@ -237,7 +239,7 @@ pub(super) unsafe fn signed(q: [uint8x16_t; 8]) -> Quants {
 
 /// Levels of five bits, less 16: the nibbles, and the fifth bit of input `i` in bit `i` of the double word in front of them.
 #[inline(always)]
-unsafe fn five_bits(rows: impl Source, offset: usize, lanes: bool) -> Quants {
+unsafe fn five_bits(rows: impl RowBlock, offset: usize, lanes: bool) -> Quants {
     let cleared = vmvnq_u8(rows.words(offset));
     let [a, b, c, d] = rows.ordered16(offset + 4, lanes);
     let high = |v| vshrq_n_u8::<4>(v);
@@ -263,67 +265,67 @@ unsafe fn five_bits(rows: impl Source, offset: usize, lanes: bool) -> Quants {
     signed(q)
 }
 
-pub(super) struct Q40;
-impl Legacy for Q40 {
+pub(super) struct Q4_0;
+impl Legacy for Q4_0 {
     const BYTES: usize = 18;
     const MAX: i32 = 15;
     const OFFSET: i32 = -8;
     const LEVELS: usize = 2;
 
     #[inline(always)]
-    unsafe fn load(rows: impl Source, lanes: bool) -> Four {
-        Four { q: signed(nibbles(rows, 2, lanes)), d: rows.halves(0), m: nothing() }
+    unsafe fn load(rows: impl RowBlock, lanes: bool) -> Four {
+        Four { q: signed(nibbles(rows, 2, lanes)), d: rows.f16s(0), m: nothing() }
     }
 }
 
-pub(super) struct Q41;
-impl Legacy for Q41 {
+pub(super) struct Q4_1;
+impl Legacy for Q4_1 {
     const BYTES: usize = 20;
     const MAX: i32 = 15;
     const MIN: bool = true;
     const LEVELS: usize = 2;
 
     #[inline(always)]
-    unsafe fn load(rows: impl Source, lanes: bool) -> Four {
-        let [d, m] = rows.two_halves(0);
+    unsafe fn load(rows: impl RowBlock, lanes: bool) -> Four {
+        let [d, m] = rows.two_f16s(0);
         Four { q: signed(nibbles(rows, 4, lanes)), d, m }
     }
 }
 
-pub(super) struct Q50;
-impl Legacy for Q50 {
+pub(super) struct Q5_0;
+impl Legacy for Q5_0 {
     const BYTES: usize = 22;
     const MAX: i32 = 16;
 
     #[inline(always)]
-    unsafe fn load(rows: impl Source, lanes: bool) -> Four {
-        Four { q: five_bits(rows, 2, lanes), d: rows.halves(0), m: nothing() }
+    unsafe fn load(rows: impl RowBlock, lanes: bool) -> Four {
+        Four { q: five_bits(rows, 2, lanes), d: rows.f16s(0), m: nothing() }
     }
 }
 
-pub(super) struct Q51;
-impl Legacy for Q51 {
+pub(super) struct Q5_1;
+impl Legacy for Q5_1 {
     const BYTES: usize = 24;
     const MAX: i32 = 31;
     const OFFSET: i32 = 16;
     const MIN: bool = true;
 
     #[inline(always)]
-    unsafe fn load(rows: impl Source, lanes: bool) -> Four {
-        let [d, m] = rows.two_halves(0);
+    unsafe fn load(rows: impl RowBlock, lanes: bool) -> Four {
+        let [d, m] = rows.two_f16s(0);
         Four { q: five_bits(rows, 4, lanes), d, m }
     }
 }
 
-pub(super) struct Q80;
-impl Legacy for Q80 {
+pub(super) struct Q8_0;
+impl Legacy for Q8_0 {
     const BYTES: usize = 34;
     const MAX: i32 = 128;
     const LEVELS: usize = 1;
 
     #[inline(always)]
-    unsafe fn load(rows: impl Source, lanes: bool) -> Four {
-        Four { q: signed(rows.ordered32(2, lanes)), d: rows.halves(0), m: nothing() }
+    unsafe fn load(rows: impl RowBlock, lanes: bool) -> Four {
+        Four { q: signed(rows.ordered32(2, lanes)), d: rows.f16s(0), m: nothing() }
     }
 
     #[inline(always)]
@@ -332,18 +334,18 @@ impl Legacy for Q80 {
     }
 }
 
-pub(super) struct Iq4Nl;
-impl Legacy for Iq4Nl {
+pub(super) struct IQ4_NL;
+impl Legacy for IQ4_NL {
     const BYTES: usize = 18;
     const MAX: i32 = 127;
     const LEVELS: usize = 2;
 
     #[inline(always)]
-    unsafe fn load(rows: impl Source, lanes: bool) -> Four {
+    unsafe fn load(rows: impl RowBlock, lanes: bool) -> Four {
         // The table has sixteen bytes.
         let values = vld1q_s8(smidgen_quant::iq4_nl::VALUES.as_ptr());
         let q = nibbles(rows, 2, lanes).map(|q| vqtbl1q_s8(values, q));
-        Four { q, d: rows.halves(0), m: nothing() }
+        Four { q, d: rows.f16s(0), m: nothing() }
     }
 
     #[inline(always)]

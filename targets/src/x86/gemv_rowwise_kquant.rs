@@ -1,40 +1,40 @@
-//! K-quants times one token: each row is multiplied as it lies, so that it is eight sums of a superblock that are turned, not its weights.
+//! Row-wise GEMV of K-quants: eight rows, each multiplied as it lies, so that eight sums of a superblock are transposed and not its weights.
 
-use super::along::{Eight, EightRows};
-use super::ints::Ints;
+use super::gemv_rowwise::{EightPlain, EightRows};
 use super::isa::add_superblock;
-use super::load_k::{Q6K, Scales, Super, bytes_of_scales};
-use super::matmul::Group;
-use super::vector::Vector;
+use super::load_kquant::{KQuant, Q6_K, Scales, bytes_of_scales};
+use super::prefetch::RowGroup;
+use super::vec_f32::VecF32;
+use super::vec_i32::VecI32;
 use crate::Tile;
 use core::arch::x86_64::*;
 use smidgen_quant::Q8K;
 
-const ROWS: usize = <__m256i as Ints>::ROWS;
+const ROWS: usize = <__m256i as VecI32>::ROWS;
 
 /// Eight rows of Q6_K from column `c` of the tile on, times its only token.
 ///
 /// # Safety
 /// Needs AVX2 and F16C; the group's rows have `blocks` superblocks, and so has the token.
 #[inline(always)]
-pub(super) unsafe fn q6_k_one(group: Group, blocks: usize, x: &Q8K, out: &mut Tile, c: usize) {
+pub(super) unsafe fn gemv_rowwise_q6_k(group: RowGroup, blocks: usize, x: &Q8K, out: &mut Tile, c: usize) {
     let (token, stride) = (out.first_row(), x.tokens * 32);
     let mut acc = _mm256_setzero_ps();
     for b in 0..blocks {
-        let rows = group.plain(0, b, Q6K::BYTES);
-        let mut lines = group.ahead(ROWS, b, Q6K::BYTES);
+        let rows = group.plain(0, b, Q6_K::BYTES);
+        let mut lines = group.ahead(ROWS, b, Q6_K::BYTES);
         let first = 8 * b * x.tokens + token;
         let qs = x.qs.as_ptr().add(32 * first);
         let sums = __m256i::words(x.sums.as_ptr().add(2 * first).cast(), 4 * x.tokens);
         let mut isums = [sums; ROWS];
         for (r, isum) in isums.iter_mut().enumerate() {
             // A row has this many lines, or a few less.
-            group.ask_for(lines, 4, 64, true);
+            group.prefetch_lines(lines, 4, 64, true);
             lines = lines.wrapping_add(4 * 64);
             *isum = row(rows.block.wrapping_add(r * rows.row_bytes), qs, stride, sums);
         }
         let dx = __m256::splat(*x.scales.as_ptr().add(b * x.tokens + token));
-        acc = acc.add(Eight::new(group, 0, b, Q6K::BYTES).halves(208).mul(dx).mul(turned(isums).to_float()));
+        acc = acc.add(EightPlain::new(group, 0, b, Q6_K::BYTES).f16s(208).mul(dx).mul(sum_of_each(isums).to_float()));
     }
     acc.store(out.row(0)[c..][..ROWS].as_mut_ptr());
 }
@@ -42,9 +42,15 @@ pub(super) unsafe fn q6_k_one(group: Group, blocks: usize, x: &Q8K, out: &mut Ti
 /// Eight rows of Q4_K or Q5_K from column `c` of the tile on, times its only token.
 ///
 /// # Safety
-/// As for [`q6_k_one`].
+/// As for [`gemv_rowwise_q6_k`].
 #[inline(always)]
-pub(super) unsafe fn nibbles_k_one<L: Super>(group: Group, blocks: usize, x: &Q8K, out: &mut Tile, c: usize) {
+pub(super) unsafe fn gemv_rowwise_nibbles<L: KQuant>(
+    group: RowGroup,
+    blocks: usize,
+    x: &Q8K,
+    out: &mut Tile,
+    c: usize,
+) {
     let (token, stride) = (out.first_row(), x.tokens * 32);
     let mut acc = _mm256_setzero_ps();
     let mut scales = Scales::zero();
@@ -61,13 +67,13 @@ pub(super) unsafe fn nibbles_k_one<L: Super>(group: Group, blocks: usize, x: &Q8
         let mut isums = [low; ROWS];
         for isum in &mut isums {
             // A row has this many lines, or a few less.
-            group.ask_for(lines, 3, 64, false);
+            group.prefetch_lines(lines, 3, 64, false);
             lines = lines.wrapping_add(3 * 64);
             *isum = nibbles_row::<L>(block, qs, stride, *of_row);
             of_row = of_row.wrapping_add(1);
             block = block.wrapping_add(rows.row_bytes);
         }
-        acc = add_superblock(acc, turned(isums), &scales, x, b, token, None);
+        acc = add_superblock(acc, sum_of_each(isums), &scales, x, b, token, None);
     }
     acc.store(out.row(0)[c..][..ROWS].as_mut_ptr());
 }
@@ -75,9 +81,9 @@ pub(super) unsafe fn nibbles_k_one<L: Super>(group: Group, blocks: usize, x: &Q8
 /// Eight parts of Σ scale q x of a superblock with these eight scales, a byte each. The token's groups are `stride` apart.
 ///
 /// # Safety
-/// As for [`q6_k_one`].
+/// As for [`gemv_rowwise_q6_k`].
 #[inline(always)]
-unsafe fn nibbles_row<L: Super>(block: *const u8, x: *const i8, stride: usize, scales: i64) -> __m256i {
+unsafe fn nibbles_row<L: KQuant>(block: *const u8, x: *const i8, stride: usize, scales: i64) -> __m256i {
     let at = |offset: usize| __m256i::load(block.wrapping_add(offset));
     let (scales, four, one) = (_mm256_set1_epi64x(scales), _mm256_set1_epi8(15), _mm256_set1_epi8(16));
     // The two lowest bits of each byte are fifth bits of what comes next.
@@ -102,7 +108,7 @@ unsafe fn nibbles_row<L: Super>(block: *const u8, x: *const i8, stride: usize, s
 /// Eight parts of Σ scale (q - 32) x of a superblock. The token's groups are `stride` apart, `sums` holds their sums by sixteen.
 ///
 /// # Safety
-/// As for [`q6_k_one`].
+/// As for [`gemv_rowwise_q6_k`].
 #[inline(always)]
 unsafe fn row(block: *const u8, x: *const i8, stride: usize, sums: __m256i) -> __m256i {
     let at = |offset: usize| __m256i::load(block.wrapping_add(offset));
@@ -135,12 +141,12 @@ unsafe fn row(block: *const u8, x: *const i8, stride: usize, sums: __m256i) -> _
     sum.sub(offset)
 }
 
-/// The sum of each vector in the lane of its number.
+/// The sum of each vector's lanes, in the lane of its number.
 ///
 /// # Safety
 /// Needs AVX2.
 #[inline(always)]
-unsafe fn turned(sums: [__m256i; ROWS]) -> __m256i {
+unsafe fn sum_of_each(sums: [__m256i; ROWS]) -> __m256i {
     let two = |a, b| _mm256_unpacklo_epi32(a, b).add(_mm256_unpackhi_epi32(a, b));
     let four = |ab, cd| _mm256_unpacklo_epi64(ab, cd).add(_mm256_unpackhi_epi64(ab, cd));
     let [a, b, c, d, e, f, g, h] = sums;

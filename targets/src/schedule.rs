@@ -1,4 +1,5 @@
-//! Work shared by threads, by rows and columns of an output only: a sum is never split, so it cannot depend on the number of threads.
+//! How work is cut into tiles and shared by threads: by rows and columns of an output only, so that no sum is split and none depends on the
+//! number of threads.
 
 use core::marker::PhantomData;
 #[cfg(target_has_atomic = "ptr")]
@@ -33,26 +34,26 @@ impl Pool for Serial {
 #[repr(align(64))]
 struct Counter(AtomicUsize);
 
-/// The most stretches that [`share`] cuts.
+/// The most ranges that [`share`] makes.
 #[cfg(target_has_atomic = "ptr")]
-const STRETCHES: usize = 16;
+const RANGES: usize = 16;
 
-/// Calls `job` once for each index below `count`. Each thread walks along a stretch of its own, so that what a kernel asks for ahead is its own
-/// next job's; one that is done with it helps with the others, so a thread that is held up does not hold up the rest.
+/// Calls `job` once for each index below `count`. Each thread walks along a range of its own, so that what a kernel prefetches is its own next
+/// job's; one that is done with it helps with the others, so a thread that is held up does not hold up the rest.
 #[cfg(target_has_atomic = "ptr")]
 fn share(pool: &dyn Pool, count: usize, job: impl Fn(usize) + Sync) {
     if count <= 1 || pool.threads() == 1 {
         return (0..count).for_each(job);
     }
-    let stretches = pool.threads().min(count).min(STRETCHES);
-    let end = |stretch: usize| count / stretches * stretch + (count % stretches).min(stretch);
-    let (arrived, next) = (AtomicUsize::new(0), [const { Counter(AtomicUsize::new(0)) }; STRETCHES]);
+    let ranges = pool.threads().min(count).min(RANGES);
+    let end = |range: usize| count / ranges * range + (count % ranges).min(range);
+    let (arrived, next) = (AtomicUsize::new(0), [const { Counter(AtomicUsize::new(0)) }; RANGES]);
     pool.run(&|| {
-        let mine = arrived.fetch_add(1, Ordering::Relaxed) % stretches;
-        for stretch in (mine..stretches).chain(0..mine) {
-            let (first, end) = (end(stretch), end(stretch + 1));
+        let mine = arrived.fetch_add(1, Ordering::Relaxed) % ranges;
+        for range in (mine..ranges).chain(0..mine) {
+            let (first, end) = (end(range), end(range + 1));
             loop {
-                let index = first + next[stretch].0.fetch_add(1, Ordering::Relaxed);
+                let index = first + next[range].0.fetch_add(1, Ordering::Relaxed);
                 if index >= end {
                     break;
                 }
@@ -71,7 +72,7 @@ fn share(_: &dyn Pool, count: usize, job: impl Fn(usize) + Sync) {
 /// A pointer that may go to another thread. Whoever uses it sees to it that no two threads touch the same element.
 struct Shared<T>(*mut T);
 
-// SAFETY: the pointer is only used by `for_each`, `for_tiles`, `for_columns` and `for_parts`, which give each element to one index, and each index to one thread.
+// SAFETY: the pointer is only used by `for_each`, `for_tiles`, `for_column_tiles` and `for_row_ranges`, which give each element to one index, and each index to one thread.
 unsafe impl<T: Send> Sync for Shared<T> {}
 
 impl<T> Shared<T> {
@@ -89,7 +90,7 @@ pub fn for_each<T: Send>(pool: &dyn Pool, items: &mut [T], job: impl Fn(&mut T) 
     });
 }
 
-/// A rectangle of a row-major matrix of `f32`, to be written to.
+/// A tile: a rectangle of a row-major matrix of `f32`, to be written to by one job.
 #[derive(Debug)]
 pub struct Tile<'a> {
     /// First element of the rectangle.
@@ -139,121 +140,121 @@ impl<'a> Tile<'a> {
     }
 }
 
-/// Cuts a matrix with rows of `stride` elements into rectangles of at most `row_grain` by `col_grain` and calls `job` once for each.
+/// Cuts a matrix with rows of `stride` elements into tiles of at most `tile_rows` by `tile_cols` and calls `job` once for each.
 pub fn for_tiles(
     pool: &dyn Pool,
     matrix: &mut [f32],
     stride: usize,
-    row_grain: usize,
-    col_grain: usize,
+    tile_rows: usize,
+    tile_cols: usize,
     job: impl Fn(Tile) + Sync,
 ) {
-    let (row_grain, col_grain) = (row_grain.max(1), col_grain.max(1));
+    let (tile_rows, tile_cols) = (tile_rows.max(1), tile_cols.max(1));
     let rows = matrix.len() / stride.max(1);
-    let across = stride.div_ceil(col_grain);
+    let across = stride.div_ceil(tile_cols);
     let start = Shared(matrix.as_mut_ptr());
-    share(pool, rows.div_ceil(row_grain) * across, |index| {
-        let (first_row, first_col) = (index / across * row_grain, index % across * col_grain);
+    share(pool, rows.div_ceil(tile_rows) * across, |index| {
+        let (first_row, first_col) = (index / across * tile_rows, index % across * tile_cols);
         job(Tile {
             // SAFETY: `first_row < rows` and `first_col < stride`, so the element is inside the matrix.
             start: unsafe { start.get().add(first_row * stride + first_col) },
             stride,
             first_row,
-            rows: row_grain.min(rows - first_row),
+            rows: tile_rows.min(rows - first_row),
             first_col,
-            cols: col_grain.min(stride - first_col),
+            cols: tile_cols.min(stride - first_col),
             matrix: PhantomData,
         });
     });
 }
 
-/// A matrix with rows of `stride` elements, to be cut into pieces of at most `grain` columns.
+/// A matrix of outputs, to be cut into tiles of at most `tile_cols` columns.
 #[derive(Debug)]
-pub struct Columns<'a> {
+pub struct Matrix<'a> {
     /// All rows, one after another. What does not fill a row is left out.
-    pub matrix: &'a mut [f32],
+    pub values: &'a mut [f32],
     /// Elements of a row.
     pub stride: usize,
-    /// Columns of a piece; the last has what is left.
-    pub grain: usize,
+    /// Columns of a tile; the last has what is left.
+    pub tile_cols: usize,
 }
 
-/// Calls `job` once for each piece of each matrix, with the matrix's number and the band's. Threads meet once for all of them. A band has `height` rows, the
-/// last one what is left; a piece's rows are counted in its band. The pieces of a band come together, so a thread mostly works on the same rows in one
-/// operation after the other.
-pub fn for_columns<const N: usize>(
+/// Cuts each matrix into tiles of `tile_rows` rows (the last ones of what is left) and its own number of columns, and calls `job` once for each,
+/// with the matrix's number and that of the row of tiles. Threads meet once for all of them. A tile's rows are counted from its own first. The
+/// tiles of a row of tiles come together, so a thread mostly works on the same rows in one operation after the other.
+pub fn for_column_tiles<const N: usize>(
     pool: &dyn Pool,
-    matrices: [Columns; N],
-    height: usize,
+    matrices: [Matrix; N],
+    tile_rows: usize,
     job: impl Fn(usize, usize, Tile) + Sync,
 ) {
-    let height = height.max(1);
+    let tile_rows = tile_rows.max(1);
     let mut ends = [0; N];
-    let (mut end, mut bands) = (0, 0);
+    let (mut end, mut down) = (0, 0);
     let mut number = 0;
-    let parts = matrices.map(|Columns { matrix, stride, grain }| {
-        let (rows, grain) = (matrix.len() / stride.max(1), grain.max(1));
-        end += stride.div_ceil(grain);
+    let matrices = matrices.map(|Matrix { values, stride, tile_cols }| {
+        let (rows, tile_cols) = (values.len() / stride.max(1), tile_cols.max(1));
+        end += stride.div_ceil(tile_cols);
         ends[number] = end;
         number += 1;
-        bands = bands.max(rows.div_ceil(height));
-        (Shared(matrix.as_mut_ptr()), rows, stride, grain)
+        down = down.max(rows.div_ceil(tile_rows));
+        (Shared(values.as_mut_ptr()), rows, stride, tile_cols)
     });
-    share(pool, bands * end, |index| {
-        let (band, index) = (index / end, index % end);
+    share(pool, down * end, |index| {
+        let (row_of_tiles, index) = (index / end, index % end);
         let number = ends.partition_point(|end| *end <= index);
-        let (start, rows, stride, grain) = &parts[number];
-        let (first_row, first) = (band * height, if number == 0 { 0 } else { ends[number - 1] });
+        let (start, rows, stride, tile_cols) = &matrices[number];
+        let (first_row, first) = (row_of_tiles * tile_rows, if number == 0 { 0 } else { ends[number - 1] });
         if first_row >= *rows {
             return;
         }
-        let first_col = (index - first) * grain;
+        let first_col = (index - first) * tile_cols;
         let tile = Tile {
             // SAFETY: the matrix has row `first_row`, and `first_col < stride`, so the element is inside it. The matrices are disjoint.
             start: unsafe { start.get().add(first_row * stride + first_col) },
             stride: *stride,
             first_row: 0,
-            rows: height.min(rows - first_row),
+            rows: tile_rows.min(rows - first_row),
             first_col,
-            cols: (*grain).min(stride - first_col),
+            cols: (*tile_cols).min(stride - first_col),
             matrix: PhantomData,
         };
-        job(number, band, tile);
+        job(number, row_of_tiles, tile);
     });
 }
 
-/// Cuts a matrix with rows of `stride` elements below the rows `ends` and into rectangles of at most `col_grain` columns, and calls
-/// `job` once for each with the number of its cut. What lies below the last cut is left alone; so is everything if the cuts do not ascend or
-/// leave the matrix. Cuts at the same row have nothing between them, and no job.
-pub fn for_parts(
+/// Cuts a matrix with rows of `stride` elements into ranges of rows, each of which ends where `ends` says, and these into tiles of at most
+/// `tile_cols` columns, and calls `job` once for each with the number of its range. Rows after the last range are left alone; so is everything if
+/// the ends do not ascend or leave the matrix. An empty range has no job.
+pub fn for_row_ranges(
     pool: &dyn Pool,
     matrix: &mut [f32],
     stride: usize,
     ends: &[usize],
-    col_grain: usize,
+    tile_cols: usize,
     job: impl Fn(usize, Tile) + Sync,
 ) {
-    let (col_grain, rows) = (col_grain.max(1), matrix.len() / stride.max(1));
-    let across = stride.div_ceil(col_grain);
+    let (tile_cols, rows) = (tile_cols.max(1), matrix.len() / stride.max(1));
+    let across = stride.div_ceil(tile_cols);
     let start = Shared(matrix.as_mut_ptr());
     let ascending = ends.is_sorted() && ends.last().is_none_or(|end| *end <= rows);
     share(pool, if ascending { ends.len() * across } else { 0 }, |index| {
-        let (cut, first_col) = (index / across, index % across * col_grain);
-        let first_row = if cut == 0 { 0 } else { ends[cut - 1] };
-        if first_row == ends[cut] {
+        let (range, first_col) = (index / across, index % across * tile_cols);
+        let first_row = if range == 0 { 0 } else { ends[range - 1] };
+        if first_row == ends[range] {
             return;
         }
         job(
-            cut,
+            range,
             Tile {
-                // SAFETY: `first_row` is below `ends[cut]`, which is at most `rows`, and `first_col < stride`: the element is inside the
-                // matrix. The rows of two cuts are disjoint, since `ends` ascends.
+                // SAFETY: `first_row` is below `ends[range]`, which is at most `rows`, and `first_col < stride`: the element is inside the
+                // matrix. The rows of two ranges are disjoint, since `ends` ascends.
                 start: unsafe { start.get().add(first_row * stride + first_col) },
                 stride,
                 first_row,
-                rows: ends[cut] - first_row,
+                rows: ends[range] - first_row,
                 first_col,
-                cols: col_grain.min(stride - first_col),
+                cols: tile_cols.min(stride - first_col),
                 matrix: PhantomData,
             },
         );
@@ -281,12 +282,12 @@ mod tests {
 
     #[test]
     fn every_element_is_visited_once() {
-        for (rows, stride, row_grain, col_grain) in
+        for (rows, stride, tile_rows, tile_cols) in
             [(1, 7, 1, 3), (5, 8, 2, 8), (9, 33, 4, 5), (0, 4, 1, 1), (3, 1, 7, 9)]
         {
-            for threads in [1, 2, 3, STRETCHES + 4] {
+            for threads in [1, 2, 3, RANGES + 4] {
                 let mut matrix = vec![0f32; rows * stride];
-                for_tiles(&Threads(threads), &mut matrix, stride, row_grain, col_grain, |mut tile| {
+                for_tiles(&Threads(threads), &mut matrix, stride, tile_rows, tile_cols, |mut tile| {
                     let (first_row, first_col) = (tile.first_row(), tile.first_col());
                     for i in 0..tile.rows() {
                         for (j, x) in tile.row(i).iter_mut().enumerate() {
@@ -300,8 +301,8 @@ mod tests {
         let mut matrix = vec![0f32; 10 * 8];
         for ends in [&[3, 3, 4, 9][..], &[0, 9], &[9], &[], &[4, 3], &[11]] {
             matrix.fill(0.0);
-            for_parts(&Threads(3), &mut matrix, 8, ends, 3, |cut, mut tile| {
-                assert_eq!(tile.first_row() + tile.rows(), ends[cut]);
+            for_row_ranges(&Threads(3), &mut matrix, 8, ends, 3, |range, mut tile| {
+                assert_eq!(tile.first_row() + tile.rows(), ends[range]);
                 for i in 0..tile.rows() {
                     tile.row(i).iter_mut().for_each(|x| *x += 1.0);
                 }
@@ -310,17 +311,16 @@ mod tests {
             assert!(matrix.iter().enumerate().all(|(i, x)| *x == if i < visited { 1.0 } else { 0.0 }), "{ends:?}");
         }
         let (mut a, mut b, mut c, mut short) = ([0f32; 3 * 7], [0f32; 3 * 40], [0f32; 3 * 16], [0f32; 3]);
-        let columns = |matrix, stride, grain| Columns { matrix, stride, grain };
-        let all =
-            [columns(&mut a[..], 7, 16), columns(&mut short, 4, 1), columns(&mut b, 40, 16), columns(&mut c, 16, 16)];
-        // Bands of two rows and the one that is left.
-        for_columns(&Threads(3), all, 2, |number, band, mut tile| {
+        let matrix = |values, stride, tile_cols| Matrix { values, stride, tile_cols };
+        let all = [matrix(&mut a[..], 7, 16), matrix(&mut short, 4, 1), matrix(&mut b, 40, 16), matrix(&mut c, 16, 16)];
+        // Tiles of two rows and the one that is left.
+        for_column_tiles(&Threads(3), all, 2, |number, row_of_tiles, mut tile| {
             assert!(number != 1 && tile.first_col().is_multiple_of(16) && tile.first_row() == 0);
-            assert_eq!(tile.rows(), 2 - band);
+            assert_eq!(tile.rows(), 2 - row_of_tiles);
             let first = tile.first_col();
             for i in 0..tile.rows() {
                 for (j, x) in tile.row(i).iter_mut().enumerate() {
-                    *x += (100 * number + first + j) as f32 + 0.5 * (2 * band + i) as f32;
+                    *x += (100 * number + first + j) as f32 + 0.5 * (2 * row_of_tiles + i) as f32;
                 }
             }
         });

@@ -1,4 +1,4 @@
-//! Rows of a weight matrix as they lie in a file.
+//! A weight matrix as it lies in a file.
 
 use crate::Tile;
 use smidgen_quant::packed::{LONGEST_BLOCK, PANEL};
@@ -13,9 +13,9 @@ pub enum Layout {
     Packed,
 }
 
-/// The rows of a weight matrix as they lie in a file.
+/// A weight matrix `[rows × cols]` as it lies in a file.
 #[derive(Clone, Copy, Debug)]
-pub struct Rows<'a> {
+pub struct WeightMatrix<'a> {
     format: Format,
     layout: Layout,
     data: &'a [u8],
@@ -24,13 +24,13 @@ pub struct Rows<'a> {
     row_bytes: usize,
 }
 
-impl<'a> Rows<'a> {
+impl<'a> WeightMatrix<'a> {
     /// `rows` rows of `cols` weights each. None unless `data` has exactly their bytes, a row fills whole blocks, and the format can have
     /// the layout.
-    pub fn new(format: Format, layout: Layout, data: &'a [u8], rows: usize, cols: usize) -> Option<Rows<'a>> {
+    pub fn new(format: Format, layout: Layout, data: &'a [u8], rows: usize, cols: usize) -> Option<WeightMatrix<'a>> {
         let row_bytes = format.bytes(cols)?;
         let fits = row_bytes.checked_mul(rows)? == data.len() && (layout == Layout::Plain || format.can_be_packed());
-        fits.then_some(Rows { format, layout, data, rows, cols, row_bytes })
+        fits.then_some(WeightMatrix { format, layout, data, rows, cols, row_bytes })
     }
 
     /// The block format.
@@ -97,7 +97,7 @@ impl<'a> Rows<'a> {
         out
     }
 
-    /// The law: the product of row `r` with token `t` of `x`.
+    /// The reference: the product of row `r` with token `t` of `x`.
     pub(crate) fn dot(&self, r: usize, x: &Input, t: usize) -> f32 {
         if let Some(row) = self.row(r) {
             return self.format.dot(row, x, t);
@@ -109,21 +109,21 @@ impl<'a> Rows<'a> {
     }
 
     /// Columns of the tile that are worked on as panels, as groups of `group` plain rows, and one by one: where the first and the second
-    /// end. Tiles begin at a panel unless all of their rows are plain. Rows without weights are left to the law.
+    /// end. Tiles begin at a panel unless all of their rows are plain. Rows without weights are left to the reference.
     #[inline(never)]
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     pub(crate) fn parts(&self, out: &Tile, group: usize) -> (usize, usize) {
         if self.cols == 0 {
             return (0, 0);
         }
-        // Packed rows that are no whole panel of this tile are left to the law.
+        // Packed rows that are no whole panel of this tile are left to the reference.
         let first_plain = self.packed_rows().saturating_sub(out.first_col()).min(out.cols());
         let packed = if out.first_col().is_multiple_of(PANEL) { first_plain / PANEL * PANEL } else { 0 };
         if first_plain > packed { (packed, packed) } else { (packed, packed + (out.cols() - packed) / group * group) }
     }
 
-    /// Computes the tile's columns from `first` on by the law.
-    pub(crate) fn by_law(&self, x: &Input, out: &mut Tile, first: usize) {
+    /// Computes the tile's columns from `first` on by the reference.
+    pub(crate) fn by_reference(&self, x: &Input, out: &mut Tile, first: usize) {
         let (first_row, first_token) = (out.first_col(), out.first_row());
         for t in 0..out.rows() {
             for (c, y) in out.row(t).iter_mut().enumerate().skip(first) {

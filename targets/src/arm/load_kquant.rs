@@ -1,7 +1,9 @@
-//! Four rows of a superblock of 256.
+//! Loads of K-quants, superblocks of 256: four rows, unpacked, with rows in lanes or in vectors.
+
+#![allow(non_camel_case_types, reason = "the formats' names")]
 
 use super::isa::Quants;
-use super::load::{Source, nothing, signed};
+use super::load_legacy::{RowBlock, nothing, signed};
 use core::arch::aarch64::*;
 
 /// What a superblock of four rows has beside its quants. Lanes are rows.
@@ -26,7 +28,7 @@ impl Head {
 ///
 /// # Safety
 /// The functions need NEON, and rows that have the superblock.
-pub(super) trait Super {
+pub(super) trait KQuant {
     /// Bytes of a superblock.
     const BYTES: usize;
     /// Weights that share a scale: 16 or 32.
@@ -40,10 +42,10 @@ pub(super) trait Super {
     /// Groups of 32 weights, 2 or 4, that share bytes.
     const GROUPS: usize;
 
-    unsafe fn head(rows: impl Source, head: &mut Head);
+    unsafe fn head(rows: impl RowBlock, head: &mut Head);
 
     /// Group `GROUPS part + J`, with rows in lanes or in vectors.
-    unsafe fn group<S: Source, const J: usize>(rows: S, lanes: bool, part: usize) -> Quants;
+    unsafe fn group<S: RowBlock, const J: usize>(rows: S, lanes: bool, part: usize) -> Quants;
 }
 
 /// Byte `BYTE` of each double word.
@@ -74,7 +76,7 @@ unsafe fn masked(v: uint8x16_t, mask: u8) -> uint8x16_t {
 
 /// The six-bit scales and minima that Q4_K and Q5_K share: twelve bytes at an offset of each row.
 #[inline(always)]
-unsafe fn scales_and_minima(rows: impl Source, offset: usize, head: &mut Head) {
+unsafe fn scales_and_minima(rows: impl RowBlock, offset: usize, head: &mut Head) {
     let (a, b, c) = (rows.words(offset), rows.words(offset + 4), rows.words(offset + 8));
     let top = |v| masked(vshrq_n_u8::<2>(v), 48);
     bytes(masked(a, 63), &mut head.scales[..4]);
@@ -83,8 +85,8 @@ unsafe fn scales_and_minima(rows: impl Source, offset: usize, head: &mut Head) {
     bytes(vorrq_u8(vshrq_n_u8::<4>(c), top(b)), &mut head.minima[4..8]);
 }
 
-pub(super) struct Q4K;
-impl Super for Q4K {
+pub(super) struct Q4_K;
+impl KQuant for Q4_K {
     const BYTES: usize = 144;
     const SUB: usize = 32;
     const MAX: i32 = 15;
@@ -92,20 +94,20 @@ impl Super for Q4K {
     const GROUPS: usize = 2;
 
     #[inline(always)]
-    unsafe fn head(rows: impl Source, head: &mut Head) {
-        [head.d, head.dmin] = rows.two_halves(0);
+    unsafe fn head(rows: impl RowBlock, head: &mut Head) {
+        [head.d, head.dmin] = rows.two_f16s(0);
         scales_and_minima(rows, 4, head);
     }
 
     #[inline(always)]
-    unsafe fn group<S: Source, const J: usize>(rows: S, lanes: bool, part: usize) -> Quants {
+    unsafe fn group<S: RowBlock, const J: usize>(rows: S, lanes: bool, part: usize) -> Quants {
         let both = rows.ordered32(16 + 32 * part, lanes);
         signed(both.map(|v| if J == 0 { masked(v, 15) } else { vshrq_n_u8::<4>(v) }))
     }
 }
 
-pub(super) struct Q5K;
-impl Super for Q5K {
+pub(super) struct Q5_K;
+impl KQuant for Q5_K {
     const BYTES: usize = 176;
     const SUB: usize = 32;
     const MAX: i32 = 31;
@@ -113,13 +115,13 @@ impl Super for Q5K {
     const GROUPS: usize = 2;
 
     #[inline(always)]
-    unsafe fn head(rows: impl Source, head: &mut Head) {
-        [head.d, head.dmin] = rows.two_halves(0);
+    unsafe fn head(rows: impl RowBlock, head: &mut Head) {
+        [head.d, head.dmin] = rows.two_f16s(0);
         scales_and_minima(rows, 4, head);
     }
 
     #[inline(always)]
-    unsafe fn group<S: Source, const J: usize>(rows: S, lanes: bool, part: usize) -> Quants {
+    unsafe fn group<S: RowBlock, const J: usize>(rows: S, lanes: bool, part: usize) -> Quants {
         let both = rows.ordered32(48 + 32 * part, lanes);
         let fifth = rows.ordered32(16, lanes);
         // The group's bit moves to the lowest place, from which it is shifted in above the nibble.
@@ -132,8 +134,8 @@ impl Super for Q5K {
     }
 }
 
-pub(super) struct Q6K;
-impl Super for Q6K {
+pub(super) struct Q6_K;
+impl KQuant for Q6_K {
     const BYTES: usize = 210;
     const SUB: usize = 16;
     const MAX: i32 = 63;
@@ -141,8 +143,8 @@ impl Super for Q6K {
     const GROUPS: usize = 4;
 
     #[inline(always)]
-    unsafe fn head(rows: impl Source, head: &mut Head) {
-        head.d = rows.halves(208);
+    unsafe fn head(rows: impl RowBlock, head: &mut Head) {
+        head.d = rows.f16s(208);
         let scales = rows.ordered16(192, true);
         for (scales, out) in scales.into_iter().zip(head.scales.as_chunks_mut::<4>().0) {
             signed_bytes(scales, out);
@@ -150,7 +152,7 @@ impl Super for Q6K {
     }
 
     #[inline(always)]
-    unsafe fn group<S: Source, const J: usize>(rows: S, lanes: bool, part: usize) -> Quants {
+    unsafe fn group<S: RowBlock, const J: usize>(rows: S, lanes: bool, part: usize) -> Quants {
         let low = rows.ordered32(64 * part + J % 2 * 32, lanes);
         let top = rows.ordered32(128 + 32 * part, lanes);
         // Shifts that insert: the two upper bits above a low nibble, or a high nibble below the two upper bits.
@@ -178,8 +180,8 @@ unsafe fn two_bits<const J: usize>(bytes: [uint8x16_t; 8]) -> [uint8x16_t; 8] {
     })
 }
 
-pub(super) struct Q2K;
-impl Super for Q2K {
+pub(super) struct Q2_K;
+impl KQuant for Q2_K {
     const BYTES: usize = 84;
     const SUB: usize = 16;
     const MAX: i32 = 3;
@@ -187,8 +189,8 @@ impl Super for Q2K {
     const GROUPS: usize = 4;
 
     #[inline(always)]
-    unsafe fn head(rows: impl Source, head: &mut Head) {
-        [head.d, head.dmin] = rows.two_halves(80);
+    unsafe fn head(rows: impl RowBlock, head: &mut Head) {
+        [head.d, head.dmin] = rows.two_f16s(80);
         for (i, both) in rows.ordered16(0, true).into_iter().enumerate() {
             bytes(masked(both, 15), &mut head.scales[4 * i..4 * i + 4]);
             bytes(vshrq_n_u8::<4>(both), &mut head.minima[4 * i..4 * i + 4]);
@@ -196,13 +198,13 @@ impl Super for Q2K {
     }
 
     #[inline(always)]
-    unsafe fn group<S: Source, const J: usize>(rows: S, lanes: bool, part: usize) -> Quants {
+    unsafe fn group<S: RowBlock, const J: usize>(rows: S, lanes: bool, part: usize) -> Quants {
         signed(two_bits::<J>(rows.ordered32(16 + 32 * part, lanes)))
     }
 }
 
-pub(super) struct Q3K;
-impl Super for Q3K {
+pub(super) struct Q3_K;
+impl KQuant for Q3_K {
     const BYTES: usize = 110;
     const SUB: usize = 16;
     const MAX: i32 = 7;
@@ -210,8 +212,8 @@ impl Super for Q3K {
     const GROUPS: usize = 4;
 
     #[inline(always)]
-    unsafe fn head(rows: impl Source, head: &mut Head) {
-        head.d = rows.halves(108);
+    unsafe fn head(rows: impl RowBlock, head: &mut Head) {
+        head.d = rows.f16s(108);
         let (x, y, top) = (rows.words(96), rows.words(100), rows.words(104));
         let join = |low, high| vsubq_u8(vorrq_u8(masked(low, 15), masked(high, 48)), vdupq_n_u8(32));
         let scales = [
@@ -226,7 +228,7 @@ impl Super for Q3K {
     }
 
     #[inline(always)]
-    unsafe fn group<S: Source, const J: usize>(rows: S, lanes: bool, part: usize) -> Quants {
+    unsafe fn group<S: RowBlock, const J: usize>(rows: S, lanes: bool, part: usize) -> Quants {
         let mut q = rows.ordered32(32 + 32 * part, lanes);
         let third = rows.ordered32(0, lanes);
         let down = vdupq_n_s8(-((4 * part + J) as i8));

@@ -1,15 +1,15 @@
-//! Blocks of five bits times one token by AVX2: nibbles are multiplied as they lie, and fifth bits are looked up.
+//! GEMV of blocks of five bits by AVX2: nibbles are multiplied row-wise, and fifth bits look sums up in tables (`pshufb`).
 //!
 //! Four fifth bits of a row choose one of sixteen sums of four activations, which are computed once for all rows: what T-MAC (arXiv:2407.00088) does with
 //! every bit. A vector of thirty-two such fours takes two look-ups, where their bits, spread to bytes, would be four vectors to be multiplied.
 
-use super::along::{EightRows, Fields, firsts_together};
-use super::ints::Ints;
+use super::gemv_rowwise::{EightRows, Fields, firsts_together};
 use super::isa::{add_block, four};
-use super::load::{Legacy, Panel, Source};
-use super::matmul::Group;
-use super::vector::Vector;
-use crate::{Rows, Tile};
+use super::load_legacy::{Legacy, Panel, RowBlock};
+use super::prefetch::RowGroup;
+use super::vec_f32::VecF32;
+use super::vec_i32::VecI32;
+use crate::{Tile, WeightMatrix};
 use core::arch::x86_64::*;
 use core::mem::MaybeUninit;
 use smidgen_quant::Q8;
@@ -35,8 +35,8 @@ struct Tables([[[[u8; 16]; 2]; 2]; 4]);
 /// # Safety
 /// Needs AVX2 and F16C; these columns are all plain or all packed, as `S` is. Rows and token have `blocks` blocks, [`BLOCKS`] at most.
 #[inline(always)]
-pub(super) unsafe fn fives_one<L: Legacy, S: EightRows>(
-    w: &Rows,
+pub(super) unsafe fn gemv_lookup<L: Legacy, S: EightRows>(
+    w: &WeightMatrix,
     columns: usize,
     blocks: usize,
     x: &Q8,
@@ -46,12 +46,12 @@ pub(super) unsafe fn fives_one<L: Legacy, S: EightRows>(
     let (token, first) = (out.first_row(), out.first_col());
     // The tables of all blocks are made before they are used.
     make(x, token, L::OFFSET != 0, &mut tables[..blocks]);
-    let all = Group::new(w, first, columns, ROWS, S::PACKED);
+    let all = RowGroup::new(w, first, columns, ROWS, S::PACKED);
     for c in (0..columns).step_by(ROWS) {
         let group = all.at(c);
         let mut acc = [_mm256_setzero_ps(); 2];
         for b in 0..blocks {
-            group.prefetch_ahead(ROWS, b, L::BYTES, group.is_nearest(S::PACKED), false);
+            group.prefetch_ahead(ROWS, b, L::BYTES, group.goes_to_l1(S::PACKED), false);
             let at = b * x.tokens + token;
             let rows = [S::new(group, 0, b, L::BYTES), S::new(group, ROWS / 2, b, L::BYTES)];
             let Fields { bits, d, m } = S::fields::<L>(rows);
@@ -72,7 +72,7 @@ impl EightRows for Panel {
     const PACKED: bool = true;
 
     #[inline(always)]
-    fn new(group: Group, first: usize, b: usize, block_bytes: usize) -> Panel {
+    fn new(group: RowGroup, first: usize, b: usize, block_bytes: usize) -> Panel {
         group.panel(first, b, block_bytes)
     }
 
@@ -80,12 +80,12 @@ impl EightRows for Panel {
     unsafe fn fields<L: Legacy>(rows: [Panel; 2]) -> Fields {
         // Of each four double words the first bytes, the third, second and fourth ones.
         let order = [0x0c08_0400, 0x0e0a_0602, 0x0d09_0501, 0x0f0b_0703];
-        let words = |rows| <Panel as Source<__m256i>>::words(rows, L::BYTES - 20).shuffle(order);
-        let halves = |offset| rows.map(|rows| Source::<__m256i>::halves(rows, offset));
+        let words = |rows| <Panel as RowBlock<__m256i>>::words(rows, L::BYTES - 20).shuffle(order);
+        let f16s = |offset| rows.map(|rows| RowBlock::<__m256i>::f16s(rows, offset));
         let (first, second) = (words(rows[0]), words(rows[1]));
         let even = firsts_together(_mm256_unpacklo_epi32(first, second));
         let odd = firsts_together(_mm256_unpackhi_epi32(first, second));
-        Fields { bits: [even, odd], d: halves(0), m: halves(if L::MIN { 2 } else { 0 }) }
+        Fields { bits: [even, odd], d: f16s(0), m: f16s(if L::MIN { 2 } else { 0 }) }
     }
 
     #[inline(always)]
@@ -96,7 +96,7 @@ impl EightRows for Panel {
         for k in 0..4 {
             let (low, high) = (__m256i::splat(four(x.add(4 * k))), __m256i::splat(four(x.add(16 + 4 * k))));
             for (sum, rows) in sums.iter_mut().zip(rows) {
-                let q: __m256i = Source::words(rows, offset + 4 * k);
+                let q: __m256i = RowBlock::words(rows, offset + 4 * k);
                 *sum = _mm256_add_epi16(*sum, _mm256_maddubs_epi16(q.and(mask), low));
                 *sum = _mm256_add_epi16(*sum, _mm256_maddubs_epi16(q.right::<4>().and(mask), high));
             }

@@ -1,36 +1,36 @@
-//! Blocks of nibbles or bytes times one token by AVX2: multiplied as they lie, so that it is sums that are turned, not weights.
+//! Row-wise GEMV of blocks of 32 by AVX2: eight rows, each multiplied as it lies, so that sums are transposed and not weights.
 
-use super::ints::Ints;
 use super::isa::{Avx2, Isa, add_block};
-use super::load::{Legacy, Plain};
-use super::matmul::Group;
-use super::vector::Vector;
+use super::load_legacy::{Legacy, Plain};
+use super::prefetch::RowGroup;
+use super::vec_f32::VecF32;
+use super::vec_i32::VecI32;
 use crate::Tile;
 use core::arch::x86_64::*;
 use smidgen_quant::Q8;
 
-const ROWS: usize = <__m256i as Ints>::ROWS;
+const ROWS: usize = <__m256i as VecI32>::ROWS;
 
-/// Eight rows from column `c` of the tile on, times its only token. A block of the format ends with sixteen bytes of nibbles, and has no more bits, or
+/// EightPlain rows from column `c` of the tile on, times its only token. A block of the format ends with sixteen bytes of nibbles, and has no more bits, or
 /// with thirty-two bytes with sign.
 ///
 /// # Safety
 /// Needs AVX2 and F16C; the group's rows have `blocks` blocks, and so has the token.
 #[inline(always)]
-pub(super) unsafe fn along_one<L: Legacy>(group: Group, blocks: usize, x: &Q8, out: &mut Tile, c: usize) {
+pub(super) unsafe fn gemv_rowwise<L: Legacy>(group: RowGroup, blocks: usize, x: &Q8, out: &mut Tile, c: usize) {
     let token = out.first_row();
     let mut acc = _mm256_setzero_ps();
     for b in 0..blocks {
-        let is_bytes = L::BYTES > 32;
-        group.prefetch_ahead(ROWS, b, L::BYTES, group.nearest, is_bytes);
+        let is_bytes = L::SIGNED;
+        group.prefetch_ahead(ROWS, b, L::BYTES, group.to_l1, is_bytes);
         let at = b * x.tokens + token;
-        let (rows, qs) = (Eight::new(group, 0, b, L::BYTES), x.qs.as_ptr().add(32 * at));
+        let (rows, qs) = (EightPlain::new(group, 0, b, L::BYTES), x.qs.as_ptr().add(32 * at));
         let mut isum = if is_bytes { rows.byte_sums(L::BYTES - 32, qs) } else { rows.nibble_sums(L::BYTES - 16, qs) };
         if L::OFFSET != 0 {
             isum = isum.add(Avx2::multiple(-L::OFFSET, x.sums.as_ptr().add(at)));
         }
-        let d = rows.halves(0);
-        let m = if L::MIN { rows.halves(2) } else { d };
+        let d = rows.f16s(0);
+        let m = if L::MIN { rows.f16s(2) } else { d };
         acc = add_block::<__m256i, L>(acc, isum, d, m, x, at);
     }
     acc.store(out.row(0)[c..][..ROWS].as_mut_ptr());
@@ -43,7 +43,7 @@ pub(super) unsafe fn along_one<L: Legacy>(group: Group, blocks: usize, x: &Q8, o
 pub(super) trait EightRows: Copy {
     const PACKED: bool;
     /// Block `b` of a group's rows from `first` on.
-    fn new(group: Group, first: usize, b: usize, block_bytes: usize) -> Self;
+    fn new(group: RowGroup, first: usize, b: usize, block_bytes: usize) -> Self;
     /// What stands before the nibbles of sixteen rows in a format with fifth bits.
     unsafe fn fields<L: Legacy>(rows: [Self; 2]) -> Fields;
     /// Σ q x of each row, of the nibbles alone, which are at an offset. For sixteen rows, which may share loads of activations.
@@ -69,16 +69,16 @@ pub(super) unsafe fn firsts_together(v: __m256i) -> __m256i {
     _mm256_permute4x64_epi64(v, 0b11_01_10_00)
 }
 
-/// Eight plain rows.
+/// EightPlain plain rows.
 #[derive(Clone, Copy)]
-pub(super) struct Eight {
+pub(super) struct EightPlain {
     /// The first row and the fifth: from here all are reached by a row or three rows, so that few addresses are computed and kept.
     low: *const u8,
     high: *const u8,
     row_bytes: usize,
 }
 
-impl Eight {
+impl EightPlain {
     /// The bytes at an offset of row `i`, which is less than four, and of row `i + 4`.
     #[inline(always)]
     fn at(self, i: usize, offset: usize) -> [*const u8; 2] {
@@ -134,13 +134,13 @@ impl Eight {
         _mm256_blend_epi32(low, high, 0b1111_0000).add(_mm256_permute2x128_si256(low, high, 0x21))
     }
 
-    /// The halves at an offset, as floats. Brought together by the units for whole numbers, while those for vectors are busy with weights.
+    /// The f16 numbers at an offset, as floats. Brought together by the integer units, while those for vectors are busy with weights.
     ///
     /// # Safety
-    /// Needs AVX2 and F16C, rows with these halves, and two bytes before them.
+    /// Needs AVX2 and F16C, rows with these numbers, and two bytes before them.
     #[inline(always)]
-    pub(super) unsafe fn halves(self, offset: usize) -> __m256 {
-        let [low, high] = self.at(0, offset).map(|at| four_halves(at, self.row_bytes));
+    pub(super) unsafe fn f16s(self, offset: usize) -> __m256 {
+        let [low, high] = self.at(0, offset).map(|at| four_f16s(at, self.row_bytes));
         _mm256_cvtph_ps(_mm_set_epi64x(high, low))
     }
 
@@ -169,20 +169,20 @@ impl Eight {
     }
 }
 
-impl EightRows for Eight {
+impl EightRows for EightPlain {
     const PACKED: bool = false;
 
     #[inline(always)]
-    fn new(group: Group, first: usize, b: usize, block_bytes: usize) -> Eight {
+    fn new(group: RowGroup, first: usize, b: usize, block_bytes: usize) -> EightPlain {
         let rows = group.plain(first, b, block_bytes);
         let low = rows.at(0);
         let high = Plain { block: low, ..rows }.at(4 * rows.row_bytes);
-        Eight { low, high, row_bytes: rows.row_bytes }
+        EightPlain { low, high, row_bytes: rows.row_bytes }
     }
 
     /// The compiler is kept from merging shuffles with those behind them: as their results are used twice, it makes more.
     #[inline(always)]
-    unsafe fn fields<L: Legacy>(rows: [Eight; 2]) -> Fields {
+    unsafe fn fields<L: Legacy>(rows: [EightPlain; 2]) -> Fields {
         // Of two rows the first bytes of their bits, the third, second and fourth ones; then scales, then minima.
         let bits = (L::BYTES as i32 - 20) * 0x0101_0101;
         let order = [0x0a02_0800 + bits, 0x0b03_0901 + bits, 0x0908_0100, 0x0b0a_0302];
@@ -191,9 +191,9 @@ impl EightRows for Eight {
         let even = firsts_together(_mm256_unpacklo_epi32(ab, cd));
         let odd = firsts_together(_mm256_unpackhi_epi32(ab, cd));
         let (ab, cd) = (_mm256_unpackhi_epi32(a, b), _mm256_unpackhi_epi32(c, d));
-        let floats = |halves| {
-            let halves = Avx2::in_order(firsts_together(halves));
-            [_mm256_castsi256_si128(halves), _mm256_extracti128_si256(halves, 1)].map(|halves| _mm256_cvtph_ps(halves))
+        let floats = |f16s| {
+            let f16s = Avx2::in_order(firsts_together(f16s));
+            [_mm256_castsi256_si128(f16s), _mm256_extracti128_si256(f16s, 1)].map(|f16s| _mm256_cvtph_ps(f16s))
         };
         let d = floats(_mm256_unpacklo_epi64(ab, cd));
         let m = if L::MIN { floats(_mm256_unpackhi_epi64(ab, cd)) } else { d };
@@ -201,18 +201,18 @@ impl EightRows for Eight {
     }
 
     #[inline(always)]
-    unsafe fn nibbles(rows: [Eight; 2], offset: usize, x: *const i8) -> [__m256i; 2] {
+    unsafe fn nibbles(rows: [EightPlain; 2], offset: usize, x: *const i8) -> [__m256i; 2] {
         [rows[0].nibble_sums(offset, x), rows[1].nibble_sums(offset, x)]
     }
 }
 
-/// The halves at the same place of four rows, one after another. The second of a pair is loaded with the two bytes before it, over which the first is
+/// The f16 numbers at the same place of four rows, one after another. The second of a pair is loaded with the two bytes before it, over which the first is
 /// then loaded: half as many instructions as shifting and joining them, which no compiler finds.
 ///
 /// # Safety
-/// The halves can be read, and two bytes before the second and the fourth.
+/// The numbers can be read, and two bytes before the second and the fourth.
 #[inline(always)]
-unsafe fn four_halves(at: *const u8, row_bytes: usize) -> i64 {
+unsafe fn four_f16s(at: *const u8, row_bytes: usize) -> i64 {
     let four: i64;
     core::arch::asm!(
         "mov {low:e}, [{at} + {row} - 2]",

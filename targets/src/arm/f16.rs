@@ -1,7 +1,7 @@
-//! Products of F16 weights, which the CPU widens by itself.
+//! GEMM of F16 weights, which the CPU widens by itself.
 
-use super::load::{nothing, sixteen_halves};
-use crate::{Rows, Tile};
+use super::load_legacy::{nothing, sixteen_f16s};
+use crate::{Tile, WeightMatrix};
 use core::arch::aarch64::*;
 use smidgen_quant::ops::{STRIPES, tree};
 use smidgen_quant::{Input, f16_to_f32};
@@ -10,7 +10,7 @@ use smidgen_quant::{Input, f16_to_f32};
 const TOKENS: usize = 4;
 
 /// See `smidgen_quant::plain`: sixteen stripes, then the tree.
-pub(super) fn f16(w: &Rows, input: &Input, out: &mut Tile) {
+pub(super) fn f16(w: &WeightMatrix, input: &Input, out: &mut Tile) {
     let Input::F32 { values, cols } = input else { return };
     let (first_row, first_token) = (out.first_col(), out.first_row());
     for c in 0..out.cols() {
@@ -44,7 +44,7 @@ fn dots<const T: usize>(row: &[[u8; 2]], x: &[f32]) -> [f32; T] {
     for (i, part) in parts.iter().enumerate() {
         // SAFETY: every aarch64 has NEON; sixteen weights lie in a part, and sixteen values of each token beside them.
         unsafe {
-            let w = sixteen_halves(part.as_ptr().cast());
+            let w = sixteen_f16s(part.as_ptr().cast());
             for t in 0..T {
                 let x = tokens[t][STRIPES * i..STRIPES * (i + 1)].as_ptr();
                 for k in 0..STRIPES / 4 {
