@@ -1,7 +1,7 @@
 //! Embeddings and scores are the same bits whichever table of kernels computes them, on however many threads, alone or beside others.
 
 use smidgen::models::bert::{Options, Session, Text};
-use smidgen::{Error, Model, Precision};
+use smidgen::{Model, Precision, RunError};
 use smidgen_gguf::Gguf;
 use smidgen_quant::Format;
 use smidgen_targets::{KernelSet, Pool, Serial, scalar};
@@ -12,7 +12,7 @@ use smidgen_tests::{Threads, at_most, formats, tables};
 /// Lengths on both sides of a panel of keys, a tile of queries, a chunk of the softmax and a tile of tokens.
 const LENGTHS: &[usize] = &[1, 2, 16, 17, 65, 80, 33, 7];
 
-type Answers = Vec<Result<Vec<u32>, Error>>;
+type Answers = Vec<Result<Vec<u32>, RunError>>;
 
 fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|value| value.to_bits()).collect()
@@ -183,11 +183,11 @@ fn the_others_are_answered() {
         let found = run(&model, &texts, &Options::default(), kernels, &Threads(2));
         let alone = |i: usize| run(&model, &texts[i..=i], &Options::default(), &scalar::KERNELS, &Serial)[0].clone();
         assert!(found[0].is_ok() && found[0] == alone(0) && found[5].is_ok() && found[5] == alone(5));
-        assert_eq!(found[1], Err(Error::NoTokens));
-        assert_eq!(found[2], Err(Error::TokenRange { token: 97, vocabulary: 97 }));
-        assert_eq!(found[3], Err(Error::ContextFull { context: 80, used: 0, tokens: 81 }));
+        assert_eq!(found[1], Err(RunError::NoTokens));
+        assert_eq!(found[2], Err(RunError::TokenRange { token: 97, vocabulary: 97 }));
+        assert_eq!(found[3], Err(RunError::ContextFull { context: 80, used: 0, tokens: 81 }));
         for i in [4, 6] {
-            let Err(Error::NotFinite { tensor: Some(tensor) }) = &found[i] else { panic!("{:?}", found[i]) };
+            let Err(RunError::NotFinite { tensor: Some(tensor) }) = &found[i] else { panic!("{:?}", found[i]) };
             assert_eq!(tensor.to_string(), "token_embd.weight");
         }
     }

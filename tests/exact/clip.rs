@@ -3,14 +3,14 @@
 
 use smidgen::models::clip::Clip;
 use smidgen::models::{bert, vit};
-use smidgen::{Error, Model};
+use smidgen::{Model, RunError};
 use smidgen_gguf::Gguf;
 use smidgen_quant::Format;
 use smidgen_targets::{KernelSet, Pool, Serial, scalar};
 use smidgen_tests::seeded_clip::{CONTEXT, IMAGE, model_of, vocabulary};
 use smidgen_tests::{Random, Threads, at_most, seeded_bert, seeded_vit, tables};
 
-type Answers = Vec<Result<Vec<u32>, Error>>;
+type Answers = Vec<Result<Vec<u32>, RunError>>;
 
 /// Embeddings of texts of some lengths, then of images, all together or each alone.
 fn run(model: &Clip, together: bool, tokens: usize, kernels: &'static KernelSet, pool: &dyn Pool) -> Answers {

@@ -1,6 +1,6 @@
 //! A saved state goes on as if nothing had happened, bit for bit, and what is no state of this model is refused.
 
-use smidgen::{Error, KvType, Model, Options, Session};
+use smidgen::{KvType, Model, Options, RunError, Session, StateError};
 use smidgen_convert::pack;
 use smidgen_gguf::Gguf;
 use smidgen_quant::Format;
@@ -81,17 +81,17 @@ fn what_is_no_state_of_this_model_is_refused() {
     let mut session = Session::new(&model, &options(KvType::F16, CONTEXT), detect()).unwrap();
     session.forward(0, &tokens, &Serial).unwrap();
     let state = saved(&session, &tokens);
-    assert_eq!(session.save(0, &tokens[1..], &mut [0; 9]), Err(Error::StateTokens { expected: 20, found: 19 }));
+    assert_eq!(session.save(0, &tokens[1..], &mut [0; 9]), Err(StateError::Tokens { expected: 20, found: 19 }));
     let expected = state.len();
-    assert_eq!(session.save(0, &tokens, &mut [0; 9]), Err(Error::StateLength { expected, found: 9 }));
-    assert_eq!(session.restore(2, &state), Err(Error::SequenceRange { sequence: 2, sequences: 2 }));
+    assert_eq!(session.save(0, &tokens, &mut [0; 9]), Err(StateError::Length { expected, found: 9 }));
+    assert_eq!(session.restore(2, &state), Err(RunError::SequenceRange { sequence: 2, sequences: 2 }.into()));
 
     let mut other = Session::new(&stranger, &options(KvType::F16, CONTEXT), detect()).unwrap();
-    assert_eq!(other.restore(0, &state), Err(Error::StateForeign));
+    assert_eq!(other.restore(0, &state), Err(StateError::Foreign));
     let mut other = Session::new(&model, &options(KvType::Q8_0, CONTEXT), detect()).unwrap();
-    assert_eq!(other.restore(0, &state), Err(Error::StateForeign));
+    assert_eq!(other.restore(0, &state), Err(StateError::Foreign));
     let mut other = Session::new(&model, &options(KvType::F16, 19), detect()).unwrap();
-    assert_eq!(other.restore(0, &state), Err(Error::ContextFull { context: 19, used: 0, tokens: 20 }));
+    assert_eq!(other.restore(0, &state), Err(RunError::ContextFull { context: 19, used: 0, tokens: 20 }.into()));
 
     // A token that is kept, and a cache that stays as it was.
     let mut other = Session::new(&model, &options(KvType::F16, CONTEXT), detect()).unwrap();

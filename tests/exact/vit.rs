@@ -3,7 +3,7 @@
 
 use smidgen::frontend::image::Planes;
 use smidgen::models::vit::{Options, Session, Vit};
-use smidgen::{Error, Model};
+use smidgen::{Model, RunError};
 use smidgen_gguf::Gguf;
 use smidgen_quant::Format;
 use smidgen_targets::{KernelSet, Pool, Serial, scalar};
@@ -11,7 +11,7 @@ use smidgen_tests::seeded::{File, Meta};
 use smidgen_tests::seeded_vit::{Shape, model, planes};
 use smidgen_tests::{Random, Threads, at_most, formats, tables};
 
-type Answers = Vec<Result<Vec<u32>, Error>>;
+type Answers = Vec<Result<Vec<u32>, RunError>>;
 
 /// Features, all tokens, then scores if there is a head.
 fn run(model: &Vit, images: &[Planes], tokens: usize, kernels: &'static KernelSet, pool: &dyn Pool) -> Answers {
@@ -98,9 +98,9 @@ fn bad_images_beside_good_ones() {
     session.classify(&images, &Serial, |_, scores| answers.push(scores.map(<[f32]>::to_vec)));
     assert_eq!(answers.len(), images.len());
     assert!(answers[0].is_ok() && answers[0] == answers[6]);
-    assert_eq!(answers[1], Err(Error::NotFinite { tensor: None }));
-    assert!(matches!(answers[2], Err(Error::ImageSize { width: 5, height: 24, .. })), "{:?}", answers[2]);
-    assert!(matches!(answers[3], Err(Error::ImageSize { .. })));
-    assert!(matches!(answers[4], Err(Error::ImageSize { .. })));
-    assert_eq!(answers[5], Err(Error::ContextFull { context: 1024, used: 0, tokens: 10_001 }));
+    assert_eq!(answers[1], Err(RunError::NotFinite { tensor: None }));
+    assert!(matches!(answers[2], Err(RunError::ImageSize { width: 5, height: 24, .. })), "{:?}", answers[2]);
+    assert!(matches!(answers[3], Err(RunError::ImageSize { .. })));
+    assert!(matches!(answers[4], Err(RunError::ImageSize { .. })));
+    assert_eq!(answers[5], Err(RunError::ContextFull { context: 1024, used: 0, tokens: 10_001 }));
 }

@@ -1,6 +1,6 @@
 //! Resized images are Pillow's, byte for byte, for images from a formula. `image.py` prints the table.
 
-use smidgen::Error;
+use smidgen::RunError;
 use smidgen::frontend::image::{Filter, Image, Preprocess, Resize};
 
 type Size = (usize, usize);
@@ -85,11 +85,14 @@ fn images_and_steps_that_cannot_be() {
     // The product of these is no number of as many bits, though its low bits are zeros.
     let long = 1 << (usize::BITS / 2 + 8);
     for (width, height, bytes) in [(0, 1, 0), (1, 0, 0), (2, 2, 11), (2, 2, 13), (usize::MAX, 2, 6), (long, long, 0)] {
-        assert_eq!(Image::new(width, height, &vec![0; bytes]).unwrap_err(), Error::ImageSize { width, height, bytes },);
+        assert_eq!(
+            Image::new(width, height, &vec![0; bytes]).unwrap_err(),
+            RunError::ImageSize { width, height, bytes },
+        );
     }
     let bytes = pixels(1, 4000);
     let image = Image::new(1, 4000, &bytes).unwrap();
-    let size = Error::ImageSize { width: 1, height: 4000, bytes: 12_000 };
+    let size = RunError::ImageSize { width: 1, height: 4000, bytes: 12_000 };
     for resize in [
         Resize::To(0, 5),
         Resize::To(5, 0),
@@ -106,7 +109,7 @@ fn images_and_steps_that_cannot_be() {
     assert_eq!(cropped.values.len(), 48);
     for (means, deviations) in [(0, 0), (2, 2), (4, 4), (3, 1), (1, 3)] {
         let steps = Preprocess { std: vec![1.0; deviations], ..plain(Resize::Keep, Filter::Bilinear, None, means) };
-        let refused = if means == 0 { size.clone() } else { Error::ImageChannels { means, deviations } };
+        let refused = if means == 0 { size.clone() } else { RunError::ImageChannels { means, deviations } };
         assert_eq!(steps.apply(&image), Err(refused));
     }
 }

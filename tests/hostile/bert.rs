@@ -2,7 +2,7 @@
 
 use smidgen::models::bert::{Options as BertOptions, Session as BertSession};
 use smidgen::tokenizer::{self, Special, Tokenizer};
-use smidgen::{Error, Key, Model, Options, Session, TensorName};
+use smidgen::{Key, LoadError, Model, Options, RunError, Session, TensorName};
 use smidgen_gguf::{Gguf, ValueKind};
 use smidgen_quant::Format;
 use smidgen_targets::{Serial, scalar};
@@ -16,7 +16,7 @@ fn good() -> File {
 }
 
 #[track_caller]
-fn refused(file: File, expected: Error) {
+fn refused(file: File, expected: LoadError) {
     let bytes = file.bytes();
     let error = Model::parse(&[Gguf::parse(&bytes).unwrap()]).err().unwrap();
     assert_eq!(error, expected);
@@ -43,75 +43,75 @@ fn the_good_model_is_accepted() {
 fn extents() {
     for name in ["block_count", "embedding_length", "feed_forward_length", "attention.head_count", "context_length"] {
         let name_in_file = format!("bert.{name}");
-        refused(good().without(&name_in_file), Error::MissingKey { key: key(name) });
+        refused(good().without(&name_in_file), LoadError::MissingKey { key: key(name) });
         let file = good().set(&name_in_file, Meta::U32(0));
-        refused(file, Error::KeyRange { key: key(name), value: 0, least: 1, most: MOST });
+        refused(file, LoadError::KeyRange { key: key(name), value: 0, least: 1, most: MOST });
         let file = good().set(&name_in_file, Meta::Str("7"));
-        refused(file, Error::KeyType { key: key(name), expected: "non-negative integer", found: ValueKind::Str });
+        refused(file, LoadError::KeyType { key: key(name), expected: "non-negative integer", found: ValueKind::Str });
     }
     let file = good().set("bert.block_count", Meta::U32(4097));
-    refused(file, Error::KeyRange { key: key("block_count"), value: 4097, least: 1, most: 4096 });
+    refused(file, LoadError::KeyRange { key: key("block_count"), value: 4097, least: 1, most: 4096 });
     let file = good().set("bert.block_count", Meta::U32(3));
-    refused(file, Error::MissingTensor { tensor: tensor(2, "attn_q.weight") });
+    refused(file, LoadError::MissingTensor { tensor: tensor(2, "attn_q.weight") });
     let heads = key("attention.head_count");
-    let error = Error::NotDivisible { key: key("embedding_length"), value: 256, divisor_key: heads, divisor: 3 };
+    let error = LoadError::NotDivisible { key: key("embedding_length"), value: 256, divisor_key: heads, divisor: 3 };
     refused(good().set("bert.attention.head_count", Meta::U32(3)), error);
     let file = seeded_bert::model(&Shape { width: 512, heads: 1, ..Shape::default() }, Format::Q8_0);
-    refused(file, Error::KeyRange { key: heads, value: 1, least: 2, most: 512 });
+    refused(file, LoadError::KeyRange { key: heads, value: 1, least: 2, most: 512 });
     let file = good().set("bert.attention.head_count_kv", Meta::U32(2));
-    refused(file, Error::Unsupported { key: key("attention.head_count_kv"), value: 2 });
+    refused(file, LoadError::Unsupported { key: key("attention.head_count_kv"), value: 2 });
     let file = good().set("bert.context_length", Meta::U32(1 << 25));
-    refused(file, Error::KeyRange { key: key("context_length"), value: 1 << 25, least: 1, most: 1 << 24 });
+    refused(file, LoadError::KeyRange { key: key("context_length"), value: 1 << 25, least: 1, most: 1 << 24 });
     for value in [1, 81] {
         let file = good().set("bert.max_sequence_length", Meta::U32(value));
         let most = if value == 1 { MOST } else { 80 };
-        refused(file, Error::KeyRange { key: key("max_sequence_length"), value: value.into(), least: 2, most });
+        refused(file, LoadError::KeyRange { key: key("max_sequence_length"), value: value.into(), least: 2, most });
     }
 }
 
 #[test]
 fn numbers_and_names() {
     let epsilon = key("attention.layer_norm_epsilon");
-    refused(good().without("bert.attention.layer_norm_epsilon"), Error::MissingKey { key: epsilon });
+    refused(good().without("bert.attention.layer_norm_epsilon"), LoadError::MissingKey { key: epsilon });
     for value in [0.0, -1e-12, f32::INFINITY] {
         let file = good().set("bert.attention.layer_norm_epsilon", Meta::F32(value));
-        refused(file, Error::KeyNumber { key: epsilon, value });
+        refused(file, LoadError::KeyNumber { key: epsilon, value });
     }
     let file = good().set("bert.pooling_type", Meta::U32(5));
-    refused(file, Error::Unsupported { key: key("pooling_type"), value: 5 });
+    refused(file, LoadError::Unsupported { key: key("pooling_type"), value: 5 });
     let file = good().set("bert.feed_forward_activation", Meta::Str("swish"));
-    refused(file, Error::KeyText { key: key("feed_forward_activation"), value: "swish".into() });
+    refused(file, LoadError::KeyText { key: key("feed_forward_activation"), value: "swish".into() });
     for name in ["attention.causal", "pooling_normalize"] {
         let file = good().set(&format!("bert.{name}"), Meta::U32(1));
-        refused(file, Error::KeyType { key: key(name), expected: "bool", found: ValueKind::U32 });
+        refused(file, LoadError::KeyType { key: key(name), expected: "bool", found: ValueKind::U32 });
     }
     let labels = key("classifier.output_labels");
     let file = good().set("bert.classifier.output_labels", Meta::Strs(vec!["one".into()]));
-    refused(file, Error::KeyLength { key: labels, expected: 3, found: 1 });
+    refused(file, LoadError::KeyLength { key: labels, expected: 3, found: 1 });
     let file = good().set("bert.classifier.output_labels", Meta::U32s(vec![1, 2, 3]));
-    refused(file, Error::KeyType { key: labels, expected: "array of strings", found: ValueKind::Array });
+    refused(file, LoadError::KeyType { key: labels, expected: "array of strings", found: ValueKind::Array });
 }
 
 #[test]
 fn tensors() {
     for part in ["token_embd.weight", "position_embd.weight", "token_embd_norm.weight"] {
-        refused(good().without_tensor(part), Error::MissingTensor { tensor: tensor(None, part) });
+        refused(good().without_tensor(part), LoadError::MissingTensor { tensor: tensor(None, part) });
     }
     for part in
         ["attn_q.weight", "attn_output_norm.weight", "ffn_up.weight", "ffn_down.weight", "layer_output_norm.weight"]
     {
-        refused(good().without_tensor(&format!("blk.1.{part}")), Error::MissingTensor { tensor: tensor(1, part) });
+        refused(good().without_tensor(&format!("blk.1.{part}")), LoadError::MissingTensor { tensor: tensor(1, part) });
     }
     let types = Key { architecture: "tokenizer", name: "ggml.token_type_count" };
     let file = good().set(&types.to_string(), Meta::U32(3));
     let (expected, found) = ([256, 3], [256, 2, 1, 1]);
-    refused(file, Error::TensorShape { tensor: tensor(None, "token_types.weight"), expected, found });
+    refused(file, LoadError::TensorShape { tensor: tensor(None, "token_types.weight"), expected, found });
     let file = good().set("bert.context_length", Meta::U32(81));
     let (expected, found) = ([256, 81], [256, 80, 1, 1]);
-    refused(file, Error::TensorShape { tensor: tensor(None, "position_embd.weight"), expected, found });
+    refused(file, LoadError::TensorShape { tensor: tensor(None, "position_embd.weight"), expected, found });
     let mut file = good();
     file.tensor("blk.0.ffn_up.bias").data[..4].copy_from_slice(&f32::NAN.to_le_bytes());
-    refused(file, Error::WeightNotFinite { tensor: tensor(0, "ffn_up.bias"), index: 0 });
+    refused(file, LoadError::WeightNotFinite { tensor: tensor(0, "ffn_up.bias"), index: 0 });
     // Biases and types may be absent.
     let file = good().without_tensor("blk.0.attn_q.bias").without_tensor("token_embd_norm.bias");
     let file = file.without_tensor("token_types.weight").without("tokenizer.ggml.token_type_count");
@@ -124,10 +124,10 @@ fn what_a_model_is_not_made_for() {
     let bytes = good().bytes();
     let model = Model::parse(&[Gguf::parse(&bytes).unwrap()]).unwrap();
     let error = Session::new(&model, &Options::new(8), &scalar::KERNELS).err();
-    assert_eq!(error, Some(Error::Purpose { architecture: "bert", purpose: "write text" }));
+    assert_eq!(error, Some(RunError::Purpose { architecture: "bert", purpose: "write text" }));
     let bytes = seeded::model(&seeded::Shape::default(), Format::Q8_0).bytes();
     let model = Model::parse(&[Gguf::parse(&bytes).unwrap()]).unwrap();
-    assert_eq!(model.text_encoder().err(), Some(Error::Purpose { architecture: "llama", purpose: "embed text" }));
+    assert_eq!(model.text_encoder().err(), Some(RunError::Purpose { architecture: "llama", purpose: "embed text" }));
     let bytes = seeded_bert::model(&Shape { outputs: 0, ..Shape::default() }, Format::Q8_0).bytes();
     let model = Model::parse(&[Gguf::parse(&bytes).unwrap()]).unwrap();
     let model = model.text_encoder().unwrap();
@@ -135,13 +135,13 @@ fn what_a_model_is_not_made_for() {
     let mut count = 0;
     session.classify(&seeded_bert::texts(&[3, 4], 97, 1), &Serial, |_, scores| {
         let purpose = "classify: it has no head";
-        assert_eq!(scores, Err(Error::Purpose { architecture: "bert", purpose }));
+        assert_eq!(scores, Err(RunError::Purpose { architecture: "bert", purpose }));
         count += 1;
     });
     assert_eq!(count, 2);
     let options = BertOptions { tokens: 0, ..BertOptions::default() };
     let error = BertSession::new(model, &options, &scalar::KERNELS).err();
-    assert_eq!(error, Some(Error::OptionRange { option: "tokens", value: 0.0 }));
+    assert_eq!(error, Some(RunError::OptionRange { option: "tokens", value: 0.0 }));
 }
 
 /// A vocabulary of a few words.

@@ -2,7 +2,7 @@
 
 use smidgen::models::{bert, vit};
 use smidgen::tokenizer::{Special, Tokenizer};
-use smidgen::{Error, Key, Model};
+use smidgen::{Key, LoadError, Model, RunError};
 use smidgen_gguf::Gguf;
 use smidgen_quant::Format;
 use smidgen_targets::{Serial, scalar};
@@ -15,7 +15,7 @@ fn good() -> File {
 }
 
 #[track_caller]
-fn error(file: &File) -> Error {
+fn error(file: &File) -> LoadError {
     let bytes = file.bytes();
     let error = Model::parse(&[Gguf::parse(&bytes).unwrap()]).unwrap_err();
     assert_eq!(error.to_string().lines().count(), 1);
@@ -31,20 +31,20 @@ fn keys() {
     for tower in ["clip.vision", "clip.text"] {
         for name in ["embedding_length", "feed_forward_length", "block_count", "attention.head_count"] {
             let whole = format!("{tower}.{name}");
-            assert_eq!(error(&good().without(&whole)), Error::MissingKey { key: key(tower, name) });
+            assert_eq!(error(&good().without(&whole)), LoadError::MissingKey { key: key(tower, name) });
             for value in [0, 3, 4097, u32::MAX] {
                 let found = error(&good().set(&whole, Meta::U32(value)));
-                assert!(!matches!(found, Error::MissingKey { .. }), "{whole} {value}: {found}");
+                assert!(!matches!(found, LoadError::MissingKey { .. }), "{whole} {value}: {found}");
             }
-            assert!(matches!(error(&good().set(&whole, Meta::Str("x"))), Error::KeyType { .. }), "{whole}");
+            assert!(matches!(error(&good().set(&whole, Meta::Str("x"))), LoadError::KeyType { .. }), "{whole}");
         }
         for value in [f32::NAN, 0.0, -1.0, f32::INFINITY] {
             let found = error(&good().set(&format!("{tower}.attention.layer_norm_epsilon"), Meta::F32(value)));
-            assert!(matches!(found, Error::KeyNumber { .. }), "{found}");
-            assert!(matches!(error(&good().set("clip.logit_scale", Meta::F32(value))), Error::KeyNumber { .. }));
+            assert!(matches!(found, LoadError::KeyNumber { .. }), "{found}");
+            assert!(matches!(error(&good().set("clip.logit_scale", Meta::F32(value))), LoadError::KeyNumber { .. }));
         }
         let found = error(&good().set(&format!("{tower}.projection_dim"), Meta::U32(47)));
-        assert!(matches!(found, Error::TensorShape { .. }), "{found}");
+        assert!(matches!(found, LoadError::TensorShape { .. }), "{found}");
     }
     for (name, values) in [("image_size", [0, 23]), ("patch_size", [0, 25])] {
         for value in values {
@@ -56,15 +56,15 @@ fn keys() {
     }
     assert_eq!(
         error(&good().set("clip.use_silu", Meta::Bool(true))),
-        Error::Unsupported { key: key("clip", "use_silu"), value: 1 }
+        LoadError::Unsupported { key: key("clip", "use_silu"), value: 1 }
     );
     for (architecture, name) in [("clip", "projector_type"), ("clip.vision", "projector_type")] {
         let found = error(&good().set(&format!("{architecture}.{name}"), Meta::Str("mlp")));
-        assert_eq!(found, Error::KeyText { key: key(architecture, name), value: "mlp".into() });
+        assert_eq!(found, LoadError::KeyText { key: key(architecture, name), value: "mlp".into() });
     }
     let neither = good().without("clip.has_vision_encoder").set("clip.has_text_encoder", Meta::Bool(false));
-    assert_eq!(error(&neither), Error::MissingKey { key: key("clip", "has_vision_encoder") });
-    assert!(matches!(error(&good().set("clip.has_text_encoder", Meta::U32(1))), Error::KeyType { .. }));
+    assert_eq!(error(&neither), LoadError::MissingKey { key: key("clip", "has_vision_encoder") });
+    assert!(matches!(error(&good().set("clip.has_text_encoder", Meta::U32(1))), LoadError::KeyType { .. }));
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn tensors() {
         "text_projection.weight",
     ] {
         let found = error(&good().without_tensor(name));
-        assert!(matches!(found, Error::MissingTensor { .. }) && found.to_string().contains(name), "{found}");
+        assert!(matches!(found, LoadError::MissingTensor { .. }) && found.to_string().contains(name), "{found}");
     }
     // Embeddings that cannot be compared.
     let file = good().without("clip.text.projection_dim").without("clip.vision.projection_dim");
@@ -88,14 +88,14 @@ fn tensors() {
     let projection = other.tensor("text_projection.weight");
     let row = projection.data.len() / 48;
     (projection.dims[1], _) = (47, projection.data.truncate(47 * row));
-    assert!(matches!(error(&other), Error::KeyRange { value: 47, least: 48, most: 48, .. }));
+    assert!(matches!(error(&other), LoadError::KeyRange { value: 47, least: 48, most: 48, .. }));
     // Without a projection an image has features only.
     let bytes = good().without_tensor("visual_projection.weight").bytes();
     let model = Model::parse(&[Gguf::parse(&bytes).unwrap()]).unwrap();
     let mut session = vit::Session::new(model.image_encoder().unwrap(), &Default::default(), &scalar::KERNELS).unwrap();
     let image = seeded_vit::planes(IMAGE, IMAGE, &mut Random(1));
     session.classify(std::slice::from_ref(&image), &Serial, |_, scores| {
-        assert!(matches!(scores, Err(Error::Purpose { architecture: "clip", .. })));
+        assert!(matches!(scores, Err(RunError::Purpose { architecture: "clip", .. })));
     });
     session.features(&[image], &Serial, |_, features| assert_eq!(features.unwrap().len(), 256));
 }

@@ -1,6 +1,6 @@
 //! Rows 40 to 47 of the hostile table: models that must be refused, each with its exact error, built in code.
 
-use smidgen::{Error, Key, KvType, Model, Options, Session, TensorName};
+use smidgen::{Key, KvType, LoadError, Model, Options, RunError, Session, TensorName};
 use smidgen_gguf::{Gguf, TensorType, ValueKind};
 use smidgen_quant::Format;
 use smidgen_targets::{Serial, scalar};
@@ -11,7 +11,7 @@ fn good() -> File {
 }
 
 #[track_caller]
-fn refused(file: File, expected: Error) {
+fn refused(file: File, expected: LoadError) {
     let bytes = file.bytes();
     let files = [Gguf::parse(&bytes).unwrap()];
     let error = Model::parse(&files).err().unwrap();
@@ -26,7 +26,7 @@ fn refused_number(name: &'static str, value: f32) {
     let file = good().set(&format!("llama.{name}"), Meta::F32(value));
     let bytes = file.bytes();
     match Model::parse(&[Gguf::parse(&bytes).unwrap()]) {
-        Err(Error::KeyNumber { key: found, value: at }) => {
+        Err(LoadError::KeyNumber { key: found, value: at }) => {
             assert_eq!((found, at.to_bits()), (key(name), value.to_bits()));
         }
         other => panic!("{name} = {value}: {:?}", other.err()),
@@ -51,22 +51,25 @@ fn the_good_model_is_accepted() {
 
 #[test]
 fn unknown_architecture() {
-    refused(good().without("general.architecture"), Error::NoArchitecture);
+    refused(good().without("general.architecture"), LoadError::NoArchitecture);
     let file = good().set("general.architecture", Meta::Str("mamba"));
-    refused(file, Error::UnknownArchitecture { name: "mamba".into() });
-    assert!(Error::UnknownArchitecture { name: "mamba".into() }.to_string().contains("llama"));
-    assert_eq!(Model::parse(&[]).err(), Some(Error::NoArchitecture));
+    refused(file, LoadError::UnknownArchitecture { name: "mamba".into() });
+    assert!(LoadError::UnknownArchitecture { name: "mamba".into() }.to_string().contains("llama"));
+    assert_eq!(Model::parse(&[]).err(), Some(LoadError::NoArchitecture));
 }
 
 #[test]
 fn row_40_block_count_zero_or_absurd() {
     let with = |count| good().set("llama.block_count", count);
     let name = key("block_count");
-    refused(with(Meta::U32(0)), Error::KeyRange { key: name, value: 0, least: 1, most: MOST });
-    refused(with(Meta::U32(4097)), Error::KeyRange { key: name, value: 4097, least: 1, most: 4096 });
-    refused(with(Meta::U64(u64::MAX)), Error::KeyRange { key: name, value: u64::MAX, least: 1, most: MOST });
-    refused(with(Meta::I32(-1)), Error::KeyType { key: name, expected: "non-negative integer", found: ValueKind::I32 });
-    refused(with(Meta::U32(3)), Error::MissingTensor { tensor: tensor(2, "attn_norm.weight") });
+    refused(with(Meta::U32(0)), LoadError::KeyRange { key: name, value: 0, least: 1, most: MOST });
+    refused(with(Meta::U32(4097)), LoadError::KeyRange { key: name, value: 4097, least: 1, most: 4096 });
+    refused(with(Meta::U64(u64::MAX)), LoadError::KeyRange { key: name, value: u64::MAX, least: 1, most: MOST });
+    refused(
+        with(Meta::I32(-1)),
+        LoadError::KeyType { key: name, expected: "non-negative integer", found: ValueKind::I32 },
+    );
+    refused(with(Meta::U32(3)), LoadError::MissingTensor { tensor: tensor(2, "attn_norm.weight") });
 }
 
 #[test]
@@ -79,14 +82,14 @@ fn row_41_zero_heads_or_experts() {
         "feed_forward_length",
     ] {
         let file = good().set(&format!("llama.{name}"), Meta::U32(0));
-        refused(file, Error::KeyRange { key: key(name), value: 0, least: 1, most: MOST });
+        refused(file, LoadError::KeyRange { key: key(name), value: 0, least: 1, most: MOST });
     }
     let file = good().set("llama.attention.head_count_kv", Meta::U32s(vec![2, 0]));
-    refused(file, Error::KeyRange { key: key("attention.head_count_kv"), value: 0, least: 1, most: MOST });
+    refused(file, LoadError::KeyRange { key: key("attention.head_count_kv"), value: 0, least: 1, most: MOST });
     let file = good().set("llama.expert_count", Meta::U32(8));
-    refused(file, Error::Unsupported { key: key("expert_count"), value: 8 });
+    refused(file, LoadError::Unsupported { key: key("expert_count"), value: 8 });
     let file = good().set("llama.rope.dimension_count", Meta::U32(0));
-    refused(file, Error::KeyRange { key: key("rope.dimension_count"), value: 0, least: 2, most: MOST });
+    refused(file, LoadError::KeyRange { key: key("rope.dimension_count"), value: 0, least: 2, most: MOST });
 }
 
 #[test]
@@ -94,7 +97,7 @@ fn row_42_sizes_that_do_not_divide() {
     let file = good().without("llama.attention.key_length").set("llama.attention.head_count", Meta::U32(6));
     refused(
         file,
-        Error::NotDivisible {
+        LoadError::NotDivisible {
             key: key("embedding_length"),
             value: 256,
             divisor_key: key("attention.head_count"),
@@ -104,13 +107,13 @@ fn row_42_sizes_that_do_not_divide() {
     let file = good().set("llama.attention.head_count_kv", Meta::U32(3));
     let (value, divisor) = (4, 3);
     let divisor_key = key("attention.head_count_kv");
-    refused(file, Error::NotDivisible { key: key("attention.head_count"), value, divisor_key, divisor });
+    refused(file, LoadError::NotDivisible { key: key("attention.head_count"), value, divisor_key, divisor });
     let file = good().set("llama.attention.head_count_kv", Meta::U32(8));
     let divisor = 8;
-    refused(file, Error::NotDivisible { key: key("attention.head_count"), value, divisor_key, divisor });
+    refused(file, LoadError::NotDivisible { key: key("attention.head_count"), value, divisor_key, divisor });
     for (value, least, most) in [(63, 2, 64), (66, 2, 64)] {
         let file = good().set("llama.rope.dimension_count", Meta::U32(value));
-        refused(file, Error::KeyRange { key: key("rope.dimension_count"), value: value.into(), least, most });
+        refused(file, LoadError::KeyRange { key: key("rope.dimension_count"), value: value.into(), least, most });
     }
 }
 
@@ -124,24 +127,24 @@ fn row_43_numbers_that_are_not_finite_or_not_positive() {
         refused_number("attention.scale", value);
     }
     let file = good().set("llama.rope.freq_base", Meta::U32(10_000));
-    refused(file, Error::KeyType { key: key("rope.freq_base"), expected: "float", found: ValueKind::U32 });
+    refused(file, LoadError::KeyType { key: key("rope.freq_base"), expected: "float", found: ValueKind::U32 });
     // A base this small turns the last pair by more than an angle can hold.
     let bytes = good().set("llama.rope.freq_base", Meta::F32(1e-30)).bytes();
     let error = Model::parse(&[Gguf::parse(&bytes).unwrap()]).err();
-    assert!(matches!(error, Some(Error::RopeFrequency { index: 2, .. })), "{error:?}");
+    assert!(matches!(error, Some(LoadError::RopeFrequency { index: 2, .. })), "{error:?}");
     let mut factors = [1f32; 32];
     factors[31] = f32::NAN;
     let file = good().with_floats("rope_freqs.weight", &[32], &factors);
-    refused(file, Error::WeightNotFinite { tensor: tensor(None, "rope_freqs.weight"), index: 31 });
+    refused(file, LoadError::WeightNotFinite { tensor: tensor(None, "rope_freqs.weight"), index: 31 });
     factors[31] = 0.0;
     let bytes = good().with_floats("rope_freqs.weight", &[32], &factors).bytes();
     let error = Model::parse(&[Gguf::parse(&bytes).unwrap()]).err();
-    assert!(matches!(error, Some(Error::RopeFrequency { index: 31, .. })), "{error:?}");
+    assert!(matches!(error, Some(LoadError::RopeFrequency { index: 31, .. })), "{error:?}");
     let file = good().set("llama.rope.scaling.type", Meta::Str("yarn"));
-    refused(file, Error::UnknownRopeScaling { key: key("rope.scaling.type"), name: "yarn".into() });
+    refused(file, LoadError::UnknownRopeScaling { key: key("rope.scaling.type"), name: "yarn".into() });
     let mut file = good();
     file.tensor("blk.1.ffn_norm.weight").data[40..44].copy_from_slice(&f32::INFINITY.to_le_bytes());
-    refused(file, Error::WeightNotFinite { tensor: tensor(1, "ffn_norm.weight"), index: 10 });
+    refused(file, LoadError::WeightNotFinite { tensor: tensor(1, "ffn_norm.weight"), index: 10 });
 }
 
 /// Scales of blocks are not read when a model is opened, so what they spoil is found when it shows, and named.
@@ -164,7 +167,7 @@ fn row_43_scales_of_blocks() {
                 let mut session = Session::new(&model, &options, &scalar::KERNELS).unwrap();
                 let error = session.forward(0, &[5, 6, 7], &Serial).err();
                 assert!(
-                    matches!(error, Some(Error::NotFinite { tensor: Some(found) }) if found.to_string() == name),
+                    matches!(error, Some(RunError::NotFinite { tensor: Some(found) }) if found.to_string() == name),
                     "{name}: {error:?}"
                 );
                 assert_eq!(session.len(0), 0, "the sequence is as before");
@@ -176,7 +179,7 @@ fn row_43_scales_of_blocks() {
 #[test]
 fn row_44_tensors_that_disagree_with_the_hyper_parameters() {
     let with = |name: &str, value| good().set(&format!("llama.{name}"), Meta::U32(value));
-    let shape = |layer: Option<usize>, part, expected, found: [u64; 2]| Error::TensorShape {
+    let shape = |layer: Option<usize>, part, expected, found: [u64; 2]| LoadError::TensorShape {
         tensor: tensor(layer, part),
         expected,
         found: [found[0], found[1], 1, 1],
@@ -188,9 +191,12 @@ fn row_44_tensors_that_disagree_with_the_hyper_parameters() {
     refused(with("attention.head_count_kv", 4), shape(Some(0), "attn_k.weight", [256, 256], [256, 128]));
     let wide = with("attention.key_length", 128).set("llama.attention.value_length", Meta::U32(128));
     refused(wide, shape(Some(0), "attn_q.weight", [256, 512], [256, 256]));
-    refused(with("attention.value_length", 32), Error::Unsupported { key: key("attention.value_length"), value: 32 });
+    refused(
+        with("attention.value_length", 32),
+        LoadError::Unsupported { key: key("attention.value_length"), value: 32 },
+    );
     let huge = with("attention.key_length", 1 << 20).set("llama.attention.value_length", Meta::U32(1 << 20));
-    refused(huge, Error::KeyRange { key: key("attention.key_length"), value: 1 << 20, least: 1, most: 1 << 16 });
+    refused(huge, LoadError::KeyRange { key: key("attention.key_length"), value: 1 << 20, least: 1, most: 1 << 16 });
     let mut file = good();
     file.tensor("output_norm.weight").dims = vec![128, 2];
     refused(file, shape(None, "output_norm.weight", [256, 1], [128, 2]));
@@ -201,11 +207,11 @@ fn row_44_tensors_that_disagree_with_the_hyper_parameters() {
     let mut file = good();
     let norm = file.tensor("blk.0.attn_norm.weight");
     (norm.kind, norm.data) = (TensorType::Q8_0, vec![0; 8 * 34]);
-    refused(file, Error::TensorKind { tensor: tensor(0, "attn_norm.weight"), found: TensorType::Q8_0 });
+    refused(file, LoadError::TensorKind { tensor: tensor(0, "attn_norm.weight"), found: TensorType::Q8_0 });
     let mut file = good();
     let weight = file.tensor("blk.1.ffn_up.weight");
     (weight.kind, weight.data) = (TensorType::I8, vec![0; 256 * 512]);
-    refused(file, Error::TensorKind { tensor: tensor(1, "ffn_up.weight"), found: TensorType::I8 });
+    refused(file, LoadError::TensorKind { tensor: tensor(1, "ffn_up.weight"), found: TensorType::I8 });
 }
 
 #[test]
@@ -221,10 +227,10 @@ fn row_45_required_tensors_and_keys_missing() {
         "ffn_up.weight",
         "ffn_down.weight",
     ] {
-        refused(good().without_tensor(&format!("blk.1.{part}")), Error::MissingTensor { tensor: tensor(1, part) });
+        refused(good().without_tensor(&format!("blk.1.{part}")), LoadError::MissingTensor { tensor: tensor(1, part) });
     }
     for part in ["token_embd.weight", "output_norm.weight"] {
-        refused(good().without_tensor(part), Error::MissingTensor { tensor: tensor(None, part) });
+        refused(good().without_tensor(part), LoadError::MissingTensor { tensor: tensor(None, part) });
     }
     for name in [
         "block_count",
@@ -234,21 +240,21 @@ fn row_45_required_tensors_and_keys_missing() {
         "attention.layer_norm_rms_epsilon",
         "context_length",
     ] {
-        refused(good().without(&format!("llama.{name}")), Error::MissingKey { key: key(name) });
+        refused(good().without(&format!("llama.{name}")), LoadError::MissingKey { key: key(name) });
     }
 }
 
 #[test]
 fn row_46_contexts_whose_cache_overflows() {
-    let range = |value| Error::KeyRange { key: key("context_length"), value, least: 1, most: 1 << 24 };
+    let range = |value| LoadError::KeyRange { key: key("context_length"), value, least: 1, most: 1 << 24 };
     refused(good().set("llama.context_length", Meta::U32(1 << 25)), range(1 << 25));
-    let most = Error::KeyRange { key: key("context_length"), value: u64::MAX, least: 1, most: MOST };
+    let most = LoadError::KeyRange { key: key("context_length"), value: u64::MAX, least: 1, most: MOST };
     refused(good().set("llama.context_length", Meta::U64(u64::MAX)), most);
     let bytes = good().bytes();
     let model = Model::parse(&[Gguf::parse(&bytes).unwrap()]).unwrap();
     let long = usize::try_from(1u64 << 40).unwrap_or(usize::MAX / 200);
     for context in [usize::MAX, usize::MAX / 2, long, (1 << 24) + 1] {
-        let expected = Error::ContextTooLarge { context };
+        let expected = RunError::ContextTooLarge { context };
         assert_eq!(model.bytes_needed(context, KvType::F16, 256), Err(expected.clone()));
         assert_eq!(Session::new(&model, &Options::new(context), &scalar::KERNELS).err(), Some(expected));
     }
@@ -256,10 +262,10 @@ fn row_46_contexts_whose_cache_overflows() {
     let options = Options { sequences: 1 << 16, ..Options::new(1 << 24) };
     match options.bytes_needed(&model) {
         Ok(bytes) => assert!(bytes as u64 > 1 << 48),
-        Err(error) => assert!(usize::BITS < 64 && error == Error::ContextTooLarge { context: 1 << 24 }),
+        Err(error) => assert!(usize::BITS < 64 && error == RunError::ContextTooLarge { context: 1 << 24 }),
     }
     let options = Options { batch: usize::MAX, sequences: usize::MAX, ..Options::new(8) };
-    assert_eq!(options.bytes_needed(&model), Err(Error::ContextTooLarge { context: 8 }));
+    assert_eq!(options.bytes_needed(&model), Err(RunError::ContextTooLarge { context: 8 }));
     let bytes = model.bytes_needed(128, KvType::F16, 256).unwrap();
     // 2 layers, 2 heads of 64, keys and values of 2 bytes.
     let cache = 2 * 2 * 64 * 128 * 2 * 2;
@@ -271,9 +277,9 @@ fn row_47_per_layer_arrays_of_the_wrong_length() {
     for name in ["attention.head_count", "attention.head_count_kv", "feed_forward_length"] {
         let with = |values: &[u32]| good().set(&format!("llama.{name}"), Meta::U32s(values.into()));
         for values in [&[][..], &[4], &[4, 4, 4]] {
-            refused(with(values), Error::KeyLength { key: key(name), expected: 2, found: values.len() });
+            refused(with(values), LoadError::KeyLength { key: key(name), expected: 2, found: values.len() });
         }
-        refused(with(&[4, 2]), Error::LayersDiffer { key: key(name) });
+        refused(with(&[4, 2]), LoadError::LayersDiffer { key: key(name) });
     }
     let bytes = good().set("llama.attention.head_count", Meta::U32s(vec![4, 4])).bytes();
     assert!(Model::parse(&[Gguf::parse(&bytes).unwrap()]).is_ok());
@@ -287,11 +293,11 @@ fn parts_of_a_split_file_with_the_same_tensor() {
     let (first_bytes, second_bytes) = (first.bytes(), second.bytes());
     let parts = [Gguf::parse(&first_bytes).unwrap(), Gguf::parse(&second_bytes).unwrap()];
     assert!(Model::parse(&parts).is_ok());
-    assert!(matches!(Model::parse(&parts[..1]), Err(Error::MissingTensor { .. })));
+    assert!(matches!(Model::parse(&parts[..1]), Err(LoadError::MissingTensor { .. })));
     second.tensors.push(first.tensors[0].clone());
     let second_bytes = second.bytes();
     let parts = [parts[0].clone(), Gguf::parse(&second_bytes).unwrap()];
-    assert_eq!(Model::parse(&parts).err(), Some(Error::DuplicateTensor { name: "token_embd.weight".into() }));
+    assert_eq!(Model::parse(&parts).err(), Some(LoadError::DuplicateTensor { name: "token_embd.weight".into() }));
 }
 
 #[test]
@@ -304,28 +310,28 @@ fn a_session_refuses_what_it_cannot_run() {
         ("sequences", Options { sequences: 0, ..Options::new(8) }),
     ] {
         let error = Session::new(&model, &options, &scalar::KERNELS).err();
-        assert_eq!(error, Some(Error::OptionRange { option, value: 0.0 }));
+        assert_eq!(error, Some(RunError::OptionRange { option, value: 0.0 }));
     }
     let mut session = Session::new(&model, &Options { sequences: 2, ..Options::new(8) }, &scalar::KERNELS).unwrap();
-    assert_eq!(session.forward(0, &[], &Serial), Err(Error::NoTokens));
-    assert_eq!(session.forward_each(&[], &Serial), Err(Error::NoTokens));
-    assert_eq!(session.forward(0, &[1, 97], &Serial), Err(Error::TokenRange { token: 97, vocabulary: 97 }));
-    assert_eq!(session.forward(2, &[1], &Serial), Err(Error::SequenceRange { sequence: 2, sequences: 2 }));
+    assert_eq!(session.forward(0, &[], &Serial), Err(RunError::NoTokens));
+    assert_eq!(session.forward_each(&[], &Serial), Err(RunError::NoTokens));
+    assert_eq!(session.forward(0, &[1, 97], &Serial), Err(RunError::TokenRange { token: 97, vocabulary: 97 }));
+    assert_eq!(session.forward(2, &[1], &Serial), Err(RunError::SequenceRange { sequence: 2, sequences: 2 }));
     assert_eq!(
         session.forward_each(&[(1, 1), (1, 1)], &Serial),
-        Err(Error::SequenceRange { sequence: 1, sequences: 2 })
+        Err(RunError::SequenceRange { sequence: 1, sequences: 2 })
     );
-    assert_eq!(session.copy(0, 2, 0), Err(Error::SequenceRange { sequence: 2, sequences: 2 }));
+    assert_eq!(session.copy(0, 2, 0), Err(RunError::SequenceRange { sequence: 2, sequences: 2 }));
     session.forward(0, &[1; 5], &Serial).unwrap();
-    let full = Error::ContextFull { context: 8, used: 5, tokens: 4 };
+    let full = RunError::ContextFull { context: 8, used: 5, tokens: 4 };
     assert_eq!(session.forward(0, &[1; 4], &Serial), Err(full));
     assert_eq!(session.len(0), 5);
     session.forward(0, &[1; 3], &Serial).unwrap();
-    assert_eq!(session.forward_each(&[(0, 1)], &Serial), Err(Error::ContextFull { context: 8, used: 8, tokens: 1 }));
+    assert_eq!(session.forward_each(&[(0, 1)], &Serial), Err(RunError::ContextFull { context: 8, used: 8, tokens: 1 }));
 
     let shape = Shape { head_size: 48, rotated: 48, embedding: 96, feed_forward: 96, ..Shape::default() };
     let bytes = seeded::model(&shape, Format::Q8_0).bytes();
     let model = Model::parse(&[Gguf::parse(&bytes).unwrap()]).unwrap();
     let options = Options { kv: KvType::Q8_0, ..Options::new(8) };
-    assert_eq!(Session::new(&model, &options, &scalar::KERNELS).err(), Some(Error::CacheHeadSize { head_size: 48 }));
+    assert_eq!(Session::new(&model, &options, &scalar::KERNELS).err(), Some(RunError::CacheHeadSize { head_size: 48 }));
 }

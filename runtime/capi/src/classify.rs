@@ -168,7 +168,7 @@ unsafe fn pixels<'h>(image: *const smidgen_image) -> Result<(usize, usize, std::
     // SAFETY: as the caller says.
     let bytes = unsafe { memory::slice(image.pixels, image.length, "pixels") }?;
     let (width, height) = (image.width as usize, image.height as usize);
-    let wrong = || Failure::from(smidgen::Error::ImageSize { width, height, bytes: bytes.len() });
+    let wrong = || Failure::from(smidgen::RunError::ImageSize { width, height, bytes: bytes.len() });
     let row = width.checked_mul(3).filter(|row| *row > 0).ok_or_else(wrong)?;
     let stride = if image.stride == 0 { row } else { image.stride };
     let needed = height.checked_sub(1).and_then(|rows| rows.checked_mul(stride)?.checked_add(row)).ok_or_else(wrong)?;
@@ -226,9 +226,9 @@ fn of_image(
 #[cfg(feature = "encoders")]
 fn one(
     want: Want,
-    ask: impl FnOnce(&mut dyn FnMut(usize, Result<&[f32], smidgen::Error>)),
+    ask: impl FnOnce(&mut dyn FnMut(usize, Result<&[f32], smidgen::RunError>)),
 ) -> Result<Vec<f32>, Failure> {
-    let mut found = Err(smidgen::Error::NoTokens.into());
+    let mut found = Err(smidgen::RunError::NoTokens.into());
     ask(&mut |_, values| {
         found = values.map_err(Failure::from).and_then(|values| {
             let mut copy = Vec::new();

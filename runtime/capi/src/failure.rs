@@ -38,26 +38,45 @@ impl Failure {
     }
 }
 
-impl From<smidgen::Error> for Failure {
-    fn from(error: smidgen::Error) -> Failure {
-        use smidgen::Error as E;
+impl From<smidgen::LoadError> for Failure {
+    fn from(error: smidgen::LoadError) -> Failure {
+        use smidgen::LoadError as E;
+        let status = match &error {
+            E::OutOfMemory { .. } => SMIDGEN_ERROR_MEMORY,
+            E::UnknownArchitecture { .. } | E::Unsupported { .. } => SMIDGEN_ERROR_UNSUPPORTED,
+            _ => SMIDGEN_ERROR_FORMAT,
+        };
+        Failure::new(status, error)
+    }
+}
+
+impl From<smidgen::RunError> for Failure {
+    fn from(error: smidgen::RunError) -> Failure {
+        use smidgen::RunError as E;
         let status = match &error {
             E::OutOfMemory { .. } | E::ContextTooLarge { .. } => SMIDGEN_ERROR_MEMORY,
             E::ContextFull { .. } => SMIDGEN_ERROR_CONTEXT_FULL,
-            E::Purpose { .. } | E::UnknownArchitecture { .. } | E::Unsupported { .. } | E::CacheHeadSize { .. } => {
-                SMIDGEN_ERROR_UNSUPPORTED
-            }
+            E::Purpose { .. } | E::CacheHeadSize { .. } => SMIDGEN_ERROR_UNSUPPORTED,
             E::NoTokens
             | E::TokenRange { .. }
             | E::OptionRange { .. }
             | E::SequenceRange { .. }
-            | E::ImageSize { .. }
-            | E::StateTokens { .. } => SMIDGEN_ERROR_ARGUMENT,
+            | E::ImageSize { .. } => SMIDGEN_ERROR_ARGUMENT,
             E::NotFinite { .. } | E::Scores { .. } => SMIDGEN_ERROR_NOT_FINITE,
-            E::StateForeign | E::StateLength { .. } | E::StateDamaged => SMIDGEN_ERROR_STATE,
             _ => SMIDGEN_ERROR_FORMAT,
         };
         Failure::new(status, error)
+    }
+}
+
+impl From<smidgen::StateError> for Failure {
+    fn from(error: smidgen::StateError) -> Failure {
+        use smidgen::StateError as E;
+        match error {
+            E::Run(error) => error.into(),
+            E::Tokens { .. } => Failure::new(SMIDGEN_ERROR_ARGUMENT, error),
+            _ => Failure::new(SMIDGEN_ERROR_STATE, error),
+        }
     }
 }
 

@@ -102,10 +102,10 @@ fn generate(
     if let Some(token) = prompt.iter().find(|token| **token as usize >= vocabulary) {
         return Err(Failure::argument(format_args!("token {token} is not below {vocabulary}")));
     }
-    let Some(most) = prompt.len().checked_sub(1) else { return Err(smidgen::Error::NoTokens.into()) };
+    let Some(most) = prompt.len().checked_sub(1) else { return Err(smidgen::RunError::NoTokens.into()) };
     let context = language.options().context;
     if prompt.len() > context {
-        return Err(smidgen::Error::ContextFull { context, used: 0, tokens: prompt.len() }.into());
+        return Err(smidgen::RunError::ContextFull { context, used: 0, tokens: prompt.len() }.into());
     }
     // The conversation so far is in the cache, up to where the host now writes it otherwise.
     let held = tokens.iter().take(language.len(0));

@@ -6,7 +6,7 @@ use smidgen::beam::{self, Search};
 use smidgen::generate::{Finish, Request, Stops, generate};
 use smidgen::sampler::{Sampler, Sampling};
 use smidgen::tokenizer::{Special, Tokenizer};
-use smidgen::{Error, Model, Options, Session};
+use smidgen::{Model, Options, RunError, Session};
 use smidgen_gguf::Gguf;
 use smidgen_host::{ChatTemplate, Message, encode_chat};
 use smidgen_targets::{KernelSet, Pool};
@@ -103,7 +103,7 @@ fn session<'m, 'a>(args: &RunArgs, model: &'m Model<'a>, kernels: &'static Kerne
     options.kv = args.kv.into();
     options.sequences = args.beams.get();
     let session = Session::new(model, &options, kernels).map_err(|error| match error {
-        Error::CacheHeadSize { .. } => format!("--kv: {error}"),
+        RunError::CacheHeadSize { .. } => format!("--kv: {error}"),
         _ => format!("--ctx {context} --beams {}: {error}", args.beams),
     })?;
     if context > model.context() {

@@ -1,6 +1,6 @@
 //! Activations of some tokens, and their rounding to the formats that weights are multiplied with.
 
-use crate::Error;
+use crate::RunError;
 use crate::exec::Exec;
 use crate::memory::zeroed;
 use crate::schedule::{self, RANGES};
@@ -23,7 +23,7 @@ pub(crate) struct Quantized {
 
 impl Quantized {
     /// Memory for `values` activations in each format that is used.
-    pub(crate) fn new(values: usize, q8: bool, q8k: bool) -> Result<Quantized, Error> {
+    pub(crate) fn new(values: usize, q8: bool, q8k: bool) -> Result<Quantized, RunError> {
         let (n, k) = (if q8 { values } else { 0 }, if q8k { values } else { 0 });
         Ok(Quantized {
             qs: zeroed(n)?,

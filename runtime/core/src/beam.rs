@@ -1,7 +1,7 @@
 //! Beam search: the continuations of largest probability that are found by following several at a time.
 
 use crate::sampler::best;
-use crate::{Error, Session};
+use crate::{RunError, Session};
 use alloc::vec::Vec;
 use smidgen_quant::math;
 use smidgen_targets::Pool;
@@ -44,22 +44,22 @@ struct Beam {
 /// is greedy decoding.
 ///
 /// # Errors
-/// Those of [`Session::forward`]; [`Error::SequenceRange`] if the session has too few sequences; [`Error::OptionRange`].
+/// Those of [`Session::forward`]; [`RunError::SequenceRange`] if the session has too few sequences; [`RunError::OptionRange`].
 pub fn search(
     session: &mut Session,
     prompt: &[u32],
     search: &Search,
     is_end: &dyn Fn(u32) -> bool,
     pool: &dyn Pool,
-) -> Result<Vec<Hypothesis>, Error> {
+) -> Result<Vec<Hypothesis>, RunError> {
     let Search { width, max_tokens, length_penalty } = *search;
     let sequences = session.options().sequences;
     if width == 0 || !length_penalty.is_finite() {
         let (option, value) = if width == 0 { ("width", 0.0) } else { ("length penalty", length_penalty as f64) };
-        return Err(Error::OptionRange { option, value });
+        return Err(RunError::OptionRange { option, value });
     }
     if width > sequences {
-        return Err(Error::SequenceRange { sequence: width - 1, sequences });
+        return Err(RunError::SequenceRange { sequence: width - 1, sequences });
     }
     let hypothesis = |tokens: Vec<u32>, log_probability: f64, ended: bool| {
         let length = tokens.len().max(1) as f64;
@@ -118,7 +118,7 @@ fn spread(
     next: &[(f64, usize, u32)],
     width: usize,
     prompt: usize,
-) -> Result<Vec<Beam>, Error> {
+) -> Result<Vec<Beam>, RunError> {
     let is_parent = |sequence: usize| next.iter().any(|(_, parent, _)| beams[*parent].sequence == sequence);
     let mut free: Vec<usize> = (0..width).rev().filter(|sequence| !is_parent(*sequence)).collect();
     let mut children: Vec<Beam> = Vec::new();

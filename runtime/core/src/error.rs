@@ -1,4 +1,4 @@
-//! Why a model was refused, or could not run.
+//! Why a model was refused, could not run, or a state could not be saved or restored: an enum for each moment. Every text is one line.
 
 use alloc::string::String;
 use core::fmt;
@@ -42,11 +42,17 @@ impl fmt::Display for TensorName {
     }
 }
 
-/// Why a model was refused, or could not run. The text is one line.
+/// Memory was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct OutOfMemory {
+    pub(crate) bytes: usize,
+}
+
+/// Why a model was refused when it was loaded.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 #[expect(missing_docs, reason = "each variant's text explains its fields")]
-pub enum Error {
+pub enum LoadError {
     /// No file was given, or none with `general.architecture`.
     NoArchitecture,
     /// `general.architecture` is not one of [`crate::Model::ARCHITECTURES`].
@@ -71,8 +77,6 @@ pub enum Error {
     Unsupported { key: Key, value: u64 },
     /// A text that is none of those that are understood.
     KeyText { key: Key, value: String },
-    /// Something that the model is not made for.
-    Purpose { architecture: &'static str, purpose: &'static str },
     /// `rope.scaling.type` is none of `none`, `linear`, `llama3`.
     UnknownRopeScaling { key: Key, name: String },
     /// A rotary frequency that is not finite and positive, or too large for exact angles.
@@ -85,6 +89,68 @@ pub enum Error {
     TensorKind { tensor: TensorName, found: TensorType },
     /// A weight that must be finite is not.
     WeightNotFinite { tensor: TensorName, index: usize },
+    /// Memory was refused.
+    OutOfMemory { bytes: usize },
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LoadError::NoArchitecture => write!(f, "general.architecture is missing, so this is no model"),
+            LoadError::UnknownArchitecture { name } => {
+                write!(f, "architecture {name:?} is not supported; supported are:")?;
+                crate::Model::ARCHITECTURES.iter().try_for_each(|known| write!(f, " {known}"))
+            }
+            LoadError::DuplicateTensor { name } => write!(f, "tensor {name:?} is in two parts of the file"),
+            LoadError::MissingKey { key } => write!(f, "{key} is missing"),
+            LoadError::KeyType { key, expected, found } => write!(f, "{key} is of type {found}, expected {expected}"),
+            LoadError::KeyRange { key, value, least, most } => {
+                write!(f, "{key} is {value}, expected {least} to {most}")
+            }
+            LoadError::KeyNumber { key, value } => write!(f, "{key} is {value}, expected a positive finite number"),
+            LoadError::NotDivisible { key, value, divisor_key, divisor } => {
+                write!(f, "{key} is {value}, not a multiple of {divisor_key}, which is {divisor}")
+            }
+            LoadError::KeyLength { key, expected, found } => {
+                write!(f, "{key} has {found} elements, expected {expected}")
+            }
+            LoadError::LayersDiffer { key } => write!(f, "{key} differs from layer to layer, which is not supported"),
+            LoadError::Unsupported { key, value } => write!(f, "{key} is {value}, which is not supported"),
+            LoadError::KeyText { key, value } => write!(f, "{key} is {value:?}, which is not supported"),
+            LoadError::UnknownRopeScaling { key, name } => {
+                write!(f, "{key} is {name:?}, which is not supported (none, linear and llama3 are)")
+            }
+            LoadError::RopeFrequency { index, value } => write!(f, "rotary frequency {index} is {value}"),
+            LoadError::MissingTensor { tensor } => write!(f, "tensor {tensor} is missing"),
+            LoadError::TensorShape { tensor, expected, found } => {
+                write!(f, "tensor {tensor} has the shape {found:?}, expected {expected:?}")
+            }
+            LoadError::TensorKind { tensor, found } => {
+                write!(f, "tensor {tensor} is of type {found}, which is not supported")
+            }
+            LoadError::WeightNotFinite { tensor, index } => write!(f, "tensor {tensor}: weight {index} is not finite"),
+            LoadError::OutOfMemory { bytes } => {
+                write!(f, "{bytes} bytes of memory were refused; use a smaller context")
+            }
+        }
+    }
+}
+
+impl core::error::Error for LoadError {}
+
+impl From<OutOfMemory> for LoadError {
+    fn from(refused: OutOfMemory) -> LoadError {
+        LoadError::OutOfMemory { bytes: refused.bytes }
+    }
+}
+
+/// Why a model could not run.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "each variant's text explains its fields")]
+pub enum RunError {
+    /// Something that the model is not made for.
+    Purpose { architecture: &'static str, purpose: &'static str },
     /// A size in bytes does not fit this machine, or is more than [`crate::MAX_CONTEXT`].
     ContextTooLarge { context: usize },
     /// An option outside of its range.
@@ -107,92 +173,100 @@ pub enum Error {
     ImageSize { width: usize, height: usize, bytes: usize },
     /// Means and deviations that are not one (grey) or three (red, green, blue) each.
     ImageChannels { means: usize, deviations: usize },
-    /// A state of another model, or of another type of cache.
-    StateForeign,
-    /// A state of another length.
-    StateLength { expected: usize, found: usize },
-    /// What is no state, or one that has changed since it was saved.
-    StateDamaged,
-    /// Not the tokens that the sequence holds.
-    StateTokens { expected: usize, found: usize },
     /// Scores to choose a token from are empty, not finite, or not of the expected number.
     Scores { found: usize },
 }
 
-impl fmt::Display for Error {
+impl fmt::Display for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::NoArchitecture => write!(f, "general.architecture is missing, so this is no model"),
-            Error::UnknownArchitecture { name } => {
-                write!(f, "architecture {name:?} is not supported; supported are:")?;
-                crate::Model::ARCHITECTURES.iter().try_for_each(|known| write!(f, " {known}"))
-            }
-            Error::DuplicateTensor { name } => write!(f, "tensor {name:?} is in two parts of the file"),
-            Error::MissingKey { key } => write!(f, "{key} is missing"),
-            Error::KeyType { key, expected, found } => write!(f, "{key} is of type {found}, expected {expected}"),
-            Error::KeyRange { key, value, least, most } => {
-                write!(f, "{key} is {value}, expected {least} to {most}")
-            }
-            Error::KeyNumber { key, value } => write!(f, "{key} is {value}, expected a positive finite number"),
-            Error::NotDivisible { key, value, divisor_key, divisor } => {
-                write!(f, "{key} is {value}, not a multiple of {divisor_key}, which is {divisor}")
-            }
-            Error::KeyLength { key, expected, found } => write!(f, "{key} has {found} elements, expected {expected}"),
-            Error::LayersDiffer { key } => write!(f, "{key} differs from layer to layer, which is not supported"),
-            Error::Unsupported { key, value } => write!(f, "{key} is {value}, which is not supported"),
-            Error::KeyText { key, value } => write!(f, "{key} is {value:?}, which is not supported"),
-            Error::Purpose { architecture, purpose } => {
+            RunError::Purpose { architecture, purpose } => {
                 write!(f, "this model of the architecture {architecture} cannot {purpose}")
             }
-            Error::UnknownRopeScaling { key, name } => {
-                write!(f, "{key} is {name:?}, which is not supported (none, linear and llama3 are)")
-            }
-            Error::RopeFrequency { index, value } => write!(f, "rotary frequency {index} is {value}"),
-            Error::MissingTensor { tensor } => write!(f, "tensor {tensor} is missing"),
-            Error::TensorShape { tensor, expected, found } => {
-                write!(f, "tensor {tensor} has the shape {found:?}, expected {expected:?}")
-            }
-            Error::TensorKind { tensor, found } => {
-                write!(f, "tensor {tensor} is of type {found}, which is not supported")
-            }
-            Error::WeightNotFinite { tensor, index } => write!(f, "tensor {tensor}: weight {index} is not finite"),
-            Error::ContextTooLarge { context } => {
+            RunError::ContextTooLarge { context } => {
                 write!(f, "a context of {context} tokens is too large for this exec")
             }
-            Error::OptionRange { option, value } => write!(f, "{option} cannot be {value}"),
-            Error::CacheHeadSize { head_size } => {
+            RunError::OptionRange { option, value } => write!(f, "{option} cannot be {value}"),
+            RunError::CacheHeadSize { head_size } => {
                 write!(f, "a q8_0 cache needs heads of a multiple of 32 values, not {head_size}; use f16")
             }
-            Error::OutOfMemory { bytes } => write!(f, "{bytes} bytes of memory were refused; use a smaller context"),
-            Error::NoTokens => write!(f, "there are no tokens to run"),
-            Error::TokenRange { token, vocabulary } => {
+            RunError::OutOfMemory { bytes } => write!(f, "{bytes} bytes of memory were refused; use a smaller context"),
+            RunError::NoTokens => write!(f, "there are no tokens to run"),
+            RunError::TokenRange { token, vocabulary } => {
                 write!(f, "token {token} is not in the vocabulary of {vocabulary} tokens")
             }
-            Error::SequenceRange { sequence, sequences } => {
+            RunError::SequenceRange { sequence, sequences } => {
                 write!(f, "sequence {sequence} does not exist, there are {sequences}")
             }
-            Error::ContextFull { context, used, tokens } => {
+            RunError::ContextFull { context, used, tokens } => {
                 write!(f, "{tokens} tokens do not fit: {used} of the context's {context} are used")
             }
-            Error::NotFinite { tensor: Some(tensor) } => write!(f, "tensor {tensor} holds a weight that is not finite"),
-            Error::NotFinite { tensor: None } => write!(f, "the model's outputs overflow"),
-            Error::ImageSize { width, height, bytes } => {
+            RunError::NotFinite { tensor: Some(tensor) } => {
+                write!(f, "tensor {tensor} holds a weight that is not finite")
+            }
+            RunError::NotFinite { tensor: None } => write!(f, "the model's outputs overflow"),
+            RunError::ImageSize { width, height, bytes } => {
                 write!(f, "an image of {width} x {height} pixels in {bytes} bytes cannot be taken")
             }
-            Error::ImageChannels { means, deviations } => {
+            RunError::ImageChannels { means, deviations } => {
                 write!(f, "images have 1 or 3 channels, but there are {means} means and {deviations} deviations")
             }
-            Error::StateForeign => write!(f, "the saved state is of another model, or of another type of cache"),
-            Error::StateLength { expected, found } => {
-                write!(f, "the saved state has {found} bytes, expected {expected}")
-            }
-            Error::StateDamaged => write!(f, "the saved state is damaged, or none"),
-            Error::StateTokens { expected, found } => {
-                write!(f, "the sequence holds {expected} tokens, but {found} were given")
-            }
-            Error::Scores { found } => write!(f, "{found} scores cannot be chosen from"),
+            RunError::Scores { found } => write!(f, "{found} scores cannot be chosen from"),
         }
     }
 }
 
-impl core::error::Error for Error {}
+impl core::error::Error for RunError {}
+
+impl From<OutOfMemory> for RunError {
+    fn from(refused: OutOfMemory) -> RunError {
+        RunError::OutOfMemory { bytes: refused.bytes }
+    }
+}
+
+/// Why a sequence's state could not be saved or restored.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "each variant's text explains its fields")]
+pub enum StateError {
+    /// A state of another model, or of another type of cache.
+    Foreign,
+    /// A state of another length.
+    Length { expected: usize, found: usize },
+    /// What is no state, or one that has changed since it was saved.
+    Damaged,
+    /// Not the tokens that the sequence holds.
+    Tokens { expected: usize, found: usize },
+    /// The sequence does not exist, or cannot hold the tokens.
+    Run(RunError),
+}
+
+impl fmt::Display for StateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StateError::Foreign => write!(f, "the saved state is of another model, or of another type of cache"),
+            StateError::Length { expected, found } => {
+                write!(f, "the saved state has {found} bytes, expected {expected}")
+            }
+            StateError::Damaged => write!(f, "the saved state is damaged, or none"),
+            StateError::Tokens { expected, found } => {
+                write!(f, "the sequence holds {expected} tokens, but {found} were given")
+            }
+            StateError::Run(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for StateError {}
+
+impl From<RunError> for StateError {
+    fn from(error: RunError) -> StateError {
+        StateError::Run(error)
+    }
+}
+
+impl From<OutOfMemory> for StateError {
+    fn from(refused: OutOfMemory) -> StateError {
+        StateError::Run(refused.into())
+    }
+}

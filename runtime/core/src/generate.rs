@@ -2,7 +2,7 @@
 
 use crate::memory::try_with_capacity;
 use crate::tokenizer::Decoder;
-use crate::{Error, Sampler, Session};
+use crate::{RunError, Sampler, Session};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::ops::ControlFlow;
@@ -55,7 +55,7 @@ pub struct Generated {
 /// caller broke off between parts of the prompt.
 ///
 /// # Errors
-/// Those of [`Session::forward`] and [`Sampler::sample`]. A prompt that does not fit the context is [`Error::ContextFull`], a context
+/// Those of [`Session::forward`] and [`Sampler::sample`]. A prompt that does not fit the context is [`RunError::ContextFull`], a context
 /// that fills up later is not an error.
 pub fn generate(
     session: &mut Session,
@@ -64,11 +64,11 @@ pub fn generate(
     request: &Request,
     pool: &dyn Pool,
     each: &mut dyn FnMut(&str) -> ControlFlow<()>,
-) -> Result<Generated, Error> {
+) -> Result<Generated, RunError> {
     let mut stops = Stops::new(request.stops);
     let (context, used) = (session.options().context, session.len(0));
     if request.prompt.len() > context - used {
-        return Err(Error::ContextFull { context, used, tokens: request.prompt.len() });
+        return Err(RunError::ContextFull { context, used, tokens: request.prompt.len() });
     }
     // The last token is not held.
     let mut tokens = try_with_capacity(request.max_tokens.min(context - used - request.prompt.len() + 1))?;

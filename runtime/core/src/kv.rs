@@ -2,7 +2,7 @@
 
 mod state;
 
-use crate::Error;
+use crate::RunError;
 use crate::exec::Exec;
 use crate::memory::zeroed;
 use crate::schedule::SMALL;
@@ -71,12 +71,12 @@ pub(crate) struct Cache {
 const HEADS: usize = 16;
 
 impl Cache {
-    pub(crate) fn new(shape: Shape, kind: KvType) -> Result<Cache, Error> {
-        let len = shape.len().ok_or(Error::ContextTooLarge { context: shape.capacity })?;
+    pub(crate) fn new(shape: Shape, kind: KvType) -> Result<Cache, RunError> {
+        let len = shape.len().ok_or(RunError::ContextTooLarge { context: shape.capacity })?;
         let store = match kind {
             KvType::F16 => Store::F16 { k: zeroed(len)?, v: zeroed(len)? },
             KvType::Q8_0 if !shape.head_size.is_multiple_of(SCALED) => {
-                return Err(Error::CacheHeadSize { head_size: shape.head_size });
+                return Err(RunError::CacheHeadSize { head_size: shape.head_size });
             }
             KvType::Q8_0 => Store::Q8 {
                 k: zeroed(len)?,

@@ -59,7 +59,7 @@ pub mod models {
 }
 
 #[cfg(feature = "alloc")]
-pub use error::{Error, Key, TensorName};
+pub use error::{Key, LoadError, RunError, StateError, TensorName};
 #[cfg(feature = "alloc")]
 pub use exec::Precision;
 #[cfg(feature = "alloc")]

@@ -5,7 +5,7 @@ use crate::models::clip::{self, Clip};
 use crate::models::llama::{self, Llama};
 use crate::models::vit::{self, Vit};
 use crate::source::Source;
-use crate::{Error, KvType, Options};
+use crate::{KvType, LoadError, Options, RunError};
 use alloc::boxed::Box;
 use alloc::string::String;
 use smidgen_gguf::Gguf;
@@ -33,16 +33,16 @@ impl<'a> Model<'a> {
     /// and, but for the norms, not read.
     ///
     /// # Errors
-    /// The variants of [`Error`] up to [`Error::WeightNotFinite`].
-    pub fn parse(files: &[Gguf<'a>]) -> Result<Model<'a>, Error> {
+    /// All variants of [`LoadError`].
+    pub fn parse(files: &[Gguf<'a>]) -> Result<Model<'a>, LoadError> {
         let source = Source::new(files)?;
-        let name = source.get("general.architecture").and_then(|v| v.as_str()).ok_or(Error::NoArchitecture)?;
+        let name = source.get("general.architecture").and_then(|v| v.as_str()).ok_or(LoadError::NoArchitecture)?;
         match name {
             llama::ARCHITECTURE => Ok(Model::Llama(Box::new(Llama::parse(&source)?))),
             bert::ARCHITECTURE => Ok(Model::Bert(Box::new(Bert::parse(&source)?))),
             vit::ARCHITECTURE => Ok(Model::Vit(Box::new(Vit::parse(&source)?))),
             clip::ARCHITECTURE => Ok(Model::Clip(Box::new(Clip::parse(&source)?))),
-            _ => Err(Error::UnknownArchitecture { name: name.chars().take(64).collect::<String>() }),
+            _ => Err(LoadError::UnknownArchitecture { name: name.chars().take(64).collect::<String>() }),
         }
     }
 
@@ -77,34 +77,34 @@ impl<'a> Model<'a> {
     }
 
     /// The model, if it writes text.
-    pub(crate) fn generator(&self) -> Result<&Llama<'a>, Error> {
+    pub(crate) fn generator(&self) -> Result<&Llama<'a>, RunError> {
         match self {
             Model::Llama(model) => Ok(model),
-            _ => Err(Error::Purpose { architecture: self.architecture(), purpose: "write text" }),
+            _ => Err(RunError::Purpose { architecture: self.architecture(), purpose: "write text" }),
         }
     }
 
     /// The model, if it embeds or classifies texts.
     ///
     /// # Errors
-    /// [`Error::Purpose`].
-    pub fn text_encoder(&self) -> Result<&Bert<'a>, Error> {
+    /// [`RunError::Purpose`].
+    pub fn text_encoder(&self) -> Result<&Bert<'a>, RunError> {
         match self {
             Model::Bert(model) => Ok(model),
             Model::Clip(model) => model.text_encoder(),
-            _ => Err(Error::Purpose { architecture: self.architecture(), purpose: "embed text" }),
+            _ => Err(RunError::Purpose { architecture: self.architecture(), purpose: "embed text" }),
         }
     }
 
     /// The model, if it sees.
     ///
     /// # Errors
-    /// [`Error::Purpose`].
-    pub fn image_encoder(&self) -> Result<&Vit<'a>, Error> {
+    /// [`RunError::Purpose`].
+    pub fn image_encoder(&self) -> Result<&Vit<'a>, RunError> {
         match self {
             Model::Vit(model) => Ok(model),
             Model::Clip(model) => model.image_encoder(),
-            _ => Err(Error::Purpose { architecture: self.architecture(), purpose: "take images" }),
+            _ => Err(RunError::Purpose { architecture: self.architecture(), purpose: "take images" }),
         }
     }
 
@@ -112,9 +112,9 @@ impl<'a> Model<'a> {
     /// `batch` tokens at a time. [`Options::bytes_needed`] counts several sequences.
     ///
     /// # Errors
-    /// [`Error::ContextTooLarge`] if the number overflows or the context is longer than [`crate::MAX_CONTEXT`]; [`Error::Purpose`] for a
+    /// [`RunError::ContextTooLarge`] if the number overflows or the context is longer than [`crate::MAX_CONTEXT`]; [`RunError::Purpose`] for a
     /// model that does not write text.
-    pub fn bytes_needed(&self, context: usize, kv: KvType, batch: usize) -> Result<usize, Error> {
+    pub fn bytes_needed(&self, context: usize, kv: KvType, batch: usize) -> Result<usize, RunError> {
         Options { kv, batch, ..Options::new(context) }.bytes_needed(self)
     }
 }

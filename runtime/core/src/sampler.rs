@@ -4,7 +4,7 @@
 //! top-p and min-p, each on what the one before has left; temperature; the draw. All arithmetic is the law's and the generator is the
 //! sampler's own, so the same seed and logits give the same tokens on every machine.
 
-use crate::Error;
+use crate::RunError;
 use crate::memory::try_reserve;
 use alloc::vec::Vec;
 use core::cmp::Ordering;
@@ -79,8 +79,8 @@ impl Sampler {
     /// A sampler that has seen no tokens.
     ///
     /// # Errors
-    /// [`Error::OptionRange`] for numbers that make no sense.
-    pub fn new(sampling: Sampling) -> Result<Sampler, Error> {
+    /// [`RunError::OptionRange`] for numbers that make no sense.
+    pub fn new(sampling: Sampling) -> Result<Sampler, RunError> {
         let checks = [
             ("temperature", sampling.temperature, sampling.temperature >= 0.0),
             ("top-p", sampling.top_p, sampling.top_p > 0.0 && sampling.top_p <= 1.0),
@@ -90,7 +90,7 @@ impl Sampler {
             ("presence penalty", sampling.presence_penalty, true),
         ];
         if let Some((option, value, _)) = checks.into_iter().find(|(_, value, fits)| !fits || !value.is_finite()) {
-            return Err(Error::OptionRange { option, value: value as f64 });
+            return Err(RunError::OptionRange { option, value: value as f64 });
         }
         let state = sampling.seed;
         Ok(Sampler { sampling, state, recent: Vec::new(), oldest: 0, sorted: Vec::new(), candidates: Vec::new() })
@@ -99,13 +99,13 @@ impl Sampler {
     /// Makes room for a text of so many more tokens; without it, memory that is refused ends the program.
     ///
     /// # Errors
-    /// [`Error::OutOfMemory`].
-    pub fn reserve(&mut self, tokens: usize) -> Result<(), Error> {
+    /// [`RunError::OutOfMemory`].
+    pub fn reserve(&mut self, tokens: usize) -> Result<(), RunError> {
         let known = self.recent.len();
         let recent = self.sampling.window.min(known.saturating_add(tokens));
         try_reserve(&mut self.recent, recent.saturating_sub(known))?;
         self.sorted.clear();
-        try_reserve(&mut self.sorted, recent)
+        Ok(try_reserve(&mut self.sorted, recent)?)
     }
 
     /// Takes note of a token of the text, be it of the prompt or chosen.
@@ -121,10 +121,10 @@ impl Sampler {
     /// Chooses a token. It is not accepted yet.
     ///
     /// # Errors
-    /// [`Error::Scores`] if there are no logits, or some are not finite; [`Error::OutOfMemory`].
-    pub fn sample(&mut self, logits: &[f32]) -> Result<u32, Error> {
+    /// [`RunError::Scores`] if there are no logits, or some are not finite; [`RunError::OutOfMemory`].
+    pub fn sample(&mut self, logits: &[f32]) -> Result<u32, RunError> {
         if logits.is_empty() || u32::try_from(logits.len()).is_err() || !logits.iter().all(|logit| logit.is_finite()) {
-            return Err(Error::Scores { found: logits.len() });
+            return Err(RunError::Scores { found: logits.len() });
         }
         let Sampling { temperature, top_k, top_p, min_p, .. } = self.sampling;
         self.candidates.clear();
@@ -133,7 +133,7 @@ impl Sampler {
         self.penalize();
         if temperature == 0.0 {
             let best = self.candidates.iter().min_by(|a, b| order(a, b));
-            return best.map(|best| best.token).ok_or(Error::Scores { found: 0 });
+            return best.map(|best| best.token).ok_or(RunError::Scores { found: 0 });
         }
         if top_k > 0 && top_k < self.candidates.len() {
             sort_first(&mut self.candidates, top_k);
@@ -162,7 +162,7 @@ impl Sampler {
                 break;
             }
         }
-        chosen.ok_or(Error::Scores { found: 0 })
+        chosen.ok_or(RunError::Scores { found: 0 })
     }
 
     fn penalize(&mut self) {
@@ -361,11 +361,11 @@ mod tests {
             Sampling { repetition_penalty: 0.0, ..HOT },
             Sampling { presence_penalty: f32::INFINITY, ..HOT },
         ] {
-            assert!(matches!(Sampler::new(sampling), Err(Error::OptionRange { .. })), "{sampling:?}");
+            assert!(matches!(Sampler::new(sampling), Err(RunError::OptionRange { .. })), "{sampling:?}");
         }
         let mut sampler = Sampler::new(HOT).unwrap();
-        assert_eq!(sampler.sample(&[]), Err(Error::Scores { found: 0 }));
-        assert_eq!(sampler.sample(&[1.0, f32::NAN]), Err(Error::Scores { found: 2 }));
+        assert_eq!(sampler.sample(&[]), Err(RunError::Scores { found: 0 }));
+        assert_eq!(sampler.sample(&[1.0, f32::NAN]), Err(RunError::Scores { found: 2 }));
     }
 
     #[test]

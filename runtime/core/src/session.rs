@@ -6,7 +6,7 @@ use crate::exec::{Exec, Precision};
 use crate::kv::{Cache, KvType, Shape};
 use crate::memory::try_with_capacity;
 use crate::models::llama::{Item, Llama, Scratch};
-use crate::{Error, MAX_CONTEXT, Model};
+use crate::{MAX_CONTEXT, Model, RunError};
 use alloc::vec::Vec;
 use smidgen_targets::{KernelSet, Pool};
 
@@ -34,9 +34,9 @@ impl Options {
     /// Bytes that a session with these options takes beside the weights.
     ///
     /// # Errors
-    /// [`Error::ContextTooLarge`] if the number overflows or the context is longer than [`MAX_CONTEXT`]; [`Error::OptionRange`] for zeros;
-    /// [`Error::Purpose`] for a model that does not write text.
-    pub fn bytes_needed(&self, model: &Model) -> Result<usize, Error> {
+    /// [`RunError::ContextTooLarge`] if the number overflows or the context is longer than [`MAX_CONTEXT`]; [`RunError::OptionRange`] for zeros;
+    /// [`RunError::Purpose`] for a model that does not write text.
+    pub fn bytes_needed(&self, model: &Model) -> Result<usize, RunError> {
         let model = model.generator()?;
         let shape = self.shape(model)?;
         let (batch, rows) = self.extents(model);
@@ -45,17 +45,17 @@ impl Options {
             let items = batch.checked_mul(size_of::<Item>())?;
             caches.checked_add(items)?.checked_add(Scratch::bytes(model, batch, rows)?)
         };
-        bytes().ok_or(Error::ContextTooLarge { context: self.context })
+        bytes().ok_or(RunError::ContextTooLarge { context: self.context })
     }
 
-    fn shape(&self, model: &Llama) -> Result<Shape, Error> {
+    fn shape(&self, model: &Llama) -> Result<Shape, RunError> {
         let options = [("context", self.context), ("batch", self.batch), ("sequences", self.sequences)];
         if let Some((option, _)) = options.into_iter().find(|(_, value)| *value == 0) {
-            return Err(Error::OptionRange { option, value: 0.0 });
+            return Err(RunError::OptionRange { option, value: 0.0 });
         }
         let config = &model.config;
         let shape = Shape::new(config.layers, config.kv_heads, config.head_size, self.context);
-        shape.filter(|_| self.context <= MAX_CONTEXT).ok_or(Error::ContextTooLarge { context: self.context })
+        shape.filter(|_| self.context <= MAX_CONTEXT).ok_or(RunError::ContextTooLarge { context: self.context })
     }
 
     /// Tokens in a pass, and rows of logits at once.
@@ -91,8 +91,12 @@ impl<'m, 'a> Session<'m, 'a> {
     /// Allocates caches and scratch memory.
     ///
     /// # Errors
-    /// Those of [`Options::bytes_needed`], [`Error::CacheHeadSize`], [`Error::OutOfMemory`].
-    pub fn new(model: &'m Model<'a>, options: &Options, kernels: &'static KernelSet) -> Result<Session<'m, 'a>, Error> {
+    /// Those of [`Options::bytes_needed`], [`RunError::CacheHeadSize`], [`RunError::OutOfMemory`].
+    pub fn new(
+        model: &'m Model<'a>,
+        options: &Options,
+        kernels: &'static KernelSet,
+    ) -> Result<Session<'m, 'a>, RunError> {
         options.bytes_needed(model)?;
         let model = model.generator()?;
         let shape = options.shape(model)?;
@@ -147,12 +151,12 @@ impl<'m, 'a> Session<'m, 'a> {
     /// Makes sequence `to` equal to sequence `from`. They hold the same tokens before position `first` already.
     ///
     /// # Errors
-    /// [`Error::SequenceRange`].
-    pub fn copy(&mut self, from: usize, to: usize, first: usize) -> Result<(), Error> {
+    /// [`RunError::SequenceRange`].
+    pub fn copy(&mut self, from: usize, to: usize, first: usize) -> Result<(), RunError> {
         let sequences = self.caches.len();
         let outside = [from, to].into_iter().find(|sequence| *sequence >= sequences);
         if let Some(sequence) = outside {
-            return Err(Error::SequenceRange { sequence, sequences });
+            return Err(RunError::SequenceRange { sequence, sequences });
         }
         if from == to {
             return Ok(());
@@ -168,9 +172,9 @@ impl<'m, 'a> Session<'m, 'a> {
     /// Appends tokens to a sequence and returns the logits after the last one.
     ///
     /// # Errors
-    /// [`Error::NoTokens`], [`Error::TokenRange`], [`Error::SequenceRange`], [`Error::ContextFull`] and [`Error::NotFinite`]. After an
+    /// [`RunError::NoTokens`], [`RunError::TokenRange`], [`RunError::SequenceRange`], [`RunError::ContextFull`] and [`RunError::NotFinite`]. After an
     /// error the sequence holds what it held before.
-    pub fn forward(&mut self, sequence: usize, tokens: &[u32], pool: &dyn Pool) -> Result<&[f32], Error> {
+    pub fn forward(&mut self, sequence: usize, tokens: &[u32], pool: &dyn Pool) -> Result<&[f32], RunError> {
         let before = self.check(sequence, tokens)?;
         let exec = Exec::new(self.kernels, pool, self.options.precision);
         let mut last = 0;
@@ -186,14 +190,14 @@ impl<'m, 'a> Session<'m, 'a> {
     /// As [`forward`](Self::forward), and calls `each` with the number of every token and the logits after it, in order.
     ///
     /// # Errors
-    /// Those of [`forward`](Self::forward). `each` may have been called before [`Error::NotFinite`] is found.
+    /// Those of [`forward`](Self::forward). `each` may have been called before [`RunError::NotFinite`] is found.
     pub fn forward_all(
         &mut self,
         sequence: usize,
         tokens: &[u32],
         pool: &dyn Pool,
         mut each: impl FnMut(usize, &[f32]),
-    ) -> Result<(), Error> {
+    ) -> Result<(), RunError> {
         let before = self.check(sequence, tokens)?;
         let exec = Exec::new(self.kernels, pool, self.options.precision);
         let vocabulary = self.model.config.vocabulary;
@@ -218,14 +222,14 @@ impl<'m, 'a> Session<'m, 'a> {
     ///
     /// # Errors
     /// Those of [`forward`](Self::forward); a sequence may not be named twice.
-    pub fn forward_each(&mut self, tokens: &[(usize, u32)], pool: &dyn Pool) -> Result<&[f32], Error> {
+    pub fn forward_each(&mut self, tokens: &[(usize, u32)], pool: &dyn Pool) -> Result<&[f32], RunError> {
         if tokens.is_empty() {
-            return Err(Error::NoTokens);
+            return Err(RunError::NoTokens);
         }
         for (i, (sequence, token)) in tokens.iter().enumerate() {
             self.check(*sequence, &[*token])?;
             if tokens[..i].iter().any(|(other, _)| other == sequence) {
-                return Err(Error::SequenceRange { sequence: *sequence, sequences: self.caches.len() });
+                return Err(RunError::SequenceRange { sequence: *sequence, sequences: self.caches.len() });
             }
         }
         let exec = Exec::new(self.kernels, pool, self.options.precision);
@@ -236,18 +240,18 @@ impl<'m, 'a> Session<'m, 'a> {
     }
 
     /// Whether the tokens can be appended; the sequence's length.
-    fn check(&self, sequence: usize, tokens: &[u32]) -> Result<usize, Error> {
+    fn check(&self, sequence: usize, tokens: &[u32]) -> Result<usize, RunError> {
         let vocabulary = self.model.config.vocabulary;
         let sequences = self.lengths.len();
-        let used = *self.lengths.get(sequence).ok_or(Error::SequenceRange { sequence, sequences })?;
+        let used = *self.lengths.get(sequence).ok_or(RunError::SequenceRange { sequence, sequences })?;
         if tokens.is_empty() {
-            return Err(Error::NoTokens);
+            return Err(RunError::NoTokens);
         }
         if let Some(token) = tokens.iter().find(|token| **token as usize >= vocabulary) {
-            return Err(Error::TokenRange { token: *token, vocabulary });
+            return Err(RunError::TokenRange { token: *token, vocabulary });
         }
         if tokens.len() > self.options.context - used {
-            return Err(Error::ContextFull { context: self.options.context, used, tokens: tokens.len() });
+            return Err(RunError::ContextFull { context: self.options.context, used, tokens: tokens.len() });
         }
         Ok(used)
     }
@@ -264,11 +268,11 @@ impl<'m, 'a> Session<'m, 'a> {
     }
 
     /// An error, and the lengths as before, if something was not finite.
-    fn finish(&mut self, exec: &Exec, undo: impl FnOnce(&mut [usize])) -> Result<(), Error> {
+    fn finish(&mut self, exec: &Exec, undo: impl FnOnce(&mut [usize])) -> Result<(), RunError> {
         if exec.is_finite() {
             return Ok(());
         }
         undo(&mut self.lengths);
-        Err(Error::NotFinite { tensor: self.model.first_not_finite() })
+        Err(RunError::NotFinite { tensor: self.model.first_not_finite() })
     }
 }

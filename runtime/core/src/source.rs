@@ -2,7 +2,7 @@
 
 use crate::linear::Linear;
 use crate::memory::{try_with_capacity, zeroed};
-use crate::{Error, Key, TensorName};
+use crate::{Key, LoadError, TensorName};
 use alloc::string::ToString;
 use alloc::vec::Vec;
 use smidgen_gguf::{Gguf, Tensor, TensorType, Value};
@@ -19,14 +19,14 @@ pub(crate) struct Source<'f, 'a> {
 }
 
 impl<'f, 'a> Source<'f, 'a> {
-    pub(crate) fn new(files: &'f [Gguf<'a>]) -> Result<Source<'f, 'a>, Error> {
+    pub(crate) fn new(files: &'f [Gguf<'a>]) -> Result<Source<'f, 'a>, LoadError> {
         let mut tensors = try_with_capacity(files.iter().map(|file| file.tensors().len()).sum())?;
         for file in files {
             tensors.extend(file.tensors());
         }
         tensors.sort_unstable_by_key(|tensor| tensor.name);
         match tensors.windows(2).find(|pair| pair[0].name == pair[1].name) {
-            Some(pair) => Err(Error::DuplicateTensor { name: pair[0].name.to_string() }),
+            Some(pair) => Err(LoadError::DuplicateTensor { name: pair[0].name.to_string() }),
             None => Ok(Source { files, tensors }),
         }
     }
@@ -41,46 +41,50 @@ impl<'f, 'a> Source<'f, 'a> {
     }
 
     /// An integer from `least` to [`MAX_EXTENT`].
-    pub(crate) fn integer(&self, key: Key, least: u64) -> Result<Option<usize>, Error> {
+    pub(crate) fn integer(&self, key: Key, least: u64) -> Result<Option<usize>, LoadError> {
         self.value(key).map(|value| integer_of(key, value, least)).transpose()
     }
 
-    pub(crate) fn required(&self, key: Key, least: u64) -> Result<usize, Error> {
-        self.integer(key, least)?.ok_or(Error::MissingKey { key })
+    pub(crate) fn required(&self, key: Key, least: u64) -> Result<usize, LoadError> {
+        self.integer(key, least)?.ok_or(LoadError::MissingKey { key })
     }
 
     /// An integer, or an array of one for each layer that are all the same.
-    pub(crate) fn per_layer(&self, key: Key, layers: usize) -> Result<Option<usize>, Error> {
+    pub(crate) fn per_layer(&self, key: Key, layers: usize) -> Result<Option<usize>, LoadError> {
         let Some(Value::Array(array)) = self.value(key) else { return self.integer(key, 1) };
         if array.len() != layers {
-            return Err(Error::KeyLength { key, expected: layers, found: array.len() });
+            return Err(LoadError::KeyLength { key, expected: layers, found: array.len() });
         }
         let mut common = None;
         for value in array {
             let value = integer_of(key, value, 1)?;
             if common.replace(value).is_some_and(|other| other != value) {
-                return Err(Error::LayersDiffer { key });
+                return Err(LoadError::LayersDiffer { key });
             }
         }
         Ok(common)
     }
 
     /// A positive finite number.
-    pub(crate) fn number(&self, key: Key) -> Result<Option<f32>, Error> {
+    pub(crate) fn number(&self, key: Key) -> Result<Option<f32>, LoadError> {
         let Some(value) = self.value(key) else { return Ok(None) };
-        let number = value.as_f32().ok_or(Error::KeyType { key, expected: "float", found: value.kind() })?;
-        if number.is_finite() && number > 0.0 { Ok(Some(number)) } else { Err(Error::KeyNumber { key, value: number }) }
+        let number = value.as_f32().ok_or(LoadError::KeyType { key, expected: "float", found: value.kind() })?;
+        if number.is_finite() && number > 0.0 {
+            Ok(Some(number))
+        } else {
+            Err(LoadError::KeyNumber { key, value: number })
+        }
     }
 
     /// A truth value.
-    pub(crate) fn flag(&self, key: Key) -> Result<Option<bool>, Error> {
+    pub(crate) fn flag(&self, key: Key) -> Result<Option<bool>, LoadError> {
         let Some(value) = self.value(key) else { return Ok(None) };
-        value.as_bool().map(Some).ok_or(Error::KeyType { key, expected: "bool", found: value.kind() })
+        value.as_bool().map(Some).ok_or(LoadError::KeyType { key, expected: "bool", found: value.kind() })
     }
 
-    pub(crate) fn text(&self, key: Key) -> Result<Option<&'a str>, Error> {
+    pub(crate) fn text(&self, key: Key) -> Result<Option<&'a str>, LoadError> {
         let Some(value) = self.value(key) else { return Ok(None) };
-        value.as_str().map(Some).ok_or(Error::KeyType { key, expected: "string", found: value.kind() })
+        value.as_str().map(Some).ok_or(LoadError::KeyType { key, expected: "string", found: value.kind() })
     }
 
     /// The tensor of that name, if it is there.
@@ -91,26 +95,26 @@ impl<'f, 'a> Source<'f, 'a> {
     }
 
     /// A vector of finite `f32`, copied; empty if the tensor is absent.
-    pub(crate) fn vector(&self, name: TensorName, len: usize) -> Result<Vec<f32>, Error> {
+    pub(crate) fn vector(&self, name: TensorName, len: usize) -> Result<Vec<f32>, LoadError> {
         let Some(tensor) = self.tensor(name) else { return Ok(Vec::new()) };
         check_shape(name, &tensor, len, 1)?;
         let format = match format_of(tensor.kind) {
             Some((format @ (Format::F32 | Format::F16 | Format::BF16), _)) => format,
-            _ => return Err(Error::TensorKind { tensor: name, found: tensor.kind }),
+            _ => return Err(LoadError::TensorKind { tensor: name, found: tensor.kind }),
         };
         let mut values = zeroed(len)?;
         if format.decode(tensor.data, &mut values).is_err() {
-            return Err(Error::TensorKind { tensor: name, found: tensor.kind });
+            return Err(LoadError::TensorKind { tensor: name, found: tensor.kind });
         }
         match values.iter().position(|value| !value.is_finite()) {
-            Some(index) => Err(Error::WeightNotFinite { tensor: name, index }),
+            Some(index) => Err(LoadError::WeightNotFinite { tensor: name, index }),
             None => Ok(values),
         }
     }
 
-    pub(crate) fn required_vector(&self, name: TensorName, len: usize) -> Result<Vec<f32>, Error> {
+    pub(crate) fn required_vector(&self, name: TensorName, len: usize) -> Result<Vec<f32>, LoadError> {
         let values = self.vector(name, len)?;
-        if values.is_empty() { Err(Error::MissingTensor { tensor: name }) } else { Ok(values) }
+        if values.is_empty() { Err(LoadError::MissingTensor { tensor: name }) } else { Ok(values) }
     }
 
     /// The weights and the bias of a convolution `[outputs × channels · height · width]` of a kernel of this width, height and number of
@@ -121,15 +125,15 @@ impl<'f, 'a> Source<'f, 'a> {
         bias: &'static str,
         outputs: usize,
         kernel: [usize; 3],
-    ) -> Result<Linear<'a>, Error> {
-        let tensor = self.tensor(name).ok_or(Error::MissingTensor { tensor: name })?;
-        let unsupported = Error::TensorKind { tensor: name, found: tensor.kind };
+    ) -> Result<Linear<'a>, LoadError> {
+        let tensor = self.tensor(name).ok_or(LoadError::MissingTensor { tensor: name })?;
+        let unsupported = LoadError::TensorKind { tensor: name, found: tensor.kind };
         let inputs = kernel.iter().try_fold(1usize, |size, extent| size.checked_mul(*extent));
         let inputs = inputs.ok_or(unsupported.clone())?;
         let [width, height, channels] = kernel.map(|extent| extent as u64);
         if tensor.dims != [width, height, channels, outputs as u64] {
             let expected = [inputs as u64, outputs as u64];
-            return Err(Error::TensorShape { tensor: name, expected, found: tensor.dims });
+            return Err(LoadError::TensorShape { tensor: name, expected, found: tensor.dims });
         }
         let (format, layout) = match format_of(tensor.kind) {
             Some((format @ (Format::F32 | Format::F16 | Format::BF16), layout)) => (format, layout),
@@ -145,10 +149,15 @@ impl<'f, 'a> Source<'f, 'a> {
     }
 
     /// The matrix `[outputs × inputs]` of a name.
-    pub(crate) fn matrix(&self, name: TensorName, outputs: usize, inputs: usize) -> Result<WeightMatrix<'a>, Error> {
-        let tensor = self.tensor(name).ok_or(Error::MissingTensor { tensor: name })?;
+    pub(crate) fn matrix(
+        &self,
+        name: TensorName,
+        outputs: usize,
+        inputs: usize,
+    ) -> Result<WeightMatrix<'a>, LoadError> {
+        let tensor = self.tensor(name).ok_or(LoadError::MissingTensor { tensor: name })?;
         check_shape(name, &tensor, inputs, outputs)?;
-        let unsupported = Error::TensorKind { tensor: name, found: tensor.kind };
+        let unsupported = LoadError::TensorKind { tensor: name, found: tensor.kind };
         let (format, layout) = format_of(tensor.kind).ok_or(unsupported.clone())?;
         WeightMatrix::new(format, layout, tensor.data, outputs, inputs).ok_or(unsupported)
     }
@@ -160,7 +169,7 @@ impl<'f, 'a> Source<'f, 'a> {
         bias: &'static str,
         outputs: usize,
         inputs: usize,
-    ) -> Result<Linear<'a>, Error> {
+    ) -> Result<Linear<'a>, LoadError> {
         let weight = self.matrix(name, outputs, inputs)?;
         Ok(Linear {
             name,
@@ -171,22 +180,22 @@ impl<'f, 'a> Source<'f, 'a> {
     }
 }
 
-fn integer_of(key: Key, value: Value, least: u64) -> Result<usize, Error> {
+fn integer_of(key: Key, value: Value, least: u64) -> Result<usize, LoadError> {
     let Some(integer) = value.as_u64() else {
-        return Err(Error::KeyType { key, expected: "non-negative integer", found: value.kind() });
+        return Err(LoadError::KeyType { key, expected: "non-negative integer", found: value.kind() });
     };
     match usize::try_from(integer) {
         Ok(size) if (least..=MAX_EXTENT).contains(&integer) => Ok(size),
-        _ => Err(Error::KeyRange { key, value: integer, least, most: MAX_EXTENT }),
+        _ => Err(LoadError::KeyRange { key, value: integer, least, most: MAX_EXTENT }),
     }
 }
 
-fn check_shape(name: TensorName, tensor: &Tensor, inputs: usize, outputs: usize) -> Result<(), Error> {
+fn check_shape(name: TensorName, tensor: &Tensor, inputs: usize, outputs: usize) -> Result<(), LoadError> {
     let expected = [inputs as u64, outputs as u64];
     if tensor.dims == [expected[0], expected[1], 1, 1] {
         Ok(())
     } else {
-        Err(Error::TensorShape { tensor: name, expected, found: tensor.dims })
+        Err(LoadError::TensorShape { tensor: name, expected, found: tensor.dims })
     }
 }
 

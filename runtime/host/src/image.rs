@@ -68,8 +68,8 @@ impl Picture {
     /// The pixels as models take them.
     ///
     /// # Errors
-    /// [`smidgen::Error::ImageSize`] if there are none.
-    pub fn image(&self) -> Result<Image<'_>, smidgen::Error> {
+    /// [`smidgen::RunError::ImageSize`] if there are none.
+    pub fn image(&self) -> Result<Image<'_>, smidgen::RunError> {
         Image::new(self.width, self.height, &self.pixels)
     }
 }

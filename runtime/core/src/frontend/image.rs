@@ -4,7 +4,7 @@
 //! (`Image.resize` of 8-bit images, up to version 12.2), to the last bit: a filter as wide as the pixels that it shrinks (antialiasing),
 //! coefficients in fixed point, first along rows, then along columns, both passes rounded to bytes.
 
-use crate::Error;
+use crate::RunError;
 use crate::memory::{try_with_capacity, zeroed};
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -21,11 +21,11 @@ impl<'a> Image<'a> {
     /// An image of `[height × width × 3]` bytes: rows from the top, pixels from the left, each red, green, blue.
     ///
     /// # Errors
-    /// [`Error::ImageSize`] if an extent is zero or the bytes are not of that number.
-    pub fn new(width: usize, height: usize, pixels: &'a [u8]) -> Result<Image<'a>, Error> {
+    /// [`RunError::ImageSize`] if an extent is zero or the bytes are not of that number.
+    pub fn new(width: usize, height: usize, pixels: &'a [u8]) -> Result<Image<'a>, RunError> {
         let expected = width.checked_mul(height).and_then(|area| area.checked_mul(3));
         if width == 0 || height == 0 || expected != Some(pixels.len()) {
-            return Err(Error::ImageSize { width, height, bytes: pixels.len() });
+            return Err(RunError::ImageSize { width, height, bytes: pixels.len() });
         }
         Ok(Image { width, height, pixels })
     }
@@ -123,11 +123,11 @@ impl Preprocess {
     /// Does it. Channels are as many as the means.
     ///
     /// # Errors
-    /// [`Error::ImageSize`] if the result would be too large or empty, [`Error::ImageChannels`] if the means are not one or three or
-    /// the deviations of another number, [`Error::OutOfMemory`].
-    pub fn apply(&self, image: &Image) -> Result<Planes, Error> {
+    /// [`RunError::ImageSize`] if the result would be too large or empty, [`RunError::ImageChannels`] if the means are not one or three or
+    /// the deviations of another number, [`RunError::OutOfMemory`].
+    pub fn apply(&self, image: &Image) -> Result<Planes, RunError> {
         let Image { width, height, pixels } = *image;
-        let refused = Error::ImageSize { width, height, bytes: pixels.len() };
+        let refused = RunError::ImageSize { width, height, bytes: pixels.len() };
         let [resized, cropped] = self.sizes(width, height).ok_or(refused.clone())?;
         let values = cropped.0.checked_mul(cropped.1).and_then(|area| area.checked_mul(self.mean.len()));
         if !values.is_some_and(|values| (1..=MAX_VALUES).contains(&values)) {
@@ -136,7 +136,7 @@ impl Preprocess {
         match (self.mean.len(), self.std.len()) {
             (1, 1) => self.channels(grey(pixels)?.as_chunks::<1>().0, (width, height), resized, cropped),
             (3, 3) => self.channels(pixels.as_chunks::<3>().0, (width, height), resized, cropped),
-            (means, deviations) => Err(Error::ImageChannels { means, deviations }),
+            (means, deviations) => Err(RunError::ImageChannels { means, deviations }),
         }
     }
 
@@ -146,7 +146,7 @@ impl Preprocess {
         from: (usize, usize),
         resized: (usize, usize),
         cropped: (usize, usize),
-    ) -> Result<Planes, Error> {
+    ) -> Result<Planes, RunError> {
         let middle = |whole: usize, part: usize| (whole - part) / 2..(whole - part) / 2 + part;
         let columns = Taps::new(self.filter, from.0, resized.0, middle(resized.0, cropped.0))?;
         let rows = Taps::new(self.filter, from.1, resized.1, middle(resized.1, cropped.1))?;
@@ -169,7 +169,7 @@ impl Preprocess {
 }
 
 /// Luma by ITU-R 601, in fixed point as Pillow's `convert("L")`.
-fn grey(pixels: &[u8]) -> Result<Vec<u8>, Error> {
+fn grey(pixels: &[u8]) -> Result<Vec<u8>, RunError> {
     let mut luma = try_with_capacity(pixels.len() / 3)?;
     luma.extend(pixels.as_chunks::<3>().0.iter().map(|[r, g, b]| {
         let sum = u32::from(*r) * 19_595 + u32::from(*g) * 38_470 + u32::from(*b) * 7_471 + 0x8000;
@@ -191,7 +191,7 @@ struct Taps {
 
 impl Taps {
     /// For the output pixels `window` of an axis of `from` pixels that is resized to `to`.
-    fn new(filter: Filter, from: usize, to: usize, window: Range<usize>) -> Result<Taps, Error> {
+    fn new(filter: Filter, from: usize, to: usize, window: Range<usize>) -> Result<Taps, RunError> {
         let scale = from as f64 / to as f64;
         let width = if scale > 1.0 { scale } else { 1.0 };
         let support = filter.support() * width;
@@ -203,7 +203,7 @@ impl Taps {
             // A conversion to an integer ends at zero.
             let first = ((center - support + 0.5) as usize).min(from - 1);
             let end = ((center + support + 0.5) as usize).clamp(first + 1, from);
-            let refused = |_| Error::OutOfMemory { bytes: (end - first) * size_of::<f64>() };
+            let refused = |_| RunError::OutOfMemory { bytes: (end - first) * size_of::<f64>() };
             exact.clear();
             exact.try_reserve(end - first).map_err(refused)?;
             weights.try_reserve(end - first).map_err(refused)?;
@@ -228,7 +228,7 @@ impl Taps {
     }
 
     /// Every row of `width` pixels by these coefficients.
-    fn across<const C: usize>(&self, pixels: &[[u8; C]], width: usize) -> Result<Vec<[u8; C]>, Error> {
+    fn across<const C: usize>(&self, pixels: &[[u8; C]], width: usize) -> Result<Vec<[u8; C]>, RunError> {
         let mut out = try_with_capacity(pixels.len() / width * self.spans.len())?;
         for row in pixels.chunks_exact(width) {
             for (first, weights) in &self.spans {
@@ -243,7 +243,7 @@ impl Taps {
     }
 
     /// Every column by these coefficients; the rows given begin with number `origin`.
-    fn down<const C: usize>(&self, pixels: &[[u8; C]], width: usize, origin: usize) -> Result<Vec<[u8; C]>, Error> {
+    fn down<const C: usize>(&self, pixels: &[[u8; C]], width: usize, origin: usize) -> Result<Vec<[u8; C]>, RunError> {
         let mut out = try_with_capacity(width * self.spans.len())?;
         let mut sums = zeroed(width * C)?;
         let sums = sums.as_chunks_mut::<C>().0;

@@ -1,7 +1,7 @@
 //! A cache as bytes.
 
 use super::{Cache, KvType, Shape, Store};
-use crate::Error;
+use crate::StateError;
 use smidgen_quant::attention::{KEYS, SCALED};
 
 /// What of one array of a head is in a state.
@@ -102,18 +102,18 @@ impl Cache {
     /// Whether the bytes are a state of this many tokens.
     ///
     /// # Errors
-    /// [`Error::StateLength`], [`Error::StateDamaged`].
-    pub(crate) fn check(&self, tokens: usize, mut state: &[u8]) -> Result<(), Error> {
+    /// [`StateError::Length`], [`StateError::Damaged`].
+    pub(crate) fn check(&self, tokens: usize, mut state: &[u8]) -> Result<(), StateError> {
         let (expected, found) = (self.state_bytes(tokens), state.len());
         if expected != found {
-            return Err(Error::StateLength { expected, found });
+            return Err(StateError::Length { expected, found });
         }
         for _ in 0..self.shape.layers * self.shape.heads {
             for part in self.shape.parts(self.kind(), tokens) {
                 let (here, rest) = state.split_at(part.bytes());
                 state = rest;
                 if !part.is_sound(here) {
-                    return Err(Error::StateDamaged);
+                    return Err(StateError::Damaged);
                 }
             }
         }

@@ -3,7 +3,7 @@
 use super::encoder::{Encoder, Norm, Scratch, panels};
 use crate::exec::Exec;
 use crate::memory::try_with_capacity;
-use crate::{Error, TensorName};
+use crate::{RunError, TensorName};
 use alloc::vec::Vec;
 use smidgen_targets::Pool;
 
@@ -32,7 +32,7 @@ pub(crate) struct Batch {
 
 impl Batch {
     /// Memory for passes of up to `tokens` tokens, `room` panels of one input each and `most` inputs.
-    pub(crate) fn new(encoder: &Encoder, tokens: usize, room: usize, most: usize) -> Result<Batch, Error> {
+    pub(crate) fn new(encoder: &Encoder, tokens: usize, room: usize, most: usize) -> Result<Batch, RunError> {
         let scratch = Scratch::new(encoder, tokens, room)?;
         Ok(Batch { scratch, places: try_with_capacity(most)?, lengths: try_with_capacity(most)?, most })
     }
@@ -94,7 +94,7 @@ pub(crate) trait Passes {
         self.batch().clear();
     }
     /// Tokens of an input, if it can be run. Given the same input it says the same.
-    fn check(&mut self, input: &Self::Input, want: Self::Want) -> Result<usize, Error>;
+    fn check(&mut self, input: &Self::Input, want: Self::Want) -> Result<usize, RunError>;
     /// Runs the inputs of the batch, of which there is one at least. Whether all numbers are finite.
     fn pass(&mut self, inputs: &[Self::Input], pool: &dyn Pool, want: Self::Want) -> bool;
     /// What was asked of input `number` of the last pass.
@@ -109,7 +109,7 @@ pub(crate) fn run<S: Passes>(
     inputs: &[S::Input],
     pool: &dyn Pool,
     want: S::Want,
-    mut each: impl FnMut(usize, Result<&[f32], Error>),
+    mut each: impl FnMut(usize, Result<&[f32], RunError>),
 ) {
     let mut next = 0;
     while next < inputs.len() {
@@ -130,7 +130,7 @@ pub(crate) fn run<S: Passes>(
                 if session.pass(inputs, pool, want) {
                     each(number, Ok(session.result(0, want)));
                 } else {
-                    each(number, Err(Error::NotFinite { tensor: session.first_not_finite() }));
+                    each(number, Err(RunError::NotFinite { tensor: session.first_not_finite() }));
                 }
             }
         }

@@ -10,7 +10,7 @@ use crate::linear::Linear;
 use crate::memory::try_with_capacity;
 use crate::source::Source;
 use crate::tokenizer::{Special, Tokenizer};
-use crate::{Error, Key, MAX_CONTEXT, TensorName};
+use crate::{Key, LoadError, MAX_CONTEXT, RunError, TensorName};
 use alloc::string::String;
 use alloc::vec::Vec;
 pub use session::{Options, Session};
@@ -107,14 +107,14 @@ impl Text {
 }
 
 impl<'a> Bert<'a> {
-    pub(crate) fn parse(source: &Source<'_, 'a>) -> Result<Bert<'a>, Error> {
+    pub(crate) fn parse(source: &Source<'_, 'a>) -> Result<Bert<'a>, LoadError> {
         const TOKENS: TensorName = tensor("token_embd.weight");
         const TYPES: TensorName = tensor("token_types.weight");
         const TYPE_COUNT: Key = Key { architecture: "tokenizer", name: "ggml.token_type_count" };
         let (encoder, layers) = encoder_config(source)?;
         let width = encoder.width;
         let extent = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
-        let vocabulary = extent(source.tensor(TOKENS).ok_or(Error::MissingTensor { tensor: TOKENS })?.dims[1]);
+        let vocabulary = extent(source.tensor(TOKENS).ok_or(LoadError::MissingTensor { tensor: TOKENS })?.dims[1]);
         let types = match source.integer(TYPE_COUNT, 1)? {
             Some(types) => types,
             None => source.tensor(TYPES).map_or(1, |tensor| extent(tensor.dims[1])),
@@ -124,7 +124,7 @@ impl<'a> Bert<'a> {
         let config = config(source, vocabulary, types, head.is_some())?;
         let mut list = Vec::new();
         for number in 0..layers {
-            list.try_reserve(1).map_err(|_| Error::OutOfMemory { bytes: size_of::<Layer>() * layers })?;
+            list.try_reserve(1).map_err(|_| LoadError::OutOfMemory { bytes: size_of::<Layer>() * layers })?;
             list.push(layer(source, &encoder, number)?);
         }
         let norm = Norm::parse(source, tensor("token_embd_norm.weight"), "token_embd_norm.bias", width)?;
@@ -157,10 +157,10 @@ impl<'a> Bert<'a> {
     /// Special tokens that a text spells are found, as the models' own tokenizers do.
     ///
     /// # Errors
-    /// [`Error::Purpose`] for a pair where texts cannot be told apart or do not fit, or a tokenizer that is not for this model.
-    pub fn text(&self, tokenizer: &Tokenizer, first: &str, second: Option<&str>) -> Result<Text, Error> {
+    /// [`RunError::Purpose`] for a pair where texts cannot be told apart or do not fit, or a tokenizer that is not for this model.
+    pub fn text(&self, tokenizer: &Tokenizer, first: &str, second: Option<&str>) -> Result<Text, RunError> {
         let frame = if second.is_some() { 3 } else { 2 };
-        let purpose = |purpose| Error::Purpose { architecture: self.architecture, purpose };
+        let purpose = |purpose| RunError::Purpose { architecture: self.architecture, purpose };
         let (Some(start), Some(end)) = (tokenizer.bos(), tokenizer.eos()) else {
             return Err(purpose("read text: its tokenizer has no token for a text's beginning or end"));
         };
@@ -212,16 +212,16 @@ impl<'a> Bert<'a> {
 }
 
 /// The encoder's hyper-parameters, and the number of layers.
-fn encoder_config(source: &Source) -> Result<(EncoderConfig, usize), Error> {
+fn encoder_config(source: &Source) -> Result<(EncoderConfig, usize), LoadError> {
     const HEADS: Key = key("attention.head_count");
     const WIDTH: Key = key("embedding_length");
     let layers = tower::layers(source, key("block_count"))?;
     let width = source.required(WIDTH, 1)?;
     let feed_forward = source.per_layer(key("feed_forward_length"), layers)?;
-    let heads = source.per_layer(HEADS, layers)?.ok_or(Error::MissingKey { key: HEADS })?;
+    let heads = source.per_layer(HEADS, layers)?.ok_or(LoadError::MissingKey { key: HEADS })?;
     let head_size = tower::head_size([WIDTH, HEADS], width, heads)?;
     if let Some(value) = source.per_layer(key("attention.head_count_kv"), layers)?.filter(|count| *count != heads) {
-        return Err(Error::Unsupported { key: key("attention.head_count_kv"), value: value as u64 });
+        return Err(LoadError::Unsupported { key: key("attention.head_count_kv"), value: value as u64 });
     }
     let epsilon_key = key("attention.layer_norm_epsilon");
     let activation = tower::activation(source, key("feed_forward_activation"))?.unwrap_or(ActivationFn::Gelu);
@@ -229,8 +229,8 @@ fn encoder_config(source: &Source) -> Result<(EncoderConfig, usize), Error> {
         width,
         heads,
         head_size,
-        feed_forward: feed_forward.ok_or(Error::MissingKey { key: key("feed_forward_length") })?,
-        epsilon: source.number(epsilon_key)?.ok_or(Error::MissingKey { key: epsilon_key })?,
+        feed_forward: feed_forward.ok_or(LoadError::MissingKey { key: key("feed_forward_length") })?,
+        epsilon: source.number(epsilon_key)?.ok_or(LoadError::MissingKey { key: epsilon_key })?,
         order: NormOrder::After,
         activation,
         causal: source.flag(key("attention.causal"))?.unwrap_or(false),
@@ -238,7 +238,7 @@ fn encoder_config(source: &Source) -> Result<(EncoderConfig, usize), Error> {
     Ok((config, layers))
 }
 
-fn config(source: &Source, vocabulary: usize, types: usize, has_head: bool) -> Result<Config, Error> {
+fn config(source: &Source, vocabulary: usize, types: usize, has_head: bool) -> Result<Config, LoadError> {
     const CONTEXT: Key = key("context_length");
     const POOLING: Key = key("pooling_type");
     const LONGEST: Key = key("max_sequence_length");
@@ -246,7 +246,7 @@ fn config(source: &Source, vocabulary: usize, types: usize, has_head: bool) -> R
     let max_tokens = source.integer(LONGEST, 2)?.unwrap_or(context);
     for (key, value, least, most) in [(CONTEXT, context, 1, MAX_CONTEXT), (LONGEST, max_tokens, 2, context)] {
         if value > most {
-            return Err(Error::KeyRange { key, value: value as u64, least, most: most as u64 });
+            return Err(LoadError::KeyRange { key, value: value as u64, least, most: most as u64 });
         }
     }
     let pooling = match source.integer(POOLING, 0)? {
@@ -262,13 +262,13 @@ fn config(source: &Source, vocabulary: usize, types: usize, has_head: bool) -> R
                 Pooling::Mean
             }
         }
-        Some(value) => return Err(Error::Unsupported { key: POOLING, value: value as u64 }),
+        Some(value) => return Err(LoadError::Unsupported { key: POOLING, value: value as u64 }),
     };
     let normalize = source.flag(key("pooling_normalize"))?.unwrap_or(true);
     Ok(Config { vocabulary, context, max_tokens, types, pooling, normalize })
 }
 
-fn layer<'a>(source: &Source<'_, 'a>, config: &EncoderConfig, number: usize) -> Result<Layer<'a>, Error> {
+fn layer<'a>(source: &Source<'_, 'a>, config: &EncoderConfig, number: usize) -> Result<Layer<'a>, LoadError> {
     let EncoderConfig { width, feed_forward, .. } = *config;
     let name = |part| TensorName { layer: Some(number), part };
     let linear = |weight, bias, outputs, inputs| source.linear(name(weight), bias, outputs, inputs);
@@ -286,7 +286,7 @@ fn layer<'a>(source: &Source<'_, 'a>, config: &EncoderConfig, number: usize) -> 
     })
 }
 
-fn head<'a>(source: &Source<'_, 'a>, width: usize) -> Result<Option<Head<'a>>, Error> {
+fn head<'a>(source: &Source<'_, 'a>, width: usize) -> Result<Option<Head<'a>>, LoadError> {
     const OUTPUT: TensorName = tensor("cls.output.weight");
     const DENSE: TensorName = tensor("cls.weight");
     const LABELS: Key = key("classifier.output_labels");

@@ -9,7 +9,7 @@ use super::encoder::ActivationFn;
 use super::tower::{self, TEXT, tensor};
 use super::vit::{Head, Like, Vit};
 use crate::source::Source;
-use crate::{Error, Key, MAX_CONTEXT, TensorName};
+use crate::{Key, LoadError, MAX_CONTEXT, RunError, TensorName};
 use alloc::vec::Vec;
 use smidgen_quant::{math, ops};
 
@@ -42,30 +42,33 @@ const fn key(name: &'static str) -> Key {
 }
 
 impl<'a> Clip<'a> {
-    pub(crate) fn parse(source: &Source<'_, 'a>) -> Result<Clip<'a>, Error> {
+    pub(crate) fn parse(source: &Source<'_, 'a>) -> Result<Clip<'a>, LoadError> {
         const PROJECTORS: [Key; 2] = [key("projector_type"), Key { architecture: SEES, name: "projector_type" }];
         const SILU: Key = key("use_silu");
-        let flag = |name| Ok(source.flag(key(name))?.unwrap_or(false));
+        let flag = |name| source.flag(key(name)).map(|flag| flag.unwrap_or(false));
         // Image towers of language models, which differ in more than what follows them.
         for key in PROJECTORS {
             if let Some(text) = source.text(key)? {
-                return Err(Error::KeyText { key, value: text.chars().take(64).collect() });
+                return Err(LoadError::KeyText { key, value: text.chars().take(64).collect() });
             }
         }
         if source.flag(SILU)? == Some(true) {
-            return Err(Error::Unsupported { key: SILU, value: 1 });
+            return Err(LoadError::Unsupported { key: SILU, value: 1 });
         }
         let activation = if flag("use_gelu")? { ActivationFn::Gelu } else { ActivationFn::GeluQuick };
         let vision = flag("has_vision_encoder")?.then(|| vision(source, activation)).transpose()?;
         let text = flag("has_text_encoder")?.then(|| text(source, activation)).transpose()?;
         if vision.is_none() && text.is_none() {
-            return Err(Error::MissingKey { key: key("has_vision_encoder") });
+            return Err(LoadError::MissingKey { key: key("has_vision_encoder") });
         }
         let model = Clip { vision, text, logit_scale: source.number(key("logit_scale"))?.unwrap_or(LOGIT_SCALE) };
         match (model.vision_width(), &model.text) {
-            (Some(sees), Some(text)) if sees != text.width() => {
-                Err(Error::KeyRange { key: KEYS[1], value: text.width() as u64, least: sees as u64, most: sees as u64 })
-            }
+            (Some(sees), Some(text)) if sees != text.width() => Err(LoadError::KeyRange {
+                key: KEYS[1],
+                value: text.width() as u64,
+                least: sees as u64,
+                most: sees as u64,
+            }),
             _ => Ok(model),
         }
     }
@@ -78,17 +81,17 @@ impl<'a> Clip<'a> {
     /// The tower that sees.
     ///
     /// # Errors
-    /// [`Error::Purpose`].
-    pub fn image_encoder(&self) -> Result<&Vit<'a>, Error> {
-        self.vision.as_ref().ok_or(Error::Purpose { architecture: ARCHITECTURE, purpose: "take images" })
+    /// [`RunError::Purpose`].
+    pub fn image_encoder(&self) -> Result<&Vit<'a>, RunError> {
+        self.vision.as_ref().ok_or(RunError::Purpose { architecture: ARCHITECTURE, purpose: "take images" })
     }
 
     /// The tower that reads.
     ///
     /// # Errors
-    /// [`Error::Purpose`].
-    pub fn text_encoder(&self) -> Result<&Bert<'a>, Error> {
-        self.text.as_ref().ok_or(Error::Purpose { architecture: ARCHITECTURE, purpose: "embed text" })
+    /// [`RunError::Purpose`].
+    pub fn text_encoder(&self) -> Result<&Bert<'a>, RunError> {
+        self.text.as_ref().ok_or(RunError::Purpose { architecture: ARCHITECTURE, purpose: "embed text" })
     }
 
     /// How well a text fits an image (its logit): the cosine between their embeddings, of any lengths, times the factor. 0 if one of them
@@ -104,12 +107,12 @@ const KEYS: [Key; 2] =
     [Key { architecture: SEES, name: "projection_dim" }, Key { architecture: READS, name: "projection_dim" }];
 
 /// Rows of a projection, by its key or its shape.
-fn outputs(source: &Source, key: Key, name: TensorName) -> Result<usize, Error> {
+fn outputs(source: &Source, key: Key, name: TensorName) -> Result<usize, LoadError> {
     let by_shape = || source.tensor(name).map(|tensor| usize::try_from(tensor.dims[1]).unwrap_or(usize::MAX));
-    source.integer(key, 1)?.or_else(by_shape).ok_or(Error::MissingTensor { tensor: name })
+    source.integer(key, 1)?.or_else(by_shape).ok_or(LoadError::MissingTensor { tensor: name })
 }
 
-fn vision<'a>(source: &Source<'_, 'a>, activation: ActivationFn) -> Result<Vit<'a>, Error> {
+fn vision<'a>(source: &Source<'_, 'a>, activation: ActivationFn) -> Result<Vit<'a>, LoadError> {
     let like = Like { architecture: ARCHITECTURE, prefix: SEES, activation, stretched: false };
     let mut model = Vit::tower(source, &like)?;
     if source.tensor(VISUAL_PROJECTION).is_some() {
@@ -120,16 +123,16 @@ fn vision<'a>(source: &Source<'_, 'a>, activation: ActivationFn) -> Result<Vit<'
     Ok(model)
 }
 
-fn text<'a>(source: &Source<'_, 'a>, activation: ActivationFn) -> Result<Bert<'a>, Error> {
+fn text<'a>(source: &Source<'_, 'a>, activation: ActivationFn) -> Result<Bert<'a>, LoadError> {
     const CONTEXT: Key = Key { architecture: READS, name: "context_length" };
     let (config, layers) = tower::config(source, READS, activation, true)?;
     let width = config.width;
-    let tokens = source.tensor(TOKENS).ok_or(Error::MissingTensor { tensor: TOKENS })?;
+    let tokens = source.tensor(TOKENS).ok_or(LoadError::MissingTensor { tensor: TOKENS })?;
     let vocabulary = usize::try_from(tokens.dims[1]).unwrap_or(usize::MAX);
     // The frame and a token at least.
     let context = source.required(CONTEXT, 2)?;
     if context > MAX_CONTEXT {
-        return Err(Error::KeyRange { key: CONTEXT, value: context as u64, least: 2, most: MAX_CONTEXT as u64 });
+        return Err(LoadError::KeyRange { key: CONTEXT, value: context as u64, least: 2, most: MAX_CONTEXT as u64 });
     }
     let outputs = outputs(source, KEYS[1], TEXT_PROJECTION)?;
     Ok(Bert {

@@ -9,7 +9,7 @@ use crate::exec::Exec;
 use crate::linear::{Linear, apply_all};
 use crate::memory::{defaults, zeroed};
 use crate::source::Source;
-use crate::{Error, TensorName};
+use crate::{LoadError, RunError, TensorName};
 use alloc::vec::Vec;
 use smidgen_quant::attention::{KEYS, Kv, fill_panel};
 use smidgen_quant::{InputFormat, math, ops};
@@ -84,7 +84,12 @@ pub struct Norm {
 
 impl Norm {
     /// The norm of these tensors' names. A missing bias is zero.
-    pub(crate) fn parse(source: &Source, weight: TensorName, bias: &'static str, width: usize) -> Result<Norm, Error> {
+    pub(crate) fn parse(
+        source: &Source,
+        weight: TensorName,
+        bias: &'static str,
+        width: usize,
+    ) -> Result<Norm, LoadError> {
         let (weight, bias) =
             (source.required_vector(weight, width)?, source.vector(TensorName { part: bias, ..weight }, width)?);
         Ok(Norm { weight, bias: if bias.is_empty() { zeroed(width)? } else { bias } })
@@ -147,7 +152,7 @@ impl<'a> Encoder<'a> {
     /// channels of such a stream are far larger than the others (Kovaleva et al., "BERT Busters"), and rounding to int8 makes the values
     /// beside them as coarse. The norms' weights tell which: the channels whose largest one is more than [`OUTLYING`] times
     /// the median channel's, at most [`OUTLIERS`] of them, the largest ones.
-    pub(crate) fn with_outliers(mut self, first: &Norm) -> Result<Encoder<'a>, Error> {
+    pub(crate) fn with_outliers(mut self, first: &Norm) -> Result<Encoder<'a>, LoadError> {
         let is_rounded = self.products().any(|linear| linear.weight.format().input_format() != InputFormat::F32);
         if self.config.order != NormOrder::After || !is_rounded {
             return Ok(self);
@@ -170,7 +175,7 @@ impl<'a> Encoder<'a> {
         {
             let outputs = linear.weight.rows();
             let mut columns =
-                zeroed(outputs.checked_mul(order.len()).ok_or(Error::OutOfMemory { bytes: usize::MAX })?)?;
+                zeroed(outputs.checked_mul(order.len()).ok_or(LoadError::OutOfMemory { bytes: usize::MAX })?)?;
             for (channel, column) in order.iter().zip(columns.chunks_exact_mut(outputs)) {
                 linear.column(*channel, column);
             }
@@ -261,8 +266,8 @@ pub(crate) fn panels(len: usize) -> usize {
 
 impl Scratch {
     /// Memory for passes of up to `tokens` tokens in sequences that take up to `panels` panels together.
-    pub(crate) fn new(encoder: &Encoder, tokens: usize, panels: usize) -> Result<Scratch, Error> {
-        let refused = Error::OutOfMemory { bytes: usize::MAX };
+    pub(crate) fn new(encoder: &Encoder, tokens: usize, panels: usize) -> Result<Scratch, RunError> {
+        let refused = RunError::OutOfMemory { bytes: usize::MAX };
         let Config { width, heads, head_size, feed_forward, .. } = encoder.config;
         let inner = heads.checked_mul(head_size).ok_or(refused.clone())?;
         let of = |values: usize, count: usize| values.checked_mul(count).ok_or(refused.clone());

@@ -7,7 +7,7 @@ use crate::linear::Linear;
 use crate::memory::try_with_capacity;
 use crate::session::state::{HASH, hash};
 use crate::source::{MAX_EXTENT, Source};
-use crate::{Error, Key, MAX_CONTEXT, TensorName};
+use crate::{Key, LoadError, MAX_CONTEXT, TensorName};
 use alloc::vec::Vec;
 pub(crate) use forward::{Item, Scratch};
 use smidgen_quant::{InputFormat, math};
@@ -109,18 +109,18 @@ const EMBEDDING: TensorName = TensorName { layer: None, part: "token_embd.weight
 const HEAD: TensorName = TensorName { layer: None, part: "output.weight" };
 
 impl Config {
-    fn parse(source: &Source) -> Result<Config, Error> {
+    fn parse(source: &Source) -> Result<Config, LoadError> {
         const HEADS: Key = key("attention.head_count");
         const KV_HEADS: Key = key("attention.head_count_kv");
         let layers = source.required(key("block_count"), 1)?;
         if layers as u64 > MAX_LAYERS {
             let value = layers as u64;
-            return Err(Error::KeyRange { key: key("block_count"), value, least: 1, most: MAX_LAYERS });
+            return Err(LoadError::KeyRange { key: key("block_count"), value, least: 1, most: MAX_LAYERS });
         }
         let embedding = source.required(key("embedding_length"), 1)?;
         let feed_forward = source.per_layer(key("feed_forward_length"), layers)?;
-        let feed_forward = feed_forward.ok_or(Error::MissingKey { key: key("feed_forward_length") })?;
-        let heads = source.per_layer(HEADS, layers)?.ok_or(Error::MissingKey { key: HEADS })?;
+        let feed_forward = feed_forward.ok_or(LoadError::MissingKey { key: key("feed_forward_length") })?;
+        let heads = source.per_layer(HEADS, layers)?.ok_or(LoadError::MissingKey { key: HEADS })?;
         let kv_heads = source.per_layer(KV_HEADS, layers)?.unwrap_or(heads);
         divides(KV_HEADS, kv_heads, HEADS, heads)?;
         let head_size = match source.integer(key("attention.key_length"), 1)? {
@@ -133,23 +133,23 @@ impl Config {
         if let Some(value) = source.integer(key("attention.value_length"), 1)?
             && value != head_size
         {
-            return Err(Error::Unsupported { key: key("attention.value_length"), value: value as u64 });
+            return Err(LoadError::Unsupported { key: key("attention.value_length"), value: value as u64 });
         }
         let (value, most) = (head_size as u64, MAX_HEAD_SIZE.min(MAX_EXTENT / heads as u64));
         if value > most {
-            return Err(Error::KeyRange { key: key("attention.key_length"), value, least: 1, most });
+            return Err(LoadError::KeyRange { key: key("attention.key_length"), value, least: 1, most });
         }
         if let Some(value @ 1..) = source.integer(key("expert_count"), 0)? {
-            return Err(Error::Unsupported { key: key("expert_count"), value: value as u64 });
+            return Err(LoadError::Unsupported { key: key("expert_count"), value: value as u64 });
         }
         let context = source.required(key("context_length"), 1)?;
         if context > MAX_CONTEXT {
             let (value, most) = (context as u64, MAX_CONTEXT as u64);
-            return Err(Error::KeyRange { key: key("context_length"), value, least: 1, most });
+            return Err(LoadError::KeyRange { key: key("context_length"), value, least: 1, most });
         }
         let epsilon_key = key("attention.layer_norm_rms_epsilon");
-        let epsilon = source.number(epsilon_key)?.ok_or(Error::MissingKey { key: epsilon_key })?;
-        let vocabulary = source.tensor(EMBEDDING).ok_or(Error::MissingTensor { tensor: EMBEDDING })?.dims[1];
+        let epsilon = source.number(epsilon_key)?.ok_or(LoadError::MissingKey { key: epsilon_key })?;
+        let vocabulary = source.tensor(EMBEDDING).ok_or(LoadError::MissingTensor { tensor: EMBEDDING })?.dims[1];
         let vocabulary = match source.integer(key("vocab_size"), 1)? {
             Some(size) => size,
             None => usize::try_from(vocabulary).unwrap_or(usize::MAX),
@@ -175,21 +175,25 @@ impl Config {
     }
 }
 
-fn divides(divisor_key: Key, divisor: usize, key: Key, value: usize) -> Result<(), Error> {
+fn divides(divisor_key: Key, divisor: usize, key: Key, value: usize) -> Result<(), LoadError> {
     let (value, divisor) = (value as u64, divisor as u64);
-    if value.is_multiple_of(divisor) { Ok(()) } else { Err(Error::NotDivisible { key, value, divisor_key, divisor }) }
+    if value.is_multiple_of(divisor) {
+        Ok(())
+    } else {
+        Err(LoadError::NotDivisible { key, value, divisor_key, divisor })
+    }
 }
 
 /// Rotary frequencies: `base^(-2i / dimensions)`, scaled by `rope.scaling` and divided by the factors of `rope_freqs.weight`.
-fn frequencies(source: &Source, head_size: usize, context: usize) -> Result<Vec<f32>, Error> {
+fn frequencies(source: &Source, head_size: usize, context: usize) -> Result<Vec<f32>, LoadError> {
     const DIMENSIONS: Key = key("rope.dimension_count");
     const TYPE: Key = key("rope.scaling.type");
     let dimensions = source.integer(DIMENSIONS, 2)?.unwrap_or(head_size);
     if dimensions > head_size || !dimensions.is_multiple_of(2) {
         let (value, most) = (dimensions as u64, head_size as u64);
-        return Err(Error::KeyRange { key: DIMENSIONS, value, least: 2, most });
+        return Err(LoadError::KeyRange { key: DIMENSIONS, value, least: 2, most });
     }
-    let number = |name, default: f32| Ok(source.number(key(name))?.unwrap_or(default) as f64);
+    let number = |name, default: f32| source.number(key(name)).map(|found| found.unwrap_or(default) as f64);
     let base = number("rope.freq_base", 10_000.0)?;
     // Files from before `rope.scaling` was named have only `scale_linear`.
     let factor = number("rope.scaling.factor", number("rope.scale_linear", 1.0)? as f32)?;
@@ -203,7 +207,7 @@ fn frequencies(source: &Source, head_size: usize, context: usize) -> Result<Vec<
             high: number("rope.scaling.high_freq_factor", 4.0)?,
             original: source.integer(key("rope.scaling.original_context_length"), 1)?.unwrap_or(context) as f64,
         },
-        Some(name) => return Err(Error::UnknownRopeScaling { key: TYPE, name: name.chars().take(64).collect() }),
+        Some(name) => return Err(LoadError::UnknownRopeScaling { key: TYPE, name: name.chars().take(64).collect() }),
     };
     let pairs = dimensions / 2;
     let factors = source.vector(TensorName { layer: None, part: "rope_freqs.weight" }, pairs)?;
@@ -212,7 +216,7 @@ fn frequencies(source: &Source, head_size: usize, context: usize) -> Result<Vec<
         let plain = math::pow64(base, -((2 * index) as f64) / dimensions as f64);
         let value = scaling.apply(plain) / factors.get(index).copied().unwrap_or(1.0) as f64;
         if !(value > 0.0 && value <= MAX_FREQUENCY) {
-            return Err(Error::RopeFrequency { index, value });
+            return Err(LoadError::RopeFrequency { index, value });
         }
         list.push(value as f32);
     }
@@ -242,7 +246,7 @@ impl Scaling {
 }
 
 impl<'a> Llama<'a> {
-    pub(crate) fn parse(source: &Source<'_, 'a>) -> Result<Llama<'a>, Error> {
+    pub(crate) fn parse(source: &Source<'_, 'a>) -> Result<Llama<'a>, LoadError> {
         let config = Config::parse(source)?;
         let Config { embedding, feed_forward, vocabulary, .. } = config;
         let (attended, cached) = (config.heads * config.head_size, config.kv_heads * config.head_size);
@@ -253,7 +257,7 @@ impl<'a> Llama<'a> {
         };
         let mut layers = Vec::new();
         for number in 0..config.layers {
-            layers.try_reserve(1).map_err(|_| Error::OutOfMemory { bytes: size_of::<Layer>() * config.layers })?;
+            layers.try_reserve(1).map_err(|_| LoadError::OutOfMemory { bytes: size_of::<Layer>() * config.layers })?;
             let name = |part| TensorName { layer: Some(number), part };
             let linear = |weight, bias, outputs, inputs| source.linear(name(weight), bias, outputs, inputs);
             layers.push(Layer {

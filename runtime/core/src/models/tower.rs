@@ -3,7 +3,7 @@
 use super::encoder::{ActivationFn, Config, Encoder, Layer, MAX_HEAD_SIZE, Norm, NormOrder};
 use crate::linear::Linear;
 use crate::source::Source;
-use crate::{Error, Key, TensorName};
+use crate::{Key, LoadError, TensorName};
 use alloc::string::String;
 use alloc::vec::Vec;
 use smidgen_gguf::{Value, ValueKind};
@@ -65,7 +65,7 @@ pub(crate) fn config(
     architecture: &'static str,
     activation: ActivationFn,
     causal: bool,
-) -> Result<(Config, usize), Error> {
+) -> Result<(Config, usize), LoadError> {
     let key = |name| Key { architecture, name };
     let heads_key = key("attention.head_count");
     let layers = layers(source, key("block_count"))?;
@@ -73,7 +73,7 @@ pub(crate) fn config(
     let heads = source.required(heads_key, 1)?;
     let head_size = head_size([key("embedding_length"), heads_key], width, heads)?;
     let epsilon_key = key("attention.layer_norm_epsilon");
-    let epsilon = source.number(epsilon_key)?.ok_or(Error::MissingKey { key: epsilon_key })?;
+    let epsilon = source.number(epsilon_key)?.ok_or(LoadError::MissingKey { key: epsilon_key })?;
     let order = choice(source, key("norm_order"), &[("pre", NormOrder::Before), ("post", NormOrder::After)])?;
     let activation = self::activation(source, key("feed_forward_activation"))?.unwrap_or(activation);
     let feed_forward = source.required(key("feed_forward_length"), 1)?;
@@ -82,29 +82,29 @@ pub(crate) fn config(
 }
 
 /// A number of layers.
-pub(crate) fn layers(source: &Source, key: Key) -> Result<usize, Error> {
+pub(crate) fn layers(source: &Source, key: Key) -> Result<usize, LoadError> {
     let layers = source.required(key, 1)?;
     match layers as u64 {
-        value if value > MAX_LAYERS => Err(Error::KeyRange { key, value, least: 1, most: MAX_LAYERS }),
+        value if value > MAX_LAYERS => Err(LoadError::KeyRange { key, value, least: 1, most: MAX_LAYERS }),
         _ => Ok(layers),
     }
 }
 
 /// Values of a head: the width, whose key is the first, by the number of heads, whose key is the second.
-pub(crate) fn head_size([key, divisor_key]: [Key; 2], width: usize, heads: usize) -> Result<usize, Error> {
+pub(crate) fn head_size([key, divisor_key]: [Key; 2], width: usize, heads: usize) -> Result<usize, LoadError> {
     if !width.is_multiple_of(heads) {
         let (value, divisor) = (width as u64, heads as u64);
-        return Err(Error::NotDivisible { key, value, divisor_key, divisor });
+        return Err(LoadError::NotDivisible { key, value, divisor_key, divisor });
     }
     if width / heads > MAX_HEAD_SIZE {
         let (value, least, most) = (heads as u64, width.div_ceil(MAX_HEAD_SIZE) as u64, width as u64);
-        return Err(Error::KeyRange { key: divisor_key, value, least, most });
+        return Err(LoadError::KeyRange { key: divisor_key, value, least, most });
     }
     Ok(width / heads)
 }
 
 /// The feed-forward network's function, if it is named.
-pub(crate) fn activation(source: &Source, key: Key) -> Result<Option<ActivationFn>, Error> {
+pub(crate) fn activation(source: &Source, key: Key) -> Result<Option<ActivationFn>, LoadError> {
     let named = [
         ("gelu", ActivationFn::Gelu),
         ("gelu_tanh", ActivationFn::GeluTanh),
@@ -115,9 +115,9 @@ pub(crate) fn activation(source: &Source, key: Key) -> Result<Option<ActivationF
 }
 
 /// What a text names, if there is one.
-pub(crate) fn choice<T: Copy>(source: &Source, key: Key, named: &[(&str, T)]) -> Result<Option<T>, Error> {
+pub(crate) fn choice<T: Copy>(source: &Source, key: Key, named: &[(&str, T)]) -> Result<Option<T>, LoadError> {
     let Some(text) = source.text(key)? else { return Ok(None) };
-    let unknown = || Error::KeyText { key, value: text.chars().take(64).collect() };
+    let unknown = || LoadError::KeyText { key, value: text.chars().take(64).collect() };
     named.iter().find(|(name, _)| *name == text).map(|(_, value)| Some(*value)).ok_or_else(unknown)
 }
 
@@ -127,11 +127,11 @@ pub(crate) fn encoder<'a>(
     names: &Names,
     config: Config,
     layers: usize,
-) -> Result<Encoder<'a>, Error> {
+) -> Result<Encoder<'a>, LoadError> {
     let Config { width, feed_forward, .. } = config;
     let mut list = Vec::new();
     for number in 0..layers {
-        list.try_reserve(1).map_err(|_| Error::OutOfMemory { bytes: size_of::<Layer>() * layers })?;
+        list.try_reserve(1).map_err(|_| LoadError::OutOfMemory { bytes: size_of::<Layer>() * layers })?;
         let name = |part| TensorName { layer: Some(number), part };
         let linear = |[weight, bias]: [_; 2], outputs, inputs| source.linear(name(weight), bias, outputs, inputs);
         let norm = |[weight, bias]: [_; 2]| Norm::parse(source, name(weight), bias, width);
@@ -167,37 +167,37 @@ pub(crate) fn optional_norm(
     source: &Source,
     [weight, bias]: [&'static str; 2],
     width: usize,
-) -> Result<Option<Norm>, Error> {
+) -> Result<Option<Norm>, LoadError> {
     let name = tensor(weight);
     source.tensor(name).map(|_| Norm::parse(source, name, bias, width)).transpose()
 }
 
 /// Texts, one for each of `expected` things; none if the key is absent.
-pub(crate) fn labels(source: &Source, key: Key, expected: usize) -> Result<Vec<String>, Error> {
+pub(crate) fn labels(source: &Source, key: Key, expected: usize) -> Result<Vec<String>, LoadError> {
     let Some(value) = source.value(key) else { return Ok(Vec::new()) };
-    let wrong = Error::KeyType { key, expected: "array of strings", found: value.kind() };
+    let wrong = LoadError::KeyType { key, expected: "array of strings", found: value.kind() };
     let Value::Array(array) = value else { return Err(wrong) };
     if array.kind() != ValueKind::Str {
         return Err(wrong);
     }
     if array.len() != expected {
-        return Err(Error::KeyLength { key, expected, found: array.len() });
+        return Err(LoadError::KeyLength { key, expected, found: array.len() });
     }
     Ok(array.into_iter().filter_map(|label| label.as_str().map(String::from)).collect())
 }
 
 /// Positive or negative finite numbers, as many as one of `expected`.
-pub(crate) fn numbers(source: &Source, key: Key, expected: &[usize]) -> Result<Option<Vec<f32>>, Error> {
+pub(crate) fn numbers(source: &Source, key: Key, expected: &[usize]) -> Result<Option<Vec<f32>>, LoadError> {
     let Some(value) = source.value(key) else { return Ok(None) };
-    let wrong = Error::KeyType { key, expected: "array of floats", found: value.kind() };
+    let wrong = LoadError::KeyType { key, expected: "array of floats", found: value.kind() };
     let Value::Array(array) = value else { return Err(wrong) };
     if !expected.contains(&array.len()) {
         let expected = expected.first().copied().unwrap_or_default();
-        return Err(Error::KeyLength { key, expected, found: array.len() });
+        return Err(LoadError::KeyLength { key, expected, found: array.len() });
     }
     let number = |value: Value| match value.as_f32() {
         Some(number) if number.is_finite() => Ok(number),
-        Some(value) => Err(Error::KeyNumber { key, value }),
+        Some(value) => Err(LoadError::KeyNumber { key, value }),
         None => Err(wrong.clone()),
     };
     array.into_iter().map(number).collect::<Result<_, _>>().map(Some)
@@ -209,6 +209,6 @@ pub(crate) fn table<'a>(
     name: TensorName,
     rows: usize,
     width: usize,
-) -> Result<Linear<'a>, Error> {
+) -> Result<Linear<'a>, LoadError> {
     Ok(Linear { name, weight: source.matrix(name, rows, width)?, bias: Vec::new(), unrounded: Vec::new() })
 }

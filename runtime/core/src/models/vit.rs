@@ -10,7 +10,7 @@ use super::tower::{self, VISION, tensor};
 use crate::frontend::image::{Filter, Image, Planes, Preprocess, Resize};
 use crate::linear::Linear;
 use crate::source::Source;
-use crate::{Error, Key, TensorName};
+use crate::{Key, LoadError, RunError, TensorName};
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -116,7 +116,7 @@ pub(super) struct Like {
 }
 
 impl<'a> Vit<'a> {
-    pub(crate) fn parse(source: &Source<'_, 'a>) -> Result<Vit<'a>, Error> {
+    pub(crate) fn parse(source: &Source<'_, 'a>) -> Result<Vit<'a>, LoadError> {
         const POOLING: Key = Key { architecture: ARCHITECTURE, name: "pooling_type" };
         let like =
             Like { architecture: ARCHITECTURE, prefix: ARCHITECTURE, activation: ActivationFn::Gelu, stretched: true };
@@ -124,21 +124,21 @@ impl<'a> Vit<'a> {
         model.config.pooling = match source.integer(POOLING, 0)? {
             Some(1) => Pooling::Mean,
             Some(2) | None => Pooling::First,
-            Some(value) => return Err(Error::Unsupported { key: POOLING, value: value as u64 }),
+            Some(value) => return Err(LoadError::Unsupported { key: POOLING, value: value as u64 }),
         };
         model.head = head(source, &model)?;
         Ok(model)
     }
 
     /// A tower without a head.
-    pub(super) fn tower(source: &Source<'_, 'a>, like: &Like) -> Result<Vit<'a>, Error> {
+    pub(super) fn tower(source: &Source<'_, 'a>, like: &Like) -> Result<Vit<'a>, LoadError> {
         let key = |name| Key { architecture: like.prefix, name };
         let (encoder, layers) = tower::config(source, like.prefix, like.activation, false)?;
         let width = encoder.width;
         let (image, patch) = (source.required(key("image_size"), 1)?, source.required(key("patch_size"), 1)?);
         if patch > image || image / patch > MAX_GRID {
             let (least, most) = (image.div_ceil(MAX_GRID) as u64, image as u64);
-            return Err(Error::KeyRange { key: key("patch_size"), value: patch as u64, least, most });
+            return Err(LoadError::KeyRange { key: key("patch_size"), value: patch as u64, least, most });
         }
         let preprocess = preprocess(source, like, image, patch)?;
         let mut prefix = source.vector(CLASS, width)?;
@@ -175,7 +175,7 @@ impl<'a> Vit<'a> {
     ///
     /// # Errors
     /// Those of [`Preprocess::apply`].
-    pub fn planes(&self, image: &Image) -> Result<Planes, Error> {
+    pub fn planes(&self, image: &Image) -> Result<Planes, RunError> {
         self.preprocess.apply(image)
     }
 
@@ -191,7 +191,7 @@ impl<'a> Vit<'a> {
     }
 }
 
-fn preprocess(source: &Source, like: &Like, image: usize, patch: usize) -> Result<Preprocess, Error> {
+fn preprocess(source: &Source, like: &Like, image: usize, patch: usize) -> Result<Preprocess, LoadError> {
     let key = |name| Key { architecture: like.prefix, name };
     let stretched = tower::choice(source, key("image_resize"), &[("stretch", true), ("shorter_side", false)])?;
     let filters = [("bilinear", Filter::Bilinear), ("bicubic", Filter::Bicubic)];
@@ -203,19 +203,19 @@ fn preprocess(source: &Source, like: &Like, image: usize, patch: usize) -> Resul
     let seen = crop.unwrap_or(size);
     if seen < patch || seen > size {
         let (name, least, most) = ("image_crop_size", patch as u64, size as u64);
-        return Err(Error::KeyRange { key: key(name), value: seen as u64, least, most });
+        return Err(LoadError::KeyRange { key: key(name), value: seen as u64, least, most });
     }
     let mean = tower::numbers(source, key("image_mean"), &[3, 1])?.unwrap_or(vec![0.5; 3]);
     let std_key = key("image_std");
     let std = tower::numbers(source, std_key, &[mean.len()])?.unwrap_or(vec![0.5; mean.len()]);
     if let Some(value) = std.iter().find(|std| **std <= 0.0) {
-        return Err(Error::KeyNumber { key: std_key, value: *value });
+        return Err(LoadError::KeyNumber { key: std_key, value: *value });
     }
     let resize = if stretched { Resize::To(size, size) } else { Resize::ShorterSide(size) };
     Ok(Preprocess { resize, filter, crop: crop.map(|side| (side, side)), rescale: 1.0 / 255.0, mean, std })
 }
 
-fn head<'a>(source: &Source<'_, 'a>, model: &Vit<'a>) -> Result<Option<Head<'a>>, Error> {
+fn head<'a>(source: &Source<'_, 'a>, model: &Vit<'a>) -> Result<Option<Head<'a>>, LoadError> {
     const LABELS: Key = Key { architecture: ARCHITECTURE, name: "classifier.output_labels" };
     let extent =
         |name: TensorName| source.tensor(name).map(|tensor| usize::try_from(tensor.dims[1]).unwrap_or(usize::MAX));
@@ -227,7 +227,7 @@ fn head<'a>(source: &Source<'_, 'a>, model: &Vit<'a>) -> Result<Option<Head<'a>>
     let inner = dense.as_ref().map_or(width, |dense| dense.weight.rows());
     let output = source.linear(OUTPUT, "cls.output.bias", outputs, inner)?;
     let second = match extent(SECOND) {
-        Some(_) if model.config.prefix < 2 => return Err(Error::MissingTensor { tensor: DISTILLATION }),
+        Some(_) if model.config.prefix < 2 => return Err(LoadError::MissingTensor { tensor: DISTILLATION }),
         Some(_) => Some(source.linear(SECOND, "cls.distillation.bias", outputs, width)?),
         None => None,
     };

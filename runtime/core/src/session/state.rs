@@ -8,7 +8,7 @@
 
 use super::Session;
 use crate::memory::try_with_capacity;
-use crate::{Error, KvType};
+use crate::{KvType, RunError, StateError};
 use alloc::vec::Vec;
 
 /// The first bytes of a state, with the version of its form.
@@ -20,10 +20,10 @@ impl Session<'_, '_> {
     /// Bytes of the state of a sequence.
     ///
     /// # Errors
-    /// [`Error::SequenceRange`].
-    pub fn state_bytes(&self, sequence: usize) -> Result<usize, Error> {
+    /// [`RunError::SequenceRange`].
+    pub fn state_bytes(&self, sequence: usize) -> Result<usize, RunError> {
         let sequences = self.caches.len();
-        let cache = self.caches.get(sequence).ok_or(Error::SequenceRange { sequence, sequences })?;
+        let cache = self.caches.get(sequence).ok_or(RunError::SequenceRange { sequence, sequences })?;
         let tokens = self.len(sequence);
         Ok(HEADER + 4 * tokens + cache.state_bytes(tokens))
     }
@@ -31,16 +31,16 @@ impl Session<'_, '_> {
     /// Writes the state of a sequence, whose tokens the caller knows, to the first bytes of `out`, and says how many.
     ///
     /// # Errors
-    /// [`Error::SequenceRange`]; [`Error::StateTokens`] unless as many tokens are given as the sequence holds; [`Error::StateLength`] if
+    /// [`RunError::SequenceRange`]; [`StateError::Tokens`] unless as many tokens are given as the sequence holds; [`StateError::Length`] if
     /// `out` is too short.
-    pub fn save(&self, sequence: usize, tokens: &[u32], out: &mut [u8]) -> Result<usize, Error> {
+    pub fn save(&self, sequence: usize, tokens: &[u32], out: &mut [u8]) -> Result<usize, StateError> {
         let (expected, found) = (self.len(sequence), tokens.len());
         let bytes = self.state_bytes(sequence)?;
         if expected != found {
-            return Err(Error::StateTokens { expected, found });
+            return Err(StateError::Tokens { expected, found });
         }
         let found = out.len();
-        let out = out.get_mut(..bytes).ok_or(Error::StateLength { expected: bytes, found })?;
+        let out = out.get_mut(..bytes).ok_or(StateError::Length { expected: bytes, found })?;
         let (header, body) = out.split_at_mut(HEADER);
         let (ids, cache) = body.split_at_mut(4 * tokens.len());
         ids.chunks_exact_mut(4).zip(tokens).for_each(|(bytes, id)| bytes.copy_from_slice(&id.to_le_bytes()));
@@ -59,40 +59,40 @@ impl Session<'_, '_> {
     /// Replaces what a sequence holds by a state, and returns its tokens.
     ///
     /// # Errors
-    /// [`Error::SequenceRange`], [`Error::ContextFull`], [`Error::OutOfMemory`]; [`Error::StateForeign`] for the state of another model or
-    /// of another type of cache; [`Error::StateLength`] and [`Error::StateDamaged`] for what is no state. After an error the sequence holds
+    /// [`RunError::SequenceRange`], [`RunError::ContextFull`], [`RunError::OutOfMemory`]; [`StateError::Foreign`] for the state of another model or
+    /// of another type of cache; [`StateError::Length`] and [`StateError::Damaged`] for what is no state. After an error the sequence holds
     /// what it held before.
-    pub fn restore(&mut self, sequence: usize, state: &[u8]) -> Result<Vec<u32>, Error> {
+    pub fn restore(&mut self, sequence: usize, state: &[u8]) -> Result<Vec<u32>, StateError> {
         let sequences = self.caches.len();
-        let cache = self.caches.get_mut(sequence).ok_or(Error::SequenceRange { sequence, sequences })?;
-        let short = Error::StateLength { expected: HEADER, found: state.len() };
+        let cache = self.caches.get_mut(sequence).ok_or(RunError::SequenceRange { sequence, sequences })?;
+        let short = StateError::Length { expected: HEADER, found: state.len() };
         let (header, body) = state.split_at_checked(HEADER).ok_or(short)?;
         let mut fields = header.as_chunks().0.iter().map(|bytes| u64::from_le_bytes(*bytes));
         let mut field = || fields.next().unwrap_or_default();
         if field() != u64::from_le_bytes(MAGIC) {
-            return Err(Error::StateDamaged);
+            return Err(StateError::Damaged);
         }
         if field() != self.model.fingerprint() {
-            return Err(Error::StateForeign);
+            return Err(StateError::Foreign);
         }
         let sum = field();
         if field() != kind_number(self.options.kv) {
-            return Err(Error::StateForeign);
+            return Err(StateError::Foreign);
         }
         let count = usize::try_from(field()).unwrap_or(usize::MAX);
         if count > self.options.context {
-            return Err(Error::ContextFull { context: self.options.context, used: 0, tokens: count });
+            return Err(RunError::ContextFull { context: self.options.context, used: 0, tokens: count }.into());
         }
         let expected = HEADER + 4 * count + cache.state_bytes(count);
         if state.len() != expected {
-            return Err(Error::StateLength { expected, found: state.len() });
+            return Err(StateError::Length { expected, found: state.len() });
         }
         let (ids, arrays) = body.split_at(4 * count);
         let mut tokens = try_with_capacity(count)?;
         tokens.extend(ids.as_chunks().0.iter().map(|bytes| u32::from_le_bytes(*bytes)));
         let vocabulary = self.model.config.vocabulary;
         if hash(HASH, body) != sum || tokens.iter().any(|token: &u32| *token as usize >= vocabulary) {
-            return Err(Error::StateDamaged);
+            return Err(StateError::Damaged);
         }
         // The law of attention relies on caches in which all is finite.
         cache.check(count, arrays)?;

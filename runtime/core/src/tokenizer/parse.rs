@@ -34,6 +34,9 @@ const CLIP_START: &[u8] = b"<|startoftext|>";
 const CLIP_END: &[u8] = b"<|endoftext|>";
 const STRIP_ACCENTS: &str = "tokenizer.ggml.normalizer.strip_accents";
 
+/// A token that only Phi-3's vocabulary has.
+const PHI_3: &[u8] = b"<|placeholder1|>";
+
 /// How SentencePiece writes a space.
 const SPACE_BYTES: &[u8] = "▁".as_bytes();
 
@@ -88,59 +91,17 @@ impl<'a> Tokenizer<'a> {
         // CLIP's files by llama.cpp's converter hold its tokens only.
         let is_clip = file.get("general.architecture").is_some_and(|name| name.as_str() == Some("clip"));
         let model = string(file, MODEL)?.or(is_clip.then_some("clip")).ok_or(Error::Missing { key: MODEL })?;
-        if !["gpt2", "llama", "bert", "clip"].contains(&model) {
-            return Err(Error::UnknownModel { name: String::from(model) });
-        }
-        let texts = array(file, TOKENS, ValueKind::Str)?.ok_or(Error::Missing { key: TOKENS })?;
-        let count = texts.len();
-        if count == 0 || count > MAX_ENTRIES {
-            return Err(Error::VocabularySize { tokens: count });
-        }
-        let mut kinds = try_with_capacity(count)?;
-        match numbers(file, TOKEN_TYPE, ValueKind::I32, count)? {
-            Some(found) => kinds.extend(found.iter().map(|&kind| Kind::from_file(i32::from_le_bytes(kind)))),
-            None => kinds.resize(count, Kind::Normal),
-        }
-        let mut vocab = Vocab::new(Texts(texts.bytes()), kinds)?;
+        let parse_scheme = match model {
+            "gpt2" => Parsed::bpe,
+            "llama" => Parsed::sentencepiece,
+            "bert" => Parsed::wordpiece,
+            "clip" => Parsed::clip,
+            _ => return Err(Error::UnknownModel { name: String::from(model) }),
+        };
+        let mut vocab = read_vocab(file)?;
+        let Parsed { scheme, mut add_bos, mut add_eos, bos_key, eos_key, mut ids, strips } =
+            parse_scheme(file, &mut vocab)?;
 
-        let scheme;
-        let (mut add_bos, mut add_eos) = (true, false);
-        let (mut bos_key, mut eos_key) = (BOS, EOS);
-        let mut ids = Ids::default();
-        match model {
-            "gpt2" => {
-                let pre = string(file, PRE)?.unwrap_or("default");
-                let rules = Rules::named(pre).ok_or_else(|| Error::UnknownPre { name: String::from(pre) })?;
-                scheme = Scheme::Bpe { rules, merges: read_merges(file, &vocab)? };
-                add_bos = rules.add_bos;
-            }
-            "bert" => {
-                let lowercase = flag(file, LOWERCASE)?.unwrap_or(true);
-                let strip_accents = flag(file, STRIP_ACCENTS)?.unwrap_or(lowercase);
-                scheme = Scheme::WordPiece(Cleaning { lowercase, strip_accents });
-                add_eos = true;
-                let or = |key, other| if file.get(key).is_some() { key } else { other };
-                (bos_key, eos_key) = (or(CLS, BOS), or(SEP, EOS));
-                ids = Ids { bos: Some(101), eos: Some(102), unknown: Some(100), padding: Some(0), ..ids };
-            }
-            "clip" => {
-                (ids.bos, ids.eos) = (vocab.id(CLIP_START), vocab.id(CLIP_END));
-                for id in [ids.bos, ids.eos].into_iter().flatten() {
-                    vocab.set_kind(id, Kind::Control);
-                }
-                let bytes = Box::new(clip::bytes(&vocab));
-                let has_merges = file.get(MERGES).is_some();
-                let merges = if has_merges { read_merges(file, &vocab)? } else { clip::merges(&vocab, &bytes)? };
-                scheme = Scheme::Clip { bytes, merges };
-                add_eos = true;
-            }
-            _ => {
-                let scores = numbers(file, SCORES, ValueKind::F32, count)?.ok_or(Error::Missing { key: SCORES })?;
-                let space_prefix = flag(file, ADD_SPACE_PREFIX)?.unwrap_or(true);
-                scheme = Scheme::Spm { scores, space_prefix, word_by_word: spaces_lead(&vocab) };
-                ids = Ids { bos: Some(1), eos: Some(2), unknown: Some(0), ..ids };
-            }
-        }
         for (key, id) in [
             (bos_key, &mut ids.bos),
             (eos_key, &mut ids.eos),
@@ -149,26 +110,8 @@ impl<'a> Tokenizer<'a> {
             ("tokenizer.ggml.unknown_token_id", &mut ids.unknown),
             ("tokenizer.ggml.padding_token_id", &mut ids.padding),
         ] {
-            *id = special_id(file, key, *id, count)?;
+            *id = special_id(file, key, *id, vocab.len())?;
         }
-
-        let named = |name: &&str| vocab.id(name.as_bytes());
-        ids.eot = ids.eot.or_else(|| TURN_ENDS.iter().find_map(named));
-        ids.eom = ids.eom.or_else(|| named(&"<|eom_id|>"));
-        let mut ends: Vec<u32> = TURN_ENDS.iter().chain(OTHER_ENDS).filter_map(named).collect();
-        // A token by such a name is an event even where the file calls it text.
-        for &id in &ends {
-            vocab.set_kind(id, Kind::Control);
-        }
-        ends.extend([ids.eos, ids.eot, ids.eom].into_iter().flatten());
-        ends.sort_unstable();
-        ends.dedup();
-        // In these vocabularies a message ends with <|end|>, but not the turn.
-        let has = |name: &str| vocab.id(name.as_bytes()).is_some();
-        if (has("<|return|>") && has("<|call|>")) || (has("<|flush|>") && has("<|calls|>")) {
-            ends.retain(|&id| vocab.text(id) != Some("<|end|>"));
-        }
-
         if !scheme.is_framed() {
             add_bos = flag(file, ADD_BOS)?.unwrap_or(add_bos);
             add_eos = flag(file, ADD_EOS)?.unwrap_or(add_eos);
@@ -178,15 +121,113 @@ impl<'a> Tokenizer<'a> {
                 return Err(Error::Missing { key });
             }
         }
-        // Files of Phi-3 do not say that their special tokens swallow spaces, so llama.cpp knows it by name.
-        let name = file.get("general.name").and_then(|value| value.as_str()).unwrap_or_default().to_ascii_lowercase();
-        let strips = (name.contains("phi-3") || name.contains("phi3"))
-            .then(|| ["<unk>", "<s>", "<|endoftext|>"].map(|name| vocab.id(name.as_bytes())));
-
+        let ends = find_ends(&mut vocab, &mut ids);
         let bytes = byte_tokens(&vocab, matches!(scheme, Scheme::Bpe { .. }))?;
         let specials = Specials::new(&vocab)?;
         Ok(Tokenizer { vocab, scheme, bytes, specials, strips, ids, add_bos, add_eos, ends })
     }
+}
+
+/// What a scheme makes of a file, before keys that all schemes have in common.
+struct Parsed<'a> {
+    scheme: Scheme<'a>,
+    add_bos: bool,
+    add_eos: bool,
+    bos_key: &'static str,
+    eos_key: &'static str,
+    /// Defaults of the scheme.
+    ids: Ids,
+    /// See [`Tokenizer::strips`].
+    strips: Option<[Option<u32>; 3]>,
+}
+
+impl<'a> Parsed<'a> {
+    fn new(scheme: Scheme<'a>, ids: Ids) -> Parsed<'a> {
+        Parsed { scheme, add_bos: true, add_eos: false, bos_key: BOS, eos_key: EOS, ids, strips: None }
+    }
+
+    /// Byte-level BPE.
+    fn bpe(file: &Gguf<'a>, vocab: &mut Vocab<'a>) -> Result<Parsed<'a>, Error> {
+        let pre = string(file, PRE)?.unwrap_or("default");
+        let rules = Rules::named(pre).ok_or_else(|| Error::UnknownPre { name: String::from(pre) })?;
+        let add_bos = rules.add_bos;
+        let scheme = Scheme::Bpe { rules, merges: read_merges(file, vocab)? };
+        Ok(Parsed { add_bos, ..Parsed::new(scheme, Ids::default()) })
+    }
+
+    /// SentencePiece's BPE.
+    fn sentencepiece(file: &Gguf<'a>, vocab: &mut Vocab<'a>) -> Result<Parsed<'a>, Error> {
+        let scores = numbers(file, SCORES, ValueKind::F32, vocab.len())?.ok_or(Error::Missing { key: SCORES })?;
+        let space_prefix = flag(file, ADD_SPACE_PREFIX)?.unwrap_or(true);
+        let scheme = Scheme::Spm { scores, space_prefix, word_by_word: spaces_lead(vocab) };
+        let ids = Ids { bos: Some(1), eos: Some(2), unknown: Some(0), ..Ids::default() };
+        // Phi-3's special tokens swallow spaces, which its files do not say: its vocabulary is told by a token that no other has.
+        let strips = vocab
+            .id(PHI_3)
+            .filter(|id| vocab.kind(*id) == Some(Kind::Control))
+            .map(|_| ["<unk>", "<s>", "<|endoftext|>"].map(|name| vocab.id(name.as_bytes())));
+        Ok(Parsed { strips, ..Parsed::new(scheme, ids) })
+    }
+
+    /// BERT's WordPiece.
+    fn wordpiece(file: &Gguf<'a>, _: &mut Vocab<'a>) -> Result<Parsed<'a>, Error> {
+        let lowercase = flag(file, LOWERCASE)?.unwrap_or(true);
+        let strip_accents = flag(file, STRIP_ACCENTS)?.unwrap_or(lowercase);
+        let scheme = Scheme::WordPiece(Cleaning { lowercase, strip_accents });
+        let or = |key, other| if file.get(key).is_some() { key } else { other };
+        let (bos_key, eos_key) = (or(CLS, BOS), or(SEP, EOS));
+        let ids = Ids { bos: Some(101), eos: Some(102), unknown: Some(100), padding: Some(0), ..Ids::default() };
+        Ok(Parsed { add_eos: true, bos_key, eos_key, ..Parsed::new(scheme, ids) })
+    }
+
+    /// CLIP's BPE.
+    fn clip(file: &Gguf<'a>, vocab: &mut Vocab<'a>) -> Result<Parsed<'a>, Error> {
+        let ids = Ids { bos: vocab.id(CLIP_START), eos: vocab.id(CLIP_END), ..Ids::default() };
+        for id in [ids.bos, ids.eos].into_iter().flatten() {
+            vocab.set_kind(id, Kind::Control);
+        }
+        let bytes = Box::new(clip::bytes(vocab));
+        let has_merges = file.get(MERGES).is_some();
+        let merges = if has_merges { read_merges(file, vocab)? } else { clip::merges(vocab, &bytes)? };
+        Ok(Parsed { add_eos: true, ..Parsed::new(Scheme::Clip { bytes, merges }, ids) })
+    }
+}
+
+/// The tokens of a file and their types.
+fn read_vocab<'a>(file: &Gguf<'a>) -> Result<Vocab<'a>, Error> {
+    let texts = array(file, TOKENS, ValueKind::Str)?.ok_or(Error::Missing { key: TOKENS })?;
+    let count = texts.len();
+    if count == 0 || count > MAX_ENTRIES {
+        return Err(Error::VocabularySize { tokens: count });
+    }
+    let mut kinds = try_with_capacity(count)?;
+    match numbers(file, TOKEN_TYPE, ValueKind::I32, count)? {
+        Some(found) => kinds.extend(found.iter().map(|&kind| Kind::from_file(i32::from_le_bytes(kind)))),
+        None => kinds.resize(count, Kind::Normal),
+    }
+    Vocab::new(Texts(texts.bytes()), kinds)
+}
+
+/// The sorted ids of the tokens that end a generation, by id and by name; those found by name become control tokens, and the ends of turns and
+/// messages that the file does not name.
+fn find_ends(vocab: &mut Vocab<'_>, ids: &mut Ids) -> Vec<u32> {
+    let named = |name: &&str| vocab.id(name.as_bytes());
+    ids.eot = ids.eot.or_else(|| TURN_ENDS.iter().find_map(named));
+    ids.eom = ids.eom.or_else(|| named(&"<|eom_id|>"));
+    let mut ends: Vec<u32> = TURN_ENDS.iter().chain(OTHER_ENDS).filter_map(named).collect();
+    // A token by such a name is an event even where the file calls it text.
+    for &id in &ends {
+        vocab.set_kind(id, Kind::Control);
+    }
+    ends.extend([ids.eos, ids.eot, ids.eom].into_iter().flatten());
+    ends.sort_unstable();
+    ends.dedup();
+    // In these vocabularies a message ends with <|end|>, but not the turn.
+    let has = |name: &str| vocab.id(name.as_bytes()).is_some();
+    if (has("<|return|>") && has("<|call|>")) || (has("<|flush|>") && has("<|calls|>")) {
+        ends.retain(|&id| vocab.text(id) != Some("<|end|>"));
+    }
+    ends
 }
 
 fn string<'a>(file: &Gguf<'a>, key: &'static str) -> Result<Option<&'a str>, Error> {

@@ -7,7 +7,7 @@ use crate::linear::decode_parts;
 use crate::memory::zeroed;
 use crate::models::batch::{self, Batch, Passes, Place};
 use crate::models::encoder::panels;
-use crate::{Error, TensorName};
+use crate::{RunError, TensorName};
 use alloc::vec::Vec;
 use smidgen_quant::activation::K_BLOCK;
 use smidgen_quant::{InputFormat, math, ops};
@@ -58,15 +58,19 @@ impl<'m, 'a> Session<'m, 'a> {
     /// Allocates memory for passes.
     ///
     /// # Errors
-    /// [`Error::OptionRange`] for zero tokens, [`Error::OutOfMemory`].
-    pub fn new(model: &'m Bert<'a>, options: &Options, kernels: &'static KernelSet) -> Result<Session<'m, 'a>, Error> {
+    /// [`RunError::OptionRange`] for zero tokens, [`RunError::OutOfMemory`].
+    pub fn new(
+        model: &'m Bert<'a>,
+        options: &Options,
+        kernels: &'static KernelSet,
+    ) -> Result<Session<'m, 'a>, RunError> {
         if options.tokens == 0 {
-            return Err(Error::OptionRange { option: "tokens", value: 0.0 });
+            return Err(RunError::OptionRange { option: "tokens", value: 0.0 });
         }
         let tokens = options.tokens.max(model.config.max_tokens);
         // Texts of four tokens and more fill a pass.
         let texts = panels(model.config.max_tokens).max(tokens.div_ceil(4));
-        let refused = Error::OutOfMemory { bytes: usize::MAX };
+        let refused = RunError::OutOfMemory { bytes: usize::MAX };
         let of = |values: usize| values.checked_mul(texts).ok_or(refused.clone());
         let width = model.encoder.config.width;
         let outputs = model.last_products().map(|linear| linear.weight.rows()).max().unwrap_or(0);
@@ -90,15 +94,15 @@ impl<'m, 'a> Session<'m, 'a> {
     }
 
     /// Calls `each` with the number and the embedding of every text, in order: [`Bert::width`] values, or as many for each token with
-    /// [`Pooling::None`]. A text that has none is an error of its own: [`Error::NoTokens`], [`Error::TokenRange`],
-    /// [`Error::ContextFull`], [`Error::NotFinite`].
-    pub fn embed(&mut self, texts: &[Text], pool: &dyn Pool, each: impl FnMut(usize, Result<&[f32], Error>)) {
+    /// [`Pooling::None`]. A text that has none is an error of its own: [`RunError::NoTokens`], [`RunError::TokenRange`],
+    /// [`RunError::ContextFull`], [`RunError::NotFinite`].
+    pub fn embed(&mut self, texts: &[Text], pool: &dyn Pool, each: impl FnMut(usize, Result<&[f32], RunError>)) {
         batch::run(self, texts, pool, Want::Embedding, each);
     }
 
     /// Calls `each` with the number and the scores (logits) of every text or pair, in order: as many as the head has outputs. Errors are
-    /// those of [`embed`](Self::embed), and [`Error::Purpose`] where there is no head.
-    pub fn classify(&mut self, texts: &[Text], pool: &dyn Pool, each: impl FnMut(usize, Result<&[f32], Error>)) {
+    /// those of [`embed`](Self::embed), and [`RunError::Purpose`] where there is no head.
+    pub fn classify(&mut self, texts: &[Text], pool: &dyn Pool, each: impl FnMut(usize, Result<&[f32], RunError>)) {
         batch::run(self, texts, pool, Want::Scores, each);
     }
 
@@ -197,21 +201,21 @@ impl Passes for Session<'_, '_> {
         &mut self.batch
     }
 
-    fn check(&mut self, text: &Text, want: Want) -> Result<usize, Error> {
+    fn check(&mut self, text: &Text, want: Want) -> Result<usize, RunError> {
         let (vocabulary, context) = (self.model.config.vocabulary, self.model.config.max_tokens);
         let tokens = text.tokens.len();
         if want == Want::Scores && self.model.head.is_none() {
             let purpose = "classify: it has no head";
-            return Err(Error::Purpose { architecture: self.model.architecture, purpose });
+            return Err(RunError::Purpose { architecture: self.model.architecture, purpose });
         }
         if tokens == 0 {
-            return Err(Error::NoTokens);
+            return Err(RunError::NoTokens);
         }
         if tokens > context {
-            return Err(Error::ContextFull { context, used: 0, tokens });
+            return Err(RunError::ContextFull { context, used: 0, tokens });
         }
         match text.tokens.iter().find(|token| **token as usize >= vocabulary) {
-            Some(token) => Err(Error::TokenRange { token: *token, vocabulary }),
+            Some(token) => Err(RunError::TokenRange { token: *token, vocabulary }),
             None => Ok(tokens),
         }
     }

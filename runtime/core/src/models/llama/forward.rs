@@ -1,7 +1,7 @@
 //! The forward pass.
 
 use super::{Config, Llama};
-use crate::Error;
+use crate::RunError;
 use crate::activations::{Activations, Quantized};
 use crate::exec::{Exec, Precision};
 use crate::kv::Cache;
@@ -106,8 +106,8 @@ impl Scratch {
         floats.checked_mul(size_of::<f32>())?.checked_add(visible)?.checked_add(quantized)
     }
 
-    pub(crate) fn new(model: &Llama, batch: usize, rows: usize) -> Result<Scratch, Error> {
-        let refused = Error::OutOfMemory { bytes: usize::MAX };
+    pub(crate) fn new(model: &Llama, batch: usize, rows: usize) -> Result<Scratch, RunError> {
+        let refused = RunError::OutOfMemory { bytes: usize::MAX };
         let n = Lengths::new(&model.config, batch, rows).ok_or(refused)?;
         Ok(Scratch {
             x: zeroed(n.embedding)?,

@@ -1,7 +1,7 @@
 //! Embeddings of positions, for images of any size.
 
 use super::Vit;
-use crate::Error;
+use crate::RunError;
 use crate::linear::decode_parts;
 use crate::memory::zeroed;
 use alloc::vec::Vec;
@@ -11,7 +11,7 @@ impl Vit<'_> {
     /// What is added to the tokens of an image of `columns` by `rows` patches, `[prefix + rows · columns × width]`: the embeddings that the
     /// model has, those of patches resized by a bicubic filter (a = -3/4, centres at half pixels, edges repeated, no antialiasing), as
     /// DINOv2 does it.
-    pub(super) fn position_embeddings(&self, columns: usize, rows: usize) -> Result<Vec<f32>, Error> {
+    pub(super) fn position_embeddings(&self, columns: usize, rows: usize) -> Result<Vec<f32>, RunError> {
         let (width, prefix, grid) = (self.width(), self.config.prefix, self.config.grid());
         let mut own = zeroed(self.positions.weight.rows().saturating_mul(width))?;
         for (number, row) in own.chunks_exact_mut(width).enumerate() {

@@ -8,7 +8,7 @@ use crate::linear::Linear;
 use crate::memory::zeroed;
 use crate::models::batch::{self, Batch, Passes, Place};
 use crate::models::encoder::panels;
-use crate::{Error, TensorName};
+use crate::{RunError, TensorName};
 use alloc::vec::Vec;
 use smidgen_quant::{InputFormat, ops};
 use smidgen_targets::{KernelSet, Pool};
@@ -79,17 +79,21 @@ impl<'m, 'a> Session<'m, 'a> {
     /// Allocates memory for passes.
     ///
     /// # Errors
-    /// [`Error::OptionRange`] for zero tokens, [`Error::OutOfMemory`].
-    pub fn new(model: &'m Vit<'a>, options: &Options, kernels: &'static KernelSet) -> Result<Session<'m, 'a>, Error> {
+    /// [`RunError::OptionRange`] for zero tokens, [`RunError::OutOfMemory`].
+    pub fn new(
+        model: &'m Vit<'a>,
+        options: &Options,
+        kernels: &'static KernelSet,
+    ) -> Result<Session<'m, 'a>, RunError> {
         if options.tokens == 0 {
-            return Err(Error::OptionRange { option: "tokens", value: 0.0 });
+            return Err(RunError::OptionRange { option: "tokens", value: 0.0 });
         }
         let config = &model.config;
         let own = config.tokens(config.image, config.image);
         let tokens = options.tokens.max(own);
         let images = tokens / own.min(tokens);
         let panels = tokens.div_ceil(own) * panels(own);
-        let refused = Error::OutOfMemory { bytes: usize::MAX };
+        let refused = RunError::OutOfMemory { bytes: usize::MAX };
         let of = |values: usize, count: usize| values.checked_mul(count).ok_or(refused.clone());
         let outputs = |linear: Option<&Linear>| linear.map_or(0, |linear| linear.weight.rows());
         let head = model.head.as_ref();
@@ -121,20 +125,20 @@ impl<'m, 'a> Session<'m, 'a> {
     }
 
     /// Calls `each` with the number and the features of every image, in order: [`Vit::width`] values. An image that has none is an error
-    /// of its own: [`Error::ImageSize`], [`Error::ContextFull`] for one of more tokens than the session holds, [`Error::NotFinite`],
-    /// [`Error::OutOfMemory`].
-    pub fn features(&mut self, images: &[Planes], pool: &dyn Pool, each: impl FnMut(usize, Result<&[f32], Error>)) {
+    /// of its own: [`RunError::ImageSize`], [`RunError::ContextFull`] for one of more tokens than the session holds, [`RunError::NotFinite`],
+    /// [`RunError::OutOfMemory`].
+    pub fn features(&mut self, images: &[Planes], pool: &dyn Pool, each: impl FnMut(usize, Result<&[f32], RunError>)) {
         batch::run(self, images, pool, Want::Features, each);
     }
 
     /// As [`features`](Self::features), with all of an image's tokens after the last norm, one after another.
-    pub fn tokens(&mut self, images: &[Planes], pool: &dyn Pool, each: impl FnMut(usize, Result<&[f32], Error>)) {
+    pub fn tokens(&mut self, images: &[Planes], pool: &dyn Pool, each: impl FnMut(usize, Result<&[f32], RunError>)) {
         batch::run(self, images, pool, Want::Tokens, each);
     }
 
-    /// As [`features`](Self::features), with the scores (logits) of every image: as many as the head has outputs. [`Error::Purpose`] where
+    /// As [`features`](Self::features), with the scores (logits) of every image: as many as the head has outputs. [`RunError::Purpose`] where
     /// there is no head.
-    pub fn classify(&mut self, images: &[Planes], pool: &dyn Pool, each: impl FnMut(usize, Result<&[f32], Error>)) {
+    pub fn classify(&mut self, images: &[Planes], pool: &dyn Pool, each: impl FnMut(usize, Result<&[f32], RunError>)) {
         batch::run(self, images, pool, Want::Scores, each);
     }
 
@@ -263,20 +267,20 @@ impl Passes for Session<'_, '_> {
         }
     }
 
-    fn check(&mut self, image: &Planes, want: Want) -> Result<usize, Error> {
+    fn check(&mut self, image: &Planes, want: Want) -> Result<usize, RunError> {
         let model = self.model;
         let Planes { width, height, ref values } = *image;
         if want == Want::Scores && model.head.is_none() {
             let purpose = "classify: it has no head";
-            return Err(Error::Purpose { architecture: model.architecture, purpose });
+            return Err(RunError::Purpose { architecture: model.architecture, purpose });
         }
         let expected = width.checked_mul(height).and_then(|area| area.checked_mul(model.config.channels));
         if width.min(height) < model.config.patch || expected != Some(values.len()) {
-            return Err(Error::ImageSize { width, height, bytes: size_of_val(values.as_slice()) });
+            return Err(RunError::ImageSize { width, height, bytes: size_of_val(values.as_slice()) });
         }
         let (tokens, (context, room)) = (model.config.tokens(width, height), self.batch.scratch.room());
         if tokens > context || panels(tokens) > room {
-            return Err(Error::ContextFull { context, used: 0, tokens });
+            return Err(RunError::ContextFull { context, used: 0, tokens });
         }
         let side = model.config.patch;
         if self.grids.iter().any(|grid| grid.is_for(image, side)) {
@@ -284,7 +288,7 @@ impl Passes for Session<'_, '_> {
         }
         let (columns, rows) = (width / side, height / side);
         let embeddings = model.position_embeddings(columns, rows)?;
-        self.grids.try_reserve(1).map_err(|_| Error::OutOfMemory { bytes: size_of::<Grid>() })?;
+        self.grids.try_reserve(1).map_err(|_| RunError::OutOfMemory { bytes: size_of::<Grid>() })?;
         self.grids.push(Grid { columns, rows, embeddings });
         Ok(tokens)
     }
