@@ -1,4 +1,4 @@
-//! The law of bits: the same logits from every table of kernels that this machine runs, with any number of threads:
+//! The law of bits: the same logits from every kernel set that this machine runs, with any number of threads:
 //! `cargo run --release --example logits -- model.gguf`
 
 use smidgen::tokenizer::{Special, Tokenizer};

@@ -12,7 +12,7 @@ use smidgen_quant::int8::{self, Bounds, CHANNEL, Taps};
 /// Channels that are summed together.
 const LANES: usize = 4;
 
-/// What the assembly reads, by offsets, and writes back from group to group.
+/// The arguments of the assembly, which reads them by offset and writes them back from group to group.
 #[repr(C)]
 struct Job {
     /// 0, 4

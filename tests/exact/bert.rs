@@ -1,4 +1,4 @@
-//! Embeddings and scores are the same bits whichever table of kernels computes them, on however many threads, alone or beside others.
+//! Embeddings and scores are the same bits whichever kernel set computes them, on however many threads, alone or beside others.
 
 use smidgen::models::bert::{Options, Session, Text};
 use smidgen::{Model, Precision, RunError};

@@ -1,4 +1,4 @@
-//! Embeddings of images and texts by CLIP are the same bits whichever table of kernels computes them, on however many threads, alone or
+//! Embeddings of images and texts by CLIP are the same bits whichever kernel set computes them, on however many threads, alone or
 //! beside others.
 
 use smidgen::models::clip::Clip;

@@ -1,4 +1,4 @@
-//! A model's logits are the same bits whichever table of kernels computes them, on however many threads, in batches of whatever size,
+//! A model's logits are the same bits whichever kernel set computes them, on however many threads, in batches of whatever size,
 //! alone or beside other sequences.
 
 use smidgen::beam::{Search, search};

@@ -1,4 +1,4 @@
-//! The same bits whichever table of kernels computes them, on however many threads, in whichever company.
+//! The same bits whichever kernel set computes them, on however many threads, in whichever company.
 
 mod bert;
 mod clip;

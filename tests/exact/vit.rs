@@ -1,4 +1,4 @@
-//! Features and scores of images are the same bits whichever table of kernels computes them, on however many threads, alone or beside
+//! Features and scores of images are the same bits whichever kernel set computes them, on however many threads, alone or beside
 //! others.
 
 use smidgen::frontend::image::Planes;

@@ -41,7 +41,7 @@ pub fn smollm2() -> Option<PathBuf> {
     path
 }
 
-/// Every table of kernels that this machine can run, the scalar law first. Fails unless they are those that `SMIDGEN_EXPECT_TABLES` names
+/// Every kernel set that this machine can run, the scalar one first. Fails unless they are those that `SMIDGEN_EXPECT_TABLES` names
 /// (separated by commas), if it is set: none missing, and none that this CPU should not have offered.
 pub fn tables() -> Vec<&'static KernelSet> {
     let tables: Vec<_> = smidgen_targets::available().collect();

@@ -7,7 +7,7 @@ use smidgen_gguf::{TensorType, ValueKind};
 /// A metadata key of an architecture: `llama.block_count`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Key {
-    /// What stands before the first dot: `general.architecture`.
+    /// The part before the first dot: the value of `general.architecture`.
     pub architecture: &'static str,
     /// The rest.
     pub name: &'static str,
@@ -24,7 +24,7 @@ impl fmt::Display for Key {
 pub struct TensorName {
     /// The number of the layer that it belongs to, if it does.
     pub layer: Option<usize>,
-    /// What follows the layer's prefix; the prefix of a tower (`v.`, `t.`) stands before both.
+    /// The part after the layer's prefix; the prefix of a tower (`v.`, `t.`) stands before both.
     pub part: &'static str,
 }
 
@@ -233,7 +233,7 @@ pub enum StateError {
     Foreign,
     /// A state of another length.
     Length { expected: usize, found: usize },
-    /// What is no state, or one that has changed since it was saved.
+    /// The bytes are no state, or one that has changed since it was saved.
     Damaged,
     /// Not the tokens that the sequence holds.
     Tokens { expected: usize, found: usize },

@@ -1,4 +1,4 @@
-//! What the operations of a forward pass run on.
+//! Kernels and threads that the operations of a forward pass run on.
 
 use crate::schedule;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +14,7 @@ pub enum Precision {
     F32,
 }
 
-/// What the operations of a forward pass run on: kernels and threads.
+/// Kernels and threads that the operations of a forward pass run on.
 pub(crate) struct Exec<'p> {
     pub(crate) kernels: &'static KernelSet,
     pub(crate) pool: &'p dyn Pool,

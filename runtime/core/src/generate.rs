@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use core::ops::ControlFlow;
 use smidgen_targets::Pool;
 
-/// What to generate.
+/// The request of a generation.
 #[derive(Clone, Copy)]
 pub struct Request<'r> {
     /// Tokens that are appended to the session's sequence 0 first; at least one.
@@ -36,7 +36,7 @@ pub enum Finish {
     Cancelled,
 }
 
-/// What was generated, beside the text.
+/// The outcome of a generation, beside the text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Generated {
     /// All tokens, an end token and those of a stop text too.
@@ -121,7 +121,7 @@ pub fn generate(
 #[derive(Clone, Debug)]
 pub struct Stops<'s> {
     stops: &'s [&'s str],
-    /// What has been pushed and is not certain to be handed out: `text[..certain]` is.
+    /// The text that has been pushed; `text[..certain]` is certain to be handed out.
     text: String,
     certain: usize,
 }
@@ -162,7 +162,7 @@ impl<'s> Stops<'s> {
 mod tests {
     use super::*;
 
-    /// What comes out of pieces, with `|` between the pushes, and whether it was stopped.
+    /// The text that comes out of pieces, with `|` between the pushes, and whether it was stopped.
     fn cut(stops: &[&str], pieces: &[&str]) -> (String, bool) {
         let mut stops = Stops::new(stops);
         let mut out = String::new();

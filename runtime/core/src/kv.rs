@@ -88,7 +88,7 @@ impl Cache {
         Ok(Cache { shape, store })
     }
 
-    /// What the attention of one head reads.
+    /// The keys and values that the attention of one head reads.
     pub(crate) fn head(&self, layer: usize, head: usize) -> Kv<'_> {
         let n = self.shape.head_size * self.shape.capacity;
         let at = (layer * self.shape.heads + head) * n;

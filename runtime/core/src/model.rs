@@ -25,7 +25,7 @@ pub enum Model<'a> {
 }
 
 impl<'a> Model<'a> {
-    /// What `general.architecture` may be.
+    /// The values of `general.architecture` that are supported.
     pub const ARCHITECTURES: &'static [&'static str] =
         &[llama::ARCHITECTURE, bert::ARCHITECTURE, vit::ARCHITECTURE, clip::ARCHITECTURE];
 

@@ -10,7 +10,7 @@ use crate::{MAX_CONTEXT, Model, RunError};
 use alloc::vec::Vec;
 use smidgen_targets::{KernelSet, Pool};
 
-/// What a session is to hold.
+/// The extents of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Tokens that each sequence can hold.
@@ -121,7 +121,7 @@ impl<'m, 'a> Session<'m, 'a> {
         })
     }
 
-    /// What the session was made with.
+    /// The options that the session was made with.
     pub fn options(&self) -> &Options {
         &self.options
     }

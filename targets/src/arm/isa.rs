@@ -1,4 +1,4 @@
-//! What the ARM machines differ in: how bytes are multiplied and added.
+//! The instruction sets of 64-bit ARM, which differ in how bytes are multiplied and added.
 
 use super::load_legacy::Legacy;
 use core::arch::aarch64::*;

@@ -6,7 +6,7 @@ use super::isa::Quants;
 use super::load_legacy::{RowBlock, nothing, signed};
 use core::arch::aarch64::*;
 
-/// What a superblock of four rows has beside its quants. Lanes are rows.
+/// Scales and minima of a superblock of four rows. Lanes are rows.
 pub(super) struct Head {
     /// Scale of each sub-block.
     pub(super) scales: [int32x4_t; 16],
@@ -35,7 +35,7 @@ pub(super) trait KQuant {
     const SUB: usize;
     /// Largest value of the quants, which have no sign.
     const MAX: i32;
-    /// What is to be added to each of them. Zero if `SUB` is 32.
+    /// The offset to be added to each of them. Zero if `SUB` is 32.
     const OFFSET: i32 = 0;
     /// Whether sub-blocks have minima.
     const MIN: bool = false;

@@ -23,7 +23,7 @@ pub(super) trait Legacy {
     const BYTES: usize;
     /// Largest magnitude in `q`, and of `q + OFFSET`.
     const MAX: i32;
-    /// What is to be added to each value of `q`.
+    /// The offset to be added to each value of `q`.
     const OFFSET: i32 = 0;
     /// Whether the format has a minimum.
     const MIN: bool = false;

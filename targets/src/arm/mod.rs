@@ -113,7 +113,7 @@ fn features() -> (bool, bool) {
     (has!("dotprod"), has!("i8mm"))
 }
 
-/// What the compiler was told, since the operating system cannot be asked.
+/// The features that the build is for, since there is no operating system to ask.
 #[cfg(not(feature = "std"))]
 fn features() -> (bool, bool) {
     (cfg!(target_feature = "dotprod"), cfg!(target_feature = "i8mm"))

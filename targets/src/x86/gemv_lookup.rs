@@ -18,9 +18,9 @@ use smidgen_quant::packed::PANEL as ROWS;
 /// The longest rows for which there is room, in blocks.
 pub(super) const BLOCKS: usize = 256;
 
-/// What is added to each sum, so that it has no sign while it is divided: sums of four activations are within ±508.
+/// A bias added to each sum, so that it has no sign while it is divided: sums of four activations are within ±508.
 const BIAS: i16 = 512;
-/// What is taken from the lower and from the upper parts of all eight, which then add up to a byte with sign: `128 + 32 * 124` is eight times [`BIAS`].
+/// Biases taken from the lower and the upper parts of all eight, which then add up to a byte with sign: `128 + 32 * 124` is eight times [`BIAS`].
 const BIASES: [u8; 2] = [128, 124];
 
 /// The sums of a block's activations, four by four, that four bits choose: those whose bits are set, less all if the format has an offset.
@@ -112,7 +112,7 @@ impl EightRows for Panel {
 /// Needs AVX2; the token has as many blocks as there are tables.
 #[inline(never)]
 unsafe fn make(x: &Q8, token: usize, offset: bool, tables: &mut [MaybeUninit<Tables>]) {
-    // rustc 1.95 inlines, in spite of the word above, what has target features itself.
+    // rustc 1.95 inlines a function with target features although it is marked `inline(never)`, so the mark is on a function without them.
     #[target_feature(enable = "avx2")]
     unsafe fn inner(x: &Q8, token: usize, offset: bool, tables: &mut [MaybeUninit<Tables>]) {
         /// The lower two and the upper two bits of each lane's number, each in a byte.

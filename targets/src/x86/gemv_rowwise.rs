@@ -44,13 +44,13 @@ pub(super) trait EightRows: Copy {
     const PACKED: bool;
     /// Block `b` of a group's rows from `first` on.
     fn new(group: RowGroup, first: usize, b: usize, block_bytes: usize) -> Self;
-    /// What stands before the nibbles of sixteen rows in a format with fifth bits.
+    /// The fields before the nibbles of sixteen rows.
     unsafe fn fields<L: Legacy>(rows: [Self; 2]) -> Fields;
     /// Σ q x of each row, of the nibbles alone, which are at an offset. For sixteen rows, which may share loads of activations.
     unsafe fn nibbles(rows: [Self; 2], offset: usize, x: *const i8) -> [__m256i; 2];
 }
 
-/// What stands before the nibbles of sixteen rows in a format with fifth bits.
+/// The fields before the nibbles of sixteen rows in a format with fifth bits.
 pub(super) struct Fields {
     /// Fifth bits: of rows 0 … 3, 8 … 11, 4 … 7, 12 … 15 the first bytes, then the third; and the second, then the fourth.
     pub(super) bits: [__m256i; 2],

@@ -1,4 +1,4 @@
-//! What the x86 machines differ in: how many rows a vector has, and how bytes are multiplied and added.
+//! The instruction sets of x86-64, which differ in how many rows a vector has, and in how bytes are multiplied and added.
 
 mod avx2;
 mod vnni;
@@ -47,7 +47,7 @@ pub(super) trait Isa: Copy {
     /// The weights of a block in as many rows as a vector has.
     unsafe fn load<L: Legacy>(rows: impl RowBlock<Self::Int>) -> Weights<Self>;
 
-    /// What is to be subtracted from each weight as [`dots`](Isa::dots) takes it.
+    /// The offset to be subtracted from each weight as [`dots`](Isa::dots) takes it.
     fn offset<L: Legacy, const T: usize>() -> i32;
 
     /// Adds Σ q x over 32 inputs to the sum of each of `T` tokens and `N` vectors of rows.
@@ -167,7 +167,7 @@ pub(super) unsafe fn add_block<V: VecI32, L: Legacy>(
     acc.add(if L::MIN { product.add(m.mul(V::Float::splat(*x.offsets.as_ptr().add(at)))) } else { product })
 }
 
-/// What [`Isa::accumulate_k`] is made of.
+/// The body of [`Isa::accumulate_k`].
 #[inline(always)]
 unsafe fn accumulate_k<I: Isa, const SUB: usize, const MAX: i32, const N: usize>(
     acc: &mut [[Float<I>; N]],
@@ -275,7 +275,7 @@ macro_rules! compiled_once {
             first: usize,
             offset_shift: Option<i32>,
         ) {
-            // rustc 1.95 inlines, in spite of the word above, what has target features itself.
+            // rustc 1.95 inlines a function with target features although it is marked `inline(never)`, so the mark is on a function without them.
             #[target_feature(enable = $features)]
             unsafe fn inner<I: Isa, const SUB: usize, const MAX: i32, const N: usize>(
                 acc: &mut [[Float<I>; N]],

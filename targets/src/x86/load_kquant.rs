@@ -13,11 +13,11 @@ pub(super) struct Superblock<V: VecI32> {
     pub(super) scales: Scales<V>,
 }
 
-/// What a superblock has beside its weights.
+/// Scales and minima of a superblock.
 pub(super) struct Scales<V: VecI32> {
     /// Scale of each sub-block, twice, in the 16-bit halves of a lane.
     pub(super) subs: [V; 16],
-    /// What the sums of inputs `32 g .. 32 g + 16` and `32 g + 16 .. 32 g + 32` are multiplied by, as 16-bit halves: minima, or the scales
+    /// Factors of the sums of inputs `32 g .. 32 g + 16` and `32 g + 16 .. 32 g + 32`, as 16-bit halves: minima, or the scales
     /// again where an offset is to be subtracted.
     pub(super) pairs: [V; 8],
     pub(super) d: V::Float,
@@ -99,7 +99,7 @@ unsafe fn spread_signed<V: VecI32>(v: V, number: i32) -> V {
     v.shuffle([lane(0), lane(1), lane(2), lane(3)]).right_signed::<8>()
 }
 
-/// What Q4_K and Q5_K begin with: their scale and minimum, and twelve bytes of six-bit ones for the sub-blocks.
+/// The head of Q4_K and Q5_K: their scale and minimum, and twelve bytes of six-bit ones for the sub-blocks.
 #[inline(always)]
 unsafe fn scales_and_minima<V: VecI32>(rows: impl RowBlock<V>, out: &mut Scales<V>) {
     let scales = bytes_of_scales(rows, out);

@@ -22,7 +22,7 @@ pub(super) trait Legacy {
     const BYTES: usize;
     /// Largest value in `q`, which has no sign unless `SIGNED`.
     const MAX: i32;
-    /// What is to be subtracted from each value of `q`.
+    /// The offset to be subtracted from each value of `q`.
     const OFFSET: i32 = 0;
     /// Whether `q` is int8 with a sign.
     const SIGNED: bool = false;

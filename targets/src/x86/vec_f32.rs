@@ -34,7 +34,7 @@ pub(super) trait VecF32: Copy {
     unsafe fn stripes(parts: [Self; 2]) -> [__m256; 2];
 }
 
-/// What both lengths have under names of their own.
+/// The operations that both lengths have under names of their own.
 macro_rules! vector {
     ($type:ty, $len:literal: $($name:ident($($arguments:tt)*) $(-> $result:ty)? => $body:expr;)*) => {
         impl VecF32 for $type {

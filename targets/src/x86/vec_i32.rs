@@ -60,7 +60,7 @@ pub(super) trait VecI32: Copy {
     unsafe fn unpack<L: KQuant, S: RowBlock<Self>>(rows: S, to: &mut Superblock<Self>);
 }
 
-/// What both lengths have under names of their own.
+/// The operations that both lengths have under names of their own.
 macro_rules! vec_i32 {
     ($type:ty, $float:ty, $rows:literal, $features:literal: $($name:ident $(<$bits:ident>)? ($($arguments:tt)*) -> $result:ty => $body:expr;)*) => {
         impl VecI32 for $type {
@@ -75,7 +75,7 @@ macro_rules! vec_i32 {
 
             #[inline(never)]
             unsafe fn unpack<L: KQuant, S: RowBlock<Self>>(rows: S, to: &mut Superblock<Self>) {
-                // rustc 1.95 inlines, in spite of the word above, what has target features itself.
+                // rustc 1.95 inlines a function with target features although it is marked `inline(never)`, so the mark is on a function without them.
                 #[target_feature(enable = $features)]
                 unsafe fn inner<L: KQuant, S: RowBlock<$type>>(rows: S, to: &mut Superblock<$type>) {
                     L::scales(rows, &mut to.scales);

@@ -36,7 +36,7 @@ impl<'a> Image<'a> {
     }
 }
 
-/// What a model takes: numbers in planes.
+/// An image as a model takes it: numbers in planes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Planes {
     /// Columns.
@@ -87,7 +87,7 @@ pub enum Resize {
     ShorterSide(usize),
 }
 
-/// What is done to an image before a model sees it.
+/// The preprocessing of images for a model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Preprocess {
     /// First it is resized

@@ -19,7 +19,7 @@ pub const MAX_WINDOW: usize = 1 << 15;
 /// Most triangles.
 pub const MAX_MELS: usize = 512;
 
-/// What is computed.
+/// The coefficients to compute.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Settings {
     /// Samples per second.
@@ -36,7 +36,7 @@ pub struct Settings {
     pub lower: f32,
     /// Where the last one ends, in Hz, at most half of the samples per second.
     pub upper: f32,
-    /// What is added to the sums, so that silence has a logarithm.
+    /// A floor that is added to the sums, so that silence has a logarithm.
     pub floor: f32,
 }
 

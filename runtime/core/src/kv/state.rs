@@ -4,7 +4,7 @@ use super::{Cache, KvType, Shape, Store};
 use crate::StateError;
 use smidgen_quant::attention::{KEYS, SCALED};
 
-/// What of one array of a head is in a state.
+/// The part of one array of a head that is in a state.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Part {
     /// Whether it is of binary16, and not of int8.

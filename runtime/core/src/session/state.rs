@@ -1,4 +1,4 @@
-//! What a sequence holds, as bytes: a conversation is put aside and taken up again, and nothing is computed twice.
+//! The state of a sequence as bytes: a conversation is put aside and taken up again, and nothing is computed twice.
 //!
 //! A state is little-endian: [`MAGIC`]; a fingerprint of the model; a hash of all that follows the header; the type of the cache; the
 //! number of tokens, each in 8 bytes. Then the tokens' ids, 4 bytes each, and for each layer and head the arrays of

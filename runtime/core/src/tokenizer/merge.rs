@@ -82,7 +82,7 @@ impl Merger {
         }
     }
 
-    /// What is left, in order.
+    /// The symbols that are left, in order.
     pub(super) fn symbols(&self) -> impl Iterator<Item = &Symbol> {
         self.symbols.iter().filter(|symbol| symbol.len > 0)
     }

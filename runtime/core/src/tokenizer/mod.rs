@@ -289,7 +289,7 @@ impl<'a> Tokenizer<'a> {
         self.ids.eom
     }
 
-    /// What stands for text that no token spells.
+    /// The token for text that no other token spells.
     pub fn unknown(&self) -> Option<u32> {
         self.ids.unknown
     }

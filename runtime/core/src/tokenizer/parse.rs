@@ -128,7 +128,7 @@ impl<'a> Tokenizer<'a> {
     }
 }
 
-/// What a scheme makes of a file, before keys that all schemes have in common.
+/// A scheme as read from a file, before the keys that all schemes have in common.
 struct Parsed<'a> {
     scheme: Scheme<'a>,
     add_bos: bool,

@@ -41,7 +41,7 @@ for point in range(0x110000):
 
 print(f"""//! Unicode categories. Written by unicode.py from Unicode {unicodedata.unidata_version}; do not edit.
 
-/// What a pre-tokenizer can ask of a character: the first letter of its general category, or the property White_Space.
+/// The property of a character that a pre-tokenizer can ask for: the first letter of its general category, or the property White_Space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Category {{""")
 for name, doc in zip(NAMES, ["None of the following.", "`\\p{L}`", "`\\p{N}`", "`\\p{P}`", "`\\p{S}`", "`\\p{M}`", "`\\s`"]):

@@ -1,6 +1,6 @@
 //! Unicode categories. Written by unicode.py from Unicode 15.1.0; do not edit.
 
-/// What a pre-tokenizer can ask of a character: the first letter of its general category, or the property White_Space.
+/// The property of a character that a pre-tokenizer can ask for: the first letter of its general category, or the property White_Space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Category {
     /// None of the following.

@@ -64,7 +64,7 @@ fn fails(command: &[&str], named: &[&str]) -> String {
     refused(command, &smidgen(command).output().unwrap(), named)
 }
 
-/// The tables of kernels that this machine has.
+/// The kernel sets that this machine has.
 fn targets() -> Vec<String> {
     smidgen_tests::tables().iter().map(|kernels| kernels.name.to_owned()).collect()
 }
