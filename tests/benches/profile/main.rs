@@ -4,13 +4,13 @@
 mod common;
 mod replay;
 
-use common::chart::{Bar, Group, Panel, chart};
 use common::limits::{MEMORY, peaks, read_bandwidth};
 use common::{Outcome, Words, median, short, table};
 use replay::{BATCH, Replay, Spent, Times};
 use smidgen::{Model, Options, Session};
 use smidgen_host::{ModelFile, ThreadPool};
 use smidgen_targets::{KernelSet, Pool};
+use smidgen_tests::report::chart::{Bar, Group, Panel, chart};
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::{Duration, Instant};
