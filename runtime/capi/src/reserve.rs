@@ -15,7 +15,7 @@ const BLOCKS: usize = 4096;
 /// Most bytes of a piece.
 const MOST: usize = 1 << 16;
 
-/// What a thread may need when it starts, beside its stack: C's library takes it in steps of this size.
+/// Bytes that a thread may need when it starts, beside its stack: C's library takes them in steps of this size.
 pub(crate) const THREAD: usize = 1 << 20;
 
 #[repr(align(256))]
