@@ -52,7 +52,7 @@ typedef int32_t smidgen_status;
 /* A file cannot be opened, read, mapped or written. */
 #define SMIDGEN_ERROR_FILE 7
 
-/* The file is not a valid model. */
+/* The bytes are not a valid model file. */
 #define SMIDGEN_ERROR_FORMAT 8
 
 /* The model, this build of the library, or the system does not support the request. */
@@ -61,7 +61,7 @@ typedef int32_t smidgen_status;
 /* Out of memory: the system refused an allocation. */
 #define SMIDGEN_ERROR_MEMORY 10
 
-/* The prompt has more tokens than fit in the session's context. */
+/* The tokens do not fit in the session's context. */
 #define SMIDGEN_ERROR_CONTEXT_FULL 11
 
 /* A string is not valid UTF-8. */

@@ -22,13 +22,13 @@ pub const SMIDGEN_ERROR_BUSY: smidgen_status = 5;
 pub const SMIDGEN_ERROR_REENTRANT: smidgen_status = 6;
 /// A file cannot be opened, read, mapped or written.
 pub const SMIDGEN_ERROR_FILE: smidgen_status = 7;
-/// The file is not a valid model.
+/// The bytes are not a valid model file.
 pub const SMIDGEN_ERROR_FORMAT: smidgen_status = 8;
 /// The model, this build of the library, or the system does not support the request.
 pub const SMIDGEN_ERROR_UNSUPPORTED: smidgen_status = 9;
 /// Out of memory: the system refused an allocation.
 pub const SMIDGEN_ERROR_MEMORY: smidgen_status = 10;
-/// The prompt has more tokens than fit in the session's context.
+/// The tokens do not fit in the session's context.
 pub const SMIDGEN_ERROR_CONTEXT_FULL: smidgen_status = 11;
 /// A string is not valid UTF-8.
 pub const SMIDGEN_ERROR_TEXT: smidgen_status = 12;

@@ -111,12 +111,12 @@ pub(crate) fn models(named: Vec<String>) -> Outcome<Vec<PathBuf>> {
     Ok(vec![found])
 }
 
-/// The table of that name, or the fastest.
+/// The kernel set of that name, or the fastest.
 pub(crate) fn kernels(name: Option<&str>) -> Outcome<&'static KernelSet> {
     let Some(name) = name else { return Ok(smidgen_targets::detect()) };
     smidgen_targets::named(name).ok_or_else(|| {
         let names: Vec<_> = smidgen_targets::available().map(|kernels| kernels.name).collect();
-        format!("--target {name}: this machine has {}", names.join(", ")).into()
+        format!("--target {name}: this machine does not have this kernel set; it has {}", names.join(", ")).into()
     })
 }
 

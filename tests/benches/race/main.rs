@@ -17,7 +17,7 @@ const USAGE: &str = "usage: cargo bench -p smidgen-tests --bench race -- [option
   --llama-bench NAME=PATH   a build of llama.cpp's llama-bench (or one that takes the same options); may be repeated
                             (default: Python's llama_cpp, if python3 has it)
   --threads N,…             threads (default: 1,2)
-  --target NAME             Smidgen's table of kernels (default: the fastest)
+  --target NAME             Smidgen's kernel set (default: the fastest)
   -p N                      tokens of the prompt (default: 512)
   -n N                      tokens that are decoded, from an empty context (default: 128)
   --repeat N                rounds (default: 5)

@@ -20,7 +20,7 @@ pub(crate) struct Task<'t> {
     pub(crate) threads: usize,
     pub(crate) prompt: usize,
     pub(crate) decoded: usize,
-    /// Smidgen's table of kernels.
+    /// Smidgen's kernel set.
     pub(crate) target: &'t str,
 }
 
