@@ -352,7 +352,7 @@ pub(crate) struct ClassifyArgs {
 Each line is the time in seconds, the word and its probability. A word is reported once, at the first step at which the mean of the last
 probabilities is above the model's cut-off. With --json each line is an object with word, time_s, probability and step.")]
 pub(crate) struct ListenArgs {
-    /// Paths of models; then a WAV file (one channel, 16 bits, 16,000 samples per second), or '-' for raw samples on stdin (s16, little-endian)
+    /// Models; then a WAV file, or '-' for raw samples (s16le) on stdin: one channel, 16 bits, 16,000 Hz
     #[arg(value_name = "MODEL… FILE", required = true, num_args = 2..)]
     pub(crate) words: Vec<PathBuf>,
     /// Print one JSON object per detection
