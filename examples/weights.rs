@@ -1,4 +1,4 @@
-//! What quantizing costs: decodes a matrix of a file, and encodes it in other formats:
+//! The cost of quantizing: decodes a matrix of a file, and encodes it in other formats:
 //! `cargo run --release --example weights -- model.gguf blk.0.attn_q.weight`
 
 use smidgen_host::ModelFile;

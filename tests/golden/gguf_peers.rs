@@ -168,7 +168,7 @@ fn array_line(array: Array<'_>) -> String {
     array.iter().fold(format!("array {kind}"), |line, value| line + " " + &plain(value))
 }
 
-/// What `PYTHON_DUMP` prints, by our reader.
+/// The text that `PYTHON_DUMP` prints, made by our reader.
 fn dump(file: &Gguf<'_>) -> String {
     let mut out = String::new();
     let _ = writeln!(out, "version {}\nalignment {}\ndata {}", file.version(), file.alignment(), file.data_offset());

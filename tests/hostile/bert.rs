@@ -202,7 +202,7 @@ fn a_text_of_a_million_characters() {
     assert_eq!(encoded(&file, &words).len(), million / 101 * 100);
 }
 
-/// What is too long is cut, of a pair the longer text first, and the frame stays.
+/// Texts that are too long are truncated, of a pair the longer one first; the special tokens around them stay.
 #[test]
 fn long_texts_are_cut() {
     let file = words();

@@ -64,7 +64,7 @@ fn h04_version_0_1_4() {
 fn h05_big_endian_file() {
     let error = Error::BigEndian { version: 3 };
     refused(&good().build_as(3u32.swap_bytes(), 32), error);
-    assert!(error.to_string().contains("big-endian file"));
+    assert!(error.to_string().contains("the file is big-endian"));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Whatever is given, it is taken or refused with an error that says where and why.
+//! Any input is accepted, or refused with an error that says where and why.
 
 mod bert;
 mod clip;

@@ -36,7 +36,7 @@ fn images() -> Vec<Planes> {
     (0..4).map(|_| seeded_vit::planes(IMAGE, IMAGE, &mut random)).collect()
 }
 
-/// What numpy makes of the checkpoint; none if the environment says that there is no Python.
+/// The results of numpy for the checkpoint; none if the environment says that there is no Python.
 fn reference() -> Option<Value> {
     if std::env::var("SMIDGEN_SKIP_PYTHON").is_ok_and(|v| v == "1") {
         // Not `println`, which a passing test does not show.
@@ -133,7 +133,7 @@ fn both_towers_as_in_numpy() {
     });
 }
 
-/// What a checkpoint becomes is the seeded model to the last bit, and gives the same answers.
+/// A converted checkpoint equals the seeded model to the last bit, and gives the same answers.
 #[test]
 fn a_model_comes_back_from_its_checkpoint() {
     let (made, own) = (converted(), model(Format::F32).bytes());

@@ -92,7 +92,7 @@ fn smollm2_continues_as_the_reference_does() {
     follow(&model, &lines, Options { kv: KvType::Q8_0, ..Options::new(256) }, CLOSE_Q8);
 }
 
-/// What an independent computation gives for the same file and text: weights decoded by the Python package `gguf`, everything else in
+/// The perplexity by an independent computation for the same file and text: weights decoded by the Python package `gguf`, everything else in
 /// `f32` by numpy, keys and values rounded to binary16. The reference differs from it by 0.12 %, for the reference rounds activations to
 /// int8: log-probabilities of single tokens differ by 0.08 (standard deviation), so the mean of 1,535 is uncertain by 0.2 %.
 const UNROUNDED: f64 = 20.3633;

@@ -18,7 +18,7 @@ struct Case {
     outputs: Vec<u8>,
 }
 
-/// What the script writes; none if there is no Python, or not the package.
+/// The cases that the script writes; none if there is no Python, or not the package.
 fn cases() -> Option<Vec<Case>> {
     if std::env::var("SMIDGEN_SKIP_PYTHON").is_ok_and(|v| v == "1") {
         // Not `println`, which a passing test does not show.

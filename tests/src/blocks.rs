@@ -3,7 +3,7 @@
 use crate::Random;
 use smidgen_quant::Format;
 
-/// What the bytes beside the scales are.
+/// The kind of bytes beside the scales.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fill {
     /// Random.

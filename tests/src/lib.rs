@@ -5,6 +5,7 @@ pub mod chat;
 pub mod checkpoint;
 pub mod micro;
 mod random;
+pub mod report;
 pub mod seeded;
 pub mod seeded_bert;
 pub mod seeded_clip;

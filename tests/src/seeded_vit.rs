@@ -6,7 +6,7 @@ use smidgen::frontend::image::Planes;
 use smidgen_gguf::TensorType;
 use smidgen_quant::Format;
 
-/// What a model has beside its layers.
+/// The parts of a model beside its layers.
 #[derive(Clone, Copy, Debug)]
 #[allow(missing_docs, reason = "named as in the model's configuration")]
 pub struct Shape {

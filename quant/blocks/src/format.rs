@@ -94,7 +94,7 @@ macro_rules! formats {
     };
 }
 
-/// What a kind of format is multiplied with.
+/// The form of activations for a kind of format.
 macro_rules! input_format {
     (plain) => {
         InputFormat::F32
@@ -138,7 +138,7 @@ macro_rules! define {
                 match self { $(Format::$name => size_of::<$block>()),* }
             }
 
-            /// What the format's rows are multiplied with.
+            /// The form in which a product of this format takes its activations.
             pub const fn input_format(self) -> InputFormat {
                 match self { $(Format::$name => input_format!($kind)),* }
             }
@@ -226,7 +226,7 @@ fn decode_blocks<B: Row>(bytes: &[u8], out: &mut [f32]) {
     }
 }
 
-/// What the table needs of a type of weight, whether it comes in blocks or alone.
+/// The properties of a type of weight that the table needs, whether it comes in blocks or alone.
 pub(crate) trait Row: bytemuck::Pod {
     /// Weights in a block.
     const LEN: usize;

@@ -6,10 +6,10 @@ use crate::fixed;
 /// Bytes of a channel's bias, multiplier and shift, a little-endian word each.
 pub const CHANNEL: usize = 12;
 
-/// What a sum becomes: multiplied, shifted, moved to a zero point, and held within bounds, which are those of an int8.
+/// The output range of a sum: after scaling it is moved to a zero point, and held within bounds, which are those of an int8.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
-    /// What 0 becomes.
+    /// The zero point: the output of 0.
     pub zero: i32,
     /// The least result.
     pub least: i32,
@@ -87,7 +87,7 @@ impl Taps {
 const LANES: usize = 4;
 
 /// `out[c]` is the sum over taps of the products of channel `c`. `inputs` begin at the first tap; `weights` are `[row][column][channel]`.
-/// What has no place in one of the slices counts as nothing.
+/// Products of elements that lie outside of a slice count as zero.
 pub fn depthwise(
     taps: &Taps,
     inputs: &[u8],

@@ -7,7 +7,7 @@ use crate::k_encode::fit_signed;
 use crate::legacy::{dot, nibbles, pack_nibbles, peak, reciprocal};
 use crate::{Input, f16_to_f32, f32_to_f16_saturating};
 
-/// What the sixteen levels stand for.
+/// The values of the sixteen levels.
 pub const VALUES: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
 
 /// A block as it lies in the file.

@@ -1,4 +1,4 @@
-//! What the blocks of 32 share.
+//! Functions that all formats with blocks of 32 share.
 
 /// The 32 nibbles, each 0 to 15: weight `i` is the low nibble of byte `i`, weight `i + 16` its high nibble.
 #[inline(always)]

@@ -35,11 +35,11 @@ pub fn exp(x: f32) -> f32 {
 
 /// The numbers of [`exp`], for kernels that write it in their own instructions.
 pub mod exponential {
-    /// What larger arguments are taken for.
+    /// The largest argument; larger ones are replaced by it.
     pub const LARGEST: f32 = 88.0;
     /// Below this the result is zero.
     pub const SMALLEST: f32 = -87.3;
-    /// What an argument is multiplied by.
+    /// The factor of an argument: log2(e).
     pub const LOG2_E: f32 = core::f32::consts::LOG2_E;
     /// Added to a number of a moderate size, and taken away, it leaves the nearest integer.
     pub const MAGIC: f32 = super::MAGIC;

@@ -1,4 +1,4 @@
-//! What can go wrong in a conversion.
+//! The errors of conversions.
 
 use crate::{safetensors, tflite};
 use std::fmt;
@@ -9,7 +9,7 @@ use std::io;
 #[non_exhaustive]
 #[expect(missing_docs, reason = "each variant's line explains its fields")]
 pub enum Error {
-    /// The file is no GGUF file.
+    /// The file is not a valid GGUF file.
     Gguf(smidgen_gguf::Error),
     /// No tensor can be packed, or unpacked, as was `wanted`.
     Nothing { wanted: &'static str },
@@ -19,13 +19,13 @@ pub enum Error {
     SafeTensors { file: String, error: safetensors::Error },
     /// A TensorFlow Lite file is damaged, or not one that can be converted.
     Tflite(tflite::Error),
-    /// A file that the conversion needs is not there.
+    /// A file that the conversion needs is missing.
     MissingFile { file: String },
     /// A text file is not UTF-8; the place in bytes.
     Encoding { file: String, offset: usize },
-    /// A sidecar file is no JSON; line and column count from 1.
+    /// A sidecar file is not valid JSON; line and column count from 1.
     Json { file: String, line: usize, column: usize, reason: String },
-    /// A field that must be there is not.
+    /// A required field is missing.
     MissingField { file: String, field: String },
     /// A field is not of the type or range `expected`.
     WrongField { file: String, field: String, expected: &'static str },
@@ -39,7 +39,7 @@ pub enum Error {
     Duplicate { tensor: String, file: String },
     /// `config.json` names no architecture that can be converted.
     UnknownArchitecture { name: String, known: String },
-    /// A tensor that the architecture needs is not there.
+    /// A tensor that the architecture needs is missing.
     MissingTensor { tensor: String },
     /// A tensor whose shape disagrees with the configuration.
     WrongShape { tensor: String, found: Vec<u64>, expected: Vec<u64> },
@@ -61,38 +61,38 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::Gguf(error) => error.fmt(f),
-            Error::Nothing { wanted } => write!(f, "no tensor here can be {wanted}"),
+            Error::Nothing { wanted } => write!(f, "there is no tensor that can be {wanted}"),
             Error::Io(error) => write!(f, "cannot write: {error}"),
             Error::SafeTensors { file, error } => write!(f, "{file}: {error}"),
             Error::Tflite(error) => error.fmt(f),
-            Error::MissingFile { file } => write!(f, "{file} is missing"),
-            Error::Encoding { file, offset } => write!(f, "{file}: not UTF-8 at offset {offset}"),
+            Error::MissingFile { file } => write!(f, "{file} is missing; download it with the checkpoint"),
+            Error::Encoding { file, offset } => write!(f, "{file}: the text is not UTF-8 at offset {offset}"),
             Error::Json { file, line, column, reason } => {
                 write!(f, "{file}: line {line}, column {column}: {reason}")
             }
             Error::MissingField { file, field } => write!(f, "{file}: {field:?} is missing"),
             Error::WrongField { file, field, expected } => write!(f, "{file}: {field:?} is not {expected}"),
             Error::Unsupported { file, field, value } => {
-                write!(f, "{file}: {field:?} is {value}, which cannot be converted")
+                write!(f, "{file}: {field:?} is {value}, which is not supported")
             }
             Error::ShardName { file, name } => {
-                write!(f, "{file}: weights file {name:?} is not a name in the same folder")
+                write!(f, "{file}: the weights file {name:?} is not in the same folder")
             }
             Error::NotInShard { tensor, file } => write!(f, "{file}: tensor {tensor:?} is missing"),
             Error::Duplicate { tensor, file } => write!(f, "{file}: tensor {tensor:?} is in another file too"),
             Error::UnknownArchitecture { name, known } => {
-                write!(f, "config.json: architecture {name:?} cannot be converted; known are {known}")
+                write!(f, "config.json: the architecture {name:?} is not supported; supported are {known}")
             }
             Error::MissingTensor { tensor } => write!(f, "tensor {tensor:?} is missing"),
             Error::WrongShape { tensor, found, expected } => {
-                write!(f, "tensor {tensor:?} has shape {found:?}, config.json means {expected:?}")
+                write!(f, "tensor {tensor:?} has the shape {found:?}, but config.json asks for {expected:?}")
             }
-            Error::UnusedTensor { tensor } => write!(f, "tensor {tensor:?} has no place in this architecture"),
+            Error::UnusedTensor { tensor } => write!(f, "tensor {tensor:?} does not belong to this architecture"),
             Error::Dtype { tensor, dtype } => {
-                write!(f, "tensor {tensor:?} has type {dtype}, which cannot be read as weights")
+                write!(f, "tensor {tensor:?} has the type {dtype}, which is not supported for weights")
             }
             Error::NotFinite { tensor, row, column } => {
-                write!(f, "tensor {tensor:?} has a weight that is not finite in row {row}, column {column}")
+                write!(f, "tensor {tensor:?} has an infinite or NaN weight in row {row}, column {column}")
             }
             Error::Encode { tensor, error } => write!(f, "tensor {tensor:?}: {error}"),
             Error::Tokenizer { file, reason } => write!(f, "{file}: {reason}"),

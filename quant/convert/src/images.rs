@@ -1,5 +1,4 @@
-//! What is done to images before a model sees them: `preprocessor_config.json`, or where that is missing what the kind of model has in
-//! common.
+//! The preprocessing of images: from `preprocessor_config.json`, or where that is missing, as models of the kind have in common.
 
 use crate::Error;
 use crate::json::Json;
@@ -9,7 +8,7 @@ const FILE: &str = "preprocessor_config.json";
 /// Of the data set ImageNet.
 pub(crate) const IMAGENET: [[f32; 3]; 2] = [[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]];
 
-/// What to take where nothing is said.
+/// The preprocessing of a kind of model, for what the configuration leaves out.
 pub(crate) struct Defaults {
     /// Whether both sides are brought to a size, rather than the shorter.
     pub(crate) stretched: bool,

@@ -10,7 +10,7 @@ use smidgen_quant::Format;
 
 macro_rules! mixtures {
     ($($name:ident = $id:literal, $base:ident;)*) => {
-        /// What a file's weights are quantized to: one format, or for the K-quants a mixture. Named as llama.cpp names files.
+        /// The target of quantizing a file: one format, or for the K-quants a mixture of formats. Names are those of llama.cpp's files.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[allow(non_camel_case_types, missing_docs, reason = "the names by which the whole field knows them")]
         pub enum Mixture { $($name),* }
@@ -59,7 +59,7 @@ mixtures! {
     Q6_K = 18, Q6_K;
 }
 
-/// What the rules look at beside a tensor's name and shape.
+/// Facts about a model that the rules use beside a tensor's name and shape.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Facts {
     /// Whether there is no `output.weight`, so that the token embedding is the output too.

@@ -1,4 +1,4 @@
-//! What a converted file will hold: metadata, and for each tensor where its values come from. An architecture makes a [`Plan`] with
+//! The plan of a converted file: its metadata, and for each tensor the source of its values. An architecture makes a [`Plan`] with
 //! a [`Planner`]; nothing is read or written by it.
 
 use crate::checkpoint::Checkpoint;

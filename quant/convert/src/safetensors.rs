@@ -62,7 +62,7 @@ dtypes! {
     F64 = 8;
 }
 
-/// What is wrong with a safetensors file. Offsets count bytes from its start.
+/// The errors of a safetensors file. Offsets count bytes from its start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each variant's line explains its fields")]
 pub enum Error {
@@ -96,26 +96,29 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::Truncated { field, needed, bytes } => {
-                write!(f, "{field} needs {needed} bytes at offset 0, the file has {bytes}")
+                write!(f, "{field} at offset 0 needs {needed} bytes, but the file has {bytes}; is it complete?")
             }
             Error::HeaderLength { bytes, most } => {
-                write!(f, "header length at offset 0 is {bytes}, at most {most} are believed")
+                write!(f, "the header length at offset 0 is {bytes}, but at most {most} are accepted")
             }
-            Error::Header { offset, reason } => write!(f, "header at offset {offset}: {reason}"),
-            Error::Duplicate { tensor } => write!(f, "tensor {tensor:?} is given twice"),
+            Error::Header { offset, reason } => write!(f, "the header at offset {offset}: {reason}"),
+            Error::Duplicate { tensor } => write!(f, "tensor {tensor:?} occurs twice"),
             Error::UnknownDtype { tensor, dtype } => write!(f, "tensor {tensor:?} has the unknown dtype {dtype:?}"),
             Error::Dimensions { tensor, dimensions, most } => {
-                write!(f, "tensor {tensor:?} has {dimensions} dimensions, at most {most} are taken")
+                write!(f, "tensor {tensor:?} has {dimensions} dimensions, but at most {most} are accepted")
             }
-            Error::Shape { tensor } => write!(f, "the shape of tensor {tensor:?} passes 64 bits"),
+            Error::Shape { tensor } => write!(f, "the size of tensor {tensor:?} does not fit in 64 bits"),
             Error::Size { tensor, found, expected } => {
-                write!(f, "data_offsets of tensor {tensor:?} span {found} bytes, its shape and dtype need {expected}")
+                write!(
+                    f,
+                    "data_offsets of tensor {tensor:?} span {found} bytes, but its shape and dtype need {expected}"
+                )
             }
             Error::Backwards { tensor, start, end } => {
-                write!(f, "data_offsets of tensor {tensor:?} begin at {start} and end at {end}")
+                write!(f, "data_offsets of tensor {tensor:?} begin at {start}, after their end at {end}")
             }
             Error::PastEnd { tensor, end, bytes } => {
-                write!(f, "tensor {tensor:?} ends at offset {end}, the file has {bytes} bytes")
+                write!(f, "tensor {tensor:?} ends at offset {end}, but the file has {bytes} bytes; is it complete?")
             }
             Error::Overlap { tensor, offset } => {
                 write!(f, "tensor {tensor:?} at offset {offset} overlaps the one before it")

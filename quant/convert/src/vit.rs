@@ -211,7 +211,7 @@ fn keys(planner: &mut Planner, kind: &str, extents: &Extents) -> Result<(), Erro
     images(planner, "", defaults)
 }
 
-/// What turns pixels into tokens.
+/// Plans the tensors that turn pixels into tokens.
 fn embeddings(planner: &mut Planner, names: &Names, prefix: &str, extents: &Extents) -> Result<(), Error> {
     let Extents { image, patch, channels, width, .. } = *extents;
     let source = |part: &str| format!("{prefix}{part}");

@@ -93,7 +93,7 @@ fn file_type(mixture: Option<Mixture>, plan: &Plan, kinds: &[TensorType]) -> u32
 }
 
 impl Plan<'_> {
-    /// What the rules of mixtures look at.
+    /// The facts that the rules of mixtures use.
     fn facts(&self) -> Facts {
         let number = |end: &str| {
             let value = self.metadata.iter().find(|(key, _)| key.ends_with(end)).map(|(_, value)| value);

@@ -1,4 +1,4 @@
-//! What [`Gguf::parse`](crate::Gguf::parse) refuses.
+//! The errors of [`Gguf::parse`](crate::Gguf::parse).
 
 use core::fmt;
 
@@ -88,41 +88,54 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Error::Truncated { field, needed, left, .. } => {
-                write!(f, "the file ends inside {field}: {needed} bytes needed, {left} left")
+                write!(
+                    f,
+                    "the file ends inside {field}, which needs {needed} bytes where {left} are left; is it complete?"
+                )
             }
-            Error::BadMagic { found } => write!(f, "not a GGUF file: it begins with \"{}\"", found.escape_ascii()),
+            Error::BadMagic { found } => {
+                write!(f, "this is not a GGUF file: it begins with \"{}\"", found.escape_ascii())
+            }
             Error::BigEndian { version } => {
-                write!(f, "big-endian file (version {version}); only little-endian is read")
+                write!(f, "the file is big-endian (version {version}); only little-endian files are supported")
             }
-            Error::UnsupportedVersion { version } => write!(f, "GGUF version {version}; versions 2 and 3 are read"),
+            Error::UnsupportedVersion { version } => {
+                write!(f, "the GGUF version is {version}; versions 2 and 3 are supported")
+            }
             Error::CountTooLarge { field, count, limit, .. } => {
-                write!(f, "{field} is {count}, but at most {limit} are possible")
+                write!(f, "{field} is {count}, but at most {limit} are accepted here")
             }
             Error::BadLength { field, length, limit, .. } => {
-                write!(f, "{field} of {length} bytes; 1 to {limit} are allowed")
+                write!(f, "{field} has {length} bytes; 1 to {limit} are allowed")
             }
             Error::NotUtf8 { field, .. } => write!(f, "{field} is not UTF-8"),
-            Error::NulByte { field, .. } => write!(f, "{field} holds a NUL byte"),
-            Error::Duplicate { field, first, .. } => write!(f, "{field} repeats that of the record at byte {first}"),
+            Error::NulByte { field, .. } => write!(f, "{field} contains a NUL byte"),
+            Error::Duplicate { field, first, .. } => write!(f, "{field} is the same as in the record at byte {first}"),
             Error::UnknownValueType { field, id, .. } => write!(f, "{field} {id} is unknown"),
-            Error::BadBool { value, .. } => write!(f, "boolean of value {value}"),
-            Error::NestedTooDeep { .. } => write!(f, "arrays nested deeper than {}", crate::MAX_NESTING),
-            Error::SizeOverflow { field, .. } => write!(f, "{field} overflows"),
+            Error::BadBool { value, .. } => write!(f, "a boolean has the value {value}, which is neither 0 nor 1"),
+            Error::NestedTooDeep { .. } => write!(f, "arrays are nested deeper than {}", crate::MAX_NESTING),
+            Error::SizeOverflow { field, .. } => write!(f, "{field} does not fit in 64 bits"),
             Error::BadAlignment { value, .. } => {
                 write!(f, "general.alignment is {value}, not a power of two from 8 to {}", crate::MAX_ALIGNMENT)
             }
-            Error::AlignmentType { found, .. } => write!(f, "general.alignment is of type {}, not u32", found.name()),
-            Error::TooManyDims { n_dims, .. } => write!(f, "tensor of {n_dims} dimensions; at most 4 are possible"),
-            Error::BadDimension { index, value, .. } => write!(f, "dimension {index} of a tensor is {value}"),
+            Error::AlignmentType { found, .. } => write!(f, "general.alignment has the type {}, not u32", found.name()),
+            Error::TooManyDims { n_dims, .. } => write!(f, "a tensor has {n_dims} dimensions; at most 4 are supported"),
+            Error::BadDimension { index, value, .. } => {
+                write!(f, "dimension {index} of a tensor is {value}, which is not from 1 to 2^63 - 1")
+            }
             Error::UnknownTensorType { id, .. } => write!(f, "tensor type {id} is unknown or was removed from ggml"),
-            Error::PartialBlock { row, block, .. } => write!(f, "row of {row} elements is not whole blocks of {block}"),
+            Error::PartialBlock { row, block, .. } => {
+                write!(f, "a row has {row} elements, which is not a multiple of the block's {block}")
+            }
             Error::Misaligned { value, alignment, .. } => {
                 write!(f, "tensor offset {value} is not a multiple of the alignment {alignment}")
             }
             Error::DataPastEnd { end, len, .. } => {
-                write!(f, "tensor data ends at byte {end} of a file of {len} bytes; is the file complete?")
+                write!(f, "the data of a tensor ends at byte {end}, but the file has {len} bytes; is it complete?")
             }
-            Error::Overlap { other, .. } => write!(f, "tensor data overlaps that of the record at byte {other}"),
+            Error::Overlap { other, .. } => {
+                write!(f, "the data of a tensor overlaps that of the record at byte {other}")
+            }
         }?;
         write!(f, " (at byte {})", self.offset())
     }

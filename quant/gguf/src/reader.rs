@@ -402,7 +402,7 @@ impl<'a> Iterator for Tensors<'a> {
 
 impl ExactSizeIterator for Tensors<'_> {}
 
-/// What sorting needs of a checked tensor record, read without checking it again.
+/// The fields of a checked tensor record that sorting needs, read without checking them again.
 struct Brief<'a> {
     name: &'a [u8],
     offset: u64,

@@ -165,7 +165,7 @@ tensor_types! {
     IQ4_NL_P16 = 1020, 32, 18;
 }
 
-/// What Smidgen adds to the id of a type for the same blocks in panels of 16 rows. ggml has no such ids, so other readers refuse the
+/// The number that Smidgen adds to the id of a type for the same blocks in panels of 16 rows. ggml has no such ids, so other readers refuse the
 /// file rather than misread it.
 const PACKED: u32 = 1000;
 

@@ -8,7 +8,7 @@ use crate::{guard, handle, memory};
 use crate::{reserve, text::BYTES_PER_BYTE};
 use std::ffi::c_char;
 
-/// What is asked.
+/// The form of the scores that the host asks for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Want {
     Embedding,
@@ -16,7 +16,7 @@ enum Want {
     Probabilities,
 }
 
-/// Values of an answer, by the width of an embedding and the number of classes; what there is none of will be refused.
+/// The number of values in the answer, by the width of an embedding and the number of classes; 0 of either is refused later.
 fn values_of_one((width, classes): (usize, usize), want: Want) -> usize {
     if want == Want::Embedding { width } else { classes }
 }
@@ -25,12 +25,12 @@ fn scores(flags: u32) -> Result<Want, Failure> {
     match flags {
         0 => Ok(Want::Probabilities),
         SMIDGEN_SCORES_LOGITS => Ok(Want::Logits),
-        _ => Err(Failure::unsupported(format_args!("flags {flags} are not known"))),
+        _ => Err(Failure::unsupported(format_args!("flags {flags:#x}: unknown bits are set"))),
     }
 }
 
-/// The embedding of a text of `length` bytes (`SMIDGEN_TEXT_END`: up to its zero). What is too long for the model is cut at the end. `count`
-/// gets the number of values, also if there is no room for them.
+/// Computes the embedding of a text of `length` bytes (`SMIDGEN_TEXT_END`: null-terminated). A text that is too long for the model is truncated.
+/// `count` receives the number of values, also if the buffer is too short for them.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smidgen_embed_text(
     session: *mut smidgen_session,
@@ -53,8 +53,8 @@ pub unsafe extern "C" fn smidgen_embed_text(
     })
 }
 
-/// The embedding of an image, as `smidgen_embed_text`: its features, or with CLIP a place among its embeddings of texts (compare by the
-/// cosine of the angle). The image may be of any size.
+/// Computes the embedding of an image, as `smidgen_embed_text` does of a text: its features, or with CLIP a vector that can be compared with
+/// embeddings of texts by cosine similarity. The image may have any size.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smidgen_embed_image(
     session: *mut smidgen_session,
@@ -76,7 +76,8 @@ pub unsafe extern "C" fn smidgen_embed_image(
     })
 }
 
-/// The probabilities of a text's classes, or with `SMIDGEN_SCORES_LOGITS` their logits; `smidgen_model_label` names them.
+/// Computes the probabilities of a text's classes, or their logits with `SMIDGEN_SCORES_LOGITS`; `smidgen_model_label` has the names of the
+/// classes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smidgen_classify_text(
     session: *mut smidgen_session,
@@ -101,7 +102,7 @@ pub unsafe extern "C" fn smidgen_classify_text(
     })
 }
 
-/// The probabilities of an image's classes, or with `SMIDGEN_SCORES_LOGITS` their logits. The image may be of any size.
+/// Computes the probabilities of an image's classes, or their logits with `SMIDGEN_SCORES_LOGITS`. The image may have any size.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smidgen_classify_image(
     session: *mut smidgen_session,
@@ -125,9 +126,9 @@ pub unsafe extern "C" fn smidgen_classify_image(
     })
 }
 
-/// Listens to `samples` samples of sound (mono, 16 bits, 16,000 a second) for the model's word, as the continuation of what the session
-/// has heard so far, unless `flags` has `SMIDGEN_AUDIO_BEGIN`. The host sets `result->size` first. The word is in the metadata
-/// (`micro.wake_word`).
+/// Listens for the model's wake word in `samples` samples of sound (mono, 16 bits, 16,000 per second). The sound continues what the session has
+/// heard so far, unless `flags` has `SMIDGEN_AUDIO_BEGIN`. The host sets `result->size` first. The word is the value of the metadata key
+/// `micro.wake_word`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smidgen_classify_audio(
     session: *mut smidgen_session,
@@ -141,7 +142,7 @@ pub unsafe extern "C" fn smidgen_classify_audio(
         // SAFETY: the host gives so many samples.
         let pcm = unsafe { memory::slice(pcm, samples, "pcm") }?;
         if flags & !SMIDGEN_AUDIO_BEGIN != 0 {
-            return Err(Failure::unsupported(format_args!("flags {flags} are not known")));
+            return Err(Failure::unsupported(format_args!("flags {flags:#x}: unknown bits are set")));
         }
         let mut found = smidgen_audio_result { size: 0, steps: 0, heard: 0, last: 0.0, largest: 0.0 };
         // SAFETY: the host gives a struct that begins with its size. What cannot be told is not to be heard.
@@ -256,7 +257,7 @@ fn of_image(_: &mut Run, session: &Session, _: usize, _: usize, _: &[u8], _: Wan
     Err(cannot(session, "take images"))
 }
 
-/// For a model, or a build, that cannot do it.
+/// The failure of a model, or a build, that does not have the ability.
 fn cannot(session: &Session, what: &str) -> Failure {
     let architecture = session.model.architecture();
     Failure::unsupported(format_args!(

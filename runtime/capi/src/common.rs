@@ -4,20 +4,20 @@ use crate::types::*;
 use crate::{failure, guard, log};
 use std::ffi::{c_char, c_void};
 
-/// The ABI that the library has. A program may go on if the major number is that of `SMIDGEN_ABI_VERSION` and the minor number is
-/// not smaller.
+/// Returns the ABI version of the loaded library. A program may use the library if the major number equals that of `SMIDGEN_ABI_VERSION` and the
+/// minor number is not smaller.
 #[unsafe(no_mangle)]
 pub extern "C" fn smidgen_abi_version() -> u32 {
     SMIDGEN_ABI_VERSION
 }
 
-/// The version of the library: a text that stays.
+/// Returns the version of the library, as a string that is valid for the life of the process.
 #[unsafe(no_mangle)]
 pub extern "C" fn smidgen_version() -> *const c_char {
     concat!(env!("CARGO_PKG_VERSION"), "\0").as_ptr().cast()
 }
 
-/// The name of a status, for logs: a text that stays.
+/// Returns the name of a status, for logs, as a string that is valid for the life of the process.
 #[unsafe(no_mangle)]
 pub extern "C" fn smidgen_status_name(status: smidgen_status) -> *const c_char {
     let name: &'static str = match status {
@@ -46,15 +46,15 @@ pub extern "C" fn smidgen_status_name(status: smidgen_status) -> *const c_char {
     name.as_ptr().cast()
 }
 
-/// What was wrong with the calling thread's last call that failed: one line, empty if none did. It stays until the thread's next call that
-/// fails.
+/// Returns the error message of the calling thread's last failed call: one line, empty if no call failed. It is valid until the thread's next
+/// failed call.
 #[unsafe(no_mangle)]
 pub extern "C" fn smidgen_error_message() -> *const c_char {
     failure::kept().cast()
 }
 
-/// Gives all lines of the log from `level` on to a function of the host, null for none. This is the one setting of the whole process. The
-/// function may be called from any thread on which the host calls the library, and must stay until another is set.
+/// Sets the function that receives log lines of at least `level`, or null for none. This is the only process-wide setting. The function may
+/// be called on any thread on which the host calls the library, and must remain valid until another one is set.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smidgen_set_logger(log: smidgen_log_fn, user: *mut c_void, level: u32) -> smidgen_status {
     guard::enter(|| {

@@ -1,10 +1,10 @@
-//! What can go wrong, as a status and a text.
+//! Failures of calls: a status and an error message.
 
 use crate::types::*;
 use std::cell::Cell;
 use std::fmt::{self, Display};
 
-/// A status that is not `SMIDGEN_OK`, and what it means here.
+/// A status that is not `SMIDGEN_OK`, and the message that explains it.
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) status: smidgen_status,
@@ -28,13 +28,13 @@ impl Failure {
         Failure::new(SMIDGEN_ERROR_UNSUPPORTED, text)
     }
 
-    /// What could be done with the reserve only.
+    /// The failure of a call that needed the reserve of memory.
     pub(crate) fn short() -> Failure {
-        Failure::new(SMIDGEN_ERROR_MEMORY, "memory is short: small pieces were refused")
+        Failure::new(SMIDGEN_ERROR_MEMORY, "out of memory: the system refused small allocations")
     }
 
     pub(crate) fn memory(bytes: usize) -> Failure {
-        Failure::new(SMIDGEN_ERROR_MEMORY, format_args!("{bytes} bytes of memory were refused"))
+        Failure::new(SMIDGEN_ERROR_MEMORY, format_args!("out of memory: the system refused {bytes} bytes"))
     }
 }
 

@@ -6,7 +6,7 @@ pub(crate) struct Environment(usize);
 
 #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
 impl Environment {
-    /// What the law of bits needs, and what a process begins with.
+    /// The environment that the law of bits needs, which is also the one that a process begins with.
     pub(crate) const LAW: Environment = Environment(0x1f80);
 
     /// The calling thread's.
@@ -27,7 +27,7 @@ impl Environment {
 
 #[cfg(target_arch = "aarch64")]
 impl Environment {
-    /// What the law of bits needs, and what a process begins with.
+    /// The environment that the law of bits needs, which is also the one that a process begins with.
     pub(crate) const LAW: Environment = Environment(0);
 
     /// The calling thread's.
@@ -47,7 +47,7 @@ impl Environment {
 
 #[cfg(all(target_arch = "arm", target_feature = "vfp2"))]
 impl Environment {
-    /// What the law of bits needs, and what a process begins with.
+    /// The environment that the law of bits needs, which is also the one that a process begins with.
     pub(crate) const LAW: Environment = Environment(0);
 
     /// The calling thread's.
@@ -72,7 +72,7 @@ impl Environment {
     all(target_arch = "arm", target_feature = "vfp2")
 )))]
 impl Environment {
-    /// What the law of bits needs, and what a process begins with.
+    /// The environment that the law of bits needs, which is also the one that a process begins with.
     pub(crate) const LAW: Environment = Environment(0);
 
     /// Unknown: this machine's is left alone.

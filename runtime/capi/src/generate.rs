@@ -7,9 +7,9 @@ use crate::types::*;
 use crate::{guard, handle, memory};
 use std::ffi::c_void;
 
-/// Generates what follows a prompt, and calls `token` with the text as it becomes certain. The prompt is always the whole text so far: the
-/// tokens that the session holds already are not computed again, and what it holds beyond them is forgotten. `token`, `params` and `result`
-/// may be null. That a generation was cancelled is no error: see `result->finish`.
+/// Generates text after a prompt, and calls `token` with each piece as soon as it is final. The prompt is always the whole conversation so far:
+/// the session does not compute again the tokens that it has in its context, and drops those that differ from the prompt. `token`, `params`
+/// and `result` may be null. A cancelled generation is not an error: see `result->finish`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smidgen_generate(
     session: *mut smidgen_session,
@@ -32,7 +32,7 @@ pub unsafe extern "C" fn smidgen_generate(
         let stops = stops.iter().map(|stop| unsafe { memory::text(*stop, SMIDGEN_TEXT_END, "stop") });
         let stops = stops.collect::<Result<Vec<&str>, Failure>>()?;
         if params.flags != 0 {
-            return Err(Failure::unsupported(format_args!("flags {} are not known", params.flags)));
+            return Err(Failure::unsupported(format_args!("flags {:#x}: unknown bits are set", params.flags)));
         }
         if !result.is_null() {
             let zeros = smidgen_generate_result { size: 0, reused: 0, computed: 0, generated: 0, finish: 0 };
@@ -60,7 +60,7 @@ pub unsafe extern "C" fn smidgen_generate(
     })
 }
 
-/// The tokens of the conversation: of the last prompt, and those generated since. Of a restored state, its tokens.
+/// Writes the tokens of the session: those of the last prompt and those generated after it, or those of the state that was restored.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smidgen_session_tokens(
     session: *mut smidgen_session,
@@ -75,7 +75,7 @@ pub unsafe extern "C" fn smidgen_session_tokens(
     })
 }
 
-/// Forgets all that the session holds, and what it heard.
+/// Resets the session: its context, and the sound that it has heard, are forgotten.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smidgen_session_reset(session: *mut smidgen_session) -> smidgen_status {
     guard::enter(|| handle::get::<Session>(session)?.with(Run::reset))
@@ -100,7 +100,9 @@ fn generate(
     let language = language.as_mut().ok_or_else(|| cannot_write(model))?;
     let vocabulary = language.vocabulary();
     if let Some(token) = prompt.iter().find(|token| **token as usize >= vocabulary) {
-        return Err(Failure::argument(format_args!("token {token} is not below {vocabulary}")));
+        return Err(Failure::argument(format_args!(
+            "token {token} is out of range; the vocabulary has {vocabulary} tokens"
+        )));
     }
     let Some(most) = prompt.len().checked_sub(1) else { return Err(smidgen::RunError::NoTokens.into()) };
     let context = language.options().context;
@@ -182,11 +184,11 @@ fn generate(
     Err(cannot_write(&session.model))
 }
 
-/// For a model, or a build, without language.
+/// The failure of a model, or a build, that cannot generate text.
 pub(crate) fn cannot_write(model: &Model) -> Failure {
     let architecture = model.architecture();
     let here = if cfg!(feature = "language") { "this model" } else { "this build of the library" };
-    Failure::unsupported(format_args!("{here} does not write text (architecture {architecture})"))
+    Failure::unsupported(format_args!("{here} does not generate text (architecture {architecture})"))
 }
 
 impl Run {
@@ -197,7 +199,7 @@ impl Run {
         &[]
     }
 
-    /// What the host may know.
+    /// The tokens that are told to the host.
     pub(crate) fn info(&self) -> smidgen_session_info {
         let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         let threads = count(self.threads());

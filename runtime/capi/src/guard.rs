@@ -24,7 +24,7 @@ pub(crate) fn enter(work: impl FnOnce() -> Result<(), Failure>) -> smidgen_statu
         Err(payload) => {
             // Whatever it is, it must not get further by its own drop.
             std::mem::forget(payload);
-            failure::keep("internal error: a mistake in libsmidgen; close what was in use");
+            failure::keep("internal error (a bug in libsmidgen); close the handles that were in use");
             SMIDGEN_ERROR_INTERNAL
         }
     };

@@ -17,9 +17,9 @@ const PLACE: u32 = if usize::BITS < 64 { 10 } else { 20 };
 /// The number of an opening stays below this; on 32 bits it comes round after a million.
 const OPENINGS: usize = 1 << (usize::BITS - KIND - PLACE);
 
-/// What a handle can be of.
+/// A type of object that handles refer to.
 pub(crate) trait Kind: Sized {
-    /// What the host has.
+    /// The pointer type of the host's handles.
     type Handle;
     /// The lowest bits, not zero.
     const BITS: usize;
@@ -78,7 +78,10 @@ pub(crate) fn open<K: Kind>(object: K, began: Mark) -> Result<*mut K::Handle, Fa
     table.open.try_reserve(1).map_err(|_| Failure::short())?;
     let place = table.open.iter().position(Option::is_none).unwrap_or(table.open.len());
     if place >= 1 << PLACE {
-        return Err(Failure::new(SMIDGEN_ERROR_MEMORY, format_args!("{place} handles are open, no more are possible")));
+        return Err(Failure::new(
+            SMIDGEN_ERROR_MEMORY,
+            format_args!("{place} handles are open, which is the maximum; close some"),
+        ));
     }
     let number = table.next;
     table.next = (number + 1) % OPENINGS;
@@ -101,11 +104,11 @@ fn find<K: Kind>(table: &mut Table, handle: *mut K::Handle) -> Result<&mut Optio
         let found = slot.as_ref().filter(|(found, _)| *found == number);
         bits & ((1 << KIND) - 1) == K::BITS && found.is_some_and(|(_, object)| K::unwrap(object).is_some())
     });
-    let text = format_args!("this is no open {}: it was closed, or never was one", K::NAME);
+    let text = format_args!("the handle is not an open {}: it was closed, or never was one", K::NAME);
     slot.ok_or_else(|| Failure::new(SMIDGEN_ERROR_HANDLE, text))
 }
 
-/// What a handle is of.
+/// The object of a handle.
 pub(crate) fn get<K: Kind>(handle: *mut K::Handle) -> Result<Arc<K>, Failure> {
     let mut table = table();
     let slot = find::<K>(&mut table, handle)?;

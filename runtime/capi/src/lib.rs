@@ -1,4 +1,4 @@
-//! What libsmidgen does. The library itself is `lib`, which is this crate and nothing else but an allocator.
+//! The functions of libsmidgen. The library itself is `lib`, which is this crate and nothing else but an allocator.
 //!
 //! The functions and types here are the ABI; `runtime/capi/include/smidgen.h` is generated from them (`runtime/capi/tests/header.rs`), and `docs/abi.md` says what
 //! is promised. Every entry goes through `guard::enter`: nothing unwinds into the host, floating-point arithmetic is the law's, and what

@@ -1,4 +1,4 @@
-//! What the host's pointers point to.
+//! Checked access to memory behind the host's pointers.
 
 use crate::failure::Failure;
 use crate::types::*;
@@ -33,7 +33,7 @@ pub(crate) unsafe fn read<T: Versioned>(from: *const T, name: &str) -> Result<T,
         let newer = unsafe { std::slice::from_raw_parts(from.cast::<u8>().add(known), size - known) };
         if newer.iter().any(|byte| *byte != 0) {
             return Err(Failure::unsupported(format_args!(
-                "{name} asks for something that this version does not know"
+                "{name}: a field that this version of the library does not know is set"
             )));
         }
     }
@@ -68,7 +68,7 @@ fn check(size: usize, least: usize, name: &str) -> Result<(), Failure> {
     if (least..=MOST).contains(&size) {
         return Ok(());
     }
-    Err(Failure::argument(format_args!("{name}: its size is {size}, expected sizeof, at least {least}")))
+    Err(Failure::argument(format_args!("{name}: size is {size}, but must be sizeof, at least {least}")))
 }
 
 /// The host's array.
@@ -83,7 +83,7 @@ pub(crate) unsafe fn slice<'h, T>(from: *const T, length: usize, name: &str) -> 
         return Err(Failure::null(name));
     }
     if !from.is_aligned() || length.checked_mul(size_of::<T>()).is_none_or(|bytes| bytes > isize::MAX as usize) {
-        return Err(Failure::argument(format_args!("{name} is not aligned, or impossibly long")));
+        return Err(Failure::argument(format_args!("{name} is not aligned, or longer than memory can be")));
     }
     // SAFETY: it is not null, aligned, and the host says that so many elements are there.
     Ok(unsafe { std::slice::from_raw_parts(from, length) })
@@ -165,12 +165,12 @@ unsafe fn give_with<T: Copy>(
 /// `count` can be written unless it is null.
 pub(crate) unsafe fn fits(elements: usize, needed: usize, capacity: usize, count: *mut usize) -> Result<(), Failure> {
     if count.is_null() {
-        return Err(Failure::null("the place for the count"));
+        return Err(Failure::null("the pointer for the count"));
     }
     // SAFETY: it is not null, and the host says that it can be written.
     unsafe { count.write_unaligned(elements) };
     if capacity < needed {
-        let text = format_args!("the buffer has room for {capacity}, {needed} are needed");
+        let text = format_args!("the buffer has room for {capacity}, but {needed} are needed");
         return Err(Failure::new(SMIDGEN_ERROR_SHORT_BUFFER, text));
     }
     Ok(())
@@ -182,7 +182,7 @@ pub(crate) unsafe fn fits(elements: usize, needed: usize, capacity: usize, count
 /// `out` is null or can be written.
 pub(crate) unsafe fn place<'h, T>(out: *mut *mut T) -> Result<&'h mut *mut T, Failure> {
     // SAFETY: as the caller says; a null pointer is none.
-    let place = unsafe { out.as_mut() }.ok_or_else(|| Failure::null("the place for the handle"))?;
+    let place = unsafe { out.as_mut() }.ok_or_else(|| Failure::null("the pointer for the handle"))?;
     *place = std::ptr::null_mut();
     Ok(place)
 }

@@ -13,7 +13,7 @@ use smidgen_gguf::Gguf;
 use smidgen_host::ModelFile;
 use smidgen_targets::KernelSet;
 
-/// What a model is made of; each part borrows from those behind it, and they are dropped in this order.
+/// A model's parts; each borrows from those after it, and they are dropped in this order.
 pub(crate) struct Model {
     #[cfg(feature = "chat")]
     pub(crate) template: Option<smidgen_host::ChatTemplate>,
@@ -113,8 +113,7 @@ impl Model {
 
     pub(crate) fn tokenizer(&self) -> Result<&Tokenizer<'static>, Failure> {
         let architecture = self.architecture();
-        let none =
-            || Failure::unsupported(format_args!("this model of the architecture {architecture} has no tokenizer"));
+        let none = || Failure::unsupported(format_args!("this model (architecture {architecture}) has no tokenizer"));
         self.tokenizer.as_ref().ok_or_else(none)
     }
 
@@ -202,7 +201,7 @@ impl Model {
             // SAFETY: the host's function, with what the host gave for it.
             match guard::outside(|| unsafe { progress(params.progress_user, done, self.bytes) }) {
                 0 => Ok(()),
-                _ => Err(Failure::new(SMIDGEN_ERROR_CANCELLED, "the callback of the progress asked to stop")),
+                _ => Err(Failure::new(SMIDGEN_ERROR_CANCELLED, "the progress callback asked to stop")),
             }
         };
         tell(0)?;
@@ -224,7 +223,7 @@ fn kernels(params: &smidgen_model_params) -> Result<&'static KernelSet, Failure>
     let name = unsafe { memory::text(params.target, SMIDGEN_TEXT_END, "target") }?;
     smidgen_targets::named(name).ok_or_else(|| {
         let names: Vec<_> = smidgen_targets::available().map(|kernels| kernels.name).collect();
-        Failure::unsupported(format_args!("target {name}: this machine has {}", names.join(", ")))
+        Failure::unsupported(format_args!("target {name:?} is not available; this machine has {}", names.join(", ")))
     })
 }
 

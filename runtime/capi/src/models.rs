@@ -20,7 +20,7 @@ fn open(
         // SAFETY: the host gives a struct that begins with its size.
         let params = unsafe { memory::read(params, "params") }?;
         if params.flags & !u64::from(SMIDGEN_OPEN_COPY) != 0 {
-            return Err(Failure::unsupported(format_args!("flags {} are not known", params.flags)));
+            return Err(Failure::unsupported(format_args!("flags {:#x}: unknown bits are set", params.flags)));
         }
         let began = Mark::now();
         *place = handle::open(Model::new(source(params.flags)?, &params)?, began)?;
@@ -28,8 +28,8 @@ fn open(
     })
 }
 
-/// Opens the GGUF file at `path` (UTF-8, with a zero at its end); of a split model any of the files. The file is mapped, not copied: it must
-/// not be changed while it is open. `params` may be null.
+/// Opens the GGUF file at `path` (UTF-8, null-terminated); of a split model, any of its files. The file is mapped, not copied: it must not be
+/// changed while it is open. `params` may be null.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smidgen_model_open_path(
     path: *const c_char,
@@ -43,8 +43,8 @@ pub unsafe extern "C" fn smidgen_model_open_path(
     })
 }
 
-/// Opens `length` bytes of an open file from `offset` on, such as an asset that is stored uncompressed in an Android package; with a length
-/// of 0 all to the file's end. The descriptor stays the host's, and may be closed afterwards. Unix only.
+/// Opens `length` bytes of an open file from `offset` on, such as an asset that is stored uncompressed in an Android package; a length of 0
+/// means all bytes to the end of the file. The host keeps the descriptor, and may close it after the call. Supported on Unix only.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smidgen_model_open_fd(
     fd: i32,
@@ -61,7 +61,7 @@ fn from_descriptor(fd: i32, offset: u64, length: u64) -> Result<Source, Failure>
     use std::os::fd::BorrowedFd;
     // SAFETY: asks the system whether there is such a descriptor.
     if fd < 0 || unsafe { libc::fcntl(fd, libc::F_GETFD) } < 0 {
-        return Err(Failure::new(SMIDGEN_ERROR_FILE, format_args!("there is no open descriptor {fd}")));
+        return Err(Failure::new(SMIDGEN_ERROR_FILE, format_args!("descriptor {fd} is not open")));
     }
     // SAFETY: it is open, and the host keeps it so during the call.
     let file = unsafe { BorrowedFd::borrow_raw(fd) }.try_clone_to_owned();
@@ -76,8 +76,8 @@ fn from_descriptor(_: i32, _: u64, _: u64) -> Result<Source, Failure> {
     Err(Failure::unsupported("this system has no file descriptors; open by path or from memory"))
 }
 
-/// Opens a model in memory. The host keeps the bytes as they are until the model and all its sessions are closed, unless `params` has
-/// `SMIDGEN_OPEN_COPY`.
+/// Opens a model in memory. The host must keep the bytes unchanged until the model and all its sessions are closed, unless `params` has the flag
+/// `SMIDGEN_OPEN_COPY`. `params` may be null.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smidgen_model_open_memory(
     bytes: *const u8,
@@ -95,13 +95,13 @@ pub unsafe extern "C" fn smidgen_model_open_memory(
     })
 }
 
-/// Closes a model. Its memory is given back when its last session is closed.
+/// Closes a model. Its memory is freed when its last session is closed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smidgen_model_close(model: *mut smidgen_model) -> smidgen_status {
     guard::enter(|| handle::close::<Model>(model))
 }
 
-/// What the model is; the host sets `info->size` first.
+/// Writes information about the model to `info`; the host sets `info->size` first.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smidgen_model_get_info(
     model: *mut smidgen_model,
@@ -114,8 +114,8 @@ pub unsafe extern "C" fn smidgen_model_get_info(
     })
 }
 
-/// A text, a number or a truth value of the file's metadata, as text with a zero at its end. `length` gets the text's length without the
-/// zero, for which there must be room too.
+/// Writes the value of a metadata key (a string, a number or a boolean) to `buffer` as a null-terminated string. `length` receives its length without
+/// the terminator, for which the buffer must have room too.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smidgen_model_metadata(
     model: *mut smidgen_model,
@@ -129,20 +129,26 @@ pub unsafe extern "C" fn smidgen_model_metadata(
         // SAFETY: the host gives a text that ends with a zero.
         let key = unsafe { memory::text(key, SMIDGEN_TEXT_END, "key") }?;
         let value = model.parts.iter().find_map(|part| part.get(key));
-        let value = value.ok_or_else(|| Failure::argument(format_args!("the file has no metadata {key:?}")))?;
+        let value = value.ok_or_else(|| Failure::argument(format_args!("the file has no metadata key {key:?}")))?;
         let text = match (value.as_str(), value.as_i64(), value.as_f32(), value.as_bool()) {
             (Some(text), ..) => text.to_owned(),
             (_, Some(integer), ..) => integer.to_string(),
             (_, _, Some(number), _) => number.to_string(),
             (.., Some(truth)) => truth.to_string(),
-            _ => return Err(Failure::unsupported(format_args!("{key} is of type {}", value.kind()))),
+            _ => {
+                return Err(Failure::unsupported(format_args!(
+                    "metadata key {key:?} has the type {}, which has no text form",
+                    value.kind()
+                )));
+            }
         };
         // SAFETY: the host gives a buffer of that capacity, and a place for the length.
         unsafe { memory::give_text(&text, buffer, capacity, length) }
     })
 }
 
-/// The name of a class, with a zero at its end; its number if it has none. `length` is as for `smidgen_model_metadata`.
+/// Writes the name of a class, or its number if it has none, to `buffer` as a null-terminated string. `length` is as for
+/// `smidgen_model_metadata`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smidgen_model_label(
     model: *mut smidgen_model,
@@ -156,7 +162,9 @@ pub unsafe extern "C" fn smidgen_model_label(
         let (labels, count) = model.classes();
         let number = class_number as usize;
         if number >= count {
-            return Err(Failure::argument(format_args!("class {number} is not below {count}")));
+            return Err(Failure::argument(format_args!(
+                "class {number} is out of range; the model has {count} classes"
+            )));
         }
         let label = labels.get(number).cloned().unwrap_or_else(|| number.to_string());
         // SAFETY: the host gives a buffer of that capacity, and a place for the length.

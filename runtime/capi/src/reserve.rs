@@ -1,6 +1,6 @@
 //! The library's allocator: the system's, with a reserve for small pieces, since Rust ends the process when one of those is refused.
 //!
-//! What is large, or grows with a model, is asked for in ways that can fail, and the reserve has none of it. A call during which the
+//! Large allocations, and those that grow with a model, are made in ways that can fail, and never come from the reserve. A call during which the
 //! reserve was needed ends with `SMIDGEN_ERROR_MEMORY`, and gives back what it took: see [`Mark`].
 
 use crate::failure::Failure;
@@ -15,7 +15,7 @@ const BLOCKS: usize = 4096;
 /// Most bytes of a piece.
 const MOST: usize = 1 << 16;
 
-/// What a thread may need when it starts, beside its stack: C's library takes it in steps of this size.
+/// Bytes that a thread may need when it starts, beside its stack: C's library takes them in steps of this size.
 pub(crate) const THREAD: usize = 1 << 20;
 
 #[repr(align(256))]

@@ -34,7 +34,7 @@ pub(crate) struct Session {
     pub(crate) model: Arc<Model>,
 }
 
-/// What a call needs.
+/// The state that a call works on.
 pub(crate) struct Run {
     #[cfg(feature = "language")]
     pub(crate) language: Option<smidgen::Session<'static, 'static>>,
@@ -95,7 +95,7 @@ impl Session {
         let mut run = match self.run.try_lock() {
             Ok(run) => run,
             Err(TryLockError::WouldBlock) if self.owner.load(Ordering::Relaxed) == thread() => {
-                let text = "the call comes from a callback of a call that uses the session";
+                let text = "the session is in use by the call whose callback makes this call";
                 return Err(Failure::new(SMIDGEN_ERROR_REENTRANT, text));
             }
             Err(TryLockError::WouldBlock) => {
@@ -104,7 +104,7 @@ impl Session {
             Err(TryLockError::Poisoned(_)) => {
                 return Err(Failure::new(
                     SMIDGEN_ERROR_INTERNAL,
-                    "the session is broken by an internal error; close it",
+                    "the session is unusable after an internal error; close it",
                 ));
             }
         };
@@ -197,7 +197,7 @@ impl Run {
     }
 }
 
-/// What the host's parameters ask of a language model.
+/// The options of a language model's session, from the host's parameters.
 pub(crate) fn options(model: &smidgen::Model, params: &smidgen_session_params) -> Result<smidgen::Options, Failure> {
     let given = |value: u32, default: usize| if value == 0 { default } else { value as usize };
     let mut options = smidgen::Options::new(given(params.context, model.context().min(CONTEXT)));
@@ -205,7 +205,7 @@ pub(crate) fn options(model: &smidgen::Model, params: &smidgen_session_params) -
     options.kv = match params.kv {
         SMIDGEN_KV_F16 => smidgen::KvType::F16,
         SMIDGEN_KV_Q8_0 => smidgen::KvType::Q8_0,
-        other => return Err(Failure::argument(format_args!("kv is {other}, expected one of SMIDGEN_KV_..."))),
+        other => return Err(Failure::argument(format_args!("kv is {other}, but must be one of SMIDGEN_KV_..."))),
     };
     Ok(options)
 }
@@ -224,7 +224,7 @@ mod affinity {
         let bound = bind(cpus);
         leave(own);
         bound.then_some(()).ok_or_else(|| {
-            Failure::new(SMIDGEN_ERROR_THREADS, format_args!("threads cannot be bound to the CPUs {cpus:?}"))
+            Failure::new(SMIDGEN_ERROR_THREADS, format_args!("the threads cannot be bound to the CPUs {cpus:?}"))
         })
     }
 
@@ -278,7 +278,7 @@ mod affinity {
     use super::*;
 
     pub(super) fn check(cpus: &[u32]) -> Result<(), Failure> {
-        if cpus.is_empty() { Ok(()) } else { Err(Failure::unsupported("this system does not bind threads to CPUs")) }
+        if cpus.is_empty() { Ok(()) } else { Err(Failure::unsupported("this system cannot bind threads to CPUs")) }
     }
 
     pub(super) fn bind(_: &[u32]) {}

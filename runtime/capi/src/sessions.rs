@@ -29,7 +29,7 @@ pub unsafe extern "C" fn smidgen_session_open(
     })
 }
 
-/// Bytes of memory that a session of a language model will take with these parameters, beside the model.
+/// Writes the bytes of memory that a session of a language model takes with these options, beside the model. `params` may be null.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smidgen_session_bytes(
     model: *mut smidgen_model,
@@ -42,13 +42,13 @@ pub unsafe extern "C" fn smidgen_session_bytes(
         let params = unsafe { memory::read(params, "params") }?;
         // SAFETY: the host gives a place that can be written; a null pointer is none.
         let place = unsafe { bytes.as_mut() }.ok_or_else(|| Failure::null("bytes"))?;
-        let network = model.network().ok_or_else(|| Failure::unsupported("this model does not write text"))?;
+        let network = model.network().ok_or_else(|| Failure::unsupported("this model does not generate text"))?;
         *place = options(network, &params)?.bytes_needed(network)? as u64;
         Ok(())
     })
 }
 
-/// Closes a session. One that is in use is not closed.
+/// Closes a session. A session that is in use stays open, and the call returns `SMIDGEN_ERROR_BUSY` or `SMIDGEN_ERROR_REENTRANT`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smidgen_session_close(session: *mut smidgen_session) -> smidgen_status {
     guard::enter(|| {
@@ -57,18 +57,18 @@ pub unsafe extern "C" fn smidgen_session_close(session: *mut smidgen_session) ->
     })
 }
 
-/// Ends the session's generation after the token, or the batch of the prompt, that is being computed; its `finish` is then
-/// `SMIDGEN_FINISH_CANCELLED`, unless it fails. May be called from any thread, and from callbacks. `SMIDGEN_ERROR_IDLE` if there is none
-/// under way.
+/// Cancels the session's generation after the token, or the batch of the prompt, that is being computed; its `finish` is then
+/// `SMIDGEN_FINISH_CANCELLED`, unless it fails. This function may be called from any thread, and from callbacks. It returns `SMIDGEN_ERROR_IDLE` if
+/// no generation is running.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smidgen_session_cancel(session: *mut smidgen_session) -> smidgen_status {
     guard::enter(|| {
         let told = handle::get::<Session>(session)?.cancel();
-        told.then_some(()).ok_or_else(|| Failure::new(SMIDGEN_ERROR_IDLE, "nothing is being generated"))
+        told.then_some(()).ok_or_else(|| Failure::new(SMIDGEN_ERROR_IDLE, "no generation is running"))
     })
 }
 
-/// What the session holds; the host sets `info->size` first.
+/// Writes information about the session to `info`; the host sets `info->size` first.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smidgen_session_get_info(
     session: *mut smidgen_session,

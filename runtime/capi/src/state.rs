@@ -8,9 +8,9 @@ use crate::{guard, handle, memory};
 use std::ffi::c_char;
 use std::path::Path;
 
-/// The state of a language model's session, as bytes: what it holds, and the tokens. The last token generated is not among them, as it has not
-/// passed through the model. `length` gets the number of bytes, also if there is no room for them. A state can be restored by this version
-/// of the library and later ones with the same major number.
+/// Writes the state of a language model's session to `buffer`: its KV cache and tokens. The last generated token is not among them, as it has not
+/// passed through the model. `length` receives the number of bytes, also if the buffer is too short for them. This version of the library,
+/// and later ones with the same major number, can restore a state.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smidgen_session_save(
     session: *mut smidgen_session,
@@ -29,7 +29,8 @@ pub unsafe extern "C" fn smidgen_session_save(
     })
 }
 
-/// As `smidgen_session_save`, to a file that is written anew. It is complete or not there: first comes one with ".part" behind its name.
+/// As `smidgen_session_save`, but writes a file, replacing one of the same name. The file is complete or absent: it is written under its name with
+/// ".part" appended, and then renamed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smidgen_session_save_file(
     session: *mut smidgen_session,
@@ -50,8 +51,8 @@ pub unsafe extern "C" fn smidgen_session_save_file(
     })
 }
 
-/// Makes a session hold what was saved, from a session of the same model and type of cache; the context may be another, if it is long
-/// enough. After an error it holds what it held before.
+/// Restores a state that a session of the same model and type of KV cache has saved. The context length may differ, if it is long enough. After an
+/// error the session is unchanged.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smidgen_session_restore(
     session: *mut smidgen_session,
@@ -69,7 +70,7 @@ pub unsafe extern "C" fn smidgen_session_restore(
     })
 }
 
-/// As `smidgen_session_restore`, from a file.
+/// As `smidgen_session_restore`, but reads a file.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smidgen_session_restore_file(
     session: *mut smidgen_session,

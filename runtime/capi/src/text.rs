@@ -7,8 +7,8 @@ use crate::{guard, handle, memory, reserve};
 use smidgen::tokenizer::Special;
 use std::ffi::c_char;
 
-/// The tokens of a text of `length` bytes (`SMIDGEN_TEXT_END`: up to its zero). `flags` are `SMIDGEN_TOKENS_...`. `count` gets their number,
-/// also if there is no room for them.
+/// Tokenizes a text of `length` bytes (`SMIDGEN_TEXT_END`: null-terminated). `flags` are `SMIDGEN_TOKENS_...`. `count` receives the number of
+/// tokens, also if the buffer is too short for them.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smidgen_tokenize(
     model: *mut smidgen_model,
@@ -29,15 +29,15 @@ pub unsafe extern "C" fn smidgen_tokenize(
         let found = match flags & !SMIDGEN_TOKENS_CONTROL {
             0 => tokenizer.encode(text, special),
             SMIDGEN_TOKENS_FRAMED => tokenizer.encode_prompt(text, special),
-            _ => return Err(Failure::unsupported(format_args!("flags {flags} are not known"))),
+            _ => return Err(Failure::unsupported(format_args!("flags {flags:#x}: unknown bits are set"))),
         };
         // SAFETY: the host gives a buffer of that capacity, and a place for the count.
         unsafe { memory::give(&found, tokens, capacity, count) }
     })
 }
 
-/// The text of tokens, with a zero at its end; bytes that are not UTF-8 become U+FFFD. `length` gets its length without the zero, for which
-/// there must be room too.
+/// Writes the text of tokens to `buffer` as a null-terminated string; bytes that are not UTF-8 become U+FFFD. `length` receives its length without
+/// the terminator, for which the buffer must have room too.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smidgen_detokenize(
     model: *mut smidgen_model,
@@ -53,12 +53,14 @@ pub unsafe extern "C" fn smidgen_detokenize(
         // SAFETY: the host gives so many tokens.
         let tokens = unsafe { memory::slice(tokens, count, "tokens") }?;
         if flags & !SMIDGEN_TOKENS_CONTROL != 0 {
-            return Err(Failure::unsupported(format_args!("flags {flags} are not known")));
+            return Err(Failure::unsupported(format_args!("flags {flags:#x}: unknown bits are set")));
         }
         let tokenizer = model.tokenizer()?;
         let vocabulary = tokenizer.vocab_len();
         if let Some(token) = tokens.iter().find(|token| **token as usize >= vocabulary) {
-            return Err(Failure::argument(format_args!("token {token} is not below {vocabulary}")));
+            return Err(Failure::argument(format_args!(
+                "token {token} is out of range; the vocabulary has {vocabulary} tokens"
+            )));
         }
         let spelled = |token: &u32| tokenizer.token_text(*token).map_or(0, str::len);
         let bytes = tokens.iter().fold(0_usize, |bytes, token| bytes.saturating_add(spelled(token)));
@@ -69,7 +71,8 @@ pub unsafe extern "C" fn smidgen_detokenize(
     })
 }
 
-/// The tokens of a conversation up to where the next answer begins, by the model's chat template. `count` is as for `smidgen_tokenize`.
+/// Applies the model's chat template to a conversation, and tokenizes the result up to where the next answer begins. `count` is as for
+/// `smidgen_tokenize`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smidgen_chat(
     model: *mut smidgen_model,
@@ -89,10 +92,10 @@ pub unsafe extern "C" fn smidgen_chat(
     })
 }
 
-/// Memory that it takes to compile and render any template, with the stack of the thread on which that is done.
+/// Bytes of memory that suffice to compile and render any template, with the stack of the thread on which that is done.
 #[cfg(feature = "chat")]
 pub(crate) const TEMPLATE: usize = 40 << 20;
-/// Memory that it takes to tokenize a byte of text, at most.
+/// The most bytes of memory that tokenizing takes for each byte of text.
 pub(crate) const BYTES_PER_BYTE: usize = 160;
 
 #[cfg(feature = "chat")]
@@ -109,12 +112,12 @@ fn chat(model: &Model, messages: &[smidgen_message]) -> Result<Vec<u32>, Failure
         turns.push(smidgen_host::Message { role, content });
     }
     reserve::probe(bytes.saturating_mul(2 * BYTES_PER_BYTE).saturating_add(TEMPLATE))?;
-    let none = || Failure::unsupported("this model has no chat template, or none that can be used");
+    let none = || Failure::unsupported("this model has no usable chat template");
     let template = model.template.as_ref().ok_or_else(none)?;
     Ok(smidgen_host::encode_chat(model.tokenizer()?, template, &turns)?)
 }
 
 #[cfg(not(feature = "chat"))]
 fn chat(_: &Model, _: &[smidgen_message]) -> Result<Vec<u32>, Failure> {
-    Err(Failure::unsupported("this build of the library has no chat templates"))
+    Err(Failure::unsupported("this build of the library does not support chat templates"))
 }

@@ -12,20 +12,20 @@ const SOURCES: [&str; 8] = ["types", "common", "models", "text", "sessions", "ge
 const INTRODUCTION: &str = "\
 /* libsmidgen: a minimal inference runtime for the edge, with the same bits on every machine.
  *
- * This file is generated from runtime/capi/src; docs/abi.md says what is promised.
+ * This file is generated from runtime/capi/src. docs/abi.md says what the ABI promises.
  *
- * In short: smidgen_model_open_path (or _fd, _memory), smidgen_session_open, smidgen_chat or smidgen_tokenize for a prompt,
- * smidgen_generate with a callback, smidgen_session_close, smidgen_model_close. examples/c/chat.c is that in full.
+ * A typical program calls smidgen_model_open_path (or _fd, _memory), smidgen_session_open, smidgen_chat or smidgen_tokenize for a
+ * prompt, smidgen_generate with a callback, smidgen_session_close and smidgen_model_close. examples/c/chat.c is such a program.
  *
- * - Every function that can fail returns a smidgen_status. smidgen_error_message() says what was wrong, in the calling thread.
- * - Handles are checked: null, closed and foreign ones are errors. They are no addresses; nothing lies where they point.
+ * - Every function that can fail returns a smidgen_status. smidgen_error_message() has the message of the calling thread's last failure.
+ * - Handles are checked: a null, closed or foreign handle is an error. Handles are not addresses and must not be dereferenced.
  * - A struct begins with its size, which the host sets: `smidgen_session_params params = {sizeof params};`. Zeros are the defaults.
- * - Where a buffer is filled, the count is written first, also if the buffer is too short (SMIDGEN_ERROR_SHORT_BUFFER), so a call with a
- *   capacity of 0 asks how much is needed; that is quick, also where the answer would take long.
- * - A model may be used by any number of threads at once, a session by one; another gets SMIDGEN_ERROR_BUSY.
- * - Callbacks may call the library, also smidgen_session_cancel, but nothing else of the session that is calling
- *   (SMIDGEN_ERROR_REENTRANT). They must return: no exception and no longjmp may pass through the library.
- * - Pointers must be null or point to as much as is said. Texts are UTF-8.
+ * - A function that fills a buffer writes the count first, also if the buffer is too short (SMIDGEN_ERROR_SHORT_BUFFER). So a call with a
+ *   capacity of 0 asks for the required length; such a call is quick even where computing the answer takes long.
+ * - Any number of threads may use a model at once. One thread may use a session; another one gets SMIDGEN_ERROR_BUSY.
+ * - A callback may call the library, but of the session that calls it only smidgen_session_cancel (others return
+ *   SMIDGEN_ERROR_REENTRANT). A callback must return: no exception and no longjmp may pass through the library.
+ * - A pointer must be null, or point to as much memory as is documented. Strings are UTF-8.
  */";
 
 struct Function {

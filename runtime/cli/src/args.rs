@@ -1,4 +1,4 @@
-//! The command line.
+//! The arguments of the command line, and their help texts.
 
 use clap::{Args, Parser, Subcommand};
 use smidgen_host::Mixture;
@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-/// Most beams of a search.
+/// The most beams of a search.
 const MAX_BEAMS: usize = 256;
 
 /// Runs small models from GGUF files on a CPU, with the same bits on every machine.
@@ -23,7 +23,8 @@ const MAX_BEAMS: usize = 256;
   smidgen inspect model.gguf
   smidgen bench smollm2 --threads 1,2
 
-A model is the path of a GGUF file (of any part, if it is split) or a short name, which is pulled first; 'smidgen pull' lists them."
+MODEL is the path of a GGUF file (any part of a split model) or a short name. The file of a short name is downloaded at first use;
+'smidgen pull' lists the names."
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]
@@ -32,35 +33,35 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Continue a text, or answer it
+    /// Generate text: an answer to a prompt, or its continuation
     Run(RunArgs),
-    /// Measure tokens per second
+    /// Measure tokens per second of prefill and decoding
     Bench(BenchArgs),
-    /// Show what is in a file
+    /// Show the metadata and tensors of a file
     Inspect(InspectArgs),
-    /// Turn text into token ids, or back
+    /// Convert text to token ids, or token ids to text
     Tokenize(TokenizeArgs),
     /// Measure how well a model predicts a text
     Perplexity(PerplexityArgs),
-    /// Turn texts into embeddings, or rank them by what they mean
+    /// Compute embeddings of texts, or rank texts by similarity of meaning
     Embed(EmbedArgs),
-    /// Say what images show, or which class texts are of
+    /// Classify images or texts
     Classify(ClassifyArgs),
-    /// Tell when words are spoken
+    /// Detect wake words in a recording or a stream of sound
     Listen(ListenArgs),
-    /// Run a micro model on arrays from a file
+    /// Run a micro model (int8) on arrays from a file
     Infer(InferArgs),
-    /// Download models by short name into the cache, or list the known ones
+    /// Download models into the cache by their short names, or list the names
     Pull(PullArgs),
-    /// Turn a checkpoint (safetensors with its config.json) into a GGUF file
+    /// Convert a checkpoint (safetensors with its config.json, or .tflite) to a GGUF file
     Convert(ConvertArgs),
-    /// Write a model in another format
+    /// Write a model with its weights in another format
     Quantize(QuantizeArgs),
-    /// Put a file's tensors into panels, which run faster and give the same bits
+    /// Rearrange a file's tensors in panels, which run faster and give the same bits
     #[command(after_help = "Examples:
   smidgen pack model.gguf model.packed.gguf")]
     Pack(PackArgs),
-    /// Give back the file that was packed, byte for byte
+    /// Restore the original of a packed file, byte for byte
     #[command(after_help = "Examples:
   smidgen unpack model.packed.gguf model.gguf")]
     Unpack(PackArgs),
@@ -69,47 +70,47 @@ pub(crate) enum Command {
   smidgen completions bash > ~/.local/share/bash-completion/completions/smidgen
   smidgen completions fish > ~/.config/fish/completions/smidgen.fish")]
     Completions {
-        /// The shell
+        /// The shell to write completions for
         shell: clap_complete::Shell,
     },
 }
 
-/// How to compute.
+/// The option that chooses a kernel set.
 #[derive(Debug, Args)]
 pub(crate) struct MachineArgs {
-    /// Kernels to use instead of the fastest: scalar, avx2, …; every choice gives the same bits
+    /// Kernel set to use instead of the fastest: scalar, avx2, …; all of them give the same bits
     #[arg(long, value_name = "NAME")]
     pub(crate) target: Option<String>,
 }
 
-/// How many threads.
+/// The option that sets the number of threads.
 #[derive(Debug, Args)]
 pub(crate) struct ThreadArgs {
-    /// Threads to use [default: the number of physical cores]
+    /// Number of threads [default: the number of physical cores]
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = count)]
     pub(crate) threads: Option<NonZeroUsize>,
 }
 
-/// A text from one of three places.
+/// The options that give a text: itself, a file, or stdin.
 #[derive(Debug, Args)]
 pub(crate) struct TextArgs {
-    /// The text
+    /// The text itself
     #[arg(short, long, value_name = "TEXT", conflicts_with = "file", allow_hyphen_values = true)]
     pub(crate) prompt: Option<String>,
-    /// Read the text from a file; '-' for stdin
+    /// Read the text from a file; '-' reads stdin
     #[arg(short, long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
-    /// '-' to read the text from stdin
+    /// Read the text from stdin
     #[arg(value_name = "-", value_parser = ["-"], hide_possible_values = true, conflicts_with_all = ["prompt", "file"])]
     pub(crate) stdin: Option<String>,
 }
 
-/// How a cache holds keys and values.
+/// The type of the KV cache.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 pub(crate) enum KvArg {
-    /// 16 bits
+    /// Floats of 16 bits
     F16,
-    /// 8 bits with a scale for every 32
+    /// Integers of 8 bits, with a scale for every 32 of them
     #[value(name = "q8_0")]
     Q8,
 }
@@ -120,59 +121,59 @@ pub(crate) enum KvArg {
   smidgen run smollm2 -f question.txt -n 200 --stop \"Question:\"
   echo \"Once upon a time\" | smidgen run stories.gguf - --raw
 
-With a prompt and a model that has a chat template, the prompt becomes the user's turn, unless --raw is given. The same seed gives
-the same text, on any machine and with any number of threads.")]
+If the model has a chat template, the prompt becomes the user's message in it, unless --raw is given. The same seed gives the same
+text on any machine and with any number of threads.")]
 pub(crate) struct RunArgs {
-    /// Path or short name
+    /// Path or short name of the model
     pub(crate) model: PathBuf,
     #[command(flatten)]
     pub(crate) text: TextArgs,
-    /// Tokens to generate at most [default: until the model ends or the context is full]
+    /// Most tokens to generate [default: until the model ends its text or the context is full]
     #[arg(short, long, value_name = "N", allow_negative_numbers = true, value_parser = count)]
     pub(crate) n: Option<NonZeroUsize>,
-    /// Temperature; 0 always takes the likeliest token
+    /// Sampling temperature; 0 always chooses the most likely token
     #[arg(long, value_name = "T", default_value_t = 0.2, allow_hyphen_values = true, value_parser = temperature)]
     pub(crate) temp: f32,
-    /// Choose among the K likeliest tokens; 0 for all
+    /// Sample among the K most likely tokens; 0 for all
     #[arg(long, value_name = "K", default_value_t = 40, allow_negative_numbers = true, value_parser = whole)]
     pub(crate) top_k: usize,
-    /// Choose among the likeliest tokens that together have probability P
+    /// Sample among the most likely tokens whose probabilities add up to P
     #[arg(long, value_name = "P", default_value_t = 0.95, allow_hyphen_values = true, value_parser = mass)]
     pub(crate) top_p: f32,
-    /// Leave out tokens less likely than P times the likeliest
+    /// Drop tokens that are less likely than P times the most likely one
     #[arg(long, value_name = "P", default_value_t = 0.05, allow_hyphen_values = true, value_parser = share)]
     pub(crate) min_p: f32,
-    /// Divide the logits of recent tokens by R; 1 for no penalty
+    /// Divide the positive logits of recent tokens by R, and multiply the negative ones; 1 for no penalty
     #[arg(long, value_name = "R", default_value_t = 1.0, allow_hyphen_values = true, value_parser = divisor)]
     pub(crate) repeat_penalty: f32,
-    /// Subtract F from a recent token's logit for each time it occurred
+    /// Subtract F from a recent token's logit for each of its occurrences
     #[arg(long, value_name = "F", default_value_t = 0.0, allow_hyphen_values = true, value_parser = finite)]
     pub(crate) frequency_penalty: f32,
-    /// Subtract F from the logit of every token that occurred recently
+    /// Subtract F once from the logit of each recent token
     #[arg(long, value_name = "F", default_value_t = 0.0, allow_hyphen_values = true, value_parser = finite)]
     pub(crate) presence_penalty: f32,
-    /// How many tokens are recent for the penalties
+    /// Number of last tokens that count as recent for the penalties
     #[arg(long, value_name = "N", default_value_t = 64, allow_negative_numbers = true, value_parser = whole)]
     pub(crate) penalty_window: usize,
-    /// Search with B beams instead of sampling
+    /// Use beam search with B beams instead of sampling
     #[arg(long, value_name = "B", default_value = "1", allow_negative_numbers = true, value_parser = width)]
     pub(crate) beams: NonZeroUsize,
-    /// End before this text; may be given several times
+    /// End the answer before this text; may be given several times
     #[arg(long, value_name = "S", allow_hyphen_values = true)]
     pub(crate) stop: Vec<String>,
-    /// Seed of the random choices
+    /// Seed of the random numbers
     #[arg(long, value_name = "S", default_value_t = 0, allow_negative_numbers = true, value_parser = seed)]
     pub(crate) seed: u64,
-    /// Tokens of context [default: the model's, at most 8192]
+    /// Context length in tokens [default: the model's, at most 8192]
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = count)]
     pub(crate) ctx: Option<NonZeroUsize>,
-    /// How the cache holds keys and values
+    /// Type of the KV cache
     #[arg(long, value_name = "TYPE", default_value = "f16")]
     pub(crate) kv: KvArg,
-    /// Talk: each line is a turn; /clear begins anew, /exit or the end of input leaves
+    /// Chat: each line of input is a message; /clear starts a new conversation, /exit or the end of input leaves
     #[arg(long, conflicts_with_all = ["raw", "ids", "file", "stdin"])]
     pub(crate) chat: bool,
-    /// The system's turn of a chat, instead of the template's own
+    /// The system message of the conversation, instead of the template's default
     #[arg(long, value_name = "TEXT", conflicts_with = "raw", allow_hyphen_values = true)]
     pub(crate) system: Option<String>,
     /// Continue the prompt as it is, without the chat template
@@ -192,24 +193,24 @@ pub(crate) struct RunArgs {
   smidgen bench smollm2
   smidgen bench model.gguf -p 128 -n 32 --threads 1,2,4 --json")]
 pub(crate) struct BenchArgs {
-    /// Path or short name
+    /// Path or short name of the model
     pub(crate) model: PathBuf,
-    /// Tokens of the prompt; 0 to leave the prefill out
+    /// Tokens of the prompt; 0 to skip the prefill
     #[arg(short, long, value_name = "N", default_value_t = 512, allow_negative_numbers = true, value_parser = whole)]
     pub(crate) prompt: usize,
-    /// Tokens to generate; 0 to leave the decoding out
+    /// Tokens to generate; 0 to skip the decoding
     #[arg(short, long, value_name = "N", default_value_t = 128, allow_negative_numbers = true, value_parser = whole)]
     pub(crate) n: usize,
-    /// Numbers of threads, one row each [default: the number of physical cores]
+    /// Numbers of threads, one row for each [default: the number of physical cores]
     #[arg(long, value_name = "N,…", value_delimiter = ',', allow_negative_numbers = true, value_parser = count)]
     pub(crate) threads: Vec<NonZeroUsize>,
-    /// Runs of each row, of which the median is shown
+    /// Number of runs for each row, of which the median is shown
     #[arg(short, long, value_name = "N", default_value = "3", allow_negative_numbers = true, value_parser = count)]
     pub(crate) repeat: NonZeroUsize,
-    /// How the cache holds keys and values
+    /// Type of the KV cache
     #[arg(long, value_name = "TYPE", default_value = "f16")]
     pub(crate) kv: KvArg,
-    /// Print JSON
+    /// Print the result as JSON
     #[arg(long)]
     pub(crate) json: bool,
     #[command(flatten)]
@@ -221,9 +222,9 @@ pub(crate) struct BenchArgs {
   smidgen inspect model.gguf
   smidgen inspect model.gguf --json > model.json")]
 pub(crate) struct InspectArgs {
-    /// Path or short name
+    /// Path or short name of the model
     pub(crate) model: PathBuf,
-    /// Print JSON, with whole arrays
+    /// Print JSON, with arrays in full
     #[arg(long)]
     pub(crate) json: bool,
     #[command(flatten)]
@@ -235,14 +236,14 @@ pub(crate) struct InspectArgs {
   smidgen tokenize smollm2 -p \"Hello world\"
   echo '[19556, 905]' | smidgen tokenize smollm2 --decode")]
 pub(crate) struct TokenizeArgs {
-    /// Path or short name
+    /// Path or short name of the model
     pub(crate) model: PathBuf,
     #[command(flatten)]
     pub(crate) text: TextArgs,
-    /// Let the text spell special tokens such as <|im_end|>
+    /// Recognize special tokens in the text, such as <|im_end|>
     #[arg(long)]
     pub(crate) special: bool,
-    /// Read ids (a JSON array) and print their text
+    /// Read token ids (a JSON array) and print their text
     #[arg(long)]
     pub(crate) decode: bool,
     #[command(flatten)]
@@ -254,20 +255,20 @@ pub(crate) struct TokenizeArgs {
   smidgen perplexity smollm2 book.txt --tokens 2000
   smidgen perplexity model.gguf book.txt --json")]
 pub(crate) struct PerplexityArgs {
-    /// Path or short name
+    /// Path or short name of the model
     pub(crate) model: PathBuf,
-    /// The text
+    /// File with the text
     pub(crate) file: PathBuf,
     /// Score the first N tokens [default: as many as the context holds]
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = count)]
     pub(crate) tokens: Option<NonZeroUsize>,
-    /// Compute with unrounded activations: slow, to see what rounding costs
+    /// Compute with f32 activations instead of int8: slow, for measuring the cost of rounding
     #[arg(long)]
     pub(crate) f32: bool,
-    /// How the cache holds keys and values
+    /// Type of the KV cache
     #[arg(long, value_name = "TYPE", default_value = "f16")]
     pub(crate) kv: KvArg,
-    /// Print JSON
+    /// Print the result as JSON
     #[arg(long)]
     pub(crate) json: bool,
     #[command(flatten)]
@@ -282,22 +283,22 @@ pub(crate) struct PerplexityArgs {
   smidgen embed minilm -f sentences.txt > embeddings.f32
   smidgen embed minilm -f sentences.txt --similarity \"What do dogs eat?\"
 
-A file, and stdin, holds one text per line. Embeddings are printed in the order of the texts: as 32-bit floats, little-endian, or where
-stdout is a terminal as with --json. A text that cannot be read is told on stderr and leaves NaN or null in its place; the exit code
-is then 1.")]
+A file or stdin holds one text per line. Embeddings are printed in the order of the texts: as 32-bit floats, little-endian, or as with
+--json if stdout is a terminal. For a text that cannot be embedded, an error is printed on stderr and NaN or null takes its place; the
+exit code is then 1.")]
 pub(crate) struct EmbedArgs {
-    /// Path or short name
+    /// Path or short name of the model
     pub(crate) model: PathBuf,
-    /// The texts; '-', or none, for the lines of stdin
+    /// The texts; '-' or nothing reads the lines of stdin
     #[arg(value_name = "TEXT", conflicts_with = "file")]
     pub(crate) text: Vec<String>,
-    /// Read the texts from a file; '-' for stdin
+    /// Read the texts from a file; '-' reads stdin
     #[arg(short, long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
     /// Print one JSON array per text
     #[arg(long)]
     pub(crate) json: bool,
-    /// Print the texts instead, the most similar to this one first, with the cosine
+    /// Print the texts instead, with their cosine similarity to QUERY, the most similar first
     #[arg(long, value_name = "QUERY", allow_hyphen_values = true)]
     pub(crate) similarity: Option<String>,
     #[command(flatten)]
@@ -313,24 +314,24 @@ pub(crate) struct EmbedArgs {
   smidgen classify sentiment.gguf \"What a film!\"
   smidgen classify clip.gguf photo.jpg --labels \"a cat,a dog\" --template \"a photo of {}\"
 
-If the first word is an image (by its ending, or by the first bytes of the file), no model is named: all words are images, and a small
-classifier inside of this program tells airplane, automobile, bird, cat, deer, dog, frog, horse, ship and truck apart.
-CLIP holds images against any texts: --labels has them, separated by commas or on the lines of a file.
-Each line is INPUT, LABEL and probability. An input that cannot be read is told, and the others are answered.")]
+If the first argument is an image (by its extension, or by the first bytes of the file), there is no MODEL: all arguments are images,
+and a small classifier inside this program tells airplane, automobile, bird, cat, deer, dog, frog, horse, ship and truck apart.
+CLIP compares images with any texts: --labels has them, separated by commas or on the lines of a file.
+Each line is INPUT, LABEL and probability. For an input that cannot be read, an error is printed; the others are classified.")]
 pub(crate) struct ClassifyArgs {
-    /// Path or short name of the model, if it is not the one inside; then image files (JPEG, PNG, WebP), or for a text classifier texts
+    /// Model, unless it is the built-in one; then image files (JPEG, PNG, WebP), or texts for a text classifier
     #[arg(value_name = "[MODEL] INPUT", required = true)]
     pub(crate) words: Vec<OsString>,
-    /// Labels to show of each input, the likeliest first
+    /// Number of labels to show for each input, the most likely first
     #[arg(long, value_name = "K", default_value = "5", allow_negative_numbers = true, value_parser = count)]
     pub(crate) top: NonZeroUsize,
-    /// Names of the classes in order, one on each line, instead of the model's own; for CLIP the texts, such a file or "one,two,…"
+    /// File of class names, one per line, instead of the model's own; for CLIP, a file of texts, or "one,two,…"
     #[arg(long, value_name = "FILE")]
     pub(crate) labels: Option<PathBuf>,
-    /// For CLIP: what is read for a label, in place of {}
+    /// For CLIP: the text that is compared with an image; {} stands for the label
     #[arg(long, value_name = "TEXT", default_value = "{}")]
     pub(crate) template: String,
-    /// Show all raw scores too, in the order of the classes
+    /// Also show all logits, in the order of the classes
     #[arg(long)]
     pub(crate) logits: bool,
     /// Print one JSON object per input
@@ -348,16 +349,16 @@ pub(crate) struct ClassifyArgs {
   smidgen listen okay_nabu.gguf hey_mycroft.gguf recording.wav --json
   arecord -q -t raw -f S16_LE -r 16000 -c 1 | smidgen listen okay_nabu.gguf -
 
-Each line is the time in seconds, the word and its probability. A word is told once, at the first step at which the mean of the last
-probabilities is above the model's cut-off. With --json a line is an object of word, time_s, probability and step.")]
+Each line is the time in seconds, the word and its probability. A word is reported once, at the first step at which the mean of the last
+probabilities is above the model's cut-off. With --json each line is an object with word, time_s, probability and step.")]
 pub(crate) struct ListenArgs {
-    /// Paths of models; then a WAV file of one channel, 16 bits, 16,000 samples per second, or '-' for such samples on stdin (s16, little-endian)
+    /// Models; then a WAV file, or '-' for raw samples (s16le) on stdin: one channel, 16 bits, 16,000 Hz
     #[arg(value_name = "MODEL… FILE", required = true, num_args = 2..)]
     pub(crate) words: Vec<PathBuf>,
     /// Print one JSON object per detection
     #[arg(long)]
     pub(crate) json: bool,
-    /// Print what the model gives at every step, as a JSON array for each model
+    /// Print the model's output at every step, as a JSON array for each model
     #[arg(long, conflicts_with = "json")]
     pub(crate) steps: bool,
 }
@@ -367,17 +368,17 @@ pub(crate) struct ListenArgs {
   smidgen infer resnet.gguf images.npy --json
   smidgen infer okay_nabu.gguf features.npy --output outputs.npy
 
-The first extent counts inputs, the others are the model's. Arrays of the model's own type are taken as they are, of 32-bit floats are
-rounded to the model's scale. A streaming model takes the inputs one after another, as a stream. Each line is an output's raw integers.")]
+The first dimension counts the inputs, the others are the model's. Arrays of the model's own type are used as they are; 32-bit floats are
+quantized with the model's scale. A streaming model takes the inputs one after another. Each line has the raw integers of an output.")]
 pub(crate) struct InferArgs {
-    /// Path
+    /// Path of the model
     pub(crate) model: PathBuf,
-    /// Arrays in NumPy's format: int8 (or uint8, as the model has) or float32
+    /// Array in NumPy's format: int8 (or uint8, if the model's input is) or float32
     pub(crate) input: PathBuf,
     /// Print one JSON array of arrays
     #[arg(long)]
     pub(crate) json: bool,
-    /// Write the outputs to a file in NumPy's format instead
+    /// Write the outputs to a file in NumPy's format instead of printing them
     #[arg(short, long, value_name = "FILE", conflicts_with = "json")]
     pub(crate) output: Option<PathBuf>,
 }
@@ -387,11 +388,11 @@ pub(crate) struct InferArgs {
   smidgen pull
   smidgen pull smollm2
 
-The cache is $SMIDGEN_CACHE, or smidgen in $XDG_CACHE_HOME or the platform's usual place.")]
+The cache is the directory $SMIDGEN_CACHE, or else smidgen in $XDG_CACHE_HOME or in the platform's cache directory.")]
 pub(crate) struct PullArgs {
-    /// Short names; without any, the known ones are listed
+    /// Short names; without any, the known names are listed
     pub(crate) model: Vec<String>,
-    /// Keep the file as it was published instead of packing it
+    /// Keep the file as it was published, without packing it
     #[arg(long)]
     pub(crate) plain: bool,
 }
@@ -406,14 +407,14 @@ pub(crate) struct PullArgs {
 Architectures: bert, llama (also mistral and smollm), vit (also deit and dinov2), clip. Types: F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0,
 Q5_1, IQ4_NL, Q2_K, Q2_K_S, Q3_K_S, Q3_K_M, Q3_K_L, Q4_K_S, Q4_K_M, Q5_K_S, Q5_K_M, Q6_K.")]
 pub(crate) struct ConvertArgs {
-    /// A folder with config.json, weights and tokenizer, the .safetensors file in it, or a .tflite file
+    /// Folder with config.json, weights and tokenizer, or the .safetensors file in it, or a .tflite file
     pub(crate) input: PathBuf,
-    /// The GGUF file to write
+    /// GGUF file to write
     pub(crate) output: PathBuf,
-    /// Format of the weights [default: as they are]
+    /// Format of the weights [default: their format in the input]
     #[arg(long = "type", value_name = "TYPE", value_parser = mixture)]
     pub(crate) kind: Option<Mixture>,
-    /// Put tensors into panels, which run faster but only here
+    /// Pack the tensors in panels: faster, but readable by Smidgen only
     #[arg(long)]
     pub(crate) pack: bool,
 }
@@ -424,41 +425,41 @@ pub(crate) struct ConvertArgs {
   smidgen quantize smollm2 smollm2.Q8_0.gguf Q8_0 --pack
 
 Types: F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, IQ4_NL, Q2_K, Q2_K_S, Q3_K_S, Q3_K_M, Q3_K_L, Q4_K_S, Q4_K_M, Q5_K_S, Q5_K_M,
-Q6_K. They choose formats tensor by tensor, as llama.cpp does for files of these names. Quantizing what was quantized before loses more
+Q6_K. A type chooses the format of each tensor, as llama.cpp does for files of that name. Quantizing a quantized file loses more quality
 than quantizing the original.")]
 pub(crate) struct QuantizeArgs {
-    /// Path or short name
+    /// Path or short name of the model
     pub(crate) input: PathBuf,
-    /// The GGUF file to write
+    /// GGUF file to write
     pub(crate) output: PathBuf,
     /// Format of the weights
     #[arg(value_name = "TYPE", value_parser = mixture)]
     pub(crate) kind: Mixture,
-    /// Put tensors into panels, which run faster but only here
+    /// Pack the tensors in panels: faster, but readable by Smidgen only
     #[arg(long)]
     pub(crate) pack: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct PackArgs {
-    /// The file to read
+    /// File to read
     pub(crate) input: PathBuf,
-    /// The file to write
+    /// File to write
     pub(crate) output: PathBuf,
 }
 
-/// A number of things, of which there is one at least.
+/// Parses a number of things, at least one.
 fn count(text: &str) -> Result<NonZeroUsize, String> {
     text.parse().map_err(|_| "must be a whole number from 1".into())
 }
 
-/// A number of beams. Each has a cache and a row of logits.
+/// Parses a number of beams. Each beam has a KV cache and a row of logits.
 fn width(text: &str) -> Result<NonZeroUsize, String> {
     let fits = |width: &NonZeroUsize| width.get() <= MAX_BEAMS;
     text.parse().ok().filter(fits).ok_or_else(|| format!("must be a whole number from 1 to {MAX_BEAMS}"))
 }
 
-/// A type of weights by name.
+/// Parses the name of a type of weights.
 fn mixture(text: &str) -> Result<Mixture, String> {
     let names = || Mixture::ALL.iter().map(|mixture| mixture.name()).collect::<Vec<_>>();
     Mixture::named(text).ok_or_else(|| format!("must be one of {}", names().join(", ")))
@@ -472,7 +473,7 @@ fn seed(text: &str) -> Result<u64, String> {
     text.parse().map_err(|_| format!("must be a whole number from 0 to {}", u64::MAX))
 }
 
-/// A number that `fits` the words.
+/// Parses a finite number that `fits`; `words` describe such a number.
 fn number(text: &str, fits: impl Fn(f32) -> bool, words: &str) -> Result<f32, String> {
     text.parse().ok().filter(|value: &f32| value.is_finite() && fits(*value)).ok_or_else(|| format!("must be {words}"))
 }

@@ -13,13 +13,13 @@ use std::time::Instant;
 pub(crate) fn bench(args: &BenchArgs) -> Outcome {
     let kernels = open::kernels(&args.machine)?;
     if args.prompt == 0 && args.n == 0 {
-        return Err("-p 0 and -n 0 leave nothing to measure".into());
+        return Err("-p 0 and -n 0 leave nothing to measure; give one of them a number from 1".into());
     }
     let file = open::file(&args.model)?;
     let parts = open::parts(&file)?;
     let model = open::model(&file, &parts)?;
     let tokens = args.prompt.checked_add(args.n).filter(|tokens| *tokens <= smidgen::MAX_CONTEXT);
-    let tokens = tokens.ok_or_else(|| format!("-p and -n: at most {} tokens together", smidgen::MAX_CONTEXT))?;
+    let tokens = tokens.ok_or_else(|| format!("-p and -n: give at most {} tokens together", smidgen::MAX_CONTEXT))?;
     let mut options = Options::new(tokens.max(2));
     options.kv = args.kv.into();
     let threads = if args.threads.is_empty() { vec![physical_cores()] } else { args.threads.clone() };

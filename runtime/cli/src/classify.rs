@@ -32,7 +32,7 @@ static DEFAULT: Aligned<[u8; include_bytes!("../assets/vit-cifar10.gguf").len()]
 pub(crate) fn classify(args: &ClassifyArgs) -> Result<ExitCode, Box<dyn Error>> {
     let kernels = open::kernels(&args.machine)?;
     let pool = open::pool(&args.threads)?;
-    let Some((first, rest)) = args.words.split_first() else { return Err("give an image".into()) };
+    let Some((first, rest)) = args.words.split_first() else { return Err("no INPUT: give an image".into()) };
     let first = Path::new(first);
     if is_image(first) {
         let parts = [Gguf::parse(&DEFAULT.0)?];
@@ -41,7 +41,9 @@ pub(crate) fn classify(args: &ClassifyArgs) -> Result<ExitCode, Box<dyn Error>> 
     }
     if rest.is_empty() {
         let first = first.display();
-        return Err(format!("{first}: is no image; without a MODEL an INPUT must be a JPEG, PNG or WebP file").into());
+        return Err(
+            format!("{first}: this is no image; without a MODEL, an INPUT must be a JPEG, PNG or WebP file").into()
+        );
     }
     let file = open::file(first)?;
     let parts = open::parts(&file)?;
@@ -60,7 +62,7 @@ pub(crate) fn classify(args: &ClassifyArgs) -> Result<ExitCode, Box<dyn Error>> 
     }
 }
 
-/// Logits of an input, or what is wrong with it.
+/// Logits of an input, or the reason why there are none.
 type Answer = Result<Vec<f32>, String>;
 
 fn images(
@@ -70,13 +72,13 @@ fn images(
     args: &ClassifyArgs,
     inputs: &[OsString],
 ) -> Result<ExitCode, Box<dyn Error>> {
-    let head = model.head.as_ref().ok_or("this model has no classifier, only features")?;
+    let head = model.head.as_ref().ok_or("the model has no classifier, only features")?;
     let mut session = vit::Session::new(model, &vit::Options::default(), kernels)?;
     let mut printer = Printer::of_model(args, &head.labels, head.output.weight.rows());
     printer.all(inputs, |part| scores(&mut session, &pool, part))
 }
 
-/// What the model's head gives for image files.
+/// The outputs of the model's head for image files.
 fn scores(session: &mut vit::Session, pool: &ThreadPool, paths: &[OsString]) -> Vec<Answer> {
     let mut answers = Vec::with_capacity(paths.len());
     let (mut planes, mut places) = (Vec::new(), Vec::new());
@@ -100,7 +102,7 @@ fn scores(session: &mut vit::Session, pool: &ThreadPool, paths: &[OsString]) -> 
     answers
 }
 
-/// Texts that images are held against.
+/// Texts that images are compared with.
 struct Fitting<'m, 'a> {
     model: &'m Clip<'a>,
     vision: &'m vit::Vit<'a>,
@@ -119,9 +121,9 @@ impl<'m, 'a> Fitting<'m, 'a> {
         args: &ClassifyArgs,
     ) -> Result<Fitting<'m, 'a>, Box<dyn Error>> {
         let vision = model.image_encoder()?;
-        vision.head.as_ref().ok_or("this model has no classifier, only features")?;
+        vision.head.as_ref().ok_or("the model has no classifier, only features")?;
         let reads = model.text_encoder()?;
-        let given = args.labels.as_deref().ok_or("this model holds images against texts: give them by --labels")?;
+        let given = args.labels.as_deref().ok_or("this model compares images with texts; give them by --labels")?;
         let labels = labels_as_texts(given)?;
         let text = |label: &String| reads.text(tokenizer, &args.template.replace("{}", label), None);
         let texts = labels.iter().map(text).collect::<Result<Vec<_>, _>>()?;
@@ -163,7 +165,7 @@ fn labels_as_texts(given: &Path) -> Result<Vec<String>, Box<dyn Error>> {
         None => open::file_text(given)?.lines().map(str::to_owned).collect(),
     };
     if labels.is_empty() {
-        return Err(format!("--labels {}: has no lines", given.display()).into());
+        return Err(format!("--labels {}: the file has no lines", given.display()).into());
     }
     Ok(labels)
 }
@@ -185,14 +187,14 @@ fn texts(
     args: &ClassifyArgs,
     inputs: &[OsString],
 ) -> Result<ExitCode, Box<dyn Error>> {
-    let head = model.head.as_ref().ok_or("this model has no classifier, only embeddings")?;
+    let head = model.head.as_ref().ok_or("the model has no classifier, only embeddings")?;
     let mut session = bert::Session::new(model, &bert::Options::default(), kernels)?;
     let mut printer = Printer::of_model(args, &head.labels, head.output.weight.rows());
     printer.all(inputs, |part| {
         let mut answers = Vec::with_capacity(part.len());
         let (mut texts, mut places) = (Vec::new(), Vec::new());
         for (place, input) in part.iter().enumerate() {
-            let text = input.to_str().ok_or_else(|| "not UTF-8 text".to_owned());
+            let text = input.to_str().ok_or_else(|| "the text is not UTF-8".to_owned());
             let text = text.and_then(|text| model.text(&tokenizer, text, None).map_err(|error| error.to_string()));
             match text {
                 Ok(text) => {
@@ -218,7 +220,7 @@ struct Printer<'w> {
     args: &'w ClassifyArgs,
     labels: Vec<String>,
     out: BufWriter<StdoutLock<'w>>,
-    /// Whether something was wrong.
+    /// Whether an input failed.
     failed: bool,
 }
 
@@ -306,7 +308,10 @@ fn labels(path: &Path, outputs: usize) -> Result<Vec<String>, Box<dyn Error>> {
     let labels: Vec<String> = open::file_text(path)?.lines().map(str::to_owned).collect();
     if labels.len() != outputs {
         let (path, found) = (path.display(), labels.len());
-        return Err(format!("{path}: has {found} lines, but the model has {outputs} classes").into());
+        return Err(format!(
+            "{path}: the file has {found} lines, but the model has {outputs} classes; write one line for each"
+        )
+        .into());
     }
     Ok(labels)
 }

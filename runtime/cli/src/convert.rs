@@ -11,10 +11,14 @@ pub(crate) fn convert(args: &ConvertArgs) -> Outcome {
     check_output(&args.input, &args.output)?;
     let inside = args.output.parent().and_then(|parent| parent.canonicalize().ok()) == args.input.canonicalize().ok();
     if inside && args.output.exists() && args.output.extension().is_none_or(|extension| extension != "gguf") {
-        return Err(format!("{}: is part of the input; name another file", args.output.display()).into());
+        return Err(format!("{}: this file is part of the input; name another file", args.output.display()).into());
     }
     if smidgen_host::is_tflite(&args.input) && (args.kind.is_some() || args.pack) {
-        return Err(format!("{}: TensorFlow Lite files keep their types", args.input.display()).into());
+        return Err(format!(
+            "{}: a TensorFlow Lite file keeps its types; leave out --type and --pack",
+            args.input.display()
+        )
+        .into());
     }
     let options = Options { mixture: args.kind, packed: args.pack };
     with_bar(|report| smidgen_host::convert(&args.input, &args.output, options, report))
@@ -39,10 +43,10 @@ pub(crate) fn pack(args: &PackArgs, direction: Direction) -> Outcome {
 fn check_output(input: &Path, output: &Path) -> Outcome {
     if let (Ok(input), Ok(found)) = (input.canonicalize(), output.canonicalize()) {
         if input == found {
-            return Err(format!("{}: is the input itself; name another file", output.display()).into());
+            return Err(format!("{}: this is the input itself; name another file", output.display()).into());
         }
         if !found.is_file() {
-            return Err(format!("{}: is not a regular file; name another", output.display()).into());
+            return Err(format!("{}: this is not a regular file; name another", output.display()).into());
         }
     }
     Ok(())

@@ -15,7 +15,7 @@ const STEP: usize = 64;
 /// Fewer texts than this are embedded without a progress bar.
 const MANY: usize = 256;
 
-/// What the texts are called in messages, and their bytes.
+/// The names of the texts for messages, and their bytes.
 struct Inputs {
     unit: &'static str,
     texts: Vec<Vec<u8>>,
@@ -34,7 +34,11 @@ pub(crate) fn embed(args: &EmbedArgs) -> Result<ExitCode, Box<dyn std::error::Er
     let mut embedder = Embedder { session, tokenizer, pool, width: model.width(), failed: false };
     match &args.similarity {
         Some(_) if model.config.pooling == Pooling::None => {
-            return Err(format!("{}: --similarity: each token has its own embedding", args.model.display()).into());
+            return Err(format!(
+                "{}: --similarity needs one embedding for each text, but this model gives one for each token",
+                args.model.display()
+            )
+            .into());
         }
         Some(query) => embedder.rank(query, &inputs, args.json)?,
         None => embedder.print(&inputs, args.json || std::io::stdout().is_terminal(), model.config.pooling)?,
@@ -72,12 +76,12 @@ impl Embedder<'_, '_> {
     /// The tokens of an input. What is wrong with it is told, and gives none.
     fn text(&mut self, model: &smidgen::models::bert::Bert, name: &str, bytes: &[u8]) -> Text {
         let text = std::str::from_utf8(bytes)
-            .map_err(|error| format!("not UTF-8 text at byte {}", error.valid_up_to()))
+            .map_err(|error| format!("the text is not UTF-8 at byte {}", error.valid_up_to()))
             .and_then(|text| model.text(&self.tokenizer, text, None).map_err(|error| error.to_string()));
         match text {
             Ok(text) if text.is_cut() => {
                 let (kept, all) = (text.tokens.len(), text.uncut);
-                tell(format_args!("smidgen: {name}: only the first {kept} of {all} tokens are read\n"));
+                tell(format_args!("smidgen: {name}: the text is truncated to the first {kept} of its {all} tokens\n"));
                 text
             }
             Ok(text) => text,

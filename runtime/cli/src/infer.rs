@@ -35,13 +35,13 @@ fn quantized(port: &Port, array: &Array<'_>) -> Result<Vec<u8>, String> {
     if array.shape.is_empty() || more(given) != more(port.shape()) {
         let wanted = port.shape().strip_prefix(&[1]).unwrap_or(port.shape());
         let wanted: String = wanted.iter().map(|dim| format!(", {dim}")).collect();
-        return Err(format!("is an array of shape {:?}; the model takes [n{wanted}]", array.shape));
+        return Err(format!("the array has the shape {:?}, but the model takes [n{wanted}]", array.shape));
     }
     if array.kind == own {
         return Ok(array.data.to_vec());
     }
     if array.kind != Kind::Float32 {
-        return Err(format!("is an array of {}; the model takes {} (or float32)", array.kind.name(), own.name()));
+        return Err(format!("the array is of {}, but the model takes {} (or float32)", array.kind.name(), own.name()));
     }
     let zero = port.zero_point as f32;
     let (least, most) = if port.signed { (-128.0 - zero, 127.0 - zero) } else { (-zero, 255.0 - zero) };

@@ -22,12 +22,12 @@ use clap::{CommandFactory, Parser, error::ErrorKind};
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-/// What a command ends with; an error is printed on one line.
+/// The result of a command; its error is printed as one line.
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
-/// Does what the arguments of the process ask for. Sets the hook for panics, which ends the process with the code 101.
+/// Runs the command that the process's arguments name. Sets the hook for panics, which ends the process with the code 101.
 pub fn main() -> ExitCode {
-    // A mistake of ours: told, and ended with a code of its own, on whatever thread it happens.
+    // A panic is a bug of ours: it is printed, and ends the process with a code of its own, on whatever thread it happens.
     std::panic::set_hook(Box::new(|panic| {
         tell(format_args!("smidgen: internal error: {panic}\n"));
         std::process::exit(101);

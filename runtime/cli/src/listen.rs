@@ -18,7 +18,7 @@ struct Ear<'a> {
 }
 
 pub(crate) fn listen(args: &ListenArgs) -> Outcome {
-    let Some((source, models)) = args.words.split_last() else { return Err("give a MODEL and a FILE".into()) };
+    let Some((source, models)) = args.words.split_last() else { return Err("no FILE: give a MODEL and a FILE".into()) };
     let files = models.iter().map(|model| open::file(model)).collect::<Result<Vec<_>, _>>()?;
     let parts = files.iter().map(open::parts).collect::<Result<Vec<_>, _>>()?;
     let mut ears = Vec::new();
@@ -119,9 +119,9 @@ fn wav(path: &Path) -> Result<Vec<i16>, String> {
         text.strip_prefix(&format!("{}: ", path.display())).map(str::to_owned).unwrap_or(text)
     })?;
     let told = |error: hound::Error| match error {
-        hound::Error::IoError(_) => format!("the WAV file is cut off after {} bytes", bytes.len()),
-        hound::Error::FormatError(reason) => format!("is no WAV file that can be read: {reason}"),
-        error => format!("is no WAV file that can be read: {error}"),
+        hound::Error::IoError(_) => format!("the WAV file is truncated after {} bytes", bytes.len()),
+        hound::Error::FormatError(reason) => format!("not a readable WAV file: {reason}"),
+        error => format!("not a readable WAV file: {error}"),
     };
     let mut reader = WavReader::new(&bytes[..]).map_err(told)?;
     let spec = reader.spec();

@@ -46,10 +46,10 @@ pub(crate) struct Array<'a> {
 
 /// Reads a file. The error does not name it.
 pub(crate) fn read(file: &[u8]) -> Result<Array<'_>, String> {
-    let cut = || format!("ends at byte {}, in the header of a NumPy array", file.len());
+    let cut = || format!("the file ends at byte {}, inside the header of the NumPy array", file.len());
     let Some([major, _]) = file.strip_prefix(MAGIC).map(|rest| rest.first_chunk::<2>().copied().unwrap_or_default())
     else {
-        return Err("is no NumPy array (.npy)".into());
+        return Err("this is not a NumPy array (.npy)".into());
     };
     let (prefix, length) = match (major, file.get(8..)) {
         (1, Some(&[a, b, ..])) => (PREFIXES[0], usize::from(u16::from_le_bytes([a, b]))),
@@ -57,21 +57,21 @@ pub(crate) fn read(file: &[u8]) -> Result<Array<'_>, String> {
             (PREFIXES[1], usize::try_from(u32::from_le_bytes([a, b, c, d])).unwrap_or(usize::MAX))
         }
         (1..=3, _) => return Err(cut()),
-        _ => return Err(format!("is a NumPy array of version {major}, which is not known")),
+        _ => return Err(format!("the NumPy array has the version {major}; versions 1 to 3 are supported")),
     };
     if length > MAX_HEADER {
-        return Err(format!("has a header of {length} bytes, more than {MAX_HEADER}"));
+        return Err(format!("the header has {length} bytes, more than the {MAX_HEADER} that are accepted"));
     }
     let header = file.get(prefix..).and_then(|rest| rest.get(..length)).ok_or_else(cut)?;
     let data = file.get(prefix + length..).unwrap_or_default();
-    let header = std::str::from_utf8(header).map_err(|_| "has a header that is not text")?;
+    let header = std::str::from_utf8(header).map_err(|_| "the header is not UTF-8 text")?;
     let (kind, shape) = describe(header)?;
     let elements = shape.iter().try_fold(1_usize, |product, dim| product.checked_mul(*dim));
     let expected = elements.and_then(|elements| elements.checked_mul(kind.bytes()));
     if expected != Some(data.len()) {
         let expected = expected.map_or("more than there can be".into(), |expected| expected.to_string());
         return Err(format!(
-            "has {} bytes of data, its shape {shape:?} of {} needs {expected}",
+            "the data has {} bytes, but the shape {shape:?} of {} needs {expected}",
             data.len(),
             kind.name()
         ));
@@ -83,7 +83,7 @@ pub(crate) fn read(file: &[u8]) -> Result<Array<'_>, String> {
 fn describe(header: &str) -> Result<(Kind, Vec<usize>), String> {
     let field = |name: &str| {
         let found = header.split_once(&format!("'{name}':")).map(|(_, rest)| rest.trim_start());
-        found.ok_or_else(|| format!("has a header without {name}"))
+        found.ok_or_else(|| format!("the header has no {name}"))
     };
     let descr = field("descr")?;
     let quoted = descr.strip_prefix('\'').and_then(|rest| rest.split_once('\'')).map(|(descr, _)| descr);
@@ -93,17 +93,20 @@ fn describe(header: &str) -> Result<(Kind, Vec<usize>), String> {
         Some("<f4") => Kind::Float32,
         Some(other) => {
             let other: String = other.chars().take(20).collect();
-            return Err(format!("is an array of {other:?}; int8, uint8 and float32 are taken"));
+            return Err(format!("the array is of {other:?}; int8, uint8 and float32 are supported"));
         }
-        None => return Err("is an array of records; int8, uint8 and float32 are taken".into()),
+        None => return Err("the array is of records; int8, uint8 and float32 are supported".into()),
     };
     if !field("fortran_order")?.starts_with("False") {
-        return Err("is an array in Fortran order; save numpy.ascontiguousarray of it".into());
+        return Err("the array is in Fortran order; save numpy.ascontiguousarray of it".into());
     }
     let shape = field("shape")?.strip_prefix('(').and_then(|rest| rest.split_once(')')).map(|(shape, _)| shape);
     let dims = shape.unwrap_or("?").split(',').map(str::trim).filter(|dim| !dim.is_empty());
     let shape = dims.map(|dim| dim.parse().ok()).collect::<Option<Vec<usize>>>();
-    Ok((kind, shape.filter(|shape| shape.len() <= 32).ok_or("has a shape that cannot be")?))
+    Ok((
+        kind,
+        shape.filter(|shape| shape.len() <= 32).ok_or("the shape is invalid: it must be at most 32 numbers from 0")?,
+    ))
 }
 
 /// A file of version 1.

@@ -44,7 +44,7 @@ pub(crate) fn kernels(args: &MachineArgs) -> Result<&'static KernelSet, Box<dyn 
     let Some(name) = &args.target else { return Ok(smidgen_targets::detect()) };
     smidgen_targets::named(name).ok_or_else(|| {
         let names: Vec<_> = smidgen_targets::available().map(|kernels| kernels.name).collect();
-        format!("--target {name}: this machine has {}", names.join(", ")).into()
+        format!("--target {name}: this machine does not have this kernel set; it has {}", names.join(", ")).into()
     })
 }
 
@@ -79,7 +79,7 @@ pub(crate) fn file_text(path: &Path) -> Result<String, Box<dyn Error>> {
 pub(crate) fn file_bytes(path: &Path) -> Result<Vec<u8>, Box<dyn Error>> {
     std::fs::read(path).map_err(|error| match error.kind() {
         ErrorKind::NotFound => format!("{}: no such file; check the path", path.display()).into(),
-        ErrorKind::IsADirectory => format!("{}: is a directory; give a text file", path.display()).into(),
+        ErrorKind::IsADirectory => format!("{}: this is a directory; give a text file", path.display()).into(),
         _ => format!("{}: cannot be read: {error}", path.display()).into(),
     })
 }
@@ -98,7 +98,7 @@ pub(crate) fn stdin_bytes() -> Result<Vec<u8>, Box<dyn Error>> {
 
 fn utf8(bytes: Vec<u8>, name: &str) -> Result<String, Box<dyn Error>> {
     String::from_utf8(bytes)
-        .map_err(|error| format!("{name}: not UTF-8 text at byte {}", error.utf8_error().valid_up_to()).into())
+        .map_err(|error| format!("{name}: the text is not UTF-8 at byte {}", error.utf8_error().valid_up_to()).into())
 }
 
 impl From<KvArg> for KvType {

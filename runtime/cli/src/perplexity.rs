@@ -15,11 +15,11 @@ pub(crate) fn perplexity(args: &PerplexityArgs) -> Outcome {
     let mut ids = open::tokenizer(&file, &parts)?.encode_prompt(&text, Special::Text);
     let most = args.tokens.map_or(model.context(), |tokens| tokens.get());
     if let Some(tokens) = args.tokens.filter(|tokens| tokens.get() > ids.len()) {
-        return Err(format!("--tokens {tokens}: {} has {}", args.file.display(), ids.len()).into());
+        return Err(format!("--tokens {tokens}: {} has only {} tokens", args.file.display(), ids.len()).into());
     }
     ids.truncate(most);
     if ids.len() < 2 {
-        return Err(format!("{}: a text of at least two tokens is needed", args.file.display()).into());
+        return Err(format!("{}: the text must have at least two tokens", args.file.display()).into());
     }
     let mut options = Options::new(ids.len());
     options.kv = args.kv.into();

@@ -15,7 +15,7 @@ use std::ops::ControlFlow;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// What may fail, with an error for one line.
+/// A result whose error is printed as one line.
 type Fallible<T> = Result<T, Box<dyn std::error::Error>>;
 
 /// Context that is taken without `--ctx`, at most.
@@ -28,18 +28,18 @@ static INTERRUPT: AtomicBool = AtomicBool::new(false);
 /// Whether a generation is under way; Ctrl-C ends the program otherwise.
 static GENERATING: AtomicBool = AtomicBool::new(false);
 
-/// What all turns of a run share.
+/// The state that all turns of a run share.
 struct Run<'m, 'a> {
     args: &'m RunArgs,
     tokenizer: Tokenizer<'a>,
     template: Option<ChatTemplate>,
     session: Session<'m, 'a>,
-    /// What the session's first sequence holds.
+    /// The tokens in the session's first sequence.
     held: Vec<u32>,
     sampler: Sampler,
 }
 
-/// What was generated.
+/// A generated answer.
 struct Answer {
     tokens: Vec<u32>,
     text: String,
@@ -62,10 +62,12 @@ pub(crate) fn run(args: &RunArgs) -> Fallible<ExitCode> {
         return Err(format!("--chat: {} has no chat template; use -p and --raw", args.model.display()).into());
     }
     if args.system.is_some() && template.is_none() {
-        return Err(format!("--system: {} has no chat template", args.model.display()).into());
+        return Err(
+            format!("--system: {} has no chat template; put the text into the prompt", args.model.display()).into()
+        );
     }
     let text = match text {
-        None if !chat && terminal => return Err("no prompt: give -p TEXT, -f FILE or - for stdin".into()),
+        None if !chat && terminal => return Err("there is no prompt: give -p TEXT, -f FILE or - for stdin".into()),
         None if !chat => Some(open::stdin()?),
         text => text,
     };
@@ -108,7 +110,9 @@ fn session<'m, 'a>(args: &RunArgs, model: &'m Model<'a>, kernels: &'static Kerne
     })?;
     if context > model.context() {
         let trained = model.context();
-        tell(format_args!("smidgen: --ctx {context} is more than the {trained} that the model was trained for\n"));
+        tell(format_args!(
+            "smidgen: --ctx {context} is more than the {trained} tokens that the model was trained for\n"
+        ));
     }
     Ok(session)
 }
@@ -143,7 +147,7 @@ impl Run<'_, '_> {
     fn chat(&mut self, mut first: Option<String>, pool: &dyn Pool) -> Fallible<ExitCode> {
         let terminal = io::stdin().is_terminal();
         if terminal {
-            tell(format_args!("/exit leaves, /clear begins anew, Ctrl-C stops an answer.\n"));
+            tell(format_args!("/exit leaves, /clear starts a new conversation, Ctrl-C stops an answer.\n"));
         }
         let mut turns: Vec<(String, String)> = Vec::new();
         loop {
@@ -180,7 +184,7 @@ impl Run<'_, '_> {
                 }
                 // A person can go on after a turn that is too long.
                 Err(error) if terminal && error.downcast_ref::<io::Error>().is_none() => {
-                    tell(format_args!("smidgen: {error}; /clear begins anew\n"));
+                    tell(format_args!("smidgen: {error}; /clear starts a new conversation\n"));
                     turns.pop();
                 }
                 Err(error) => return Err(error),
@@ -213,7 +217,7 @@ impl Run<'_, '_> {
         Ok(answer)
     }
 
-    /// Refuses a prompt that is empty or leaves no room, in the words of the command line.
+    /// Refuses a prompt that is empty or leaves no room; the error names the flag to change.
     fn check(&self, prompt: &[u32]) -> Fallible<()> {
         let context = self.session.options().context;
         if prompt.is_empty() {
@@ -223,7 +227,8 @@ impl Run<'_, '_> {
             return Ok(());
         }
         let tokens = prompt.len();
-        Err(format!("the prompt has {tokens} tokens and the context holds {context}: shorten it or raise --ctx").into())
+        Err(format!("the prompt has {tokens} tokens, but the context holds {context}; shorten it or raise --ctx")
+            .into())
     }
 
     /// Generates after `new`, the part of `prompt` that the session does not hold, and prints the text as it comes.

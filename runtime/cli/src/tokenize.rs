@@ -20,7 +20,7 @@ pub(crate) fn tokenize(args: &TokenizeArgs) -> Outcome {
             serde_json::from_str(&text).map_err(|error| format!("--decode takes a JSON array of ids: {error}"))?;
         let vocabulary = tokenizer.vocab_len();
         if let Some(id) = ids.iter().find(|id| **id as usize >= vocabulary) {
-            return Err(format!("--decode: id {id} is not below {vocabulary}, the size of the vocabulary").into());
+            return Err(format!("--decode: id {id} is out of range; the vocabulary has {vocabulary} tokens").into());
         }
         // Exactly the text, so that it comes back as it went.
         out.write_all(tokenizer.decode(&ids, true).as_bytes())?;

@@ -24,7 +24,7 @@ pub(crate) enum Failure {
     Sha256(String),
 }
 
-/// What the file must be.
+/// The length and hash that the file must have.
 pub(crate) struct Expected {
     pub(crate) bytes: u64,
     pub(crate) sha256: &'static str,

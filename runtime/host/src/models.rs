@@ -13,7 +13,7 @@ pub enum PackageManager {
 }
 
 impl PackageManager {
-    /// What to install.
+    /// The program to install, for messages.
     pub(crate) fn wanted(self) -> &'static str {
         match self {
             PackageManager::Pip => "Python 3 with pip (python3 -m pip)",

@@ -9,7 +9,7 @@ use std::path::Path;
 /// page of the file cache, and the processor finds it with one look instead of 512 when the file is mapped.
 const PIECE: usize = 2 << 20;
 
-/// What fills a file; what went wrong is about the file `from`.
+/// A function that fills a file; its errors are about the file `from`.
 pub(crate) type Fill<'f> = &'f mut dyn FnMut(&mut dyn Write) -> Result<(), smidgen_convert::Error>;
 
 /// Writes the file `to` from `from`. It appears only when it is complete and on the disk.

@@ -328,7 +328,7 @@ mod tests {
         }
     }
 
-    /// What a job writes without atomics is visible to the caller afterwards, and to the next job.
+    /// Writes of a job without atomics are visible to the caller afterwards, and to the next job.
     #[test]
     fn a_run_orders_memory() {
         struct Cells(Vec<UnsafeCell<u64>>);

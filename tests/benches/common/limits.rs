@@ -1,4 +1,4 @@
-//! What this machine can do at most: bytes read, int8 and `f32` operations per second.
+//! The limits of this machine: bytes read, int8 and `f32` operations per second.
 
 use std::sync::Barrier;
 use std::time::{Duration, Instant};

@@ -1,20 +1,19 @@
-//! What the benches share.
+//! Helpers that all benches share.
 #![allow(dead_code, reason = "each bench uses a part")]
 
-pub(crate) mod chart;
 pub(crate) mod limits;
 
 use smidgen_targets::KernelSet;
+pub(crate) use smidgen_tests::report::{median, short, table};
 use std::error::Error;
-use std::fmt::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
 
-/// What may go wrong, told in one line.
+/// The result of a bench; its error is printed as one line.
 pub(crate) type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 
-/// What the shell is told; what went wrong is told to the person.
+/// Prints an error, if there is one, and turns the outcome into the exit code.
 pub(crate) fn end(outcome: Outcome) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -94,15 +93,17 @@ impl Words {
     }
 }
 
+/// A path as the person means it. Cargo runs benches in the package's folder; names are meant from where the person is.
+pub(crate) fn absolute(path: PathBuf) -> PathBuf {
+    match std::env::var_os("PWD").map(PathBuf::from) {
+        Some(cwd) if !path.is_absolute() && !path.exists() => cwd.join(path),
+        _ => path,
+    }
+}
+
 /// The model files that were named, or the known small model in the cache.
 pub(crate) fn models(named: Vec<String>) -> Outcome<Vec<PathBuf>> {
     if !named.is_empty() {
-        let cwd = std::env::var_os("PWD").map(PathBuf::from);
-        let absolute = |path: PathBuf| match &cwd {
-            // cargo runs benches in the package's folder; names are meant from where the person is.
-            Some(cwd) if !path.is_absolute() && !path.exists() => cwd.join(path),
-            _ => path,
-        };
         return Ok(named.into_iter().map(|path| absolute(path.into())).collect());
     }
     let found = smidgen_host::find("smollm2")
@@ -110,62 +111,13 @@ pub(crate) fn models(named: Vec<String>) -> Outcome<Vec<PathBuf>> {
     Ok(vec![found])
 }
 
-/// The table of that name, or the fastest.
+/// The kernel set of that name, or the fastest.
 pub(crate) fn kernels(name: Option<&str>) -> Outcome<&'static KernelSet> {
     let Some(name) = name else { return Ok(smidgen_targets::detect()) };
     smidgen_targets::named(name).ok_or_else(|| {
         let names: Vec<_> = smidgen_targets::available().map(|kernels| kernels.name).collect();
-        format!("--target {name}: this machine has {}", names.join(", ")).into()
+        format!("--target {name}: this machine does not have this kernel set; it has {}", names.join(", ")).into()
     })
-}
-
-/// The middle value, or the mean of the two.
-pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
-    let mut values: Vec<f64> = values.into_iter().collect();
-    values.sort_by(f64::total_cmp);
-    let (low, high) = (values.get(values.len().wrapping_sub(1) / 2)?, values.get(values.len() / 2)?);
-    Some((low + high) / 2.0)
-}
-
-/// A table in Markdown, numbers to the right.
-pub(crate) fn table(head: &[String], rows: &[Vec<String>]) -> String {
-    let width = |i: usize| {
-        rows.iter()
-            .chain([&head.to_vec()])
-            .filter_map(|row| row.get(i))
-            .map(|cell| cell.chars().count())
-            .max()
-            .unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..head.len()).map(width).collect();
-    let is_text =
-        |i: usize| rows.iter().any(|row| row.get(i).is_some_and(|cell| cell.starts_with(char::is_alphabetic)));
-    let mut out = String::new();
-    let mut line = |row: &[String]| {
-        for (i, (cell, width)) in row.iter().zip(&widths).enumerate() {
-            let _ = if is_text(i) { write!(out, "| {cell:<width$} ") } else { write!(out, "| {cell:>width$} ") };
-        }
-        out.push_str("|\n");
-    };
-    line(head);
-    let rules: Vec<String> =
-        (0..head.len())
-            .map(|i| {
-                if is_text(i) { "-".repeat(widths[i]) } else { format!("{}:", "-".repeat(widths[i].saturating_sub(1))) }
-            })
-            .collect();
-    line(&rules);
-    rows.iter().for_each(|row| line(row));
-    out
-}
-
-/// A number with as many digits as it is worth.
-pub(crate) fn short(value: f64) -> String {
-    match value {
-        v if v >= 100.0 => format!("{v:.0}"),
-        v if v >= 10.0 => format!("{v:.1}"),
-        v => format!("{v:.2}"),
-    }
 }
 
 /// How many processes wanted to run lately: figures taken beside others say little.
@@ -174,7 +126,46 @@ pub(crate) fn load() -> String {
     text.split_whitespace().next().map_or("load unknown".into(), |load| format!("load average before {load}"))
 }
 
-/// What the processor calls itself.
+/// The class of this machine in the records, by the CPU's features.
+pub(crate) fn class() -> &'static str {
+    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let has = |name: &str| text.split_whitespace().any(|word| word == name);
+    match () {
+        () if cfg!(target_arch = "aarch64") => "arm64",
+        () if has("amx_int8") => "amx",
+        () if has("avx512f") => "avx512",
+        () => "avx2",
+    }
+}
+
+/// Smidgen's version, with the commit where git tells it.
+pub(crate) fn version() -> String {
+    let mut git = std::process::Command::new("git");
+    let commit = git.args(["describe", "--always", "--dirty", "--exclude=*"]).output().ok();
+    let commit = commit.filter(|output| output.status.success());
+    let commit = commit.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_string());
+    match commit {
+        Some(commit) => format!("{} ({commit})", env!("CARGO_PKG_VERSION")),
+        None => env!("CARGO_PKG_VERSION").into(),
+    }
+}
+
+/// Today's date in the Gregorian calendar, UTC, as YYYY-MM-DD.
+pub(crate) fn today() -> String {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    // Years begin in March here, so that a leap day is a year's last, and in eras of 400 years, which all have as many days.
+    let days = now.as_secs() / 86_400 + 719_468;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    let year = 400 * era + year_of_era + u64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
+/// The processor's own name and the number of cores.
 pub(crate) fn processor() -> String {
     let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let name = text.lines().find(|line| line.starts_with("model name")).and_then(|line| line.split_once(':'));

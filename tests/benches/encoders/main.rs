@@ -27,7 +27,7 @@ const USAGE: &str = "usage: cargo bench -p smidgen-tests --bench encoders -- [op
   --llama-text FILE         the plain GGUF for it (default: --text)
   --sentences FILE          texts, one on each line (default: 64 of our own)
   --threads N,…             threads (default: 1,2)
-  --target NAME             Smidgen's table of kernels (default: the fastest)
+  --target NAME             Smidgen's kernel set (default: the fastest)
   --passes N                passes in a process, of which the median counts (default: 20)
   --repeat N                rounds (default: 5)";
 
@@ -48,7 +48,7 @@ fn sentences() -> Vec<String> {
     (0..64).map(|i| (0..=i % 5).map(|j| parts[(i + j) % 5]).collect::<Vec<_>>().join(" ")).collect()
 }
 
-/// What is run, as JSON for the processes that run it: the texts of a pass, or the side of an image.
+/// A task, as JSON for the processes that run it: the texts of a pass, or the side of an image.
 struct Task {
     name: &'static str,
     task: Value,

@@ -4,20 +4,20 @@
 mod common;
 mod replay;
 
-use common::chart::{Bar, Group, Panel, chart};
 use common::limits::{MEMORY, peaks, read_bandwidth};
 use common::{Outcome, Words, median, short, table};
 use replay::{BATCH, Replay, Spent, Times};
 use smidgen::{Model, Options, Session};
 use smidgen_host::{ModelFile, ThreadPool};
 use smidgen_targets::{KernelSet, Pool};
+use smidgen_tests::report::chart::{Bar, Group, Panel, chart};
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 const USAGE: &str = "usage: cargo bench -p smidgen-tests --bench profile -- [options]
   --model FILE      a GGUF file, plain or packed; may be repeated (default: smollm2 from the cache)
-  --target NAME     table of kernels (default: the fastest)
+  --target NAME     kernel set (default: the fastest)
   --threads N,…     threads (default: 1)
   --context N       tokens before those that are decoded (default: 256)
   -p N              tokens of the prompt (default: 512)
@@ -27,7 +27,7 @@ const USAGE: &str = "usage: cargo bench -p smidgen-tests --bench profile -- [opt
 /// Tokens decoded in a run.
 const DECODED: usize = 32;
 
-/// What the machine can do at most with the threads in use, per second.
+/// The machine's limits with the threads in use, per second.
 struct Limits {
     read: f64,
     int8: Option<f64>,

@@ -20,7 +20,7 @@ const PANEL: usize = 16;
 const PIECES: usize = 16;
 const SMALL: usize = 1 << 13;
 
-/// What a pass consists of. Products stand for all weights of one format in that role.
+/// The operations of a pass. Products stand for all weights of one format in that role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
     Qkv,
@@ -56,7 +56,7 @@ impl Stage {
     ];
 }
 
-/// What an operation took and did.
+/// The time and work of an operation.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Spent {
     pub(crate) time: Duration,
@@ -70,7 +70,7 @@ pub(crate) struct Spent {
 
 const NO_FORMAT: usize = Format::ALL.len();
 
-/// What every operation took: one row a stage, one column a format.
+/// The time and work of every operation: one row for each stage, one column for each format.
 #[derive(Clone, Debug)]
 pub(crate) struct Times {
     spent: Vec<Spent>,

@@ -1,14 +1,15 @@
-//! The race itself: who runs when, and what comes of it.
+//! The race itself: the order of the runs, and the tables, charts and records of their figures.
 
 use crate::Twins;
-use crate::common::chart::{Bar, Group, Panel, chart};
 use crate::common::limits::{MEMORY, peaks, read_bandwidth};
-use crate::common::{Outcome, median, processor, short, table};
+use crate::common::{self, Outcome, median, processor, short, table};
 use crate::runners::{Busy, Peer, Rates, Task, smidgen};
-use serde_json::json;
+use serde_json::{Value, json};
 use smidgen::Model;
 use smidgen_host::ModelFile;
 use smidgen_targets::KernelSet;
+use smidgen_tests::report::chart::{Bar, Group, Panel, chart};
+use smidgen_tests::report::records;
 use std::path::Path;
 
 pub(crate) struct Contest {
@@ -35,6 +36,32 @@ struct Limits {
     decode: f64,
 }
 
+/// Facts about the run that a record holds beside its figures.
+pub(crate) struct About {
+    /// The record's name; without one none is written.
+    pub(crate) record: Option<String>,
+    pub(crate) label: Option<String>,
+    pub(crate) machine: Option<String>,
+    pub(crate) class: Option<String>,
+}
+
+impl About {
+    /// Fails before anything is measured if the record could not be written.
+    pub(crate) fn check(&self) -> Outcome {
+        if let Some(name) = &self.record
+            && (name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)))
+        {
+            return Err(format!("--record {name}: letters, digits, '-', '_' and '.' only").into());
+        }
+        if let Some(class) = &self.class
+            && !records::CLASSES.contains(&class.as_str())
+        {
+            return Err(format!("--class {class}: must be one of {}", records::CLASSES.join(", ")).into());
+        }
+        Ok(())
+    }
+}
+
 const OURS: [&str; 2] = ["Smidgen", "Smidgen, packed"];
 
 fn prefill(rates: &Rates) -> f64 {
@@ -55,7 +82,7 @@ fn ratio(a: &[Rates], b: &[Rates], of: fn(&Rates) -> f64) -> f64 {
 }
 
 impl Contest {
-    pub(crate) fn run(&self, files: &[Twins], json: Option<&Path>, svg: Option<&Path>) -> Outcome {
+    pub(crate) fn run(&self, files: &[Twins], json: Option<&Path>, svg: Option<&Path>, about: &About) -> Outcome {
         println!(
             "Target {}; prefill {}, decode {}; rounds: {}.",
             self.kernels.name, self.prompt, self.decoded, self.rounds
@@ -90,7 +117,77 @@ impl Contest {
         if let Some(path) = svg {
             std::fs::write(path, self.draw(&all))?;
         }
+        if let Some(name) = &about.record {
+            let path = records::docs().join("records").join(format!("{name}.json"));
+            let record = self.record(about, &machine, &all)?;
+            std::fs::write(&path, serde_json::to_string_pretty(&record)? + "\n")
+                .map_err(|error| format!("{}: {error}", path.display()))?;
+        }
         Ok(())
+    }
+
+    /// The run as a record: see `smidgen_tests::report::records`.
+    fn record(
+        &self,
+        about: &About,
+        machine: &[(f64, Option<f64>)],
+        all: &[(&Twins, Vec<Lane>, Vec<Limits>)],
+    ) -> Outcome<Value> {
+        let hundredths = |value: f64| (value * 100.0).round() / 100.0;
+        let (mut medians, mut ratios) = (Vec::new(), Vec::new());
+        let per = OURS.len() + self.peers.len();
+        for (file, lanes, limits) in all {
+            for (group, limits) in lanes.chunks(per).zip(limits) {
+                for (i, lane) in group.iter().enumerate() {
+                    let (p, d) = (middle(&lane.quiet, prefill), middle(&lane.quiet, decode));
+                    medians.push(json!({
+                        "file": file.name,
+                        "engine": lane.name,
+                        "threads": lane.threads,
+                        "prompt_tokens": self.prompt,
+                        "decoded_tokens": self.decoded,
+                        "prefill": hundredths(p),
+                        "decode": hundredths(d),
+                        "prefill_of_int8_peak": limits.prefill.map(|limit| hundredths(p / limit)),
+                        "decode_of_read_limit": hundredths(d / limits.decode),
+                    }));
+                    for peer in group[OURS.len()..].iter().filter(|_| i < OURS.len()) {
+                        ratios.push(json!({
+                            "file": file.name,
+                            "engine": lane.name,
+                            "peer": peer.name,
+                            "threads": lane.threads,
+                            "prefill": hundredths(ratio(&lane.quiet, &peer.quiet, prefill)),
+                            "decode": hundredths(ratio(&lane.quiet, &peer.quiet, decode)),
+                        }));
+                    }
+                }
+            }
+        }
+        let mut versions = serde_json::Map::new();
+        versions.insert("Smidgen".into(), common::version().into());
+        let first = &all.first().ok_or("no file")?.0.plain;
+        for peer in &self.peers {
+            versions.insert(peer.name().into(), peer.version(first)?.into());
+        }
+        let limit = |(threads, (read, int8)): (&usize, &(f64, Option<f64>))| {
+            let int8 = int8.map(|int8| (int8 / 1e9).round());
+            json!({ "threads": threads, "read_gb_per_second": hundredths(read / 1e9), "int8_gops": int8 })
+        };
+        Ok(json!({
+            "class": about.class.as_deref().unwrap_or_else(|| common::class()),
+            "label": about.label.clone().unwrap_or_else(processor),
+            "machine": about.machine.clone().unwrap_or_else(processor),
+            "date": common::today(),
+            "source": "measured",
+            "versions": versions,
+            "kernels": self.kernels.name,
+            "unit": records::TOKENS_PER_SECOND,
+            "rounds": self.rounds,
+            "limits": self.threads.iter().zip(machine).map(limit).collect::<Vec<_>>(),
+            "medians": medians,
+            "ratios": ratios,
+        }))
     }
 
     /// Every engine in turn, round after round.
@@ -187,7 +284,7 @@ impl Contest {
         }
     }
 
-    /// What an engine loses to busy neighbours, and what a fair scheduler would take from it.
+    /// The rates that an engine loses to busy neighbours, and the loss that a fair scheduler would cause.
     fn busy_row(&self, lane: &Lane) -> Vec<String> {
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get()) as f64;
         let (threads, runnable) = (lane.threads as f64, (lane.threads + self.busy) as f64);

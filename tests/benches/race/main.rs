@@ -7,8 +7,9 @@ mod runners;
 mod startup;
 
 use common::{Outcome, Words};
-use contest::Contest;
+use contest::{About, Contest};
 use runners::Peer;
+use smidgen_tests::report::records;
 use std::path::{Path, PathBuf};
 
 const USAGE: &str = "usage: cargo bench -p smidgen-tests --bench race -- [options]
@@ -16,13 +17,19 @@ const USAGE: &str = "usage: cargo bench -p smidgen-tests --bench race -- [option
   --llama-bench NAME=PATH   a build of llama.cpp's llama-bench (or one that takes the same options); may be repeated
                             (default: Python's llama_cpp, if python3 has it)
   --threads N,…             threads (default: 1,2)
-  --target NAME             Smidgen's table of kernels (default: the fastest)
+  --target NAME             Smidgen's kernel set (default: the fastest)
   -p N                      tokens of the prompt (default: 512)
   -n N                      tokens that are decoded, from an empty context (default: 128)
   --repeat N                rounds (default: 5)
   --busy N                  measures each once more with N busy processes beside it
-  --json FILE               writes every figure
+  --json FILE               writes every figure of every round
   --svg FILE                draws the medians
+  --record NAME             writes docs/records/NAME.json: machine, date, versions, limits and medians
+  --label TEXT              the machine's short name in the record (default: the processor's)
+  --machine TEXT            the machine described in the record (default: the processor's name and cores)
+  --class NAME              the machine's class in the record: avx2, avx512, amx or arm64 (default: by the CPU's features)
+  --tables DOCS             instead: writes the tables and the chart of DOCS/performance.md anew from DOCS/records
+  --check DOCS              instead: fails if they are not what the records say
   --startup                 instead: time to the first byte of an answer, and peak memory
   --smidgen PATH            the command for --startup (default: built by cargo)
   --llama-cli PATH          llama.cpp's llama-completion, for --startup";
@@ -74,6 +81,14 @@ fn run() -> Outcome {
         return done;
     }
     let Some(mut words) = Words::new(USAGE) else { return Ok(()) };
+    if let Some(docs) = words.one::<String>("--tables")? {
+        words.finish()?;
+        return write_tables(&common::absolute(docs.into()));
+    }
+    if let Some(docs) = words.one::<String>("--check")? {
+        words.finish()?;
+        return check_tables(&common::absolute(docs.into()));
+    }
     let models = words.all("--model")?;
     let builds = words.all("--llama-bench")?;
     let target: Option<String> = words.one("--target")?;
@@ -88,6 +103,13 @@ fn run() -> Outcome {
     };
     let json: Option<PathBuf> = words.one("--json")?;
     let svg: Option<PathBuf> = words.one("--svg")?;
+    let about = About {
+        record: words.one("--record")?,
+        label: words.one("--label")?,
+        machine: words.one("--machine")?,
+        class: words.one("--class")?,
+    };
+    about.check()?;
     let is_startup = words.flag("--startup");
     let smidgen: Option<PathBuf> = words.one("--smidgen")?;
     let llama: Option<PathBuf> = words.one("--llama-cli")?;
@@ -107,5 +129,22 @@ fn run() -> Outcome {
         return startup::measure(&twins, smidgen, llama, contest.rounds.max(5));
     }
     contest.peers = Peer::all(&builds)?;
-    contest.run(&twins, json.as_deref(), svg.as_deref())
+    contest.run(&twins, json.as_deref(), svg.as_deref(), &about)
+}
+
+/// Writes the documents that are made from records.
+fn write_tables(docs: &Path) -> Outcome {
+    for (name, text) in records::documents(docs)? {
+        let path = docs.join(name);
+        std::fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// Fails if a document is not what the records say.
+fn check_tables(docs: &Path) -> Outcome {
+    match records::stale(docs)?.as_slice() {
+        [] => Ok(()),
+        stale => Err(format!("{}: not what the records say; run --tables", stale.join(", ")).into()),
+    }
 }

@@ -14,13 +14,13 @@ const MEASURE: &str = "measure-smidgen";
 const BUSY: &str = "be-busy";
 pub(crate) const SPAWN: &str = "spawn-and-watch";
 
-/// What is measured.
+/// One measurement: its size, threads and kernels.
 #[derive(Clone, Copy)]
 pub(crate) struct Task<'t> {
     pub(crate) threads: usize,
     pub(crate) prompt: usize,
     pub(crate) decoded: usize,
-    /// Smidgen's table of kernels.
+    /// Smidgen's kernel set.
     pub(crate) target: &'t str,
 }
 
@@ -101,6 +101,22 @@ impl Peer {
         }
     }
 
+    /// The commit of the build, or the version of the package.
+    pub(crate) fn version(&self, model: &Path) -> Outcome<String> {
+        match self {
+            Peer::LlamaBench { program, .. } => {
+                let mut command = Command::new(program);
+                command.arg("-m").arg(model).args(["-p", "1", "-n", "0", "-r", "1", "-o", "json"]);
+                Ok(output(&mut command)?[0]["build_commit"].as_str().unwrap_or("unknown").into())
+            }
+            Peer::Python => {
+                let mut command = Command::new("python3");
+                command.args(["-c", "import json, llama_cpp; print(json.dumps(llama_cpp.__version__))"]);
+                Ok(output(&mut command)?.as_str().unwrap_or("unknown").into())
+            }
+        }
+    }
+
     pub(crate) fn measure(&self, model: &Path, task: Task) -> Outcome<Rates> {
         let numbers = [task.prompt, task.decoded, task.threads].map(|n| n.to_string());
         match self {
@@ -172,7 +188,7 @@ impl Drop for Busy {
     }
 }
 
-/// What this process is for if another of this program has started it.
+/// The work of a process that another process of this program has started; none in the first one.
 pub(crate) fn child() -> Option<Outcome> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     match words.first()?.as_str() {

@@ -12,7 +12,7 @@ use std::process::Command;
 
 /// Tokens of the prompt.
 const TOKENS: usize = 10;
-/// What the process may take beside the file and the cache, in bytes.
+/// Bytes of memory that a process may use beside the file and the cache.
 const ALLOWANCE: u64 = 24 << 20;
 
 pub(crate) fn measure(files: &[Twins], smidgen: Option<PathBuf>, llama: Option<PathBuf>, rounds: usize) -> Outcome {

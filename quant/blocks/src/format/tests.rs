@@ -80,7 +80,7 @@ impl Activations {
         }
     }
 
-    /// What activation `i` of token `t` stands for.
+    /// The value of activation `i` of token `t`.
     fn value(&self, form: InputFormat, i: usize, t: usize) -> f64 {
         let q = (i / 32 * self.tokens + t) * 32 + i % 32;
         match form {

@@ -1,4 +1,4 @@
-//! What can be wrong with a TensorFlow Lite file.
+//! The errors of TensorFlow Lite files.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use std::fmt;
 #[non_exhaustive]
 #[expect(missing_docs, reason = "each variant's text explains its fields")]
 pub enum Error {
-    /// The file has not the identifier.
+    /// The file does not have the identifier.
     NotTflite,
     /// A version of the schema that is not known.
     Version { version: i32 },
@@ -19,7 +19,7 @@ pub enum Error {
     Index { field: &'static str, index: i64, count: usize },
     /// A tensor's shape, or data that are not of that shape.
     Shape { tensor: String, field: &'static str },
-    /// A scale or zero point that cannot be.
+    /// A scale or zero point that is missing or invalid.
     Quantization { tensor: String, field: &'static str },
     /// A tensor that must have its data in the file.
     NotConstant { tensor: String },
@@ -38,25 +38,32 @@ pub enum Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::NotTflite => write!(f, "identifier at offset 4 is not TFL3, so this is no TensorFlow Lite file"),
-            Error::Version { version } => write!(f, "schema version {version} is not supported, 3 is"),
-            Error::Damaged { field, offset } => write!(f, "{field} at offset {offset} passes the end of the file"),
-            Error::TooMany { field, found, most } => write!(f, "{found} {field}, at most {most} are taken"),
-            Error::Index { field, index, count } => write!(f, "{field}: number {index} of {count}"),
-            Error::Shape { tensor, field } => write!(f, "{field} of tensor {tensor:?} is impossible"),
+            Error::NotTflite => write!(f, "this is not a TensorFlow Lite file: the identifier at offset 4 is not TFL3"),
+            Error::Version { version } => write!(f, "the schema version is {version}; version 3 is supported"),
+            Error::Damaged { field, offset } => write!(f, "{field} at offset {offset} ends past the end of the file"),
+            Error::TooMany { field, found, most } => {
+                write!(f, "there are {found} {field}, but at most {most} are accepted")
+            }
+            Error::Index { field, index, count } => {
+                write!(f, "{field}: index {index} is out of range; there are {count}")
+            }
+            Error::Shape { tensor, field } => write!(f, "{field} of tensor {tensor:?} is invalid"),
             Error::Quantization { tensor, field } => {
-                write!(f, "{field} of tensor {tensor:?} is missing or not possible for int8")
+                write!(f, "{field} of tensor {tensor:?} is missing or invalid for int8")
             }
             Error::NotConstant { tensor } => write!(f, "tensor {tensor:?} must be a constant of its operator's type"),
             Error::NotComputed { tensor } => write!(f, "tensor {tensor:?} is not computed before it is used"),
             Error::Kind { tensor, kind } => {
-                write!(f, "tensor {tensor:?} is of type {kind}; only models of int8 are converted")
+                write!(f, "tensor {tensor:?} has the type {kind}; only int8 models are supported")
             }
             Error::Operator { index, name, reason } => write!(f, "operator {index}, {name}: {reason}"),
             Error::Ports { inputs, outputs } => {
-                write!(f, "{inputs} inputs and {outputs} outputs; models with one of each are converted")
+                write!(
+                    f,
+                    "the model has {inputs} inputs and {outputs} outputs; only models with one of each are supported"
+                )
             }
-            Error::TooLarge => write!(f, "the model is too large"),
+            Error::TooLarge => write!(f, "the model is too large: its plan does not fit in 31 bits"),
         }
     }
 }

@@ -57,7 +57,7 @@ pub fn convert(bytes: &[u8], manifest: Option<(&str, &[u8])>, out: &mut dyn Writ
     Ok(())
 }
 
-/// What the input or the output is, and where.
+/// Writes the metadata of the input or the output: its type, shape, scale and place.
 fn port(
     writer: &mut Writer,
     name: &str,
@@ -78,7 +78,7 @@ fn port(
     Ok(())
 }
 
-/// What a manifest says: the word and how it is detected.
+/// Writes the metadata of a manifest: the word and how it is detected.
 fn describe(file: &str, text: &[u8], writer: &mut Writer) -> Result<(), crate::Error> {
     let value = json::parse(file, text)?;
     let manifest = json::Json::new(file, &value);

@@ -160,7 +160,7 @@ impl<'a> Lower<'_, 'a> {
             None => vec![0; count],
         };
         if biases.len() != count {
-            return Err(self.fail("it has not one bias for each output channel"));
+            return Err(self.fail("it does not have one bias for each output channel"));
         }
         let mut bytes = Vec::new();
         for (channel, bias) in biases.into_iter().enumerate() {
@@ -233,7 +233,7 @@ impl<'a> Lower<'_, 'a> {
         self.int8(&[input, out])?;
         let weights = self.tensor(filter).weights()?;
         let &[outputs, inputs] = &self.tensor(filter).shape[..] else {
-            return Err(self.fail("its weights are no matrix"));
+            return Err(self.fail("its weights are not a matrix"));
         };
         let [rows, columns, channels] = self.extent(out);
         if channels != outputs || self.tensor(input).elements() != rows * columns * inputs {
@@ -281,7 +281,7 @@ impl<'a> Lower<'_, 'a> {
             usize::try_from(value).map_err(|_| self.fail("its window or stride is negative"))
         };
         let same = self.option(operator, |options| options.byte(0, "padding"), 0)? == 0;
-        let wrong = || self.fail("its window is impossible");
+        let wrong = || self.fail("its window is invalid");
         let vertical = window(rows, size(4, "filter_height")?, size(2, "stride_h")?, 1, same).ok_or_else(wrong)?;
         let horizontal = window(columns, size(3, "filter_width")?, size(1, "stride_w")?, 1, same).ok_or_else(wrong)?;
         if result.shape != [1, vertical.outputs, horizontal.outputs, channels] {

@@ -38,7 +38,7 @@ pub(crate) fn clip(planner: &mut Planner, size: u32) -> Result<(), Error> {
                 let pair = text.trim_end_matches('\r').split_once(' ').filter(|(_, right)| !right.contains(' '));
                 let (left, right) = pair.ok_or_else(|| Error::Tokenizer {
                     file: MERGES.into(),
-                    reason: format!("line {} is no pair", line + 2),
+                    reason: format!("line {} is not a pair of words", line + 2),
                 })?;
                 Ok((left.to_owned(), right.to_owned()))
             };

@@ -44,7 +44,7 @@ impl Vocabulary {
         // More than any model has; each is some bytes in memory.
         const MOST: u32 = 1 << 22;
         if size > MOST {
-            let reason = format!("a vocabulary of {size} tokens is more than {MOST}");
+            let reason = format!("the vocabulary has {size} tokens, but at most {MOST} are accepted");
             return Err(Error::Tokenizer { file: file.into(), reason });
         }
         let tokens = (0..size).map(|id| format!("[PAD{id}]")).collect();
@@ -77,7 +77,7 @@ impl Vocabulary {
         let size = self.tokens.len();
         let (Some(text), Some(of)) = (self.tokens.get_mut(id as usize), self.kinds.get_mut(id as usize)) else {
             let token: String = token.chars().take(64).collect();
-            let reason = format!("token {token:?} has id {id}, the model has {size} tokens");
+            let reason = format!("token {token:?} has the id {id}, but the model has {size} tokens");
             return Err(Error::Tokenizer { file: file.into(), reason });
         };
         (*text, *of) = (token.to_owned(), kind);
@@ -167,5 +167,5 @@ fn kind_of<'c>(step: &Json<'c>) -> &'c str {
 
 /// That a part of the tokenizer is not known.
 fn unknown(file: &str, part: &str, name: &str) -> Error {
-    Error::Tokenizer { file: file.into(), reason: format!("{part} {name:.64} cannot be converted") }
+    Error::Tokenizer { file: file.into(), reason: format!("{part} {name:.64} is not supported") }
 }

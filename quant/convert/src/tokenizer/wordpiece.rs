@@ -72,7 +72,7 @@ pub(crate) fn wordpiece(planner: &mut Planner, size: u32) -> Result<(), Error> {
         if id.is_none() && matches!(*role, "cls" | "sep" | "unk") {
             return Err(Error::Tokenizer {
                 file: TOKENIZER.into(),
-                reason: format!("no token plays the role of {default}"),
+                reason: format!("there is no token for the role of {default}"),
             });
         }
     }

@@ -1,4 +1,4 @@
-//! What the engine's own bounds leave open.
+//! Bounds on templates that the engine itself does not have.
 //!
 //! The engine counts steps and the data they make ("fuel"). Three things escape it, and are closed here:
 //! - Lists added to each other, or repeated, share their parts; later all items are visited at once, uncounted. So `+` and `*`

@@ -15,7 +15,7 @@ const GEMMA: &str = "{{ bos_token }}{% if messages[0]['role'] == 'system' %}{{ r
 const PHI3: &str = "{% for message in messages %}\n    {% if message['role'] in ['system', 'user'] %}\n{{'<|' ~ message['role'] ~ '|>\\n' + message['content'] + '<|end|>\\n'}}\n    {% elif message['role'] == 'assistant' %}\n{% generation %}\n{{'<|assistant|>\\n' + message['content'] + '<|end|>\\n'}}\n{% endgeneration %}\n    {% endif %}\n{% endfor %}\n{% if add_generation_prompt %}{{ '<|assistant|>\\n' }}{% else %}{{ eos_token }}{% endif %}\n";
 const PYTHON: &str = "{% set ns = namespace(n=0, last='') %}{% for m in messages if m.role != 'system' %}{% set ns.n = ns.n + 1 %}{% if m.content.startswith('stop') %}{% break %}{% endif %}{% set ns.last = m.content.split(' ')[-1].upper() %}{% endfor %}{{ ns.n }}|{{ ns.last }}|{{ true }}|{{ none }}|{{ messages[0] | tojson }}|{{ messages | map(attribute='role') | list | tojson(indent=2) }}|{{ 3 * 'ab' }}|{{ ([1] + [2])|length }}|{{ tools is iterable }}|{{ messages[0].items() | list | length }}";
 
-/// What Python's Jinja2, set up as Hugging Face's libraries do, renders on 14 November 2023.
+/// The output of Python's Jinja2, set up as Hugging Face's libraries do, on 14 November 2023.
 const RENDERED: &[(&str, &[Message], bool, &str)] = &[
     (
         CHATML,

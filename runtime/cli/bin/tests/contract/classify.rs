@@ -203,7 +203,7 @@ fn texts_as_labels() {
     );
 }
 
-/// What a checkpoint becomes answers as the model that it is, from its tokenizer's newer file or its older ones.
+/// A converted checkpoint answers as the original model does, from its tokenizer's newer file or its older ones.
 #[test]
 fn a_converted_checkpoint() {
     let dir = Scratch::new();

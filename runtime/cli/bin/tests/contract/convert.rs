@@ -121,11 +121,11 @@ fn checkpoints_that_are_none() {
     dir.checkpoint(|tensors| tensors.retain(|tensor| !tensor.name.contains("layers.1.mlp.up_proj")));
     refused(&["model.layers.1.mlp.up_proj.weight", "missing"]);
     dir.checkpoint(|tensors| tensors.push(Stored::floats("extra.weight", &[1], &[0.0])));
-    refused(&["extra.weight", "no place"]);
+    refused(&["extra.weight", "does not belong"]);
     dir.checkpoint(|tensors| tensors[0].dtype = "I32");
     refused(&["I32"]);
     dir.checkpoint(|tensors| tensors[0].data[..4].copy_from_slice(&f32::INFINITY.to_le_bytes()));
-    refused(&["not finite", "row 0"]);
+    refused(&["infinite or NaN", "row 0"]);
     for none in [dir.path("nothing"), dir.write("model/text", "hello"), dir.path("model/config.json")] {
         fails(&["convert", &none, &output], &[&none]);
     }

@@ -24,7 +24,7 @@ fn smidgen(words: &[&str]) -> Command {
     command
 }
 
-/// What the command does with this stdin.
+/// Runs the command with this stdin.
 fn with_stdin(words: &[&str], input: &[u8]) -> Output {
     let mut child = smidgen(words).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
@@ -64,7 +64,7 @@ fn fails(command: &[&str], named: &[&str]) -> String {
     refused(command, &smidgen(command).output().unwrap(), named)
 }
 
-/// The kernel sets that this machine has.
+/// The names of the kernel sets that this machine has.
 fn targets() -> Vec<String> {
     smidgen_tests::tables().iter().map(|kernels| kernels.name.to_owned()).collect()
 }

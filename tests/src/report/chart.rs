@@ -4,29 +4,34 @@ use super::short;
 use std::fmt::Write;
 
 /// Bars on one scale.
-pub(crate) struct Panel {
-    /// What the bars measure, with the unit.
-    pub(crate) title: String,
-    pub(crate) groups: Vec<Group>,
+pub struct Panel {
+    /// The quantity that the bars show, with its unit.
+    pub title: String,
+    /// The groups of bars, from the top.
+    pub groups: Vec<Group>,
 }
 
 /// Bars that belong together.
 #[derive(Default)]
-pub(crate) struct Group {
-    pub(crate) label: String,
-    pub(crate) bars: Vec<Bar>,
-    /// Where a line across the group stands, and what it says.
-    pub(crate) limit: Option<f64>,
+pub struct Group {
+    /// The heading of the group; none if it is empty.
+    pub label: String,
+    /// The bars, from the top.
+    pub bars: Vec<Bar>,
+    /// The value at which a line crosses the group.
+    pub limit: Option<f64>,
 }
 
 /// A bar.
-pub(crate) struct Bar {
-    pub(crate) label: String,
-    pub(crate) value: f64,
-    /// Said right after the value.
-    pub(crate) note: String,
+pub struct Bar {
+    /// The name to the left of the bar.
+    pub label: String,
+    /// The length of the bar.
+    pub value: f64,
+    /// A text right after the value.
+    pub note: String,
     /// Bars of one kind have one colour.
-    pub(crate) kind: usize,
+    pub kind: usize,
 }
 
 const COLOURS: [&str; 8] = ["#7fb3d5", "#1f618d", "#d5a17f", "#a04000", "#7d6608", "#76448a", "#616a6b", "#148f77"];
@@ -37,7 +42,7 @@ const BAR: f64 = 15.0;
 const HEAD: f64 = 44.0;
 
 /// A chart with panels side by side. `foot` is the line below.
-pub(crate) fn chart(title: &str, foot: &str, panels: &[Panel]) -> String {
+pub fn chart(title: &str, foot: &str, panels: &[Panel]) -> String {
     let height_of =
         |panel: &Panel| -> f64 { panel.groups.iter().map(|group| BAR * (group.bars.len() as f64 + 1.6)).sum() };
     let height = panels.iter().map(height_of).fold(0.0, f64::max) + 2.0 * HEAD + 24.0;
