@@ -4,12 +4,18 @@
 
 mod args;
 mod bench;
+#[cfg(feature = "encoders")]
 mod classify;
+#[cfg(feature = "convert")]
 mod convert;
+#[cfg(feature = "encoders")]
 mod embed;
+#[cfg(feature = "micro")]
 mod infer;
 mod inspect;
+#[cfg(feature = "micro")]
 mod listen;
+#[cfg(feature = "micro")]
 mod npy;
 mod open;
 mod perplexity;
@@ -21,6 +27,26 @@ use args::{Cli, Command};
 use clap::{CommandFactory, Parser, error::ErrorKind};
 use std::io::{self, Write};
 use std::process::ExitCode;
+
+/// The commands that this build leaves out, and the feature that has each.
+const LEFT_OUT: &[(&str, &str)] = &[
+    #[cfg(not(feature = "convert"))]
+    ("convert", "convert"),
+    #[cfg(not(feature = "convert"))]
+    ("quantize", "convert"),
+    #[cfg(not(feature = "convert"))]
+    ("pack", "convert"),
+    #[cfg(not(feature = "convert"))]
+    ("unpack", "convert"),
+    #[cfg(not(feature = "encoders"))]
+    ("embed", "encoders"),
+    #[cfg(not(feature = "encoders"))]
+    ("classify", "encoders"),
+    #[cfg(not(feature = "micro"))]
+    ("listen", "micro"),
+    #[cfg(not(feature = "micro"))]
+    ("infer", "micro"),
+];
 
 /// The result of a command; its error is printed as one line.
 type Outcome = Result<(), Box<dyn std::error::Error>>;
@@ -42,14 +68,22 @@ pub fn main() -> ExitCode {
         Command::Inspect(args) => inspect::inspect(&args),
         Command::Tokenize(args) => tokenize::tokenize(&args),
         Command::Perplexity(args) => perplexity::perplexity(&args),
+        #[cfg(feature = "encoders")]
         Command::Embed(args) => return ended(embed::embed(&args)),
+        #[cfg(feature = "encoders")]
         Command::Classify(args) => return ended(classify::classify(&args)),
+        #[cfg(feature = "micro")]
         Command::Listen(args) => listen::listen(&args),
+        #[cfg(feature = "micro")]
         Command::Infer(args) => infer::infer(&args),
         Command::Pull(args) => pull(&args),
+        #[cfg(feature = "convert")]
         Command::Convert(args) => convert::convert(&args),
+        #[cfg(feature = "convert")]
         Command::Quantize(args) => convert::quantize(&args),
+        #[cfg(feature = "convert")]
         Command::Pack(args) => convert::pack(&args, smidgen_host::Direction::Pack),
+        #[cfg(feature = "convert")]
         Command::Unpack(args) => convert::pack(&args, smidgen_host::Direction::Unpack),
         Command::Completions { shell } => completions(shell),
     };
@@ -95,6 +129,11 @@ fn usage(error: &clap::Error) -> ExitCode {
         .map(|part| part.trim_start_matches("error: ").trim_start_matches("tip: ").to_owned())
         .filter(|part| !part.is_empty() && !part.starts_with("to pass '"))
         .collect();
+    let left_out = std::env::args_os().nth(1).and_then(|name| LEFT_OUT.iter().find(|(command, _)| name == *command));
+    if let Some((command, feature)) = left_out {
+        tell(format_args!("smidgen: this build has no command '{command}'; build it with the feature '{feature}'\n"));
+        return ExitCode::from(2);
+    }
     let command = std::env::args_os().nth(1).and_then(|name| name.into_string().ok());
     let command = command.filter(|name| Cli::command().find_subcommand(name).is_some());
     let command = command.map(|name| format!(" {name}")).unwrap_or_default();

@@ -1,8 +1,19 @@
 //! The arguments of the command line, and their help texts.
 
+#[cfg(feature = "convert")]
+mod convert;
+#[cfg(feature = "encoders")]
+mod encoders;
+#[cfg(feature = "micro")]
+mod micro;
+
 use clap::{Args, Parser, Subcommand};
-use smidgen_host::Mixture;
-use std::ffi::OsString;
+#[cfg(feature = "convert")]
+pub(crate) use convert::{ConvertArgs, PackArgs, QuantizeArgs};
+#[cfg(feature = "encoders")]
+pub(crate) use encoders::{ClassifyArgs, EmbedArgs};
+#[cfg(feature = "micro")]
+pub(crate) use micro::{InferArgs, ListenArgs};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
@@ -43,24 +54,32 @@ pub(crate) enum Command {
     Tokenize(TokenizeArgs),
     /// Measure how well a model predicts a text
     Perplexity(PerplexityArgs),
+    #[cfg(feature = "encoders")]
     /// Compute embeddings of texts, or rank texts by similarity of meaning
     Embed(EmbedArgs),
+    #[cfg(feature = "encoders")]
     /// Classify images or texts
     Classify(ClassifyArgs),
+    #[cfg(feature = "micro")]
     /// Detect wake words in a recording or a stream of sound
     Listen(ListenArgs),
+    #[cfg(feature = "micro")]
     /// Run a micro model (int8) on arrays from a file
     Infer(InferArgs),
     /// Download models into the cache by their short names, or list the names
     Pull(PullArgs),
+    #[cfg(feature = "convert")]
     /// Convert a checkpoint (safetensors with its config.json, or .tflite) to a GGUF file
     Convert(ConvertArgs),
+    #[cfg(feature = "convert")]
     /// Write a model with its weights in another format
     Quantize(QuantizeArgs),
+    #[cfg(feature = "convert")]
     /// Rearrange a file's tensors in panels, which run faster and give the same bits
     #[command(after_help = "Examples:
   smidgen pack model.gguf model.packed.gguf")]
     Pack(PackArgs),
+    #[cfg(feature = "convert")]
     /// Restore the original of a packed file, byte for byte
     #[command(after_help = "Examples:
   smidgen unpack model.packed.gguf model.gguf")]
@@ -279,112 +298,6 @@ pub(crate) struct PerplexityArgs {
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  smidgen embed minilm \"a small dog\" \"a puppy\" --json
-  smidgen embed minilm -f sentences.txt > embeddings.f32
-  smidgen embed minilm -f sentences.txt --similarity \"What do dogs eat?\"
-
-A file or stdin holds one text per line. Embeddings are printed in the order of the texts: as 32-bit floats, little-endian, or as with
---json if stdout is a terminal. For a text that cannot be embedded, an error is printed on stderr and NaN or null takes its place; the
-exit code is then 1.")]
-pub(crate) struct EmbedArgs {
-    /// Path or short name of the model
-    pub(crate) model: PathBuf,
-    /// The texts; '-' or nothing reads the lines of stdin
-    #[arg(value_name = "TEXT", conflicts_with = "file")]
-    pub(crate) text: Vec<String>,
-    /// Read the texts from a file; '-' reads stdin
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) file: Option<PathBuf>,
-    /// Print one JSON array per text
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// Print the texts instead, with their cosine similarity to QUERY, the most similar first
-    #[arg(long, value_name = "QUERY", allow_hyphen_values = true)]
-    pub(crate) similarity: Option<String>,
-    #[command(flatten)]
-    pub(crate) threads: ThreadArgs,
-    #[command(flatten)]
-    pub(crate) machine: MachineArgs,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:
-  smidgen classify photo.jpg
-  smidgen classify model.gguf *.png --top 1 --json
-  smidgen classify sentiment.gguf \"What a film!\"
-  smidgen classify clip.gguf photo.jpg --labels \"a cat,a dog\" --template \"a photo of {}\"
-
-If the first argument is an image (by its extension, or by the first bytes of the file), there is no MODEL: all arguments are images,
-and a small classifier inside this program tells airplane, automobile, bird, cat, deer, dog, frog, horse, ship and truck apart.
-CLIP compares images with any texts: --labels has them, separated by commas or on the lines of a file.
-Each line is INPUT, LABEL and probability. For an input that cannot be read, an error is printed; the others are classified.")]
-pub(crate) struct ClassifyArgs {
-    /// Model, unless it is the built-in one; then image files (JPEG, PNG, WebP), or texts for a text classifier
-    #[arg(value_name = "[MODEL] INPUT", required = true)]
-    pub(crate) words: Vec<OsString>,
-    /// Number of labels to show for each input, the most likely first
-    #[arg(long, value_name = "K", default_value = "5", allow_negative_numbers = true, value_parser = count)]
-    pub(crate) top: NonZeroUsize,
-    /// File of class names, one per line, instead of the model's own; for CLIP, a file of texts, or "one,two,…"
-    #[arg(long, value_name = "FILE")]
-    pub(crate) labels: Option<PathBuf>,
-    /// For CLIP: the text that is compared with an image; {} stands for the label
-    #[arg(long, value_name = "TEXT", default_value = "{}")]
-    pub(crate) template: String,
-    /// Also show all logits, in the order of the classes
-    #[arg(long)]
-    pub(crate) logits: bool,
-    /// Print one JSON object per input
-    #[arg(long)]
-    pub(crate) json: bool,
-    #[command(flatten)]
-    pub(crate) threads: ThreadArgs,
-    #[command(flatten)]
-    pub(crate) machine: MachineArgs,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:
-  smidgen listen okay_nabu.gguf recording.wav
-  smidgen listen okay_nabu.gguf hey_mycroft.gguf recording.wav --json
-  arecord -q -t raw -f S16_LE -r 16000 -c 1 | smidgen listen okay_nabu.gguf -
-
-Each line is the time in seconds, the word and its probability. A word is reported once, at the first step at which the mean of the last
-probabilities is above the model's cut-off. With --json each line is an object with word, time_s, probability and step.")]
-pub(crate) struct ListenArgs {
-    /// Models; then a WAV file, or '-' for raw samples (s16le) on stdin: one channel, 16 bits, 16,000 Hz
-    #[arg(value_name = "MODEL… FILE", required = true, num_args = 2..)]
-    pub(crate) words: Vec<PathBuf>,
-    /// Print one JSON object per detection
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// Print the model's output at every step, as a JSON array for each model
-    #[arg(long, conflicts_with = "json")]
-    pub(crate) steps: bool,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:
-  smidgen infer resnet.gguf images.npy --json
-  smidgen infer okay_nabu.gguf features.npy --output outputs.npy
-
-The first dimension counts the inputs, the others are the model's. Arrays of the model's own type are used as they are; 32-bit floats are
-quantized with the model's scale. A streaming model takes the inputs one after another. Each line has the raw integers of an output.")]
-pub(crate) struct InferArgs {
-    /// Path of the model
-    pub(crate) model: PathBuf,
-    /// Array in NumPy's format: int8 (or uint8, if the model's input is) or float32
-    pub(crate) input: PathBuf,
-    /// Print one JSON array of arrays
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// Write the outputs to a file in NumPy's format instead of printing them
-    #[arg(short, long, value_name = "FILE", conflicts_with = "json")]
-    pub(crate) output: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:
   smidgen pull
   smidgen pull smollm2
 
@@ -397,58 +310,6 @@ pub(crate) struct PullArgs {
     pub(crate) plain: bool,
 }
 
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:
-  smidgen convert all-MiniLM-L6-v2 minilm.gguf
-  smidgen convert SmolLM2-135M-Instruct smollm2.Q4_K_M.gguf --type Q4_K_M
-  smidgen convert model.safetensors model.gguf --type F16
-  smidgen convert okay_nabu.tflite okay_nabu.gguf
-
-Architectures: bert, llama (also mistral and smollm), vit (also deit and dinov2), clip. Types: F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0,
-Q5_1, IQ4_NL, Q2_K, Q2_K_S, Q3_K_S, Q3_K_M, Q3_K_L, Q4_K_S, Q4_K_M, Q5_K_S, Q5_K_M, Q6_K.")]
-pub(crate) struct ConvertArgs {
-    /// Folder with config.json, weights and tokenizer, or the .safetensors file in it, or a .tflite file
-    pub(crate) input: PathBuf,
-    /// GGUF file to write
-    pub(crate) output: PathBuf,
-    /// Format of the weights [default: their format in the input]
-    #[arg(long = "type", value_name = "TYPE", value_parser = mixture)]
-    pub(crate) kind: Option<Mixture>,
-    /// Pack the tensors in panels: faster, but readable by Smidgen only
-    #[arg(long)]
-    pub(crate) pack: bool,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:
-  smidgen quantize model.F16.gguf model.Q4_K_M.gguf Q4_K_M
-  smidgen quantize smollm2 smollm2.Q8_0.gguf Q8_0 --pack
-
-Types: F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, IQ4_NL, Q2_K, Q2_K_S, Q3_K_S, Q3_K_M, Q3_K_L, Q4_K_S, Q4_K_M, Q5_K_S, Q5_K_M,
-Q6_K. A type chooses the format of each tensor, as llama.cpp does for files of that name. Quantizing a quantized file loses more quality
-than quantizing the original.")]
-pub(crate) struct QuantizeArgs {
-    /// Path or short name of the model
-    pub(crate) input: PathBuf,
-    /// GGUF file to write
-    pub(crate) output: PathBuf,
-    /// Format of the weights
-    #[arg(value_name = "TYPE", value_parser = mixture)]
-    pub(crate) kind: Mixture,
-    /// Pack the tensors in panels: faster, but readable by Smidgen only
-    #[arg(long)]
-    pub(crate) pack: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct PackArgs {
-    /// File to read
-    pub(crate) input: PathBuf,
-    /// File to write
-    pub(crate) output: PathBuf,
-}
-
-/// Parses a number of things, at least one.
 fn count(text: &str) -> Result<NonZeroUsize, String> {
     text.parse().map_err(|_| "must be a whole number from 1".into())
 }
@@ -457,12 +318,6 @@ fn count(text: &str) -> Result<NonZeroUsize, String> {
 fn width(text: &str) -> Result<NonZeroUsize, String> {
     let fits = |width: &NonZeroUsize| width.get() <= MAX_BEAMS;
     text.parse().ok().filter(fits).ok_or_else(|| format!("must be a whole number from 1 to {MAX_BEAMS}"))
-}
-
-/// Parses the name of a type of weights.
-fn mixture(text: &str) -> Result<Mixture, String> {
-    let names = || Mixture::ALL.iter().map(|mixture| mixture.name()).collect::<Vec<_>>();
-    Mixture::named(text).ok_or_else(|| format!("must be one of {}", names().join(", ")))
 }
 
 fn whole(text: &str) -> Result<usize, String> {

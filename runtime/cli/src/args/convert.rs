@@ -1,0 +1,64 @@
+//! The arguments of `convert`, `quantize`, `pack` and `unpack`.
+
+use clap::Args;
+use smidgen_host::Mixture;
+use std::path::PathBuf;
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  smidgen convert all-MiniLM-L6-v2 minilm.gguf
+  smidgen convert SmolLM2-135M-Instruct smollm2.Q4_K_M.gguf --type Q4_K_M
+  smidgen convert model.safetensors model.gguf --type F16
+  smidgen convert okay_nabu.tflite okay_nabu.gguf
+
+Architectures: bert, llama (also mistral and smollm), vit (also deit and dinov2), clip. Types: F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0,
+Q5_1, IQ4_NL, Q2_K, Q2_K_S, Q3_K_S, Q3_K_M, Q3_K_L, Q4_K_S, Q4_K_M, Q5_K_S, Q5_K_M, Q6_K.")]
+pub(crate) struct ConvertArgs {
+    /// Folder with config.json, weights and tokenizer, or the .safetensors file in it, or a .tflite file
+    pub(crate) input: PathBuf,
+    /// GGUF file to write
+    pub(crate) output: PathBuf,
+    /// Format of the weights [default: their format in the input]
+    #[arg(long = "type", value_name = "TYPE", value_parser = mixture)]
+    pub(crate) kind: Option<Mixture>,
+    /// Pack the tensors in panels: faster, but readable by Smidgen only
+    #[arg(long)]
+    pub(crate) pack: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  smidgen quantize model.F16.gguf model.Q4_K_M.gguf Q4_K_M
+  smidgen quantize smollm2 smollm2.Q8_0.gguf Q8_0 --pack
+
+Types: F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, IQ4_NL, Q2_K, Q2_K_S, Q3_K_S, Q3_K_M, Q3_K_L, Q4_K_S, Q4_K_M, Q5_K_S, Q5_K_M,
+Q6_K. A type chooses the format of each tensor, as llama.cpp does for files of that name. Quantizing a quantized file loses more quality
+than quantizing the original.")]
+pub(crate) struct QuantizeArgs {
+    /// Path or short name of the model
+    pub(crate) input: PathBuf,
+    /// GGUF file to write
+    pub(crate) output: PathBuf,
+    /// Format of the weights
+    #[arg(value_name = "TYPE", value_parser = mixture)]
+    pub(crate) kind: Mixture,
+    /// Pack the tensors in panels: faster, but readable by Smidgen only
+    #[arg(long)]
+    pub(crate) pack: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PackArgs {
+    /// File to read
+    pub(crate) input: PathBuf,
+    /// File to write
+    pub(crate) output: PathBuf,
+}
+
+/// Parses a number of things, at least one.
+
+/// Parses the name of a type of weights.
+fn mixture(text: &str) -> Result<Mixture, String> {
+    let names = || Mixture::ALL.iter().map(|mixture| mixture.name()).collect::<Vec<_>>();
+    Mixture::named(text).ok_or_else(|| format!("must be one of {}", names().join(", ")))
+}
