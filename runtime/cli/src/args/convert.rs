@@ -55,8 +55,6 @@ pub(crate) struct PackArgs {
     pub(crate) output: PathBuf,
 }
 
-/// Parses a number of things, at least one.
-
 /// Parses the name of a type of weights.
 fn mixture(text: &str) -> Result<Mixture, String> {
     let names = || Mixture::ALL.iter().map(|mixture| mixture.name()).collect::<Vec<_>>();

@@ -310,6 +310,7 @@ pub(crate) struct PullArgs {
     pub(crate) plain: bool,
 }
 
+/// Parses a number of things, at least one.
 fn count(text: &str) -> Result<NonZeroUsize, String> {
     text.parse().map_err(|_| "must be a whole number from 1".into())
 }
