@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Checks libsmidgen as C, C++, Java, Kotlin and Python see it:  runtime/capi/check.sh [--release]
+# Checks libsmidgen as C, C++, Java, Kotlin and Python see it:  runtime/capi/check.sh [--quick | --release]
 # Prints what ran and what is ABSENT. With CI=1 (or SMIDGEN_EXPECT_ALL=1) something absent is a failure, but for what cannot be had here.
 # Debian's packages: gcc g++ clang libc6-dev valgrind libc6-dbg cmake make pkg-config default-jdk-headless kotlin python3 binutils
 #   gcc-arm-linux-gnueabihf gcc-aarch64-linux-gnu qemu-user; of rustup's targets aarch64-unknown-linux-gnu and aarch64-linux-android
 # Models are pulled, by Python's pip, if they are not in the cache.
+# --quick: only the header, the snapshot of the ABI, the symbols, the layout, and one story by one C compiler; needs gcc, libc6-dev, pkg-config, binutils.
 # --release: also builds the profile release-lib for arm64, measures it, and has it tell the same story (some minutes).
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -44,14 +45,19 @@ ran "header, snapshot of the ABI"
 step "models"
 tiny=$work/tiny.gguf vit=runtime/cli/assets/vit-cifar10.gguf
 "$debug/examples/tiny_model" "$tiny"
-smollm=$("$debug/smidgen" pull smollm2) || { absent "the model smollm2 (smidgen pull smollm2)" && smollm=''; }
-minilm=$("$debug/smidgen" pull minilm) || { absent "the model minilm (smidgen pull minilm)" && minilm=-; }
-nabu=${SMIDGEN_SHARED:-$root/../shared}/models/microwakeword/okay_nabu.tflite ear=$work/nabu.gguf
-if [ ! -e "$nabu" ] && python3 -m pip download -q --no-deps -d "$work/wheel" pymicro-wakeword==2.5.0; then
-    python3 -m zipfile -e "$work"/wheel/*.whl "$work/wheel"
-    nabu=$work/wheel/pymicro_wakeword/models/okay_nabu.tflite
+smollm='' compilers="gcc clang arm-linux-gnueabihf-gcc aarch64-linux-gnu-gcc"
+if [ "${1:-}" = --quick ]; then
+    compilers=gcc
+else
+    smollm=$("$debug/smidgen" pull smollm2) || { absent "the model smollm2 (smidgen pull smollm2)" && smollm=''; }
+    minilm=$("$debug/smidgen" pull minilm) || { absent "the model minilm (smidgen pull minilm)" && minilm=-; }
+    nabu=${SMIDGEN_SHARED:-$root/../shared}/models/microwakeword/okay_nabu.tflite ear=$work/nabu.gguf
+    if [ ! -e "$nabu" ] && python3 -m pip download -q --no-deps -d "$work/wheel" pymicro-wakeword==2.5.0; then
+        python3 -m zipfile -e "$work"/wheel/*.whl "$work/wheel"
+        nabu=$work/wheel/pymicro_wakeword/models/okay_nabu.tflite
+    fi
+    "$debug/smidgen" convert "$nabu" "$ear" >/dev/null || { absent "the wake word okay_nabu (pip download pymicro-wakeword)" && ear=-; }
 fi
-"$debug/smidgen" convert "$nabu" "$ear" >/dev/null || { absent "the wake word okay_nabu (pip download pymicro-wakeword)" && ear=-; }
 story=${smollm:-$tiny}
 
 step "symbols"
@@ -66,7 +72,7 @@ named readelf "$stage/lib/libsmidgen.so"
 ran "the library's name: libsmidgen.so.$major"
 
 step "layouts"
-for compiler in gcc clang arm-linux-gnueabihf-gcc aarch64-linux-gnu-gcc; do
+for compiler in $compilers; do
     have $compiler || continue
     # shellcheck disable=SC2086
     $compiler -std=c99 $warn -I"$stage/include" -c runtime/capi/tests/layout.c -o "$work/layout.o"
@@ -84,6 +90,13 @@ tells() { # who, command
     ran "the story of $(wc -c <"$work/told") bytes by $who"
 }
 tells "Rust" "$debug/examples/story"
+if [ "${1:-}" = --quick ]; then
+    # shellcheck disable=SC2046,SC2086
+    gcc -std=c99 $warn examples/c/story.c $(pkg-config --cflags --libs smidgen) -o "$work/story"
+    tells "C" "$work/story"
+    echo "check.sh: all that ran is well (the rest: without --quick)"
+    exit
+fi
 for compiler in gcc clang; do
     have $compiler || continue
     # shellcheck disable=SC2086,SC2046
@@ -156,10 +169,10 @@ within 600 "$work/abuse-asan" "$tiny" $vit "$minilm" "$ear" short
 # shellcheck disable=SC2086
 gcc -std=c99 $warn -g -O1 $sanitize -I"$stage/include" examples/c/chat.c $static -o "$work/chat-asan"
 ran "abuse.c under AddressSanitizer and UndefinedBehaviorSanitizer"
-quiet=''
+quiet=()
 if have valgrind; then
-    quiet="valgrind --quiet --error-exitcode=9 --leak-check=full --show-leak-kinds=definite,indirect --errors-for-leak-kinds=definite,indirect"
-    within 1200 $quiet "$work/abuse" "$tiny" $vit - "$ear" short
+    quiet=(valgrind --quiet --error-exitcode=9 --leak-check=full "--show-leak-kinds=definite,indirect" "--errors-for-leak-kinds=definite,indirect")
+    within 1200 "${quiet[@]}" "$work/abuse" "$tiny" $vit - "$ear" short
     ran "abuse.c under valgrind"
 fi
 if [ -n "$smollm" ]; then
@@ -171,9 +184,9 @@ if [ -n "$smollm" ]; then
     printf 'My name is Ada.\nWhat is my name?\n' | "$work/chat-gcc" "$smollm" >"$work/turns"
     [ "$(wc -c <"$work/turns")" -gt 20 ]
     ran "chat with SmolLM2: the command, gcc and clang, shared and static, AddressSanitizer; two turns"
-    if [ -n "$quiet" ]; then
+    if [ ${#quiet[@]} -gt 0 ]; then
         # A whole answer takes some minutes there.
-        within 1200 $quiet "$work/story-gcc" "$smollm" "Hi" 4 >"$work/told"
+        within 1200 "${quiet[@]}" "$work/story-gcc" "$smollm" "Hi" 4 >"$work/told"
         ran "four tokens of SmolLM2 under valgrind"
     fi
 fi
@@ -186,8 +199,8 @@ if [ "${1:-}" = --release ]; then
         named aarch64-linux-gnu-readelf "$arm/lib/libsmidgen.so"
         aarch64-linux-gnu-strip -o "$work/stripped.so" "$arm/lib/libsmidgen.so"
         bytes=$(wc -c <"$work/stripped.so")
-        [ "$bytes" -le 2000000 ] || { echo "check.sh: $bytes bytes are too many" >&2 && exit 1; }
-        ran "the shared object for arm64 has $bytes bytes, stripped: at most 2,000,000"
+        [ "$bytes" -le 2500000 ] || { echo "check.sh: $bytes bytes are too many" >&2 && exit 1; }
+        ran "the shared object for arm64 has $bytes bytes, stripped: at most 2,500,000"
         # shellcheck disable=SC2086
         aarch64-linux-gnu-gcc -std=c99 $warn -I"$arm/include" examples/c/story.c -L"$arm/lib" -lsmidgen -o "$work/story-arm64"
         if have qemu-aarch64; then

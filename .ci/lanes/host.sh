@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# The README's test command, with the kernel sets that this CPU must have.
+. "$(dirname "$0")/../common.sh"
+python gguf numpy tflite_micro=tflite-micro==0.dev20261023182759 pymicro_wakeword=pymicro-wakeword==2.5.0 pymicro_features=pymicro-features==2.0.2
+step "the tests are compiled"
+cargo test -q --workspace --no-run
+models
+expected=scalar
+grep -qw avx2 /proc/cpuinfo && expected=$expected,avx2
+grep -qw avx_vnni /proc/cpuinfo && expected=$expected,avxvnni
+grep -qw avx512_vnni /proc/cpuinfo && expected=$expected,avx512vnni
+step "tests, with exactly the kernel sets $expected"
+SMIDGEN_EXPECT_TABLES=$expected cargo test --workspace -- --show-output
+echo "SKIPPED: accuracy_on_the_whole_test_set (10,000 images take minutes; the first 1,000 are looked at where they are to be had)"
