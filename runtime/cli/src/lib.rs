@@ -22,6 +22,9 @@ use clap::{CommandFactory, Parser, error::ErrorKind};
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+#[doc(hidden)]
+pub use listen::samples;
+
 /// What a command ends with; an error is printed on one line.
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
