@@ -65,7 +65,10 @@ for target in "${targets[@]}"; do
     stat() { sed -n "s/^stat::$1: *//p" "$log"; }
     edges=$(sed -n 's/.* cov: \([0-9]*\) .*/\1/p' "$log" | tail -1)
     executions=$(stat number_of_executed_units)
-    [ "${executions:-0}" -gt 0 ] && [ "${edges:-0}" -gt 0 ] || { echo "$target: executed nothing" >&2 && failed=1; }
+    if [ "${executions:-0}" = 0 ] || [ "${edges:-0}" = 0 ]; then
+        echo "$target: executed nothing" >&2
+        failed=1
+    fi
     echo "$target: $executions executions, $(stat average_exec_per_sec) a second, $edges edges, at most $(stat peak_rss_mb) MiB"
 done
 exit $failed

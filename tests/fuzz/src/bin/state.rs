@@ -27,7 +27,11 @@ fuzz_target!(|bytes: &[u8]| {
             session.save(0, &tokens, &mut saved).expect("as many tokens as there are");
             assert!(saved == state, "a restored state is saved as another");
             let logits = session.forward(0, &[3], &Serial);
-            assert!(logits.map_or(tokens.len() == smidgen_fuzz::CONTEXT, |logits| logits.iter().all(|logit| logit.is_finite())));
+            assert!(
+                logits.map_or(tokens.len() == smidgen_fuzz::CONTEXT, |logits| logits
+                    .iter()
+                    .all(|logit| logit.is_finite()))
+            );
         }
     });
 });

@@ -45,7 +45,8 @@ fn main() -> io::Result<()> {
 }
 
 fn gguf(corpus: &Corpus) -> io::Result<()> {
-    for (name, format) in [("f16", Format::F16), ("q4_0", Format::Q4_0), ("q4_1", Format::Q4_1), ("q8_0", Format::Q8_0)] {
+    for (name, format) in [("f16", Format::F16), ("q4_0", Format::Q4_0), ("q4_1", Format::Q4_1), ("q8_0", Format::Q8_0)]
+    {
         let bytes = model(&Shape { biases: format == Format::Q4_0, ..SMALL }, format).bytes();
         corpus.put(&format!("llama-{name}"), &bytes)?;
         let mut packed = Vec::new();
@@ -54,9 +55,25 @@ fn gguf(corpus: &Corpus) -> io::Result<()> {
             corpus.put(&format!("llama-{name}-packed"), &packed)?;
         }
     }
-    let bert = seeded_bert::Shape { layers: 1, width: 32, heads: 2, feed_forward: 32, vocabulary: 12, context: 8, ..Default::default() };
+    let bert = seeded_bert::Shape {
+        layers: 1,
+        width: 32,
+        heads: 2,
+        feed_forward: 32,
+        vocabulary: 12,
+        context: 8,
+        ..Default::default()
+    };
     corpus.put("bert", &seeded_bert::model(&bert, Format::Q8_0).bytes())?;
-    let vit = seeded_vit::Shape { layers: 1, width: 32, heads: 2, feed_forward: 32, image: 4, patch: 2, ..Default::default() };
+    let vit = seeded_vit::Shape {
+        layers: 1,
+        width: 32,
+        heads: 2,
+        feed_forward: 32,
+        image: 4,
+        patch: 2,
+        ..Default::default()
+    };
     corpus.put("vit", &seeded_vit::model(&vit, Format::Q8_0).bytes())?;
     corpus.put("clip", &shrunk(seeded_clip::model_of(1, Format::Q8_0)).bytes())?;
     corpus.put("micro", &micro::wake_word("word", Some(0.5)))
@@ -93,7 +110,9 @@ fn tokenizers(corpus: &Corpus) -> io::Result<()> {
     let scores: &[f32] = &[0.0, 0.0, 0.0, 0.0, -3.0, -2.0, -1.5, -1.0, -4.0, -5.0, -2.5, -6.0, -0.5];
     let mut writer = smidgen_gguf::Writer::new();
     let kinds: &[i32] = &[2, 3, 3, 6, 1, 1, 1, 1, 1, 1, 1, 1, 4];
-    let mut put = |key: &str, value: smidgen_gguf::NewValue| writer.metadata(&format!("tokenizer.ggml.{key}"), value).expect("metadata");
+    let mut put = |key: &str, value: smidgen_gguf::NewValue| {
+        writer.metadata(&format!("tokenizer.ggml.{key}"), value).expect("metadata")
+    };
     put("model", "llama".into());
     put("tokens", (&tokens[..]).into());
     put("scores", scores.into());
@@ -104,7 +123,9 @@ fn tokenizers(corpus: &Corpus) -> io::Result<()> {
 
 fn checkpoints(corpus: &Corpus) -> io::Result<()> {
     let put = |name: &str, files: &[(&str, serde_json::Value)], tensors: &[checkpoint::Stored]| {
-        let of = |name: &str| files.iter().find(|(file, _)| *file == name).map(|(_, json)| json.to_string()).unwrap_or_default();
+        let of = |name: &str| {
+            files.iter().find(|(file, _)| *file == name).map(|(_, json)| json.to_string()).unwrap_or_default()
+        };
         let mut bytes = Vec::new();
         for name in ["config.json", "tokenizer.json", "tokenizer_config.json"] {
             bytes.extend(of(name).bytes().chain([0]));
@@ -149,9 +170,11 @@ fn images(corpus: &Corpus) -> io::Result<()> {
     // The last four bytes choose what is done.
     for (number, ways) in [[0, 0, 0, 0], [1, 8, 8, 0], [4, 5, 7, 3], [8, 6, 4, 5], [11, 20, 20, 0]].iter().enumerate() {
         let put = |name: &str, bytes: Vec<u8>| corpus.put(&format!("{name}-{number}"), &[&bytes[..], ways].concat());
-        for (name, kind, channels) in
-            [("grey", ExtendedColorType::L8, 1), ("rgb", ExtendedColorType::Rgb8, 3), ("rgba", ExtendedColorType::Rgba8, 4)]
-        {
+        for (name, kind, channels) in [
+            ("grey", ExtendedColorType::L8, 1),
+            ("rgb", ExtendedColorType::Rgb8, 3),
+            ("rgba", ExtendedColorType::Rgba8, 4),
+        ] {
             let pixels = &pixels[..12 * 9 * channels];
             let (mut png, mut jpeg, mut webp) = (Vec::new(), Vec::new(), Vec::new());
             PngEncoder::new(&mut png).write_image(pixels, 12, 9, kind).expect("an image");

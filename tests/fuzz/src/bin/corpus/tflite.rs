@@ -146,12 +146,8 @@ impl Network {
 
     fn file(&self, graphs: Vec<Table>) -> Vec<u8> {
         let codes = self.codes.iter().map(|code| vec![(0, Byte((*code).min(127) as i8)), (3, Int(*code))]);
-        let model = vec![
-            (0, Int(3)),
-            (1, Tables(codes.collect())),
-            (2, Tables(graphs)),
-            (4, Tables(self.buffers.clone())),
-        ];
+        let model =
+            vec![(0, Int(3)), (1, Tables(codes.collect())), (2, Tables(graphs)), (4, Tables(self.buffers.clone()))];
         let mut out = b"\0\0\0\0TFL3".to_vec();
         let root = write(&mut out, &model) as u32;
         out[..4].copy_from_slice(&root.to_le_bytes());
@@ -197,7 +193,8 @@ fn mover() -> Vec<u8> {
     net.op(0, &[left, right], &[sum], vec![(0, Byte(0))]);
     let joined = net.computed(&[1, 4, 4, 3]);
     net.op(2, &[left, sum, right], &[joined], vec![(0, Int(3))]);
-    let (begin, size, part) = (net.ints(&[4], &[0, 1, 0, 0]), net.ints(&[4], &[1, 2, 4, 3]), net.computed(&[1, 2, 4, 3]));
+    let (begin, size, part) =
+        (net.ints(&[4], &[0, 1, 0, 0]), net.ints(&[4], &[1, 2, 4, 3]), net.computed(&[1, 2, 4, 3]));
     net.op(65, &[joined, begin, size], &[part], vec![]);
     let (pads, padded) = (net.ints(&[4, 2], &[0, 0, 1, 1, 0, 0, 0, 0]), net.computed(&[1, 4, 4, 3]));
     net.op(34, &[part, pads], &[padded], vec![]);
