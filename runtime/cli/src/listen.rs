@@ -118,12 +118,20 @@ fn wav(path: &Path) -> Result<Vec<i16>, String> {
         let text = error.to_string();
         text.strip_prefix(&format!("{}: ", path.display())).map(str::to_owned).unwrap_or(text)
     })?;
+    samples(&bytes)
+}
+
+/// The samples in the bytes of a WAV file, as `smidgen listen` takes them. The error does not name the file.
+///
+/// # Errors
+/// What is wrong with the file, in words.
+pub fn samples(bytes: &[u8]) -> Result<Vec<i16>, String> {
     let told = |error: hound::Error| match error {
         hound::Error::IoError(_) => format!("the WAV file is truncated after {} bytes", bytes.len()),
         hound::Error::FormatError(reason) => format!("not a readable WAV file: {reason}"),
         error => format!("not a readable WAV file: {error}"),
     };
-    let mut reader = WavReader::new(&bytes[..]).map_err(told)?;
+    let mut reader = WavReader::new(bytes).map_err(told)?;
     let spec = reader.spec();
     let found = (spec.sample_rate, spec.channels, spec.bits_per_sample, spec.sample_format);
     if (spec.sample_rate as usize, found.1, found.2, found.3) != (SAMPLE_RATE, 1, 16, SampleFormat::Int) {

@@ -43,7 +43,11 @@ impl Picture {
         Picture::decode(&bytes, path)
     }
 
-    fn decode(bytes: &[u8], path: &Path) -> Result<Picture, Error> {
+    /// The same of the bytes of a file; its path is for errors.
+    ///
+    /// # Errors
+    /// As for [`read`](Picture::read), but for [`Error::Read`].
+    pub fn decode(bytes: &[u8], path: &Path) -> Result<Picture, Error> {
         let damaged = |error: image::ImageError| Error::ImageDamaged {
             path: path.to_owned(),
             reason: one_line(&error.to_string()),

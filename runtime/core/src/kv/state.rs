@@ -31,9 +31,17 @@ impl Part {
         !self.panels || element / (self.per_key * KEYS) * KEYS + element % KEYS < self.tokens
     }
 
-    /// Whether all numbers are such as the cache can have come by.
+    /// Whether all numbers are such as the cache can have come by, and zeros fill up the panels.
     fn is_sound(&self, bytes: &[u8]) -> bool {
         const EXPONENT: u8 = 0x7c;
+        let width = if self.wide { 2 } else { 1 };
+        if bytes
+            .chunks_exact(width)
+            .enumerate()
+            .any(|(i, element)| !self.is_used(i) && element.iter().any(|byte| *byte != 0))
+        {
+            return false;
+        }
         if self.wide {
             // Finite: not all bits of the exponent are set.
             bytes.chunks_exact(2).all(|pair| pair.last().is_some_and(|high| high & EXPONENT != EXPONENT))
@@ -176,6 +184,31 @@ impl Store {
             (Store::Q8 { k_scales, .. }, 1) => ArrayMut::Wide(k_scales),
             (Store::Q8 { v, .. }, 2) => ArrayMut::Narrow(v),
             (Store::Q8 { v_scales, .. }, _) => ArrayMut::Wide(v_scales),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One form for one state: what fills up a panel is no place to hide bytes in.
+    #[test]
+    fn what_no_key_has_is_zero() {
+        for kind in [KvType::F16, KvType::Q8_0] {
+            let cache = Cache::new(Shape::new(1, 2, SCALED, KEYS).unwrap(), kind).unwrap();
+            let mut state = alloc::vec![0; cache.state_bytes(KEYS - 1)];
+            cache.save(KEYS - 1, &mut state);
+            assert_eq!(cache.check(KEYS - 1, &state), Ok(()));
+            let refused = (0..state.len()).filter(|&at| {
+                state[at] = 1;
+                let found = cache.check(KEYS - 1, &state);
+                state[at] = 0;
+                found == Err(StateError::Damaged)
+            });
+            // In each head and each row of its keys, the last element of the panel.
+            let bytes = if kind == KvType::F16 { 2 * SCALED } else { SCALED + 2 };
+            assert_eq!(refused.count(), 2 * bytes, "{kind:?}");
         }
     }
 }

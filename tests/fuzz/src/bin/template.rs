@@ -1,0 +1,18 @@
+//! A chat template is read and rendered: its source, then a role and a content for each message, all ended by zero bytes.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use smidgen_host::{ChatTemplate, Message};
+
+fuzz_target!(|bytes: &[u8]| {
+    let text = String::from_utf8_lossy(bytes);
+    let mut parts = text.split('\0');
+    let Ok(template) = ChatTemplate::parse(parts.next().unwrap_or_default(), "<s>", "</s>") else { return };
+    let mut messages = Vec::new();
+    while let (Some(role), Some(content)) = (parts.next(), parts.next()) {
+        messages.push(Message { role, content });
+    }
+    let first = template.render_at(&messages, true, 1_700_000_000);
+    let again = template.render_at(&messages, true, 1_700_000_000);
+    assert_eq!(first.ok(), again.ok());
+});
