@@ -34,6 +34,8 @@ pub use listen::samples;
 
 /// The commands that this build leaves out, and the feature that has each.
 const LEFT_OUT: &[(&str, &str)] = &[
+    #[cfg(not(feature = "completions"))]
+    ("completions", "completions"),
     #[cfg(not(feature = "convert"))]
     ("convert", "convert"),
     #[cfg(not(feature = "convert"))]
@@ -89,6 +91,7 @@ pub fn main() -> ExitCode {
         Command::Pack(args) => convert::pack(&args, smidgen_host::Direction::Pack),
         #[cfg(feature = "convert")]
         Command::Unpack(args) => convert::pack(&args, smidgen_host::Direction::Unpack),
+        #[cfg(feature = "completions")]
         Command::Completions { shell } => completions(shell),
     };
     ended(outcome.map(|()| ExitCode::SUCCESS))
@@ -163,6 +166,7 @@ fn pull(args: &args::PullArgs) -> Outcome {
     Ok(())
 }
 
+#[cfg(feature = "completions")]
 fn completions(shell: clap_complete::Shell) -> Outcome {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "smidgen", &mut script);

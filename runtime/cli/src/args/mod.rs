@@ -84,6 +84,7 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:
   smidgen unpack model.packed.gguf model.gguf")]
     Unpack(PackArgs),
+    #[cfg(feature = "completions")]
     /// Print a completion script for a shell
     #[command(after_help = "Examples:
   smidgen completions bash > ~/.local/share/bash-completion/completions/smidgen
