@@ -289,7 +289,7 @@ fn what_is_missing_or_wrong_is_named() {
         ),
         (
             |files, _| files[1].1["model"]["vocab"]["far"] = 8.into(),
-            |e| matches!(e, Error::Tokenizer { reason, .. } if reason.contains("\"far\" has id 8")),
+            |e| matches!(e, Error::Tokenizer { reason, .. } if reason.contains("\"far\" has the id 8")),
         ),
         (
             |_, tensors| tensors[1].data[36..40].copy_from_slice(&f32::NAN.to_le_bytes()),

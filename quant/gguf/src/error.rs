@@ -114,7 +114,7 @@ impl fmt::Display for Error {
             Error::UnknownValueType { field, id, .. } => write!(f, "{field} {id} is unknown"),
             Error::BadBool { value, .. } => write!(f, "a boolean has the value {value}, which is neither 0 nor 1"),
             Error::NestedTooDeep { .. } => write!(f, "arrays are nested deeper than {}", crate::MAX_NESTING),
-            Error::SizeOverflow { field, .. } => write!(f, "{field} does not fit in 64 bits"),
+            Error::SizeOverflow { field, .. } => write!(f, "{field} is too large"),
             Error::BadAlignment { value, .. } => {
                 write!(f, "general.alignment is {value}, not a power of two from 8 to {}", crate::MAX_ALIGNMENT)
             }

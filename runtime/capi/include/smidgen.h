@@ -412,8 +412,8 @@ smidgen_status smidgen_session_cancel(smidgen_session *session);
 smidgen_status smidgen_session_get_info(smidgen_session *session, smidgen_session_info *info);
 
 /* Generates text after a prompt, and calls token with each piece as soon as it is final. The prompt is always the
- * whole conversation so far: the session does not compute again the tokens that it has in its context, and drops those
- * that differ from the prompt. token, params and result may be null. A cancelled generation is not an error: see
+ * whole conversation so far: the session reuses the tokens of its context up to the first that differs from the
+ * prompt, and drops the rest. token, params and result may be null. A cancelled generation is not an error: see
  * result->finish. */
 smidgen_status smidgen_generate(smidgen_session *session, const uint32_t *prompt, size_t count, const smidgen_generate_params *params, smidgen_token_fn token, void *user, smidgen_generate_result *result);
 

@@ -115,14 +115,14 @@ impl From<smidgen_host::Error> for Failure {
     }
 }
 
-/// Bytes of the text of a thread's last error, with the zero at its end.
+/// Bytes of a thread's last error message, the terminator included.
 const LENGTH: usize = 512;
 
 thread_local! {
     static MESSAGE: Cell<[u8; LENGTH]> = const { Cell::new([0; LENGTH]) };
 }
 
-/// Keeps the text of the calling thread's last error, as much as there is room for.
+/// Keeps the message of the calling thread's last error, truncated to the room for it.
 pub(crate) fn keep(text: &str) {
     let mut bytes = [0; LENGTH];
     let end = text.floor_char_boundary(LENGTH - 1);
@@ -133,7 +133,7 @@ pub(crate) fn keep(text: &str) {
     MESSAGE.with(|message| message.set(bytes));
 }
 
-/// Where the text lies. It stays there as long as the thread runs.
+/// A pointer to the message. It is valid as long as the thread runs.
 pub(crate) fn kept() -> *const u8 {
     MESSAGE.with(|message| message.as_ptr().cast_const().cast())
 }

@@ -1,4 +1,4 @@
-//! Writing text.
+//! Generating text.
 
 use crate::failure::Failure;
 use crate::model::Model;
@@ -8,8 +8,8 @@ use crate::{guard, handle, memory};
 use std::ffi::c_void;
 
 /// Generates text after a prompt, and calls `token` with each piece as soon as it is final. The prompt is always the whole conversation so far:
-/// the session does not compute again the tokens that it has in its context, and drops those that differ from the prompt. `token`, `params`
-/// and `result` may be null. A cancelled generation is not an error: see `result->finish`.
+/// the session reuses the tokens of its context up to the first that differs from the prompt, and drops the rest. `token`, `params` and `result`
+/// may be null. A cancelled generation is not an error: see `result->finish`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smidgen_generate(
     session: *mut smidgen_session,
@@ -199,7 +199,7 @@ impl Run {
         &[]
     }
 
-    /// The tokens that are told to the host.
+    /// The information about the session that the host can ask for.
     pub(crate) fn info(&self) -> smidgen_session_info {
         let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         let threads = count(self.threads());

@@ -1,4 +1,4 @@
-//! The wall between the host and the library.
+//! The boundary between the host and the library: panics and the floating-point environment stay on their side.
 
 use crate::failure::{self, Failure};
 use crate::float::Environment;
@@ -15,7 +15,7 @@ thread_local! {
     static PREPARED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Does what an entry is for. A panic becomes a status, the host's floating-point environment is as it was afterwards.
+/// Runs the body of an entry. A panic becomes a status, and the host's floating-point environment is restored afterwards.
 pub(crate) fn enter(work: impl FnOnce() -> Result<(), Failure>) -> smidgen_status {
     let outer = HOST.replace(Environment::get());
     Environment::LAW.set();
@@ -33,7 +33,7 @@ pub(crate) fn enter(work: impl FnOnce() -> Result<(), Failure>) -> smidgen_statu
     status
 }
 
-/// As [`enter`], for work whose result is worth nothing if memory was short.
+/// As [`enter`], for work whose result is discarded if the reserve of memory was needed.
 pub(crate) fn enter_with_memory(work: impl FnOnce() -> Result<(), Failure>) -> smidgen_status {
     enter(|| {
         prepare()?;
@@ -43,7 +43,7 @@ pub(crate) fn enter_with_memory(work: impl FnOnce() -> Result<(), Failure>) -> s
     })
 }
 
-/// Makes the calling thread known to Rust's library while there is memory: C's library ends the process where it has none for that.
+/// Registers the calling thread with Rust's library while there is memory: C's library ends the process if it has none for that.
 pub(crate) fn prepare() -> Result<(), Failure> {
     if !PREPARED.get() {
         reserve::probe(reserve::THREAD)?;

@@ -1,6 +1,6 @@
 //! Handles: numbers that look like pointers, so that a stale one is found in a table, and no memory is touched that is gone.
 //!
-//! A handle's lowest two bits say what it is of, then come the place in the table and the number of the opening, so that a place that is
+//! A handle's lowest two bits are the type of its object, then come the place in the table and the number of the opening, so that a place that is
 //! used again gives another handle. The table is the one thing of the process beside the logger; it holds what is open, and nothing else.
 
 use crate::failure::Failure;
@@ -116,7 +116,7 @@ pub(crate) fn get<K: Kind>(handle: *mut K::Handle) -> Result<Arc<K>, Failure> {
     object.ok_or_else(|| Failure::null(K::NAME))
 }
 
-/// Takes a handle out of the table. What it is of lives on as long as somebody uses it.
+/// Removes a handle from the table. Its object lives on as long as a call uses it.
 pub(crate) fn close<K: Kind>(handle: *mut K::Handle) -> Result<(), Failure> {
     let mut table = table();
     let object = find::<K>(&mut table, handle)?.take();

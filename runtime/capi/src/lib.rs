@@ -1,8 +1,8 @@
 //! The functions of libsmidgen. The library itself is `lib`, which is this crate and nothing else but an allocator.
 //!
 //! The functions and types here are the ABI; `runtime/capi/include/smidgen.h` is generated from them (`runtime/capi/tests/header.rs`), and `docs/abi.md` says what
-//! is promised. Every entry goes through `guard::enter`: nothing unwinds into the host, floating-point arithmetic is the law's, and what
-//! went wrong is a status and a text. Handles are numbers in a table (`handle`), so stale ones are found without touching memory.
+//! the ABI promises. Every entry goes through `guard::enter`: nothing unwinds into the host, floating-point arithmetic follows the law of bits, and an
+//! error is a status and a message. Handles are numbers in a table (`handle`), so stale ones are found without touching memory.
 #![cfg_attr(
     not(all(feature = "audio", feature = "chat", feature = "encoders", feature = "language")),
     allow(unused, reason = "what serves only the abilities that are left out")

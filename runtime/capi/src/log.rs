@@ -1,4 +1,4 @@
-//! The host's own logger, the one thing that is set for the whole process.
+//! The host's logger, the only process-wide setting.
 
 use crate::guard;
 use crate::types::*;
@@ -6,7 +6,7 @@ use std::cell::Cell;
 use std::ffi::{CString, c_void};
 use std::sync::{PoisonError, RwLock};
 
-/// The host's function and what it is called with.
+/// The host's function, its pointer, and the least level that it receives.
 #[derive(Clone, Copy)]
 struct Logger {
     write: smidgen_log_fn,
@@ -22,7 +22,7 @@ unsafe impl Sync for Logger {}
 static LOGGER: RwLock<Option<Logger>> = RwLock::new(None);
 
 thread_local! {
-    /// Whether the host's function is at work on this thread: what it does itself is not logged.
+    /// Whether the host's function is running on this thread; its own calls are not logged.
     static WRITING: Cell<bool> = const { Cell::new(false) };
 }
 

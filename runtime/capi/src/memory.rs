@@ -4,7 +4,7 @@ use crate::failure::Failure;
 use crate::types::*;
 use std::ffi::{CStr, c_char};
 
-/// Bytes of a versioned struct that are believed, at most.
+/// The most bytes of a versioned struct that are accepted.
 const MOST: usize = 1 << 12;
 
 /// A struct of plain fields that begins with its size, and whose defaults are zeros.
@@ -110,7 +110,7 @@ pub(crate) unsafe fn text<'h>(from: *const c_char, length: usize, name: &str) ->
     })
 }
 
-/// Tells the host how many elements there are, and copies them if there is room for all of them.
+/// Writes the number of elements to the host's count, and copies them if the buffer has room for all of them.
 ///
 /// # Safety
 /// `count` can be written unless it is null, and `capacity` elements from `to` on unless that is null.
@@ -158,8 +158,8 @@ unsafe fn give_with<T: Copy>(
     Ok(())
 }
 
-/// Tells the host how many elements there are, and whether there is room for what is needed. Called before long work, where the number
-/// is known.
+/// Writes the number of elements to the host's count, and fails if the buffer is too short. It is called before long work where the number is
+/// known.
 ///
 /// # Safety
 /// `count` can be written unless it is null.

@@ -190,7 +190,7 @@ impl Model {
         info
     }
 
-    /// Reads all bytes once and tells the host how far it is, if it wants to know.
+    /// Reads all bytes once and calls the host's progress callback, if there is one.
     fn read(&self, params: &smidgen_model_params) -> Result<(), Failure> {
         const STEP: usize = 4 << 20;
         const PAGE: usize = 4096;
@@ -227,7 +227,7 @@ fn kernels(params: &smidgen_model_params) -> Result<&'static KernelSet, Failure>
     })
 }
 
-/// The chat template. A faulty one is as good as none: the model can do without.
+/// The chat template. One with an error counts as none, since the model can be used without.
 #[cfg(feature = "chat")]
 fn template(first: &Gguf, tokenizer: Option<&Tokenizer>) -> Result<Option<smidgen_host::ChatTemplate>, Failure> {
     let source = first.get("tokenizer.chat_template").and_then(|source| source.as_str());

@@ -8,11 +8,11 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-/// Bytes that are given out together.
+/// Bytes of a block, the unit of the reserve.
 const BLOCK: usize = 256;
-/// How many of those there are. They take room in the address space only, until they are needed.
+/// The number of blocks. They take room in the address space only, until they are needed.
 const BLOCKS: usize = 4096;
-/// Most bytes of a piece.
+/// The most bytes of a piece.
 const MOST: usize = 1 << 16;
 
 /// Bytes that a thread may need when it starts, beside its stack: C's library takes them in steps of this size.
@@ -27,7 +27,7 @@ unsafe impl Sync for Room {}
 static ROOM: Room = Room(UnsafeCell::new([0; BLOCK * BLOCKS]));
 /// Whether a block has been given out.
 static TAKEN: [AtomicBool; BLOCKS] = [const { AtomicBool::new(false) }; BLOCKS];
-/// How many pieces were ever given out.
+/// The number of pieces that were ever given out.
 static PIECES: AtomicUsize = AtomicUsize::new(0);
 
 /// A moment, to tell whether the reserve has been needed since.
@@ -45,7 +45,7 @@ impl Mark {
     }
 }
 
-/// An error if the system refuses so many bytes. For what allocates in ways that cannot fail, before it does.
+/// Fails if the system refuses so many bytes. It is called before work whose allocations cannot fail.
 pub(crate) fn probe(bytes: usize) -> Result<(), Failure> {
     let mut probe = Vec::<u8>::new();
     probe.try_reserve_exact(bytes).map_err(|_| Failure::memory(bytes))?;

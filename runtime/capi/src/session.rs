@@ -1,4 +1,4 @@
-//! A model at work.
+//! Sessions: a model with its KV cache, working memory and threads.
 
 use crate::failure::Failure;
 use crate::log;
@@ -13,21 +13,21 @@ use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, TryLockError};
 
-/// Context that is taken without being asked for, at most.
+/// The longest context that is the default.
 const CONTEXT: usize = 8192;
 /// Bytes of a thread's stack, as Rust's library gives it.
 const STACK: usize = 2 << 20;
-/// Nothing is generated.
+/// No generation is running.
 const IDLE: u8 = 0;
-/// Something is generated …
+/// A generation is running …
 const RUNNING: u8 = 1;
-/// … and shall end.
+/// … and has been asked to end.
 const CANCELLED: u8 = 2;
 
 /// A session: dropped in this order, as what runs borrows from the model.
 pub(crate) struct Session {
     run: Mutex<Run>,
-    /// Who uses `run`: see [`thread`].
+    /// The thread that uses `run`: see [`thread`].
     owner: AtomicUsize,
     state: AtomicU8,
     cpus: Vec<u32>,
@@ -90,7 +90,7 @@ impl Session {
         Ok(Session { run: Mutex::new(run), owner, state, cpus: cpus.to_vec(), model })
     }
 
-    /// Does something with the session, unless somebody else does.
+    /// Calls a function with the session's state, unless another call uses it.
     pub(crate) fn with<T>(&self, work: impl FnOnce(&mut Run) -> Result<T, Failure>) -> Result<T, Failure> {
         let mut run = match self.run.try_lock() {
             Ok(run) => run,
@@ -116,7 +116,7 @@ impl Session {
         result
     }
 
-    /// Whether it can be closed now: a session that is broken can.
+    /// Whether the session can be closed now; one that is unusable after a panic can.
     pub(crate) fn is_free(&self) -> Result<(), Failure> {
         match self.with(|_| Ok(())) {
             Err(failure) if failure.status != SMIDGEN_ERROR_INTERNAL => Err(failure),
@@ -210,7 +210,7 @@ pub(crate) fn options(model: &smidgen::Model, params: &smidgen_session_params) -
     Ok(options)
 }
 
-/// Which CPUs a thread runs on.
+/// The CPUs that a thread runs on.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod affinity {
     use super::*;

@@ -1,4 +1,4 @@
-//! Conversations put aside and taken up again.
+//! Saving and restoring the state of a session.
 
 use crate::failure::Failure;
 use crate::generate::cannot_write;

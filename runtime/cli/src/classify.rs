@@ -16,7 +16,7 @@ use std::io::{self, BufWriter, StdoutLock, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-/// Inputs that are looked at between two steps of the progress bar.
+/// Inputs that are classified between two steps of the progress bar.
 const STEP: usize = 32;
 /// Fewer inputs than this are classified without a progress bar.
 const MANY: usize = 64;
@@ -25,7 +25,7 @@ const MANY: usize = 64;
 #[repr(align(64))]
 struct Aligned<B>(B);
 
-/// The classifier for when no model is named; `examples/train` says what it is.
+/// The built-in classifier, for calls without a model; `examples/train` made it.
 static DEFAULT: Aligned<[u8; include_bytes!("../assets/vit-cifar10.gguf").len()]> =
     Aligned(*include_bytes!("../assets/vit-cifar10.gguf"));
 
@@ -141,7 +141,7 @@ impl<'m, 'a> Fitting<'m, 'a> {
         }
     }
 
-    /// Answers images, each with how well every text fits.
+    /// Classifies images by how well every text fits.
     fn images(
         &self,
         kernels: &'static KernelSet,
@@ -225,7 +225,7 @@ struct Printer<'w> {
 }
 
 impl Printer<'_> {
-    /// Prints results of a model with `outputs` outputs. A file of labels that does not fit is told, and the model's own are taken.
+    /// Prints results of a model with `outputs` outputs. For a file of labels that does not fit, an error is printed and the model's own are used.
     fn of_model<'w>(args: &'w ClassifyArgs, own: &[String], outputs: usize) -> Printer<'w> {
         let named = args.labels.as_deref().map(|path| labels(path, outputs)).transpose();
         let failed = named.is_err();
@@ -245,7 +245,7 @@ impl Printer<'_> {
         Printer { args, labels, out: BufWriter::new(io::stdout().lock()), failed: false }
     }
 
-    /// Answers all inputs, some at a time.
+    /// Classifies all inputs, some at a time.
     fn all(
         &mut self,
         inputs: &[OsString],

@@ -39,7 +39,7 @@ pub(crate) fn pack(args: &PackArgs, direction: Direction) -> Outcome {
     with_bar(|report| smidgen_host::pack(&args.input, &args.output, direction, &mut |bytes| report(bytes, total)))
 }
 
-/// The output takes the place of whatever has its name, but not of the input or of what is no file.
+/// Checks that the output replaces neither the input nor something that is not a regular file.
 fn check_output(input: &Path, output: &Path) -> Outcome {
     if let (Ok(input), Ok(found)) = (input.canonicalize(), output.canonicalize()) {
         if input == found {

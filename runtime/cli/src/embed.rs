@@ -68,12 +68,12 @@ struct Embedder<'m, 'a> {
     tokenizer: Tokenizer<'a>,
     pool: ThreadPool,
     width: usize,
-    /// Whether an input was not answered.
+    /// Whether an input failed.
     failed: bool,
 }
 
 impl Embedder<'_, '_> {
-    /// The tokens of an input. What is wrong with it is told, and gives none.
+    /// The tokens of an input; if it has an error, that is printed and there are none.
     fn text(&mut self, model: &smidgen::models::bert::Bert, name: &str, bytes: &[u8]) -> Text {
         let text = std::str::from_utf8(bytes)
             .map_err(|error| format!("the text is not UTF-8 at byte {}", error.valid_up_to()))
@@ -93,7 +93,7 @@ impl Embedder<'_, '_> {
         }
     }
 
-    /// Calls `each` with the number and the embedding of every input in order, none for one that failed, which is told.
+    /// Calls `each` with the number and the embedding of every input in order, none for one that failed, whose error is printed.
     fn run(&mut self, inputs: &Inputs, mut each: impl FnMut(usize, Option<&[f32]>) -> Outcome) -> Outcome {
         let bar = (inputs.texts.len() >= MANY).then(|| progress::bar(inputs.texts.len() as u64, "texts"));
         let model = self.session.model();

@@ -97,7 +97,7 @@ pub fn main() -> ExitCode {
     ended(outcome.map(|()| ExitCode::SUCCESS))
 }
 
-/// The exit code; an error is told.
+/// The exit code; an error is printed.
 fn ended(outcome: Result<ExitCode, Box<dyn std::error::Error>>) -> ExitCode {
     match outcome {
         Ok(code) => code,
@@ -114,12 +114,12 @@ fn ended(outcome: Result<ExitCode, Box<dyn std::error::Error>>) -> ExitCode {
     }
 }
 
-/// Writes to stderr. If nobody can be told, so be it: the exit code says it too.
+/// Writes to stderr. A failure to write is ignored, as the exit code tells of the error too.
 fn tell(text: std::fmt::Arguments) {
     let _ = io::stderr().lock().write_fmt(text);
 }
 
-/// Help and the version as they are; a mistake on one line.
+/// Prints help and the version as they are, and a mistake of usage on one line.
 fn usage(error: &clap::Error) -> ExitCode {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
         return ended(error.print().map(|()| ExitCode::SUCCESS).map_err(Into::into));

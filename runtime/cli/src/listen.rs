@@ -9,7 +9,7 @@ use smidgen::models::micro::{Step, WakeWord};
 use std::io::{self, Read, Write};
 use std::path::Path;
 
-/// A model at work.
+/// A model that listens.
 struct Ear<'a> {
     word: WakeWord<'a>,
     name: String,

@@ -3,7 +3,7 @@
 /// Bytes before the header's text in version 1, and in versions 2 and 3.
 const PREFIXES: [usize; 2] = [10, 12];
 const MAGIC: &[u8] = b"\x93NUMPY";
-/// Longest header.
+/// The longest header that is accepted.
 const MAX_HEADER: usize = 1 << 16;
 
 /// The type of an array's elements.

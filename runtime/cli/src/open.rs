@@ -1,4 +1,4 @@
-//! Models, texts and machines from the words of the command line.
+//! Models, texts, kernel sets and threads from the arguments of the command line.
 
 use crate::args::{KvArg, MachineArgs, TextArgs, ThreadArgs};
 use crate::progress::PullBar;
@@ -11,7 +11,7 @@ use std::io::{ErrorKind, Read};
 use std::num::NonZeroUsize;
 use std::path::Path;
 
-/// Opens the file that `model` names, which is pulled first if it is a short name.
+/// Opens the file that `model` names, which is downloaded first if it is a short name.
 pub(crate) fn file(model: &Path) -> Result<ModelFile, Box<dyn Error>> {
     let path = smidgen_host::resolve(model, &mut PullBar::new())?;
     Ok(ModelFile::open(path)?)
@@ -39,7 +39,7 @@ pub(crate) fn named(file: &ModelFile, error: impl Error) -> Box<dyn Error> {
     format!("{path}: {error}").into()
 }
 
-/// The kernels that were asked for, or the fastest.
+/// The kernel set that was named, or the fastest.
 pub(crate) fn kernels(args: &MachineArgs) -> Result<&'static KernelSet, Box<dyn Error>> {
     let Some(name) = &args.target else { return Ok(smidgen_targets::detect()) };
     smidgen_targets::named(name).ok_or_else(|| {
@@ -48,7 +48,7 @@ pub(crate) fn kernels(args: &MachineArgs) -> Result<&'static KernelSet, Box<dyn 
     })
 }
 
-/// The threads that were asked for, or one for each core.
+/// A pool of the given number of threads, or of one for each core.
 pub(crate) fn pool(args: &ThreadArgs) -> Result<ThreadPool, Box<dyn Error>> {
     pool_of(args.threads.unwrap_or_else(physical_cores))
 }

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// A result whose error is printed as one line.
 type Fallible<T> = Result<T, Box<dyn std::error::Error>>;
 
-/// Context that is taken without `--ctx`, at most.
+/// The longest context without `--ctx`.
 const CONTEXT: usize = 8192;
 /// Exit code after Ctrl-C, by convention.
 const INTERRUPTED: u8 = 130;
@@ -231,7 +231,7 @@ impl Run<'_, '_> {
             .into())
     }
 
-    /// Generates after `new`, the part of `prompt` that the session does not hold, and prints the text as it comes.
+    /// Generates after `new`, the part of `prompt` that is not in the session's context, and prints the text as it comes.
     fn generate(&mut self, new: &[u32], prompt: &[u32], pool: &dyn Pool) -> Fallible<Answer> {
         let Run { args, tokenizer, session, sampler, .. } = self;
         let stops: Vec<&str> = args.stop.iter().map(String::as_str).collect();

@@ -9,14 +9,14 @@ use std::path::Path;
 /// Bytes between two reports of progress.
 const STEP: u64 = 1 << 20;
 
-/// Why a file did not come out of an archive.
+/// The reason why a file cannot be extracted from an archive.
 #[derive(Debug)]
 pub(crate) enum Failure {
     /// The archive cannot be read.
     Read(String),
     /// The file cannot be written.
     Write(io::Error),
-    /// The archive does not hold the file.
+    /// The archive does not contain the file.
     NoMember,
     /// The file has another length; this many bytes were seen.
     Size(u64),
@@ -30,7 +30,7 @@ pub(crate) struct Expected {
     pub(crate) sha256: &'static str,
 }
 
-/// Copies `member` of the archive to `out`, and checks its length and hash. `seen` is told the bytes so far, now and then.
+/// Copies `member` of the archive to `out`, and checks its length and hash. `seen` is called with the bytes so far, now and then.
 pub(crate) fn extract(
     archive: &Path,
     manager: PackageManager,

@@ -11,7 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// One turn of a conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Message<'a> {
-    /// Who speaks: `system`, `user` or `assistant`; the template may know others.
+    /// The role of the speaker: `system`, `user` or `assistant`; the template may know others.
     pub role: &'a str,
     /// The text of the message.
     pub content: &'a str,
@@ -25,9 +25,9 @@ pub(crate) mod prompt;
 /// A template comes from an untrusted file, so each has its bounds; real ones stay far below them. The largest known source
 /// has 17 kB.
 const MOST_SOURCE: usize = 1 << 17;
-/// Steps (of one instruction or 64 bytes of data each) allowed at all, for each message and for each byte of content.
+/// Steps (of one instruction or 64 bytes of data each) that are allowed in any case, for each message, and for each byte of content.
 const STEPS: [u64; 3] = [20_000, 2_000, 4];
-/// Bytes of output allowed at all, for each message and for each byte of content.
+/// Bytes of output that are allowed in any case, for each message, and for each byte of content.
 const OUTPUT: [u64; 3] = [1 << 18, 1 << 10, 4];
 /// Nested values and expressions are walked by recursion, so they get a stack whose size does not depend on the caller.
 const STACK: usize = 32 << 20;

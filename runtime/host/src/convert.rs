@@ -52,9 +52,9 @@ impl Folder {
     }
 }
 
-/// Converts the checkpoint at `from`, a folder with `config.json`, weights in safetensors and what else belongs to the model, or the
-/// weights file itself, to the GGUF file `to`, which appears only when it is complete. `progress` is told the bytes of weights written
-/// and how many there will be. A file whose name ends in `.tflite` is converted without options, with the manifest beside it (`.json`) if there
+/// Converts the checkpoint at `from`, a folder with `config.json`, weights in safetensors and the model's other files, or the weights
+/// file itself, to the GGUF file `to`, which appears only when it is complete. `progress` is called with the bytes of weights written
+/// and their total. A file whose name ends in `.tflite` is converted without options, with the manifest beside it (`.json`) if there
 /// is one.
 ///
 /// # Errors
@@ -81,7 +81,7 @@ fn convert_tflite(from: &Path, to: &Path) -> Result<(), Error> {
     output::replace(from, to, &mut |out| smidgen_convert::tflite::convert(&model, manifest, out))
 }
 
-/// Converts a checkpoint to `to`, where nobody looks yet.
+/// Converts a checkpoint to `to`, a file that no other process uses yet.
 pub(crate) fn convert_in_place(
     from: &Path,
     to: &Path,
@@ -93,7 +93,7 @@ pub(crate) fn convert_in_place(
 }
 
 /// Writes the model in the GGUF file `from` (all parts, if it is split) in other formats to the one file `to`, which appears only when it
-/// is complete. `progress` is told the bytes of weights written and how many there will be.
+/// is complete. `progress` is called with the bytes of weights written and their total.
 ///
 /// # Errors
 /// Those of [`ModelFile`], [`Error::Convert`], [`Error::Write`].

@@ -9,10 +9,10 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 const POLL: Duration = Duration::from_millis(50);
-/// As much of a program's error output is kept as holds every sensible message.
+/// The most bytes of a program's error output that are kept; every sensible message fits.
 const MOST_STDERR: u64 = 1 << 18;
 
-/// The command lines that may fetch the package into the working directory, the usual one first.
+/// The command lines that can fetch the package into the working directory, the usual one first.
 pub(crate) fn commands(package: &Package) -> Vec<Vec<String>> {
     let (programs, arguments): (&[&[&str]], &[&str]) = match package.manager {
         PackageManager::Pip => (
@@ -46,7 +46,7 @@ pub(crate) fn commands(package: &Package) -> Vec<Vec<String>> {
 }
 
 /// Runs the first of the commands that is installed, in the empty directory `dir`, and returns the archive it leaves there.
-/// `seen` is told the bytes downloaded so far.
+/// `seen` is called with the bytes downloaded so far.
 ///
 /// # Errors
 /// [`Error::NoPackageManager`], [`Error::Download`], [`Error::DiskFull`].

@@ -1,4 +1,4 @@
-//! Image files, decoded.
+//! Decoding of image files.
 
 use crate::{Error, one_line};
 use image::metadata::Orientation;
@@ -8,11 +8,11 @@ use std::fs;
 use std::io::{self, Cursor, Read};
 use std::path::Path;
 
-/// Most bytes of an image file.
+/// The most bytes of an image file that are accepted.
 const MAX_FILE: u64 = 1 << 28;
-/// Most pixels that are decoded, whatever a small file claims to hold.
+/// The most pixels that are accepted, whatever a small file claims to hold.
 const MAX_PIXELS: u64 = 1 << 26;
-/// Most bytes that a decoder takes; 16-bit pixels of four channels fit.
+/// The most bytes of memory that a decoder may use; 16-bit pixels of four channels fit.
 const MAX_BYTES: u64 = 10 * MAX_PIXELS;
 
 /// A decoded image: 8-bit red, green and blue.
@@ -24,8 +24,8 @@ pub struct Picture {
 }
 
 impl Picture {
-    /// Reads and decodes a JPEG, PNG or WebP file; which of them it is, its first bytes say. The image is turned as its EXIF orientation
-    /// asks, and transparency is left out. Of an animation it is the first frame.
+    /// Reads and decodes a JPEG, PNG or WebP file, which is recognized by its first bytes. The image is rotated as its EXIF orientation
+    /// says, and transparency is dropped. Of an animation the first frame is taken.
     ///
     /// # Errors
     /// Each names the path: [`Error::Read`], [`Error::NotAnImage`], [`Error::ImageTooLarge`], [`Error::ImageDamaged`].
@@ -78,7 +78,7 @@ impl Picture {
     }
 }
 
-/// Whether a path names an image: by its ending, or by the first bytes of the file.
+/// Whether a path names an image, by its extension or by the first bytes of the file.
 pub fn is_image(path: &Path) -> bool {
     if path.extension().is_some_and(|ending| ImageFormat::from_extension(ending).is_some_and(supported)) {
         return true;

@@ -1,4 +1,4 @@
-//! Smidgen on an operating system: what needs files, threads and processes, so that the core can do without.
+//! Smidgen on an operating system: everything that needs files, threads and processes, so that the core can do without these.
 //!
 //! - [`ModelFile`] maps a GGUF file, or all the parts of a split one, into memory;
 //! - [`ThreadPool`] runs the core's jobs on several threads, and [`physical_cores`] says how many are sensible;

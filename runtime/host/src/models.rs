@@ -62,7 +62,7 @@ pub struct KnownModel {
     pub download: u64,
     /// The licence of the weights, as an SPDX expression.
     pub licence: &'static str,
-    /// For a package that holds a checkpoint: what else it takes to convert it.
+    /// For a package that holds a checkpoint: the other files and the format for its conversion.
     pub checkpoint: Option<Checkpoint>,
 }
 

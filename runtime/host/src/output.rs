@@ -5,8 +5,8 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
 
-/// How many bytes are written at once, from multiples of as many on. Where the file system allows (ext4 since Linux 6.16, XFS) such a piece is one large
-/// page of the file cache, and the processor finds it with one look instead of 512 when the file is mapped.
+/// The number of bytes written at once, at multiples of that number. Where the file system allows (ext4 since Linux 6.16, XFS) such a piece is one
+/// large page of the file cache, and once mapped it takes one address translation instead of 512.
 const PIECE: usize = 2 << 20;
 
 /// A function that fills a file; its errors are about the file `from`.

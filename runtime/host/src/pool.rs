@@ -174,7 +174,7 @@ impl Shared {
         }
     }
 
-    /// A worker's life.
+    /// The loop of a worker.
     fn work(&self) {
         // One before the present job, so that a job opened while this thread was starting is new to it.
         let mut done = (self.state.0.load(Ordering::Relaxed) & !(JOB - 1)).wrapping_sub(JOB);

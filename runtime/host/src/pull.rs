@@ -29,13 +29,13 @@ pub enum Stage {
     Converting,
 }
 
-/// Is told how far a pull has come.
+/// Receives the progress of a download.
 pub trait Progress {
     /// `done` of `total` bytes of this stage, up to a few dozen times a second; the total is 0 when there is none.
     fn update(&mut self, stage: Stage, done: u64, total: u64);
 }
 
-/// A [`Progress`] that tells nobody.
+/// A [`Progress`] that ignores what it receives.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Silent;
 
@@ -43,7 +43,7 @@ impl Progress for Silent {
     fn update(&mut self, _stage: Stage, _done: u64, _total: u64) {}
 }
 
-/// Where models are kept: `SMIDGEN_CACHE`, or `smidgen` in `XDG_CACHE_HOME`, or in the platform's usual place (`~/.cache`,
+/// The directory of the cache: `SMIDGEN_CACHE`, or `smidgen` in `XDG_CACHE_HOME`, or in the platform's usual place (`~/.cache`,
 /// `~/Library/Caches`, `%LOCALAPPDATA%`). It need not exist yet.
 ///
 /// # Errors
@@ -66,10 +66,10 @@ fn cache_in(variable: &dyn Fn(&str) -> Option<OsString>, home: Option<PathBuf>) 
     Some(base.or_else(|| home.map(|home| home.join(usual)))?.join("smidgen"))
 }
 
-/// How a pulled model lies in the cache. Both files have the same length and give the same bits.
+/// The form of a model's file in the cache. Both forms have the same length and give the same bits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Form {
-    /// In panels, which is faster; the name ends in `.packed.gguf`.
+    /// Packed in panels, which is faster; the name ends in `.packed.gguf`.
     #[default]
     Packed,
     /// As it was published.
@@ -249,12 +249,12 @@ fn wait_for(lock: &File, progress: &mut dyn Progress) -> bool {
     }
 }
 
-/// How the names of working directories for the model `name` begin.
+/// The beginning of the names of working directories for the model `name`.
 fn prefix(name: &str) -> String {
     format!(".{name}.pull-")
 }
 
-/// Removes the working directories of pulls that were interrupted. What cannot be removed is only a waste of space.
+/// Removes the working directories of interrupted downloads. One that cannot be removed only wastes space.
 fn clean(cache: &Path, name: &str) {
     let prefix = prefix(name);
     for entry in fs::read_dir(cache).into_iter().flatten().flatten() {

@@ -127,7 +127,7 @@ pub(super) fn replace_operators(instructions: &mut Instructions) {
     }
 }
 
-/// Provides our operators, and removes what adds lists, or shows the state, uncounted.
+/// Provides our operators, and removes the functions that add lists, or show the state, uncounted.
 pub(super) fn restrict(environment: &mut Environment) {
     environment.add_function(ADD, add);
     environment.add_function(MULTIPLY, multiply);

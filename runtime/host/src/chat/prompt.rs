@@ -1,4 +1,4 @@
-//! Conversations to ids. What is said cannot forge what only the template may write.
+//! Tokens of conversations. The text of a message cannot forge the control tokens that only the template may write.
 
 use super::{ChatTemplate, Message};
 use crate::Error;
