@@ -51,7 +51,7 @@ build() {
     elif [ -x /usr/bin/cargo ] && [ -e "$(/usr/bin/rustc --print sysroot)/lib/rustlib/src" ]; then
         # The standard library is not among the dependencies that the workspace's profile for development leaves as they are.
         RUSTC_BOOTSTRAP=1 PATH=/usr/bin:$PATH /usr/bin/cargo "$command" -Zbuild-std=$libraries --target "$target" \
-            --config=profile.dev.package.{core,alloc,std}.opt-level=2 "$@"
+            --config=profile.dev.package.{core,alloc,std}.opt-level=0 "$@"
     else
         echo "cross.sh: no $target here: run 'rustup target add $target', or install rustc-web, cargo-web and rust-web-src" >&2
         return 1
