@@ -95,7 +95,7 @@ models() {
 #   emulated CPU SETS TARGET NAMES-OF-TESTS ARGUMENT-OF-CARGO-TEST…
 emulated() {
     local cpu=$1 sets=$2 target=$3 names=$4 name
-    local -x SMIDGEN_QEMU_CPU=$cpu SMIDGEN_EXPECT_TABLES=$sets
+    local -x SMIDGEN_QEMU_CPU=$cpu SMIDGEN_EXPECT_KERNEL_SETS=$sets
     # Emulated, long texts are shortened: the bits are pinned by tests that run whole.
     local -x SMIDGEN_SHORT=1
     shift 4

@@ -10,5 +10,5 @@ grep -qw avx2 /proc/cpuinfo && expected=$expected,avx2
 grep -qw avx_vnni /proc/cpuinfo && expected=$expected,avxvnni
 grep -qw avx512_vnni /proc/cpuinfo && expected=$expected,avx512vnni
 step "tests, with exactly the kernel sets $expected"
-SMIDGEN_EXPECT_TABLES=$expected cargo test --workspace -- --show-output
+SMIDGEN_EXPECT_KERNEL_SETS=$expected cargo test --workspace -- --show-output
 echo "SKIPPED: accuracy_on_the_whole_test_set (10,000 images take minutes; the first 1,000 are looked at where they are to be had)"

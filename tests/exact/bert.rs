@@ -7,7 +7,7 @@ use smidgen_quant::Format;
 use smidgen_targets::{KernelSet, Pool, Serial, scalar};
 use smidgen_tests::seeded::{File, Meta};
 use smidgen_tests::seeded_bert::{self, Shape};
-use smidgen_tests::{Threads, at_most, formats, tables};
+use smidgen_tests::{Threads, at_most, formats, kernel_sets};
 
 /// Lengths on both sides of a panel of keys, a tile of queries, a chunk of the softmax and a tile of tokens.
 const LENGTHS: &[usize] = &[1, 2, 16, 17, 65, 80, 33, 7];
@@ -46,22 +46,22 @@ fn check(file: &File, machines: &[&'static KernelSet], label: &str) {
     let alone = texts.iter().map(|text| run(&model, std::slice::from_ref(text), &options, &scalar::KERNELS, &Serial));
     let alone: Vec<Answers> = alone.collect();
     let answers = alone[0].len();
-    let law: Answers = (0..answers).flat_map(|i| alone.iter().map(move |answer| answer[i].clone())).collect();
-    let first = law[0].as_ref().unwrap();
+    let reference: Answers = (0..answers).flat_map(|i| alone.iter().map(move |answer| answer[i].clone())).collect();
+    let first = reference[0].as_ref().unwrap();
     assert!(first.iter().any(|v| v != &first[0]), "{label}: values differ from each other");
     let ways = [(100, 2), (1, 1), (10_000, 3)];
     for kernels in machines {
         for &(tokens, threads) in &ways[..at_most(1, ways.len(), "sizes of batches")] {
             let options = Options { tokens, ..options };
             let found = run(&model, &texts, &options, kernels, &Threads(threads));
-            assert!(found == law, "{label}, {}, {tokens} tokens at once, {threads} threads", kernels.name);
+            assert!(found == reference, "{label}, {}, {tokens} tokens at once, {threads} threads", kernels.name);
         }
     }
 }
 
 #[test]
 fn every_format() {
-    let machines = tables();
+    let machines = kernel_sets();
     for &format in formats() {
         let shape = Shape { layers: 1, feed_forward: 256, ..Shape::default() };
         check(&seeded_bert::model(&shape, format), &machines, format.name());
@@ -70,7 +70,7 @@ fn every_format() {
 
 #[test]
 fn every_pooling_and_activation() {
-    let machines = tables();
+    let machines = kernel_sets();
     let shape = Shape { layers: at_most(1, 2, "layers"), outputs: 0, ..Shape::default() };
     let file = || seeded_bert::model(&shape, Format::Q8_0);
     for pooling in 0..=4 {
@@ -86,7 +86,7 @@ fn every_pooling_and_activation() {
 /// Rows that are no multiple of a panel or a block, heads of odd sizes.
 #[test]
 fn odd_extents() {
-    let machines = tables();
+    let machines = kernel_sets();
     let shape = Shape { layers: 1, width: 42, heads: 3, feed_forward: 75, vocabulary: 33, ..Shape::default() };
     check(&seeded_bert::model(&shape, Format::F16), &machines, "odd extents");
     let shape = Shape { width: 32, heads: 1, feed_forward: 96, types: 1, outputs: 1, ..shape };
@@ -97,7 +97,7 @@ fn odd_extents() {
 /// multiplied alike everywhere.
 #[test]
 fn outliers() {
-    let machines = tables();
+    let machines = kernel_sets();
     let shape = Shape { outputs: 0, ..Shape::default() };
     for (format, count) in [(Format::Q8_0, 1), (Format::Q4_0, 3), (Format::Q4_K, 8), (Format::Q8_0, 9)] {
         let mut file = seeded_bert::model(&shape, format);
@@ -157,14 +157,14 @@ fn f32_precision() {
         let model = Model::parse(&[Gguf::parse(&bytes).unwrap()]).unwrap();
         let texts = seeded_bert::texts(&[50], model.vocabulary(), 5);
         let exact = Options { precision: Precision::F32, ..Options::default() };
-        let [law, found] = [Options::default(), exact].map(|options| {
+        let [reference, found] = [Options::default(), exact].map(|options| {
             let answers = run(&model, &texts, &options, &scalar::KERNELS, &Serial);
             answers[0].as_ref().unwrap().iter().map(|v| f32::from_bits(*v)).collect::<Vec<_>>()
         });
-        let cosine: f32 = law.iter().zip(&found).map(|(a, b)| a * b).sum();
+        let cosine: f32 = reference.iter().zip(&found).map(|(a, b)| a * b).sum();
         println!("{}: cosine {cosine}", format.name());
         assert!(cosine > if format == Format::F32 { 0.999_999 } else { 0.999 }, "{}: {cosine}", format.name());
-        assert_eq!(law == found, format == Format::F32);
+        assert_eq!(reference == found, format == Format::F32);
     }
 }
 
@@ -179,7 +179,7 @@ fn the_others_are_answered() {
     let model = Model::parse(&[Gguf::parse(&bytes).unwrap()]).unwrap();
     let text = |tokens: Vec<u32>| Text { second: tokens.len(), uncut: tokens.len(), tokens };
     let texts = [vec![1, 2, 3], vec![], vec![4, 97], vec![5; 81], vec![1, 7, 2], vec![9, 8], vec![7]].map(text);
-    for kernels in tables() {
+    for kernels in kernel_sets() {
         let found = run(&model, &texts, &Options::default(), kernels, &Threads(2));
         let alone = |i: usize| run(&model, &texts[i..=i], &Options::default(), &scalar::KERNELS, &Serial)[0].clone();
         assert!(found[0].is_ok() && found[0] == alone(0) && found[5].is_ok() && found[5] == alone(5));

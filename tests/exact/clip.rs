@@ -8,7 +8,7 @@ use smidgen_gguf::Gguf;
 use smidgen_quant::Format;
 use smidgen_targets::{KernelSet, Pool, Serial, scalar};
 use smidgen_tests::seeded_clip::{CONTEXT, IMAGE, model_of, vocabulary};
-use smidgen_tests::{Random, Threads, at_most, seeded_bert, seeded_vit, tables};
+use smidgen_tests::{Random, Threads, at_most, seeded_bert, seeded_vit, kernel_sets};
 
 type Answers = Vec<Result<Vec<u32>, RunError>>;
 
@@ -35,18 +35,22 @@ fn run(model: &Clip, together: bool, tokens: usize, kernels: &'static KernelSet,
 
 #[test]
 fn every_format() {
-    let machines = tables();
+    let machines = kernel_sets();
     for format in Format::ALL.into_iter().take(at_most(4, Format::ALL.len(), "formats")) {
         let bytes = model_of(1, format).bytes();
         let Model::Clip(model) = Model::parse(&[Gguf::parse(&bytes).unwrap()]).unwrap() else { panic!() };
-        let law = run(&model, false, 50, &scalar::KERNELS, &Serial);
-        assert!(law.iter().all(Result::is_ok) && law.len() == 8 && law[0] != law[1], "{}: {law:?}", format.name());
+        let reference = run(&model, false, 50, &scalar::KERNELS, &Serial);
+        assert!(
+            reference.iter().all(Result::is_ok) && reference.len() == 8 && reference[0] != reference[1],
+            "{}: {reference:?}",
+            format.name()
+        );
         if format == Format::Q8_0 {
-            assert!(run(&model, true, 50, &scalar::KERNELS, &Threads(2)) == law, "a few at once");
+            assert!(run(&model, true, 50, &scalar::KERNELS, &Threads(2)) == reference, "a few at once");
         }
         for kernels in &machines {
             let found = run(&model, true, 10_000, kernels, &Threads(3));
-            assert!(found == law, "{}, {}", format.name(), kernels.name);
+            assert!(found == reference, "{}, {}", format.name(), kernels.name);
         }
     }
 }

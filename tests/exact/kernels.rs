@@ -4,7 +4,7 @@ use smidgen_quant::attention::{self, CHUNK, KEYS, Kv, KvMut, SCALED};
 use smidgen_quant::{Q8, Q8K};
 use smidgen_targets::{Format, Input, KernelSet, Layout, Tile, WeightMatrix, scalar};
 use smidgen_tests::blocks::{Activations, Fill, weights};
-use smidgen_tests::{Random, tables};
+use smidgen_tests::{Random, kernel_sets};
 
 fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|value| value.to_bits()).collect()
@@ -51,7 +51,7 @@ fn compare(
 
 #[test]
 fn products_of_every_format_at_every_edge() {
-    let machines = tables();
+    let machines = kernel_sets();
     let mut random = Random(1);
     for format in Format::ALL {
         let block = format.block_len();
@@ -79,7 +79,7 @@ fn products_of_every_format_at_every_edge() {
 
 #[test]
 fn products_of_extreme_bytes_and_activations() {
-    let machines = tables();
+    let machines = kernel_sets();
     let mut random = Random(2);
     for format in Format::ALL {
         let cols = if format.block_len() == 1 { 64 } else { 3 * format.block_len() };
@@ -105,7 +105,7 @@ fn products_of_extreme_bytes_and_activations() {
 
 #[test]
 fn a_tile_is_the_same_part_of_the_whole() {
-    let machines = tables();
+    let machines = kernel_sets();
     let mut random = Random(3);
     for format in Format::ALL {
         let cols = if format.block_len() == 1 { 48 } else { 2 * format.block_len() };
@@ -133,7 +133,7 @@ fn a_tile_is_the_same_part_of_the_whole() {
 
 #[test]
 fn products_of_nothing_are_zero() {
-    for kernels in tables() {
+    for kernels in kernel_sets() {
         for (format, tokens) in [(Format::Q4_0, 1), (Format::Q4_0, 9), (Format::Q6_K, 1), (Format::Q6_K, 9)] {
             let w = WeightMatrix::new(format, Layout::Plain, &[], 33, 0).unwrap();
             let input = match format {
@@ -149,11 +149,11 @@ fn products_of_nothing_are_zero() {
 
 #[test]
 fn operations_between_products() {
-    let machines = tables();
+    let machines = kernel_sets();
     let mut random = Random(4);
     for len in [1, 2, 15, 16, 17, 31, 64, 576, 1000] {
         let (x, y): (Vec<f32>, Vec<f32>) = (0..len).map(|_| (random.float(1.0) * 20.0, random.float(1.0))).unzip();
-        let law = &scalar::KERNELS;
+        let reference = &scalar::KERNELS;
         for kernels in &machines {
             let run = |k: &KernelSet| {
                 let mut norm = vec![0.0; len];
@@ -173,7 +173,7 @@ fn operations_between_products() {
                 (k.rope)(&mut turned, len, &table);
                 ([norm, layer_norm, gate, sum, turned, rounded].map(|values| bits(&values)), activations)
             };
-            assert!(run(kernels) == run(law), "{} len {len}", kernels.name);
+            assert!(run(kernels) == run(reference), "{} len {len}", kernels.name);
             assert!((kernels.finite)(&x) && (kernels.finite)(&vec![f32::MAX; len]), "{} len {len}", kernels.name);
             for odd in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
                 for at in 0..len {
@@ -249,7 +249,7 @@ fn keys_and_values_are_stored() {
         };
         let expected = stored(attention::store);
         assert!(expected.0.contains(&0x7bff) && expected.0.contains(&0xfbff));
-        for kernels in tables() {
+        for kernels in kernel_sets() {
             assert!(stored(kernels.store) == expected, "{} head {head_dim}", kernels.name);
         }
     }
@@ -257,7 +257,7 @@ fn keys_and_values_are_stored() {
 
 #[test]
 fn attention_over_every_kind_of_cache() {
-    let machines = tables();
+    let machines = kernel_sets();
     let mut random = Random(5);
     for head_dim in [2, 8, 24, 32, 48, 64, 96, 128, 256, 264] {
         let keys = 200;

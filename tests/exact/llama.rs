@@ -8,7 +8,7 @@ use smidgen_gguf::Gguf;
 use smidgen_quant::Format;
 use smidgen_targets::{KernelSet, Pool, Serial, scalar};
 use smidgen_tests::seeded::{self, Meta, Shape};
-use smidgen_tests::{Threads, at_most, best, formats, tables};
+use smidgen_tests::{Threads, at_most, best, formats, kernel_sets};
 
 fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|v| v.to_bits()).collect()
@@ -32,23 +32,23 @@ fn check(file: &seeded::File, options: Options, label: &str) {
     let bytes = file.bytes();
     let model = Model::parse(&[Gguf::parse(&bytes).unwrap()]).unwrap();
     let tokens = seeded::tokens(at_most(37, 71, "tokens"), model.vocabulary(), 5);
-    let law = run(&model, &tokens, options, &scalar::KERNELS, &Serial);
-    assert_eq!(law.len(), tokens.len());
-    assert!(law[0].iter().any(|v| *v != law[0][0]), "{label}: logits differ from each other");
-    for kernels in tables() {
+    let reference = run(&model, &tokens, options, &scalar::KERNELS, &Serial);
+    assert_eq!(reference.len(), tokens.len());
+    assert!(reference[0].iter().any(|v| *v != reference[0][0]), "{label}: logits differ from each other");
+    for kernels in kernel_sets() {
         let name = kernels.name;
-        assert!(run(&model, &tokens, options, kernels, &Serial) == law, "{label}, {name}");
-        assert!(run(&model, &tokens, options, kernels, &Threads(2)) == law, "{label}, {name}, 2 threads");
+        assert!(run(&model, &tokens, options, kernels, &Serial) == reference, "{label}, {name}");
+        assert!(run(&model, &tokens, options, kernels, &Threads(2)) == reference, "{label}, {name}, 2 threads");
         let batch = |batch| Options { batch, ..options };
-        assert!(run(&model, &tokens, batch(7), kernels, &Threads(3)) == law, "{label}, {name}, batches of 7");
+        assert!(run(&model, &tokens, batch(7), kernels, &Threads(3)) == reference, "{label}, {name}, batches of 7");
         let mut session = Session::new(&model, &options, kernels).unwrap();
-        for (token, law) in tokens.iter().zip(&law) {
+        for (token, reference) in tokens.iter().zip(&reference) {
             let logits = session.forward(0, &[*token], &Serial).unwrap();
-            assert!(bits(logits) == *law, "{label}, {name}, token by token");
+            assert!(bits(logits) == *reference, "{label}, {name}, token by token");
         }
         session.truncate(0, 33);
         let logits = session.forward(0, &tokens[33..], &Serial).unwrap();
-        assert!(Some(&bits(logits)) == law.last(), "{label}, {name}, after a truncation");
+        assert!(Some(&bits(logits)) == reference.last(), "{label}, {name}, after a truncation");
     }
 }
 
@@ -104,10 +104,10 @@ fn f32_precision() {
         let model = Model::parse(&[Gguf::parse(&bytes).unwrap()]).unwrap();
         let tokens = seeded::tokens(40, model.vocabulary(), 6);
         let exact = Options { precision: Precision::F32, ..Options::new(40) };
-        let law = run(&model, &tokens, Options::new(40), &scalar::KERNELS, &Serial);
+        let reference = run(&model, &tokens, Options::new(40), &scalar::KERNELS, &Serial);
         let found = run(&model, &tokens, exact, &scalar::KERNELS, &Threads(2));
         let (mut error, mut size) = (0.0, 0.0);
-        for (a, b) in found.iter().flatten().zip(law.iter().flatten()) {
+        for (a, b) in found.iter().flatten().zip(reference.iter().flatten()) {
             let (a, b) = (f32::from_bits(*a) as f64, f32::from_bits(*b) as f64);
             (error, size) = (error + (a - b) * (a - b), size + a * a);
         }
@@ -128,7 +128,7 @@ fn sequences_side_by_side_equal_sequences_alone() {
             [seeded::tokens(90, vocabulary, 1), seeded::tokens(70, vocabulary, 2), seeded::tokens(30, vocabulary, 3)];
         let options = Options { kv, ..Options::new(100) };
         let alone: Vec<_> = texts.iter().map(|text| run(&model, text, options, &scalar::KERNELS, &Serial)).collect();
-        for kernels in tables() {
+        for kernels in kernel_sets() {
             let mut session = Session::new(&model, &Options { sequences: 3, batch: 2, ..options }, kernels).unwrap();
             let starts = [60, 40, 3];
             for (sequence, text) in texts.iter().enumerate() {
@@ -231,7 +231,7 @@ fn beams() {
     let mut alone = Session::new(&model, &Options::new(64), &scalar::KERNELS).unwrap();
     let expected = greedy(&mut alone, &prompt, 12);
     let mut common = None;
-    for kernels in tables() {
+    for kernels in kernel_sets() {
         let mut session = Session::new(&model, &Options { sequences: 24, ..Options::new(64) }, kernels).unwrap();
         let one = Search { width: 1, max_tokens: 12, length_penalty: 1.0 };
         let found = search(&mut session, &prompt, &one, &never, &Serial).unwrap();
@@ -296,7 +296,7 @@ fn samples() {
     };
     let expected = draw(1, &scalar::KERNELS, &Serial);
     assert_ne!(expected, draw(2, &scalar::KERNELS, &Serial));
-    for kernels in tables() {
+    for kernels in kernel_sets() {
         assert_eq!(draw(1, kernels, &Threads(2)), expected, "{}", kernels.name);
     }
 }

@@ -9,7 +9,7 @@ use smidgen_quant::Format;
 use smidgen_targets::{KernelSet, Pool, Serial, scalar};
 use smidgen_tests::seeded::{File, Meta};
 use smidgen_tests::seeded_vit::{Shape, model, planes};
-use smidgen_tests::{Random, Threads, at_most, formats, tables};
+use smidgen_tests::{Random, Threads, at_most, formats, kernel_sets};
 
 type Answers = Vec<Result<Vec<u32>, RunError>>;
 
@@ -41,21 +41,22 @@ fn check(file: &File, machines: &[&'static KernelSet], label: &str) {
     let (model, images) = (model.image_encoder().unwrap(), images());
     let alone: Vec<Answers> =
         images.iter().map(|image| run(model, std::slice::from_ref(image), 64, &scalar::KERNELS, &Serial)).collect();
-    let law: Answers = (0..alone[0].len()).flat_map(|i| alone.iter().map(move |answer| answer[i].clone())).collect();
-    assert!(law.iter().all(|answer| answer.is_ok()), "{label}: {law:?}");
-    assert_ne!(law[0], law[1], "{label}: different images");
+    let reference: Answers =
+        (0..alone[0].len()).flat_map(|i| alone.iter().map(move |answer| answer[i].clone())).collect();
+    assert!(reference.iter().all(|answer| answer.is_ok()), "{label}: {reference:?}");
+    assert_ne!(reference[0], reference[1], "{label}: different images");
     let ways = [(100, 2), (30, 1), (10_000, 3)];
     for kernels in machines {
         for &(tokens, threads) in &ways[..at_most(1, ways.len(), "sizes of batches")] {
             let found = run(model, &images, tokens, kernels, &Threads(threads));
-            assert!(found == law, "{label}, {}, {tokens} tokens at once, {threads} threads", kernels.name);
+            assert!(found == reference, "{label}, {}, {tokens} tokens at once, {threads} threads", kernels.name);
         }
     }
 }
 
 #[test]
 fn every_format() {
-    let machines = tables();
+    let machines = kernel_sets();
     for &format in formats() {
         check(&model(&Shape::default(), format), &machines, format.name());
     }
@@ -63,7 +64,7 @@ fn every_format() {
 
 #[test]
 fn every_kind_of_model() {
-    let machines = tables();
+    let machines = kernel_sets();
     let file = |shape: &Shape| model(shape, Format::Q8_0);
     let plain = Shape::default();
     check(&file(&Shape { distilled: true, ..plain }), &machines, "distilled");

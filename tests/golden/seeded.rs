@@ -5,7 +5,7 @@ use smidgen_gguf::Gguf;
 use smidgen_quant::Format;
 use smidgen_targets::Serial;
 use smidgen_tests::seeded::{self, Shape};
-use smidgen_tests::{Threads, best, tables};
+use smidgen_tests::{Threads, best, kernel_sets};
 
 /// FNV-1a of the bits, little-endian.
 fn hash(logits: &[f32]) -> u64 {
@@ -35,7 +35,7 @@ const GOLDEN: &[(Format, u64, u64)] = &[
 
 #[test]
 fn logits_of_seeded_models() {
-    let machines = tables();
+    let machines = kernel_sets();
     let mut found = vec![Vec::new(); machines.len()];
     for format in Format::ALL {
         let bytes = seeded::model(&Shape::default(), format).bytes();
@@ -69,7 +69,7 @@ const CONTINUATIONS: &[(Format, u64, u64)] = &[
 
 #[test]
 fn a_prompt_and_32_generated_tokens() {
-    let machines: Vec<_> = tables().into_iter().flat_map(|kernels| [(kernels, 1), (kernels, 4)]).collect();
+    let machines: Vec<_> = kernel_sets().into_iter().flat_map(|kernels| [(kernels, 1), (kernels, 4)]).collect();
     let mut found = vec![Vec::new(); machines.len()];
     for &(format, ..) in CONTINUATIONS {
         let bytes = seeded::model(&Shape::default(), format).bytes();

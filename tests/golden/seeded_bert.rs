@@ -6,7 +6,7 @@ use smidgen_gguf::Gguf;
 use smidgen_quant::Format;
 use smidgen_targets::Serial;
 use smidgen_tests::seeded_bert::{self, Shape};
-use smidgen_tests::tables;
+use smidgen_tests::kernel_sets;
 
 /// FNV-1a of the bits, little-endian.
 fn hash(values: &[f32]) -> u64 {
@@ -27,7 +27,7 @@ const GOLDEN: &[(Format, u64, u64)] = &[
 
 #[test]
 fn embeddings_and_scores_of_seeded_models() {
-    for kernels in tables() {
+    for kernels in kernel_sets() {
         let mut found = Vec::new();
         for format in [Format::F32, Format::F16, Format::Q4_0, Format::Q8_0, Format::Q4_K] {
             let bytes = seeded_bert::model(&Shape::default(), format).bytes();

@@ -42,13 +42,13 @@ pub fn smollm2() -> Option<PathBuf> {
     path
 }
 
-/// Every kernel set that this machine can run, the scalar one first. Fails unless they are those that `SMIDGEN_EXPECT_TABLES` names
+/// Every kernel set that this machine can run, the scalar one first. Fails unless they are those that `SMIDGEN_EXPECT_KERNEL_SETS` names
 /// (separated by commas), if it is set: none missing, and none that this CPU should not have offered.
-pub fn tables() -> Vec<&'static KernelSet> {
+pub fn kernel_sets() -> Vec<&'static KernelSet> {
     let tables: Vec<_> = smidgen_targets::available().collect();
     let names = tables.iter().map(|kernels| kernels.name).collect::<Vec<_>>().join(",");
     println!("tables: {names}");
-    if let Ok(expected) = std::env::var("SMIDGEN_EXPECT_TABLES") {
+    if let Ok(expected) = std::env::var("SMIDGEN_EXPECT_KERNEL_SETS") {
         assert_eq!(names, expected, "the tables of this machine, and those that were expected");
     }
     tables

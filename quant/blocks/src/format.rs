@@ -15,7 +15,7 @@ pub trait Block: bytemuck::Pod {
     /// Writes the block's `LEN` weights.
     fn decode(&self, out: &mut [f32]);
 
-    /// The law: `acc` plus the product of this block, the `b`-th of its row, with the same block of token `t`.
+    /// The reference: `acc` plus the product of this block, the `b`-th of its row, with the same block of token `t`.
     /// `x` is of the form that [`Format::input_format`] names.
     fn accumulate(&self, acc: f32, x: &Input, b: usize, t: usize) -> f32;
 }
@@ -182,7 +182,7 @@ macro_rules! define {
                 Ok(())
             }
 
-            /// The law: the product of one row of weights with token `t` of `x`. The row's bytes and `x` must fit each other and the
+            /// The reference: the product of one row of weights with token `t` of `x`. The row's bytes and `x` must fit each other and the
             /// format; what is beyond the shorter of the two is left out.
             pub fn dot(self, row: &[u8], x: &Input, t: usize) -> f32 {
                 match self { $(Format::$name => Row::dot(blocks_of::<$block>(row), x, t)),* }
@@ -246,7 +246,7 @@ pub(crate) trait Row: bytemuck::Pod {
         acc
     }
 
-    /// The law: the product of a row with token `t` of `x`; zero if `x` is of another form or has no such token.
+    /// The reference: the product of a row with token `t` of `x`; zero if `x` is of another form or has no such token.
     fn dot(row: &[Self], x: &Input, t: usize) -> f32;
 }
 

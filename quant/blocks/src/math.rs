@@ -190,7 +190,7 @@ pub fn sin_cos64(x: f64) -> (f64, f64) {
 }
 
 #[cfg(test)]
-#[allow(clippy::disallowed_methods, reason = "the platform's functions are what the law's are compared with")]
+#[allow(clippy::disallowed_methods, reason = "the platform's functions are what the reference's are compared with")]
 mod tests {
     use super::*;
     extern crate std;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer};
 use std::collections::HashSet;
 use std::fmt;
 
-/// Longest header that is believed, in bytes: the limit of the reference implementation.
+/// Upper bound accepted from a file for the length of its header, in bytes: the limit of the reference implementation.
 const MAX_HEADER: u64 = 100_000_000;
 /// Most dimensions of a tensor.
 const MAX_DIMENSIONS: usize = 8;

@@ -25,7 +25,7 @@ unsafe fn group(x: &[f32; 32], factor: f32, q: &mut [i8; 32]) -> [i32; 2] {
 }
 
 /// See `smidgen_quant::activation::quantize_q8`.
-#[allow(clippy::too_many_arguments, reason = "the law's signature")]
+#[allow(clippy::too_many_arguments, reason = "the reference's signature")]
 pub(super) fn quantize_q8(
     x: &[f32],
     t: usize,

@@ -38,10 +38,10 @@ use crate::KernelSet;
 macro_rules! compiled_for {
     ($features:literal $(, $vis:vis $name:ident($($argument:ident: $type:ty),*) $(-> $result:ty)? => $body:expr)*) => {
         $(
-            #[allow(clippy::too_many_arguments, reason = "the law's signature")]
+            #[allow(clippy::too_many_arguments, reason = "the reference's signature")]
             $vis fn $name($($argument: $type),*) $(-> $result)? {
                 #[target_feature(enable = $features)]
-                #[allow(clippy::too_many_arguments, reason = "the law's signature")]
+                #[allow(clippy::too_many_arguments, reason = "the reference's signature")]
                 fn inner($($argument: $type),*) $(-> $result)? {
                     $body
                 }

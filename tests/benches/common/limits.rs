@@ -12,7 +12,7 @@ const SPAN: Duration = Duration::from_millis(150);
 const TRIES: usize = 5;
 
 /// Bytes per second that `threads` threads read together, each its own part of `bytes`, again and again. With the processor's own
-/// prefetching and with prefetching by hand, into the nearest cache or the next one, whichever is fastest.
+/// prefetching and with prefetching by hand, into L1 or L2, whichever is fastest.
 pub(crate) fn read_bandwidth(bytes: usize, threads: usize) -> f64 {
     let memory: Vec<u64> = (0..bytes as u64 / 8).collect();
     let part = memory.len() / threads.max(1) / 64 * 64;

@@ -16,9 +16,9 @@ use smidgen_targets::WeightMatrix;
 /// `general.architecture` of the family.
 pub const ARCHITECTURE: &str = "llama";
 
-/// Most layers that are believed.
+/// Upper bound accepted from a file for the number of layers.
 const MAX_LAYERS: u64 = 4096;
-/// Largest head that is believed.
+/// Upper bound accepted from a file for the size of a head.
 const MAX_HEAD_SIZE: u64 = 1 << 16;
 /// Largest rotary frequency in radians per token; with [`MAX_CONTEXT`] angles stay within what the law's sine takes.
 const MAX_FREQUENCY: f64 = 16.0;

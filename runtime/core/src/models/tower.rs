@@ -8,7 +8,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use smidgen_gguf::{Value, ValueKind};
 
-/// Most layers that are believed.
+/// Upper bound accepted from a file for the number of layers.
 const MAX_LAYERS: u64 = 4096;
 
 /// Names of a tower's tensors; of pairs, weight and bias.

@@ -26,7 +26,7 @@ const DENSE: TensorName = tensor("cls.weight");
 const OUTPUT: TensorName = tensor("cls.output.weight");
 const SECOND: TensorName = tensor("cls.distillation.weight");
 
-/// Longest side of a grid of patches that is believed.
+/// Upper bound accepted from a file for the side of a grid of patches.
 const MAX_GRID: usize = 1 << 10;
 
 /// What of an image's tokens are its features.

@@ -35,7 +35,7 @@ fuzz_target!(|bytes: &[u8]| {
         model.infer(&mut arena, &input, &mut output).expect("a checked plan");
     }
     if let Ok(model) = Model::parse(&[file]) {
-        let scalar = available().next().expect("the scalar law");
+        let scalar = available().next().expect("the scalar reference");
         assert!(answer(&model, scalar) == answer(&model, detect()), "kernels differ");
     }
 });

@@ -66,7 +66,7 @@ fn fails(command: &[&str], named: &[&str]) -> String {
 
 /// The names of the kernel sets that this machine has.
 fn targets() -> Vec<String> {
-    smidgen_tests::tables().iter().map(|kernels| kernels.name.to_owned()).collect()
+    smidgen_tests::kernel_sets().iter().map(|kernels| kernels.name.to_owned()).collect()
 }
 
 /// A directory that lasts as long as the test.
