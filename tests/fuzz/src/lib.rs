@@ -1,5 +1,6 @@
 //! What fuzz targets and the program that makes their first inputs share.
 
+use libfuzzer_sys::fuzzer_mutate;
 use smidgen::{KvType, Model, Options, Session};
 use smidgen_gguf::Gguf;
 use smidgen_quant::Format;
@@ -33,4 +34,36 @@ pub fn sessions() -> [Session<'static, 'static>; 2] {
         let options = Options { kv, batch: 8, ..Options::new(CONTEXT) };
         Session::new(model, &options, detect()).expect("a session")
     })
+}
+
+/// Mutates what comes before `end` and says how long all is then. What comes after, which is long and says little, stays as it is, at the next
+/// multiple of `alignment`; but every fourth time anything may change.
+pub fn mutate_front(
+    data: &mut [u8],
+    [size, max_size]: [usize; 2],
+    seed: u32,
+    end: usize,
+    alignment: usize,
+) -> Option<(usize, usize)> {
+    let rest = data.get(end..size)?.to_vec();
+    let most = max_size.checked_sub(rest.len() + alignment)?;
+    if seed.is_multiple_of(4) || end == 0 || most < end {
+        return None;
+    }
+    let len = fuzzer_mutate(data, end, most);
+    let end = len.next_multiple_of(alignment);
+    data.get_mut(len..end)?.fill(0);
+    data.get_mut(end..end + rest.len())?.copy_from_slice(&rest);
+    Some((end, end + rest.len()))
+}
+
+/// Mutates a GGUF file: seldom the data of its tensors.
+pub fn mutate_gguf(data: &mut [u8], size: usize, max_size: usize, seed: u32) -> usize {
+    let found = data.get(..size).and_then(|bytes| Gguf::parse(bytes).ok());
+    let parts = found
+        .and_then(|file| Some((usize::try_from(file.data_offset()).ok()?, usize::try_from(file.alignment()).ok()?)));
+    let mutated = parts
+        .filter(|(_, alignment)| *alignment <= 64)
+        .and_then(|(end, alignment)| mutate_front(data, [size, max_size], seed, end, alignment));
+    mutated.map_or_else(|| fuzzer_mutate(data, size, max_size), |(_, size)| size)
 }

@@ -2,7 +2,7 @@
 //! machine's kernels. What is packed comes out again byte for byte.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
+use libfuzzer_sys::{fuzz_mutator, fuzz_target};
 use smidgen::frontend::image::Image;
 use smidgen::models::micro::Micro;
 use smidgen::models::{bert, vit};
@@ -38,6 +38,10 @@ fuzz_target!(|bytes: &[u8]| {
         let scalar = available().next().expect("the scalar reference");
         assert!(answer(&model, scalar) == answer(&model, detect()), "kernels differ");
     }
+});
+
+fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
+    smidgen_fuzz::mutate_gguf(data, size, max_size, seed)
 });
 
 /// The bits of what a model answers.

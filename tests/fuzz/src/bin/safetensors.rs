@@ -1,7 +1,7 @@
 //! A checkpoint is read and converted: `config.json`, `tokenizer.json` and `tokenizer_config.json`, each ended by a zero byte, and weights.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
+use libfuzzer_sys::{fuzz_mutator, fuzz_target, fuzzer_mutate};
 use smidgen::Model;
 use smidgen::tokenizer::Tokenizer;
 use smidgen_convert::safetensors::SafeTensors;
@@ -23,6 +23,33 @@ fuzz_target!(|bytes: &[u8]| {
         converts(&[files[0].clone(), files[3].clone()], small);
     }
 });
+
+fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
+    let Some(data_at) = data.get(..size).and_then(|bytes| Some(8 + weights(bytes)? + header(bytes)?)) else {
+        return fuzzer_mutate(data, size, max_size);
+    };
+    let Some((end, size)) = smidgen_fuzz::mutate_front(data, [size, max_size], seed, data_at, 1) else {
+        return fuzzer_mutate(data, size, max_size);
+    };
+    // A header may change its length.
+    if let Some(at) = weights(&data[..end])
+        && let Some(len) = end.checked_sub(at + 8)
+    {
+        data[at..at + 8].copy_from_slice(&(len as u64).to_le_bytes());
+    }
+    size
+});
+
+/// Where the weights begin.
+fn weights(bytes: &[u8]) -> Option<usize> {
+    bytes.iter().enumerate().filter(|(_, byte)| **byte == 0).nth(2).map(|(at, _)| at + 1)
+}
+
+/// The length of the weights' header.
+fn header(bytes: &[u8]) -> Option<usize> {
+    let len = u64::from_le_bytes(*bytes.get(weights(bytes)?..)?.first_chunk()?);
+    usize::try_from(len).ok().filter(|len| *len <= bytes.len())
+}
 
 /// Whether files can be converted; what comes out can be read.
 fn converts(files: &[File], options: Options) -> bool {

@@ -12,7 +12,7 @@ fuzz_target!(|bytes: &[u8]| {
     while let (Some(role), Some(content)) = (parts.next(), parts.next()) {
         messages.push(Message { role, content });
     }
-    let first = template.render_at(&messages, true, 1_700_000_000);
-    let again = template.render_at(&messages, true, 1_700_000_000);
-    assert_eq!(first.ok(), again.ok());
+    if let Ok(text) = template.render_at(&messages, true, 1_700_000_000) {
+        assert!(text.len() <= (1 << 18) + 1024 * bytes.len());
+    }
 });

@@ -1,7 +1,7 @@
 //! A GGUF file becomes a tokenizer, which encodes and decodes a text: what follows the last byte 0xff, of which UTF-8 has none.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
+use libfuzzer_sys::{fuzz_mutator, fuzz_target};
 use smidgen::tokenizer::{Special, Tokenizer};
 use smidgen_gguf::Gguf;
 
@@ -21,4 +21,8 @@ fuzz_target!(|bytes: &[u8]| {
     // Any numbers, of tokens or not.
     let ids: Vec<u32> = text.bytes().map(u32::from).collect();
     tokenizer.decode(&ids, true);
+});
+
+fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
+    smidgen_fuzz::mutate_gguf(data, size, max_size, seed)
 });

@@ -133,7 +133,9 @@ fn checkpoints(corpus: &Corpus) -> io::Result<()> {
         bytes.extend(checkpoint::safetensors(tensors));
         corpus.put(name, &bytes)
     };
-    let file = chat_model(&SMALL, Format::F32).set("llama.vocab_size", Meta::U32(VOCABULARY as u32));
+    let file = chat_model(&SMALL, Format::F32)
+        .set("llama.vocab_size", Meta::U32(VOCABULARY as u32))
+        .without_tensor("output.weight");
     let (files, tensors) = checkpoint::llama(&file);
     put("llama", &files, &tensors)?;
     put("llama-cut", &files[..1], &tensors[..3])?;
