@@ -162,7 +162,11 @@ fn templates(corpus: &Corpus) -> io::Result<()> {
     .iter()
     .enumerate()
     {
-        put(&format!("part-{number}"), source)?;
+        put(&format!("whole-{number}"), source)?;
+        // Expressions alone too, since what is short is changed in the place that matters sooner.
+        for (part, expression) in source.split_inclusive("}}").enumerate().filter(|_| source.starts_with("{{")) {
+            put(&format!("part-{number}-{part}"), expression)?;
+        }
     }
     Ok(())
 }
