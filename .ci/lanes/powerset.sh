@@ -7,7 +7,7 @@ rust_for $m4
 # shellcheck disable=SC2086
 {
     step "no_std crates, $m4"
-    targets/cross.sh $m4 hack check -q $no_std --no-dev-deps --feature-powerset --exclude-features std,default
+    targets/cross.sh $m4 hack check -q $no_std --feature-powerset --exclude-features std,default
     step "no_std crates, this machine"
     cargo hack check -q $no_std --feature-powerset
 }

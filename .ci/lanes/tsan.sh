@@ -1,5 +1,8 @@
 #!/usr/bin/env bash
 # ThreadSanitizer over what threads share.
 . "$(dirname "$0")/../common.sh"
-[ -e tests/tsan.sh ] || { echo "ABSENT: tests/tsan.sh" && exit 0; }
+packages gcc:gcc /usr/bin/rustc:rustc-web /usr/bin/cargo:cargo-web rust-web-src
+# The sanitizer's runtime is that of the compiler's LLVM.
+read -ra needed < <(tests/tsan.sh --packages)
+packages "${needed[@]}"
 tests/tsan.sh
