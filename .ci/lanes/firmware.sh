@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Microcontrollers. Quick: the demo on a Cortex-M4: its flash, its memory, that no panic is linked, and that it hears what is heard here. Full: all boards, damaged
-# files, a language model, lints.
+# Microcontrollers. Quick: a Cortex-M4: every step's byte is what it is here; flash and memory of the demo, and that no panic is linked into it. Full: all boards,
+# damaged files, a language model, lints.
 . "$(dirname "$0")/../common.sh"
 packages arm-none-eabi-ld:binutils-arm-none-eabi qemu-system-arm:qemu-system-arm
 rust_for thumbv7em-none-eabihf thumbv6m-none-eabi
