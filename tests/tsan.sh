@@ -43,4 +43,4 @@ run() { # name, arguments for cargo…, --, names
 
 run "parallel loops and zeros" -p smidgen-targets --lib -- schedule:: zeroed::
 run "the pool" -p smidgen-host --lib -- pool::
-run "handles" -p smidgen-capi --test threads --
+run "handles" -p smidgen-capi --features language --test threads --
