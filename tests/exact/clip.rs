@@ -8,7 +8,7 @@ use smidgen_gguf::Gguf;
 use smidgen_quant::Format;
 use smidgen_targets::{KernelSet, Pool, Serial, scalar};
 use smidgen_tests::seeded_clip::{CONTEXT, IMAGE, model_of, vocabulary};
-use smidgen_tests::{Random, Threads, at_most, seeded_bert, seeded_vit, kernel_sets};
+use smidgen_tests::{Random, Threads, at_most, kernel_sets, seeded_bert, seeded_vit};
 
 type Answers = Vec<Result<Vec<u32>, RunError>>;
 

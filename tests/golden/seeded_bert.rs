@@ -5,8 +5,8 @@ use smidgen::models::bert::{Options, Session};
 use smidgen_gguf::Gguf;
 use smidgen_quant::Format;
 use smidgen_targets::Serial;
-use smidgen_tests::seeded_bert::{self, Shape};
 use smidgen_tests::kernel_sets;
+use smidgen_tests::seeded_bert::{self, Shape};
 
 /// FNV-1a of the bits, little-endian.
 fn hash(values: &[f32]) -> u64 {

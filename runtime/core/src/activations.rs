@@ -138,7 +138,7 @@ impl<'s> Activations<'s> {
 
     /// The layout is block-major in each row of tiles, so a range of blocks of all its tokens is one range of every array.
     fn quantize_q8(&mut self, exec: &Exec, tile_rows: usize) {
-        let (cols, len, range) = (self.cols, self.values.len(), self.range_blocks(exec, GROUP, tile_rows));
+        let (cols, len, blocks) = (self.cols, self.values.len(), self.range_blocks(exec, GROUP, tile_rows));
         let Quantized { qs, scales, sums, offsets, .. } = &mut *self.quantized;
         let values_of_row = tile_rows * cols;
         let rows_of_tiles = qs[..len]
@@ -148,7 +148,7 @@ impl<'s> Activations<'s> {
             .zip(offsets[..len / GROUP].chunks_mut(values_of_row / GROUP));
         let mut arrays = self.values.chunks(values_of_row).zip(rows_of_tiles).flat_map(
             |(values, (((qs, scales), sums), offsets))| {
-                let n = range * (values.len() / cols);
+                let n = blocks * (values.len() / cols);
                 let ranges = qs.chunks_mut(n * GROUP).zip(scales.chunks_mut(n)).zip(sums.chunks_mut(n));
                 ranges.zip(offsets.chunks_mut(n)).enumerate().map(move |(i, arrays)| (values, i, arrays))
             },
@@ -157,7 +157,7 @@ impl<'s> Activations<'s> {
         let count = ranges.iter().flatten().count();
         for_each(exec.pool, &mut ranges[..count], |slot| {
             let Some((values, i, (((qs, scales), sums), offsets))) = slot else { return };
-            let (from, to) = (*i * range * GROUP, cols.min((*i + 1) * range * GROUP));
+            let (from, to) = (*i * blocks * GROUP, cols.min((*i + 1) * blocks * GROUP));
             let tokens = values.len() / cols;
             for (t, values) in values.chunks_exact(cols).enumerate() {
                 (exec.kernels.quantize_q8)(&values[from..to], t, tokens, qs, scales, sums, offsets);
@@ -166,7 +166,7 @@ impl<'s> Activations<'s> {
     }
 
     fn quantize_q8k(&mut self, exec: &Exec, tile_rows: usize) {
-        let (cols, len, range) = (self.cols, self.values.len(), self.range_blocks(exec, K_BLOCK, tile_rows));
+        let (cols, len, blocks) = (self.cols, self.values.len(), self.range_blocks(exec, K_BLOCK, tile_rows));
         let Quantized { k_qs, k_scales, k_sums, .. } = &mut *self.quantized;
         let values_of_row = tile_rows * cols;
         let rows_of_tiles = k_qs[..len]
@@ -175,7 +175,7 @@ impl<'s> Activations<'s> {
             .zip(k_sums[..len / 16].chunks_mut(values_of_row / 16));
         let mut arrays =
             self.values.chunks(values_of_row).zip(rows_of_tiles).flat_map(|(values, ((qs, scales), sums))| {
-                let n = range * (values.len() / cols);
+                let n = blocks * (values.len() / cols);
                 let ranges =
                     qs.chunks_mut(n * K_BLOCK).zip(scales.chunks_mut(n)).zip(sums.chunks_mut(n * (K_BLOCK / 16)));
                 ranges.enumerate().map(move |(i, arrays)| (values, i, arrays))
@@ -184,7 +184,7 @@ impl<'s> Activations<'s> {
         let count = ranges.iter().flatten().count();
         for_each(exec.pool, &mut ranges[..count], |slot| {
             let Some((values, i, ((qs, scales), sums))) = slot else { return };
-            let (from, to) = (*i * range * K_BLOCK, cols.min((*i + 1) * range * K_BLOCK));
+            let (from, to) = (*i * blocks * K_BLOCK, cols.min((*i + 1) * blocks * K_BLOCK));
             let tokens = values.len() / cols;
             for (t, values) in values.chunks_exact(cols).enumerate() {
                 (exec.kernels.quantize_q8k)(&values[from..to], t, tokens, qs, scales, sums);
