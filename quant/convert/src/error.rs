@@ -13,6 +13,8 @@ pub enum Error {
     Gguf(smidgen_gguf::Error),
     /// No tensor can be packed, or unpacked, as was `wanted`.
     Nothing { wanted: &'static str },
+    /// Some tensors of a file that is to be packed are packed already: to unpack the result would unpack them too.
+    PartlyPacked { tensor: String },
     /// Writing failed.
     Io(io::Error),
     /// A weights file is damaged.
@@ -62,6 +64,7 @@ impl fmt::Display for Error {
         match self {
             Error::Gguf(error) => error.fmt(f),
             Error::Nothing { wanted } => write!(f, "there is no tensor that can be {wanted}"),
+            Error::PartlyPacked { tensor } => write!(f, "tensor {tensor:?} is packed already; unpack the file first"),
             Error::Io(error) => write!(f, "cannot write: {error}"),
             Error::SafeTensors { file, error } => write!(f, "{file}: {error}"),
             Error::Tflite(error) => error.fmt(f),

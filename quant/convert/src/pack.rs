@@ -9,12 +9,20 @@ use std::io::Write;
 /// told the number of bytes written.
 ///
 /// # Errors
-/// [`Error::Nothing`] if no tensor can be packed, and the reader's and the writer's errors.
+/// [`Error::Nothing`] if no tensor can be packed, [`Error::PartlyPacked`] if some can be and some are packed already, and the reader's and the
+/// writer's errors.
 pub fn pack(bytes: &[u8], out: &mut dyn Write, progress: &mut dyn FnMut(u64)) -> Result<(), Error> {
     let packed = |tensor: &Tensor| {
         let matrix = tensor.n_dims == 2 && tensor.dims[1] >= PANEL as u64;
         tensor.kind.packed().filter(|_| matrix && tensor.kind.unpacked().is_none())
     };
+    let file = Gguf::parse(bytes)?;
+    // To unpack is to unpack all, so the file would not come back as it is now.
+    if let Some(done) = file.tensors().find(|tensor| tensor.kind.unpacked().is_some())
+        && file.tensors().any(|tensor| packed(&tensor).is_some())
+    {
+        return Err(Error::PartlyPacked { tensor: done.name.into() });
+    }
     rewrite(bytes, out, progress, "packed", packed, Format::pack)
 }
 
@@ -107,6 +115,15 @@ mod tests {
         );
         unpack(&packed, &mut back, &mut |_| ()).unwrap();
         assert!(back == plain);
+    }
+
+    #[test]
+    fn a_file_that_is_packed_in_part_is_refused() {
+        let mut bytes = file();
+        let tensors: Vec<_> = Gguf::parse(&bytes).unwrap().tensors().map(|tensor| tensor.kind_at as usize).collect();
+        bytes[tensors[0]..][..4].copy_from_slice(&TensorType::Q4_0_P16.id().to_le_bytes());
+        let found = pack(&bytes, &mut Vec::new(), &mut |_| ());
+        assert!(matches!(found, Err(Error::PartlyPacked { tensor }) if tensor == "a"));
     }
 
     #[test]
