@@ -5,7 +5,7 @@
 #
 # Each target starts from small files that the program `corpus` makes, and from what former runs have found to be new, which is kept in
 # target/fuzz/found (or CARGO_TARGET_DIR). Prints for each: executions, executions per second, edges reached.
-# An input that panics, passes 10 seconds, takes too much memory or overflows ends the run with an error; its file and the command that
+# An input that panics, takes long, takes too much memory or overflows ends the run with an error; its file and the command that
 # reproduces it are printed. Needs rustup's stable toolchain and a C++ compiler. The flags are those of cargo-fuzz.
 set -euo pipefail
 [[ ${1:-} =~ ^[0-9]+$ ]] || { echo "usage: tests/fuzz/run.sh SECONDS [TARGET…]" >&2 && exit 2; }
@@ -46,20 +46,20 @@ export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=0:detect_stack_use_after_return
 
 failed=0
 for target in "${targets[@]}"; do
-    # Most bytes of one allocation, in MiB, and of all memory: an image that is small as a file may be large as pixels.
+    # Most bytes of one allocation, in MiB, and of all memory, and seconds: an image that is small as a file may be large as pixels.
     case $target in
-    image) most=700 all=2048 ;;
-    *) most=48 all=1024 ;;
+    image) most=700 all=2048 patience=60 ;;
+    *) most=48 all=1024 patience=10 ;;
     esac
     mkdir -p "$out/artifacts/$target" "$out/found/$target"
     log=$out/$target.log
-    if ! "$programs/$target" "$out/found/$target" "$out/corpus/$target" -max_total_time="$seconds" -timeout=10 -malloc_limit_mb=$most -rss_limit_mb=$all \
+    if ! "$programs/$target" "$out/found/$target" "$out/corpus/$target" -max_total_time="$seconds" -timeout=$patience -malloc_limit_mb=$most -rss_limit_mb=$all \
         -artifact_prefix="$out/artifacts/$target/" -print_final_stats=1 >"$log" 2>&1; then
         failed=1
         tail -60 "$log" >&2
         input=$(sed -n 's/.*Test unit written to //p' "$log" | tail -1)
         echo "$target: FAILED; the input is ${input:-unknown}; again:" >&2
-        echo "  ASAN_OPTIONS=$ASAN_OPTIONS $programs/$target -timeout=10 -malloc_limit_mb=$most -rss_limit_mb=$all ${input:-}" >&2
+        echo "  ASAN_OPTIONS=$ASAN_OPTIONS $programs/$target -timeout=$patience -malloc_limit_mb=$most -rss_limit_mb=$all ${input:-}" >&2
         continue
     fi
     stat() { sed -n "s/^stat::$1: *//p" "$log"; }
