@@ -8,7 +8,7 @@
 # An input that panics, takes long, takes too much memory or overflows ends the run with an error; its file and the command that
 # reproduces it are printed. Needs rustup's stable toolchain and a C++ compiler. The flags are those of cargo-fuzz.
 set -euo pipefail
-[[ ${1:-} =~ ^[0-9]+$ ]] || { echo "usage: tests/fuzz/run.sh SECONDS [TARGET…]" >&2 && exit 2; }
+[[ ${1:-} =~ ^[1-9][0-9]*$ ]] || { echo "usage: tests/fuzz/run.sh SECONDS [TARGET…]" >&2 && exit 2; }
 seconds=$1
 shift
 here=$(cd "$(dirname "$0")" && pwd)
