@@ -87,38 +87,41 @@ impl Shelf {
 fn handles_are_used_by_many_threads_at_once() {
     let bytes = chat_model(&Shape { layers: 1, ..Shape::default() }, Format::Q8_0).bytes();
     let (shelf, barrier) = (Shelf::default(), Barrier::new(THREADS));
+    let round = |own: usize| {
+        let (mut model, mut session) = (null_mut(), null_mut());
+        // SAFETY: zeros are the defaults.
+        let mut params: smidgen_session_params = unsafe { std::mem::zeroed() };
+        (params.size, params.context, params.threads) = (size_of_val(&params), 64, 2);
+        // SAFETY: the bytes live longer than all handles.
+        let status = unsafe { smidgen_model_open_memory(bytes.as_ptr(), bytes.len(), null(), &mut model) };
+        assert_eq!(status, SMIDGEN_OK);
+        shelf.models[own].store(model, Ordering::Release);
+        // SAFETY: the place and the parameters live until the call ends.
+        assert_eq!(unsafe { smidgen_session_open(model, &params, &mut session) }, SMIDGEN_OK);
+        shelf.sessions[own].store(session, Ordering::Release);
+        // SAFETY: a model may be closed before its sessions.
+        assert_eq!(unsafe { smidgen_model_close(model) }, SMIDGEN_OK);
+        let status = shelf.write(session);
+        assert!([SMIDGEN_OK, SMIDGEN_ERROR_BUSY].contains(&status), "{status}");
+        shelf.meddle(own);
+        loop {
+            // SAFETY: nobody else closes it.
+            match unsafe { smidgen_session_close(session) } {
+                SMIDGEN_OK => break,
+                status => assert_eq!(status, SMIDGEN_ERROR_BUSY),
+            }
+            thread::yield_now();
+        }
+    };
     let all = |own: usize| {
         barrier.wait();
-        for _ in 0..ROUNDS {
-            let (mut model, mut session) = (null_mut(), null_mut());
-            // SAFETY: zeros are the defaults.
-            let mut params: smidgen_session_params = unsafe { std::mem::zeroed() };
-            (params.size, params.context, params.threads) = (size_of_val(&params), 64, 2);
-            // SAFETY: the bytes live longer than all handles.
-            let status = unsafe { smidgen_model_open_memory(bytes.as_ptr(), bytes.len(), null(), &mut model) };
-            assert_eq!(status, SMIDGEN_OK);
-            shelf.models[own].store(model, Ordering::Release);
-            // SAFETY: the place and the parameters live until the call ends.
-            assert_eq!(unsafe { smidgen_session_open(model, &params, &mut session) }, SMIDGEN_OK);
-            shelf.sessions[own].store(session, Ordering::Release);
-            // SAFETY: a model may be closed before its sessions.
-            assert_eq!(unsafe { smidgen_model_close(model) }, SMIDGEN_OK);
-            let status = shelf.write(session);
-            assert!([SMIDGEN_OK, SMIDGEN_ERROR_BUSY].contains(&status), "{status}");
-            shelf.meddle(own);
-            loop {
-                // SAFETY: nobody else closes it.
-                match unsafe { smidgen_session_close(session) } {
-                    SMIDGEN_OK => break,
-                    status => assert_eq!(status, SMIDGEN_ERROR_BUSY),
-                }
-                thread::yield_now();
-            }
-        }
+        (0..ROUNDS).for_each(|_| round(own));
     };
     let all = &all;
     thread::scope(|scope| (0..THREADS).for_each(|own| drop(scope.spawn(move || all(own)))));
-    let (whole, cancelled) = (shelf.whole.into_inner(), shelf.cancelled.into_inner());
-    println!("{whole} whole generations, {cancelled} cancelled");
-    assert!(whole >= ROUNDS, "{whole} whole generations of {}", THREADS * ROUNDS);
+    let whole = shelf.whole.load(Ordering::Relaxed);
+    println!("{whole} whole generations, {} cancelled", shelf.cancelled.load(Ordering::Relaxed));
+    // How many of them were left in peace is chance, but after all of them nobody cancels this one.
+    round(0);
+    assert_eq!(shelf.whole.into_inner(), whole + 1);
 }
