@@ -120,7 +120,7 @@ fn f32_precision() {
 
 #[test]
 fn sequences_side_by_side_equal_sequences_alone() {
-    for kv in [KvType::F16, KvType::Q8_0] {
+    for kv in [KvType::F32, KvType::F16, KvType::Q8_0] {
         let bytes = seeded::model(&Shape::default(), Format::Q4_0).bytes();
         let model = Model::parse(&[Gguf::parse(&bytes).unwrap()]).unwrap();
         let vocabulary = model.vocabulary();

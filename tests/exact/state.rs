@@ -33,7 +33,7 @@ fn what_is_restored_goes_on_with_the_same_bits() {
     let bytes = bytes(1);
     let model = Model::parse(&[Gguf::parse(&bytes).unwrap()]).unwrap();
     let tokens = seeded::tokens(CONTEXT, model.vocabulary(), 5);
-    for kv in [KvType::F16, KvType::Q8_0] {
+    for kv in [KvType::F32, KvType::F16, KvType::Q8_0] {
         for held in [0, 1, 15, 16, 17, 63, 64, 65] {
             let mut session = Session::new(&model, &options(kv, CONTEXT), detect()).unwrap();
             // More than is kept: of what was there before there is no trace.

@@ -162,7 +162,7 @@ fn row_43_scales_of_blocks() {
             file.tensor(name).data[block * 34..][..2].copy_from_slice(&bits);
             let bytes = file.bytes();
             let model = Model::parse(&[Gguf::parse(&bytes).unwrap()]).unwrap();
-            for kv in [KvType::F16, KvType::Q8_0] {
+            for kv in [KvType::F32, KvType::F16, KvType::Q8_0] {
                 let options = Options { kv, ..Options::new(8) };
                 let mut session = Session::new(&model, &options, &scalar::KERNELS).unwrap();
                 let error = session.forward(0, &[5, 6, 7], &Serial).err();

@@ -35,7 +35,7 @@ pub const SCALED: usize = 32;
 /// The cache of one layer and one key-value head. Arrays of keys hold whole panels.
 #[derive(Clone, Copy, Debug)]
 pub enum Kv<'a> {
-    /// As they are, for encoders, which keep them no longer than a layer.
+    /// As they are: for encoders, which keep them no longer than a layer, and as a yardstick for the other types.
     F32 {
         /// Keys in panels.
         k: &'a [f32],
@@ -65,6 +65,13 @@ pub enum Kv<'a> {
 /// The cache of one layer and one key-value head, to be written to.
 #[derive(Debug)]
 pub enum KvMut<'a> {
+    /// See [`Kv::F32`].
+    F32 {
+        /// Keys in panels.
+        k: &'a mut [f32],
+        /// Values.
+        v: &'a mut [f32],
+    },
     /// See [`Kv::F16`].
     F16 {
         /// Keys in panels.
@@ -107,12 +114,18 @@ fn quantize(values: &[f32], mut put: impl FnMut(usize, i8)) -> u16 {
     bits
 }
 
-/// Stores key and value (`head_dim` values each, finite after saturation to binary16) as number `j`.
+/// Stores key and value (`head_dim` finite values each, which saturate where the cache has binary16) as number `j`.
 #[inline(always)]
 pub fn store(kv: &mut KvMut, j: usize, key: &[f32], value: &[f32]) {
     let head_dim = key.len();
     let (panel, lane) = (j / KEYS, j % KEYS);
     match kv {
+        KvMut::F32 { k, v } => {
+            for (d, x) in key.iter().enumerate() {
+                k[(panel * head_dim + d) * KEYS + lane] = *x;
+            }
+            v[j * head_dim..][..head_dim].copy_from_slice(value);
+        }
         KvMut::F16 { k, v } => {
             // Sixteen at a time, so that they are rounded by vectors before they are scattered.
             let at = |d: usize| (panel * head_dim + d) * KEYS + lane;

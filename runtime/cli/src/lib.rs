@@ -15,7 +15,11 @@ mod infer;
 mod inspect;
 #[cfg(feature = "micro")]
 mod listen;
-#[cfg(feature = "micro")]
+mod logits;
+#[cfg_attr(
+    not(feature = "micro"),
+    allow(dead_code, reason = "micro models read arrays, everything else only writes them")
+)]
 mod npy;
 mod open;
 mod perplexity;
@@ -73,6 +77,7 @@ pub fn main() -> ExitCode {
         Command::Bench(args) => bench::bench(&args),
         Command::Inspect(args) => inspect::inspect(&args),
         Command::Tokenize(args) => tokenize::tokenize(&args),
+        Command::Logits(args) => logits::logits(&args),
         Command::Perplexity(args) => perplexity::perplexity(&args),
         #[cfg(feature = "encoders")]
         Command::Embed(args) => return ended(embed::embed(&args)),

@@ -101,9 +101,15 @@ fn utf8(bytes: Vec<u8>, name: &str) -> Result<String, Box<dyn Error>> {
         .map_err(|error| format!("{name}: the text is not UTF-8 at byte {}", error.utf8_error().valid_up_to()).into())
 }
 
+/// The type of the KV cache: what was asked for, or for unrounded activations an unrounded one.
+pub(crate) fn kv(kv: Option<KvArg>, f32: bool) -> KvType {
+    kv.map_or(if f32 { KvType::F32 } else { KvType::F16 }, KvType::from)
+}
+
 impl From<KvArg> for KvType {
     fn from(kv: KvArg) -> KvType {
         match kv {
+            KvArg::F32 => KvType::F32,
             KvArg::F16 => KvType::F16,
             KvArg::Q8 => KvType::Q8_0,
         }

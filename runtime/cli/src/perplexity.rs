@@ -22,7 +22,7 @@ pub(crate) fn perplexity(args: &PerplexityArgs) -> Outcome {
         return Err(format!("{}: the text must have at least two tokens", args.file.display()).into());
     }
     let mut options = Options::new(ids.len());
-    options.kv = args.kv.into();
+    options.kv = open::kv(args.kv, args.f32);
     options.precision = if args.f32 { Precision::F32 } else { Precision::Law };
     let mut session = Session::new(&model, &options, kernels)?;
     let scored = ids.len() - 1;

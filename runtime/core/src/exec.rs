@@ -10,7 +10,7 @@ pub enum Precision {
     /// By the law of the weights' format, activations rounded to int8 for the quantized ones.
     #[default]
     Law,
-    /// Weights decoded to `f32`, activations unrounded. Slow; a yardstick for the other.
+    /// Weights decoded to `f32`, activations unrounded. Slow; a yardstick for the other, with a cache of [`KvType::F32`](crate::KvType::F32).
     F32,
 }
 

@@ -13,6 +13,8 @@ use smidgen_targets::{Serial, for_each};
 /// Type of the cached keys and values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum KvType {
+    /// Unrounded: with [`Precision::F32`](crate::Precision::F32) the yardstick for the others. Twice the size of `F16`.
+    F32,
     /// Binary16.
     #[default]
     F16,
@@ -48,6 +50,7 @@ impl Shape {
     pub(crate) fn bytes(&self, kind: KvType) -> Option<usize> {
         let len = self.len()?;
         match kind {
+            KvType::F32 => len.checked_mul(8),
             KvType::F16 => len.checked_mul(4),
             KvType::Q8_0 => len.checked_mul(2)?.checked_add(len / SCALED * 4),
         }
@@ -56,6 +59,7 @@ impl Shape {
 
 #[derive(Debug)]
 enum Store {
+    F32 { k: Vec<f32>, v: Vec<f32> },
     F16 { k: Vec<u16>, v: Vec<u16> },
     Q8 { k: Vec<i8>, k_scales: Vec<u16>, v: Vec<i8>, v_scales: Vec<u16> },
 }
@@ -74,6 +78,7 @@ impl Cache {
     pub(crate) fn new(shape: Shape, kind: KvType) -> Result<Cache, RunError> {
         let len = shape.len().ok_or(RunError::ContextTooLarge { context: shape.capacity })?;
         let store = match kind {
+            KvType::F32 => Store::F32 { k: zeroed(len)?, v: zeroed(len)? },
             KvType::F16 => Store::F16 { k: zeroed(len)?, v: zeroed(len)? },
             KvType::Q8_0 if !shape.head_size.is_multiple_of(SCALED) => {
                 return Err(RunError::CacheHeadSize { head_size: shape.head_size });
@@ -88,11 +93,17 @@ impl Cache {
         Ok(Cache { shape, store })
     }
 
+    /// Whether keys and values are rounded when they are stored.
+    pub(crate) fn is_rounded(&self) -> bool {
+        !matches!(self.store, Store::F32 { .. })
+    }
+
     /// The keys and values that the attention of one head reads.
     pub(crate) fn head(&self, layer: usize, head: usize) -> Kv<'_> {
         let n = self.shape.head_size * self.shape.capacity;
         let at = (layer * self.shape.heads + head) * n;
         match &self.store {
+            Store::F32 { k, v } => Kv::F32 { k: &k[at..at + n], v: &v[at..at + n] },
             Store::F16 { k, v } => Kv::F16 { k: &k[at..at + n], v: &v[at..at + n] },
             Store::Q8 { k, k_scales, v, v_scales } => {
                 let (scales_at, scales) = (at / SCALED, n / SCALED);
@@ -110,25 +121,23 @@ impl Cache {
     fn heads_mut(&mut self, layer: usize) -> impl Iterator<Item = KvMut<'_>> {
         let n = self.shape.head_size * self.shape.capacity;
         let (from, len) = (layer * self.shape.heads * n, self.shape.heads * n);
-        let (f16, q8) = match &mut self.store {
-            Store::F16 { k, v } => (Some((&mut k[from..from + len], &mut v[from..from + len])), None),
+        let (f32, f16, q8) = match &mut self.store {
+            Store::F32 { k, v } => (Some((&mut k[from..from + len], &mut v[from..from + len])), None, None),
+            Store::F16 { k, v } => (None, Some((&mut k[from..from + len], &mut v[from..from + len])), None),
             Store::Q8 { k, k_scales, v, v_scales } => {
                 let scales = from / SCALED..(from + len) / SCALED;
                 let keys = (&mut k[from..from + len], &mut k_scales[scales.clone()]);
-                (None, Some((keys, (&mut v[from..from + len], &mut v_scales[scales]))))
+                (None, None, Some((keys, (&mut v[from..from + len], &mut v_scales[scales]))))
             }
         };
+        let f32 = f32.into_iter().flat_map(move |(k, v)| k.chunks_exact_mut(n).zip(v.chunks_exact_mut(n)));
         let f16 = f16.into_iter().flat_map(move |(k, v)| k.chunks_exact_mut(n).zip(v.chunks_exact_mut(n)));
         let q8 = q8.into_iter().flat_map(move |((k, k_scales), (v, v_scales))| {
             let keys = k.chunks_exact_mut(n).zip(k_scales.chunks_exact_mut(n / SCALED));
             keys.zip(v.chunks_exact_mut(n).zip(v_scales.chunks_exact_mut(n / SCALED)))
         });
-        f16.map(|(k, v)| KvMut::F16 { k, v }).chain(q8.map(|((k, k_scales), (v, v_scales))| KvMut::Q8 {
-            k,
-            k_scales,
-            v,
-            v_scales,
-        }))
+        let plain = f32.map(|(k, v)| KvMut::F32 { k, v }).chain(f16.map(|(k, v)| KvMut::F16 { k, v }));
+        plain.chain(q8.map(|((k, k_scales), (v, v_scales))| KvMut::Q8 { k, k_scales, v, v_scales }))
     }
 
     /// Stores consecutive tokens from position `first` on; `k` and `v` are `[tokens × heads × head_size]`.
@@ -163,6 +172,10 @@ impl Cache {
             let range = (start + from) * head_size..(start + to) * head_size;
             let scales = range.start / SCALED..range.end / SCALED;
             match (&mut self.store, &other.store) {
+                (Store::F32 { k, v }, Store::F32 { k: other_k, v: other_v }) => {
+                    k[range.clone()].copy_from_slice(&other_k[range.clone()]);
+                    v[range.clone()].copy_from_slice(&other_v[range]);
+                }
                 (Store::F16 { k, v }, Store::F16 { k: other_k, v: other_v }) => {
                     k[range.clone()].copy_from_slice(&other_k[range.clone()]);
                     v[range.clone()].copy_from_slice(&other_v[range]);

@@ -54,6 +54,8 @@ pub(crate) enum Command {
     Tokenize(TokenizeArgs),
     /// Measure how well a model predicts a text
     Perplexity(PerplexityArgs),
+    /// Compute the logits after given token ids, to compare a model with another engine
+    Logits(LogitsArgs),
     #[cfg(feature = "encoders")]
     /// Compute embeddings of texts, or rank texts by similarity of meaning
     Embed(EmbedArgs),
@@ -128,6 +130,8 @@ pub(crate) struct TextArgs {
 /// The type of the KV cache.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 pub(crate) enum KvArg {
+    /// Unrounded floats of 32 bits
+    F32,
     /// Floats of 16 bits
     F16,
     /// Integers of 8 bits, with a scale for every 32 of them
@@ -285,9 +289,9 @@ pub(crate) struct PerplexityArgs {
     /// Compute with f32 activations instead of int8: slow, for measuring the cost of rounding
     #[arg(long)]
     pub(crate) f32: bool,
-    /// Type of the KV cache
-    #[arg(long, value_name = "TYPE", default_value = "f16")]
-    pub(crate) kv: KvArg,
+    /// Type of the KV cache [default: f16; f32 with --f32]
+    #[arg(long, value_name = "TYPE")]
+    pub(crate) kv: Option<KvArg>,
     /// Print the result as JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -295,6 +299,66 @@ pub(crate) struct PerplexityArgs {
     pub(crate) threads: ThreadArgs,
     #[command(flatten)]
     pub(crate) machine: MachineArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  smidgen logits model.gguf --tokens 1,15043,3186
+  smidgen logits model.gguf --tokens 1,15043,3186 --positions 0,2 --f32 --npy logits.npy
+
+The array is [positions x vocabulary] of float32. Without --npy and --json the five largest logits at each position are printed.")]
+pub(crate) struct LogitsArgs {
+    /// Path or short name of the model
+    pub(crate) model: PathBuf,
+    /// Token ids, separated by commas
+    #[arg(long, value_name = "ID,...", value_parser = ids)]
+    pub(crate) tokens: Ids,
+    /// Numbers of the tokens, from 0, after which logits are wanted, or all
+    #[arg(long, value_name = "all|N,...", default_value = "all", value_parser = positions)]
+    pub(crate) positions: Positions,
+    /// Compute with f32 activations instead of int8: slow, for measuring the cost of rounding
+    #[arg(long)]
+    pub(crate) f32: bool,
+    /// Type of the KV cache [default: f16; f32 with --f32]
+    #[arg(long, value_name = "TYPE")]
+    pub(crate) kv: Option<KvArg>,
+    /// Context of the session in tokens [default: as many as are given]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = count)]
+    pub(crate) ctx: Option<NonZeroUsize>,
+    /// Write the logits to a file in NumPy's format
+    #[arg(long, value_name = "FILE", conflicts_with = "json")]
+    pub(crate) npy: Option<PathBuf>,
+    /// Print the logits as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) threads: ThreadArgs,
+    #[command(flatten)]
+    pub(crate) machine: MachineArgs,
+}
+
+/// Token ids.
+#[derive(Clone, Debug)]
+pub(crate) struct Ids(pub(crate) Vec<u32>);
+
+/// Numbers of tokens.
+#[derive(Clone, Debug)]
+pub(crate) enum Positions {
+    All,
+    Some(Vec<usize>),
+}
+
+impl Positions {
+    /// The numbers among this many tokens.
+    pub(crate) fn of(&self, tokens: usize) -> Result<Vec<usize>, String> {
+        match self {
+            Positions::All => Ok((0..tokens).collect()),
+            Positions::Some(positions) => match positions.iter().find(|position| **position >= tokens) {
+                Some(position) => Err(format!("--positions: {position} must be below the number of tokens, {tokens}")),
+                None => Ok(positions.clone()),
+            },
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -309,6 +373,20 @@ pub(crate) struct PullArgs {
     /// Keep the file as it was published, without packing it
     #[arg(long)]
     pub(crate) plain: bool,
+}
+
+/// Parses whole numbers separated by commas.
+fn numbers<T: std::str::FromStr>(text: &str) -> Result<Vec<T>, String> {
+    let wrong = |part: &str| format!("{part:?} must be a whole number from 0");
+    text.split(',').map(str::trim).map(|part| part.parse().map_err(|_| wrong(part))).collect()
+}
+
+fn ids(text: &str) -> Result<Ids, String> {
+    numbers(text).map(Ids)
+}
+
+fn positions(text: &str) -> Result<Positions, String> {
+    if text == "all" { Ok(Positions::All) } else { numbers(text).map(Positions::Some) }
 }
 
 /// Parses a number of things, at least one.

@@ -7,8 +7,8 @@ use smidgen_quant::attention::{KEYS, SCALED};
 /// The part of one array of a head that is in a state.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Part {
-    /// Whether it is of binary16, and not of int8.
-    wide: bool,
+    /// Bytes of an element: 4 of a `f32`, 2 of a binary16, 1 of an int8.
+    width: usize,
     /// Whether it lies in panels.
     panels: bool,
     /// Elements for each key.
@@ -23,7 +23,7 @@ impl Part {
     }
 
     fn bytes(&self) -> usize {
-        self.elements() * if self.wide { 2 } else { 1 }
+        self.elements() * self.width
     }
 
     /// Whether an element belongs to a key, and does not fill up a panel.
@@ -33,36 +33,32 @@ impl Part {
 
     /// Whether all numbers are such as the cache can have come by, and zeros fill up the panels.
     fn is_sound(&self, bytes: &[u8]) -> bool {
-        const EXPONENT: u8 = 0x7c;
-        let width = if self.wide { 2 } else { 1 };
-        if bytes
-            .chunks_exact(width)
-            .enumerate()
-            .any(|(i, element)| !self.is_used(i) && element.iter().any(|byte| *byte != 0))
-        {
-            return false;
-        }
-        if self.wide {
-            // Finite: not all bits of the exponent are set.
-            bytes.chunks_exact(2).all(|pair| pair.last().is_some_and(|high| high & EXPONENT != EXPONENT))
-        } else {
-            bytes.iter().all(|byte| *byte != i8::MIN.cast_unsigned())
-        }
+        bytes.chunks_exact(self.width).enumerate().all(|(i, element)| {
+            let finite = match *element {
+                // Finite: not all bits of the exponent are set.
+                [a, b, c, d] => f32::from_le_bytes([a, b, c, d]).is_finite(),
+                [_, high] => high & 0x7c != 0x7c,
+                [byte] => byte != i8::MIN.cast_unsigned(),
+                _ => false,
+            };
+            finite && (self.is_used(i) || element.iter().all(|byte| *byte == 0))
+        })
     }
 }
 
 impl Shape {
     /// The arrays of a head that holds `tokens` tokens, in the order in which a state has them.
     fn parts(&self, kind: KvType, tokens: usize) -> impl Iterator<Item = Part> + Clone {
-        let part = move |wide, panels, per_key| Part { wide, panels, per_key, tokens };
+        let part = move |width, panels, per_key| Part { width, panels, per_key, tokens };
         let (whole, scales) = (self.head_size, self.head_size / SCALED);
         let parts = match kind {
-            KvType::F16 => [Some(part(true, true, whole)), Some(part(true, false, whole)), None, None],
+            KvType::F32 => [Some(part(4, true, whole)), Some(part(4, false, whole)), None, None],
+            KvType::F16 => [Some(part(2, true, whole)), Some(part(2, false, whole)), None, None],
             KvType::Q8_0 => [
-                Some(part(false, true, whole)),
-                Some(part(true, true, scales)),
-                Some(part(false, false, whole)),
-                Some(part(true, false, scales)),
+                Some(part(1, true, whole)),
+                Some(part(2, true, scales)),
+                Some(part(1, false, whole)),
+                Some(part(2, false, scales)),
             ],
         };
         parts.into_iter().flatten()
@@ -78,6 +74,7 @@ impl Cache {
 
     fn kind(&self) -> KvType {
         match self.store {
+            Store::F32 { .. } => KvType::F32,
             Store::F16 { .. } => KvType::F16,
             Store::Q8 { .. } => KvType::Q8_0,
         }
@@ -92,16 +89,9 @@ impl Cache {
                 let start = head * self.shape.capacity * part.per_key;
                 let range = start..start + part.elements();
                 match self.store.array(number) {
-                    Array::Wide(values) => {
-                        for (i, (bytes, value)) in here.chunks_exact_mut(2).zip(&values[range]).enumerate() {
-                            bytes.copy_from_slice(&if part.is_used(i) { *value } else { 0 }.to_le_bytes());
-                        }
-                    }
-                    Array::Narrow(values) => {
-                        for (i, (byte, value)) in here.iter_mut().zip(&values[range]).enumerate() {
-                            *byte = if part.is_used(i) { value.cast_unsigned() } else { 0 };
-                        }
-                    }
+                    Array::F32(values) => save(part, &values[range], here, |value| value.to_le_bytes()),
+                    Array::F16(values) => save(part, &values[range], here, |value| value.to_le_bytes()),
+                    Array::Int8(values) => save(part, &values[range], here, |value| value.to_le_bytes()),
                 }
             }
         }
@@ -137,53 +127,65 @@ impl Cache {
                 let start = head * self.shape.capacity * part.per_key;
                 let range = start..start + part.elements();
                 match self.store.array_mut(number) {
-                    ArrayMut::Wide(values) => {
-                        for (value, bytes) in values[range].iter_mut().zip(here.as_chunks().0) {
-                            *value = u16::from_le_bytes(*bytes);
-                        }
-                    }
-                    ArrayMut::Narrow(values) => {
-                        for (value, byte) in values[range].iter_mut().zip(here) {
-                            *value = byte.cast_signed();
-                        }
-                    }
+                    ArrayMut::F32(values) => restore(here, &mut values[range], f32::from_le_bytes),
+                    ArrayMut::F16(values) => restore(here, &mut values[range], u16::from_le_bytes),
+                    ArrayMut::Int8(values) => restore(here, &mut values[range], i8::from_le_bytes),
                 }
             }
         }
     }
 }
 
+/// Writes the elements of a part, and zeros where it fills up a panel.
+fn save<T: Copy, const N: usize>(part: Part, values: &[T], out: &mut [u8], bytes: impl Fn(T) -> [u8; N]) {
+    for (i, (out, value)) in out.as_chunks_mut::<N>().0.iter_mut().zip(values).enumerate() {
+        *out = if part.is_used(i) { bytes(*value) } else { [0; N] };
+    }
+}
+
+fn restore<T, const N: usize>(bytes: &[u8], values: &mut [T], value: impl Fn([u8; N]) -> T) {
+    for (to, bytes) in values.iter_mut().zip(bytes.as_chunks::<N>().0) {
+        *to = value(*bytes);
+    }
+}
+
 enum Array<'a> {
-    Wide(&'a [u16]),
-    Narrow(&'a [i8]),
+    F32(&'a [f32]),
+    F16(&'a [u16]),
+    Int8(&'a [i8]),
 }
 
 enum ArrayMut<'a> {
-    Wide(&'a mut [u16]),
-    Narrow(&'a mut [i8]),
+    F32(&'a mut [f32]),
+    F16(&'a mut [u16]),
+    Int8(&'a mut [i8]),
 }
 
 impl Store {
     /// The arrays in the order of [`Shape::parts`].
     fn array(&self, number: usize) -> Array<'_> {
         match (self, number) {
-            (Store::F16 { k, .. }, 0) => Array::Wide(k),
-            (Store::F16 { v, .. }, _) => Array::Wide(v),
-            (Store::Q8 { k, .. }, 0) => Array::Narrow(k),
-            (Store::Q8 { k_scales, .. }, 1) => Array::Wide(k_scales),
-            (Store::Q8 { v, .. }, 2) => Array::Narrow(v),
-            (Store::Q8 { v_scales, .. }, _) => Array::Wide(v_scales),
+            (Store::F32 { k, .. }, 0) => Array::F32(k),
+            (Store::F32 { v, .. }, _) => Array::F32(v),
+            (Store::F16 { k, .. }, 0) => Array::F16(k),
+            (Store::F16 { v, .. }, _) => Array::F16(v),
+            (Store::Q8 { k, .. }, 0) => Array::Int8(k),
+            (Store::Q8 { k_scales, .. }, 1) => Array::F16(k_scales),
+            (Store::Q8 { v, .. }, 2) => Array::Int8(v),
+            (Store::Q8 { v_scales, .. }, _) => Array::F16(v_scales),
         }
     }
 
     fn array_mut(&mut self, number: usize) -> ArrayMut<'_> {
         match (self, number) {
-            (Store::F16 { k, .. }, 0) => ArrayMut::Wide(k),
-            (Store::F16 { v, .. }, _) => ArrayMut::Wide(v),
-            (Store::Q8 { k, .. }, 0) => ArrayMut::Narrow(k),
-            (Store::Q8 { k_scales, .. }, 1) => ArrayMut::Wide(k_scales),
-            (Store::Q8 { v, .. }, 2) => ArrayMut::Narrow(v),
-            (Store::Q8 { v_scales, .. }, _) => ArrayMut::Wide(v_scales),
+            (Store::F32 { k, .. }, 0) => ArrayMut::F32(k),
+            (Store::F32 { v, .. }, _) => ArrayMut::F32(v),
+            (Store::F16 { k, .. }, 0) => ArrayMut::F16(k),
+            (Store::F16 { v, .. }, _) => ArrayMut::F16(v),
+            (Store::Q8 { k, .. }, 0) => ArrayMut::Int8(k),
+            (Store::Q8 { k_scales, .. }, 1) => ArrayMut::F16(k_scales),
+            (Store::Q8 { v, .. }, 2) => ArrayMut::Int8(v),
+            (Store::Q8 { v_scales, .. }, _) => ArrayMut::F16(v_scales),
         }
     }
 }
@@ -195,7 +197,7 @@ mod tests {
     /// One form for one state: what fills up a panel is no place to hide bytes in.
     #[test]
     fn what_no_key_has_is_zero() {
-        for kind in [KvType::F16, KvType::Q8_0] {
+        for kind in [KvType::F32, KvType::F16, KvType::Q8_0] {
             let cache = Cache::new(Shape::new(1, 2, SCALED, KEYS).unwrap(), kind).unwrap();
             let mut state = alloc::vec![0; cache.state_bytes(KEYS - 1)];
             cache.save(KEYS - 1, &mut state);
@@ -207,7 +209,11 @@ mod tests {
                 found == Err(StateError::Damaged)
             });
             // In each head and each row of its keys, the last element of the panel.
-            let bytes = if kind == KvType::F16 { 2 * SCALED } else { SCALED + 2 };
+            let bytes = match kind {
+                KvType::F32 => 4 * SCALED,
+                KvType::F16 => 2 * SCALED,
+                KvType::Q8_0 => SCALED + 2,
+            };
             assert_eq!(refused.count(), 2 * bytes, "{kind:?}");
         }
     }

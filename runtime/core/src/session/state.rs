@@ -106,6 +106,7 @@ fn kind_number(kind: KvType) -> u64 {
     match kind {
         KvType::F16 => 1,
         KvType::Q8_0 => 2,
+        KvType::F32 => 3,
     }
 }
 

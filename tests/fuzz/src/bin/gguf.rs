@@ -48,7 +48,7 @@ fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
 fn answer(model: &Model, kernels: &'static KernelSet) -> Vec<u32> {
     let mut answer = Vec::new();
     let mut keep = |values: &[f32]| answer.extend(values.iter().map(|value| value.to_bits()));
-    for kv in [KvType::F16, KvType::Q8_0] {
+    for kv in [KvType::F32, KvType::F16, KvType::Q8_0] {
         let options = Options { kv, batch: 4, ..Options::new(8) };
         if !options.bytes_needed(model).is_ok_and(|bytes| bytes < MEMORY) {
             continue;

@@ -158,6 +158,8 @@ impl Scratch {
             visible.fill(item.position + 1);
         }
         let queries_of = Queries::new(&model.config, items);
+        // Queries meet keys that are rounded to binary16 or less.
+        let rounded = exec.precision == Precision::Law && caches.iter().all(Cache::is_rounded);
 
         for (number, layer) in model.weights.layers.iter().enumerate() {
             exec.rows(normed, embedding, |t, row| {
@@ -170,7 +172,7 @@ impl Scratch {
             }
             exec.rows(q, queries, |t, row| {
                 (kernels.rope)(row, head_size, &turns[t * width..][..width]);
-                if exec.precision == Precision::Law {
+                if rounded {
                     (kernels.round)(row);
                 }
             });
