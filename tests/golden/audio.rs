@@ -2,6 +2,7 @@
 //! formulas. `audio.py` prints the table.
 
 use smidgen::frontend::audio::{CHANNELS, Frontend, STEP};
+use smidgen_tests::npy::Npy;
 use smidgen_tests::shared;
 use std::path::Path;
 
@@ -68,14 +69,6 @@ fn wav(path: &Path) -> Vec<i16> {
     }
 }
 
-/// The numbers of a `.npy` file of `uint16`.
-fn npy(path: &Path) -> Vec<u16> {
-    let bytes = std::fs::read(path).unwrap();
-    let header = 10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
-    assert!(String::from_utf8_lossy(&bytes[..header]).contains("'<u2', 'fortran_order': False"), "{}", path.display());
-    bytes[header..].as_chunks().0.iter().map(|b| u16::from_le_bytes(*b)).collect()
-}
-
 #[test]
 fn recordings() {
     let Some(folder) = shared().map(|shared| shared.join("golden/micro")) else { return };
@@ -87,7 +80,10 @@ fn recordings() {
     for (name, about) in table.as_object().unwrap() {
         let samples = wav(&folder.join("audio").join(name).with_extension("wav"));
         assert_eq!(about["samples"], samples.len(), "{name}");
-        let (found, expected) = (rows(&samples), npy(&folder.join("features").join(name).with_extension("npy")));
+        let (found, expected) = (
+            rows(&samples),
+            Npy::read(&folder.join("features").join(name).with_extension("npy"), "<u2").unwrap().u16(),
+        );
         assert_eq!(about["frames"], found.len(), "{name}");
         assert_eq!(expected.len(), found.len() * CHANNELS, "{name}");
         for (i, (found, expected)) in found.iter().zip(expected.chunks(CHANNELS)).enumerate() {

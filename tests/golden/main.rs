@@ -1,5 +1,6 @@
 //! Results that are written down: by other programs, or by us once and for all machines.
 
+mod arch;
 mod audio;
 mod convert;
 mod gguf_peers;

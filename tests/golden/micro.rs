@@ -3,25 +3,15 @@
 use smidgen::models::micro::Micro;
 use smidgen_convert::tflite;
 use smidgen_gguf::Gguf;
+use smidgen_tests::npy::Npy;
 use smidgen_tests::{at_most, shared};
 use std::path::Path;
 
-/// The shape and the bytes of a `.npy` file of one-byte integers; none if it is absent.
+/// The shape and the bytes of an array of one-byte integers; none if it is absent.
 fn npy(path: &Path) -> Option<(Vec<usize>, Vec<u8>)> {
-    let Ok(bytes) = std::fs::read(path) else {
-        println!("ABSENT: {}", path.display());
-        return None;
-    };
-    assert_eq!(bytes[..7], *b"\x93NUMPY\x01");
-    let data = 10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
-    let header = String::from_utf8_lossy(&bytes[10..data]).into_owned();
-    assert!(header.contains("'fortran_order': False") && header.contains("1'"), "{header}");
-    let (_, shape) = header.split_once('(').unwrap();
-    let (shape, _) = shape.split_once(')').unwrap();
-    let shape: Vec<usize> =
-        shape.split(',').map(str::trim).filter(|dim| !dim.is_empty()).map(|dim| dim.parse().unwrap()).collect();
-    assert_eq!(shape.iter().product::<usize>(), bytes.len() - data);
-    Some((shape, bytes[data..].to_vec()))
+    let Npy { shape, data } = Npy::read(path, "|i1 |u1")?;
+    assert_eq!(shape.iter().product::<usize>(), data.len());
+    Some((shape, data))
 }
 
 /// Converts a model with the manifest beside it; none if it is absent.

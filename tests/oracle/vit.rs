@@ -9,6 +9,7 @@ use smidgen::frontend::image::{Image, Planes, Resize};
 use smidgen::models::vit::{Options, Session, Vit};
 use smidgen_gguf::Gguf;
 use smidgen_host::{Mixture, Picture, ThreadPool, physical_cores};
+use smidgen_tests::npy::Npy;
 use smidgen_tests::{best, shared};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -51,14 +52,6 @@ fn scores(model: &Vit, images: &[Planes]) -> Vec<Vec<f32>> {
 
 fn json(path: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
-}
-
-/// The numbers of a `.npy` file of `f32`.
-fn npy(path: &Path) -> Vec<f32> {
-    let bytes = std::fs::read(path).unwrap();
-    let header = usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
-    assert!(String::from_utf8_lossy(&bytes[10..10 + header]).contains("'<f4'"), "{}", path.display());
-    bytes[10 + header..].as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
 }
 
 fn distance(a: &[f32], b: &[f32]) -> f32 {
@@ -119,7 +112,8 @@ fn dinov2() {
         model.preprocess.crop = None;
         let images: Vec<_> = (0..6).map(|i| planes(&model, &golden.join(format!("images/{i:02}.png")))).collect();
         let mut session = Session::new(&model, &Options::default(), smidgen_targets::detect()).unwrap();
-        let (class, hidden) = (npy(&golden.join("cls.npy")), npy(&golden.join("hidden_00.npy")));
+        let npy = |name| Npy::read(&golden.join(name), "<f4").unwrap().f32();
+        let (class, hidden) = (npy("cls.npy"), npy("hidden_00.npy"));
         let pool = ThreadPool::new(physical_cores()).unwrap();
         pool.enter(|pool| {
             let mut worst = 0f32;

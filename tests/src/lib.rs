@@ -4,6 +4,7 @@ pub mod blocks;
 pub mod chat;
 pub mod checkpoint;
 pub mod micro;
+pub mod npy;
 mod random;
 pub mod report;
 pub mod seeded;
