@@ -1,4 +1,4 @@
-//! `smidgen tokenize`, `inspect`, `bench`, `perplexity`, `pull`, `completions` and the help.
+//! `smidgen tokenize`, `inspect`, `bench`, `perplexity`, `logits`, `pull`, `completions` and the help.
 
 use crate::files::{endless, instruct};
 use crate::{Scratch, fails, quiet, stdout, targets, with_stdin};
@@ -38,6 +38,47 @@ fn ids_that_are_none() {
         fails(&["tokenize", &model, "--decode", "-p", bad], &["--decode", "JSON array of ids"]);
     }
     fails(&["tokenize", &model, "--decode", "-p", "[1, 100000]"], &["--decode", "100000"]);
+}
+
+#[test]
+fn logits_after_ids() {
+    let (dir, model) = Scratch::with(&instruct());
+    let tokens = "5,1,7";
+    let all = json(&["logits", &model, "--tokens", tokens, "--json"]);
+    assert_eq!(all["positions"], serde_json::json!([0, 1, 2]));
+    let some = json(&["logits", &model, "--tokens", tokens, "--positions", "2, 0", "--json"]);
+    assert_eq!(some["positions"], serde_json::json!([2, 0]));
+    assert_eq!((&some["logits"][0], &some["logits"][1]), (&all["logits"][2], &all["logits"][0]));
+    assert_eq!(all["logits"][0].as_array().unwrap().len(), smidgen_tests::chat::VOCABULARY);
+    // Whichever kernels compute them; with unrounded activations they are others, but close.
+    for target in targets() {
+        assert_eq!(json(&["logits", &model, "--tokens", tokens, "--json", "--target", &target]), all, "{target}");
+    }
+    let exact = json(&["logits", &model, "--tokens", tokens, "--json", "--f32"]);
+    assert_eq!(exact, json(&["logits", &model, "--tokens", tokens, "--json", "--f32", "--kv", "f32"]));
+    assert_ne!(exact, all);
+    let file = dir.0.join("logits.npy");
+    assert_eq!(stdout(&["logits", &model, "--tokens", tokens, "--npy", file.to_str().unwrap()]), "");
+    let found = smidgen_tests::npy::Npy::read(&file, "<f4").unwrap();
+    assert_eq!(found.shape, [3, smidgen_tests::chat::VOCABULARY]);
+    let expected = all["logits"].as_array().unwrap().iter().flat_map(|row| row.as_array().unwrap());
+    assert!(found.f32().iter().zip(expected).all(|(a, b)| *a == b.as_f64().unwrap() as f32));
+    let best = stdout(&["logits", &model, "--tokens", tokens, "--positions", "1"]);
+    assert!(best.starts_with("1: ") && best.lines().count() == 1, "{best}");
+}
+
+#[test]
+fn logits_of_what_is_not_there() {
+    let (_dir, model) = Scratch::with(&instruct());
+    fails(&["logits", &model], &["--tokens"]);
+    for bad in ["", "1,", "1,x", "-1", "1.5", "4294967296"] {
+        fails(&["logits", &model, &format!("--tokens={bad}")], &["--tokens", "whole number"]);
+    }
+    fails(&["logits", &model, "--tokens", "1,100000"], &["100000", "vocabulary"]);
+    fails(&["logits", &model, "--tokens", "1,2", "--positions", "2"], &["--positions", "2"]);
+    fails(&["logits", &model, "--tokens", "1,2", "--positions", "last"], &["--positions", "whole number"]);
+    fails(&["logits", &model, "--tokens", "1,2", "--ctx", "1"], &["context"]);
+    fails(&["logits", &model, "--tokens", "1,2", "--npy", "/nowhere/x.npy"], &["--npy", "/nowhere/x.npy"]);
 }
 
 #[test]
