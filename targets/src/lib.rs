@@ -12,6 +12,17 @@ extern crate alloc;
 #[cfg(feature = "std")]
 extern crate std;
 
+/// A kernel set with the product of a format laid over it, by the format's kind; the plain formats have theirs among the operations.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+macro_rules! with_product {
+    (plain $set:ident, $name:ident) => {
+        $set
+    };
+    ($kind:ident $set:ident, $name:ident) => {
+        $set.with(Format::$name, $name)
+    };
+}
+
 #[cfg(target_arch = "aarch64")]
 mod arm;
 #[cfg(all(target_arch = "arm", feature = "armv7em"))]

@@ -51,16 +51,6 @@ macro_rules! product {
     };
 }
 
-/// A kernel set with the product of a format laid over it.
-macro_rules! with_product {
-    (plain $set:ident, $name:ident) => {
-        $set
-    };
-    ($kind:ident $set:ident, $name:ident) => {
-        $set.with(Format::$name, $name)
-    };
-}
-
 /// The products of the formats in the list for a machine. Makes a module with `with_products`, which lays them over a kernel set.
 macro_rules! products {
     ([$machine:ident, $isa:ident] $($name:ident = $id:literal, $kind:ident, $block:ty;)*) => {

@@ -76,16 +76,6 @@ macro_rules! product {
     };
 }
 
-/// A kernel set with the product of a format laid over it; the plain formats have theirs among the operations.
-macro_rules! with_product {
-    (plain $set:ident, $name:ident) => {
-        $set
-    };
-    ($kind:ident $set:ident, $name:ident) => {
-        $set.with(Format::$name, $name)
-    };
-}
-
 /// The products of the formats in the list for a machine: its features, instructions, and how many of its vectors make a panel.
 /// Makes `with_products`, which lays them over a kernel set.
 macro_rules! products {
