@@ -37,7 +37,8 @@ mod x86;
 mod zeroed;
 
 pub use schedule::{Matrix, Pool, Serial, Tile, for_column_tiles, for_each, for_row_ranges, for_tiles};
-use smidgen_quant::attention::{Kv, KvMut};
+use smidgen_quant::attention::{Kv, KvMut, Spec, Visible};
+use smidgen_quant::ops::Pairs;
 pub use smidgen_quant::{Format, Input, InputFormat};
 pub use weight_matrix::{Layout, WeightMatrix};
 #[cfg(feature = "alloc")]
@@ -67,18 +68,19 @@ pub struct KernelSet {
         offsets: &mut [f32],
     ),
     pub quantize_q8k: fn(x: &[f32], t: usize, tokens: usize, qs: &mut [i8], scales: &mut [f32], sums: &mut [i16]),
-    pub rms_norm: fn(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]),
+    pub rms_norm: fn(x: &mut [f32], weight: &[f32], eps: f32),
     pub layer_norm: fn(x: &mut [f32], weight: &[f32], bias: &[f32], eps: f32),
     pub silu_mul: fn(gate: &mut [f32], up: &[f32]),
     pub gelu: fn(x: &mut [f32]),
     pub gelu_tanh: fn(x: &mut [f32]),
     pub gelu_quick: fn(x: &mut [f32]),
-    pub rope: fn(x: &mut [f32], head_dim: usize, table: &[f32]),
+    pub softcap: fn(x: &mut [f32], cap: f32),
+    pub rope: fn(x: &mut [f32], head_dim: usize, table: &[f32], pairs: Pairs),
     pub add: fn(x: &mut [f32], y: &[f32]),
     pub round: fn(x: &mut [f32]),
     pub finite: fn(x: &[f32]) -> bool,
     pub store: fn(kv: &mut KvMut, j: usize, key: &[f32], value: &[f32]),
-    pub attention: fn(q: &[f32], visible: &[usize], head_dim: usize, scale: f32, kv: &Kv, out: &mut [f32]),
+    pub attention: fn(q: &[f32], visible: &[Visible], spec: &Spec, kv: &Kv, out: &mut [f32]),
 }
 
 impl KernelSet {

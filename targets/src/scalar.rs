@@ -20,6 +20,7 @@ pub const KERNELS: KernelSet = KernelSet {
     gelu: ops::gelu,
     gelu_tanh: ops::gelu_tanh,
     gelu_quick: ops::gelu_quick,
+    softcap: ops::softcap,
     rope: ops::rope,
     add: ops::add,
     round: ops::round,

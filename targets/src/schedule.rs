@@ -138,6 +138,13 @@ impl<'a> Tile<'a> {
         // SAFETY: the rectangle lies inside one matrix that it borrows mutably together with disjoint rectangles only, and row `i` is in it.
         unsafe { core::slice::from_raw_parts_mut(self.start.add(i * self.stride), self.cols) }
     }
+
+    /// All of a rectangle that is as wide as the matrix, whose rows lie together.
+    pub fn whole_rows(&mut self) -> &mut [f32] {
+        assert!(self.cols == self.stride);
+        // SAFETY: as in `row`; the rows leave no gap.
+        unsafe { core::slice::from_raw_parts_mut(self.start, self.rows * self.stride) }
+    }
 }
 
 /// Cuts a matrix with rows of `stride` elements into tiles of at most `tile_rows` by `tile_cols` and calls `job` once for each.

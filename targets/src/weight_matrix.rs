@@ -33,6 +33,15 @@ impl<'a> WeightMatrix<'a> {
         fits.then_some(WeightMatrix { format, layout, data, rows, cols, row_bytes })
     }
 
+    /// Rows `first .. first + rows` as a matrix of their own. None if there are not as many, or if a panel would be cut.
+    pub fn part(&self, first: usize, rows: usize) -> Option<WeightMatrix<'a>> {
+        let end = first.checked_add(rows).filter(|end| *end <= self.rows)?;
+        // What follows the packed rows is plain, and must be the last rows of the part too.
+        let whole = |row: usize| row.is_multiple_of(PANEL) || row == self.rows;
+        let fits = self.layout == Layout::Plain || (whole(first) && whole(end));
+        fits.then(|| WeightMatrix { data: self.bytes(first, rows), rows, ..*self })
+    }
+
     /// The block format.
     pub fn format(&self) -> Format {
         self.format

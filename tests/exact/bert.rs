@@ -1,6 +1,6 @@
 //! Embeddings and scores are the same bits whichever kernel set computes them, on however many threads, alone or beside others.
 
-use smidgen::models::bert::{Options, Session, Text};
+use smidgen::encoder::text::{Options, Session, Text};
 use smidgen::{Model, Precision, RunError};
 use smidgen_gguf::Gguf;
 use smidgen_quant::Format;

@@ -1,6 +1,7 @@
 //! Every kernel of every machine that can run here returns the bits of the scalar law.
 
-use smidgen_quant::attention::{self, CHUNK, KEYS, Kv, KvMut, SCALED};
+use smidgen_quant::attention::{self, CHUNK, KEYS, Kv, KvMut, SCALED, Spec, Visible};
+use smidgen_quant::ops::Pairs;
 use smidgen_quant::{Q8, Q8K};
 use smidgen_targets::{Format, Input, KernelSet, Layout, Tile, WeightMatrix, scalar};
 use smidgen_tests::blocks::{Activations, Fill, weights};
@@ -151,15 +152,16 @@ fn products_of_nothing_are_zero() {
 fn operations_between_products() {
     let machines = kernel_sets();
     let mut random = Random(4);
-    for len in [1, 2, 15, 16, 17, 31, 64, 576, 1000] {
+    for len in [1usize, 2, 15, 16, 17, 31, 64, 576, 1000] {
         let (x, y): (Vec<f32>, Vec<f32>) = (0..len).map(|_| (random.float(1.0) * 20.0, random.float(1.0))).unzip();
         let reference = &scalar::KERNELS;
         for kernels in &machines {
             let run = |k: &KernelSet| {
-                let mut norm = vec![0.0; len];
-                (k.rms_norm)(&x, &y, 1e-5, &mut norm);
+                // Rows of the weights' length, and what is left.
+                let mut norm = x.clone();
+                (k.rms_norm)(&mut norm, &y[..len.div_ceil(3)], 1e-5);
                 let mut layer_norm = x.clone();
-                (k.layer_norm)(&mut layer_norm, &y, &x, 1e-5);
+                (k.layer_norm)(&mut layer_norm, &y[..len.div_ceil(2)], &x, 1e-5);
                 let activations = [k.gelu, k.gelu_tanh, k.gelu_quick].map(|activation| {
                     let mut values = x.clone();
                     activation(&mut values);
@@ -169,9 +171,14 @@ fn operations_between_products() {
                 (k.round)(&mut rounded);
                 (k.silu_mul)(&mut gate, &y);
                 (k.add)(&mut sum, &y);
-                let table: Vec<f32> = y.iter().take(len / 2 * 2).copied().collect();
-                (k.rope)(&mut turned, len, &table);
-                ([norm, layer_norm, gate, sum, turned, rounded].map(|values| bits(&values)), activations)
+                // Heads of a third of the values, of which some dimensions stay.
+                let (head_dim, mut halves, mut capped) = (len.div_ceil(3), x.clone(), x.clone());
+                let table: Vec<f32> = y.iter().take(head_dim / 4 * 2).copied().collect();
+                (k.rope)(&mut turned, head_dim, &table, Pairs::Neighbours);
+                (k.rope)(&mut halves, head_dim, &table, Pairs::Halves);
+                (k.softcap)(&mut capped, 7.5);
+                let rest = [halves, capped].map(|values| bits(&values));
+                ([norm, layer_norm, gate, sum, turned, rounded].map(|values| bits(&values)), activations, rest)
             };
             assert!(run(kernels) == run(reference), "{} len {len}", kernels.name);
             assert!((kernels.finite)(&x) && (kernels.finite)(&vec![f32::MAX; len]), "{} len {len}", kernels.name);
@@ -190,35 +197,46 @@ fn operations_between_products() {
 struct Cache {
     float: (Vec<f32>, Vec<f32>),
     half: (Vec<u16>, Vec<u16>),
-    int8: (Vec<i8>, Vec<u16>, Vec<i8>, Vec<u16>),
+    int8: Option<(Vec<i8>, Vec<u16>, Vec<i8>, Vec<u16>)>,
 }
 
 impl Cache {
-    fn random(keys: usize, head_dim: usize, random: &mut Random) -> Cache {
-        let size = keys.next_multiple_of(CHUNK) * head_dim;
-        let scales = size / SCALED;
+    /// Keys of `key` dimensions and values of `value`.
+    fn random(keys: usize, [key, value]: [usize; 2], random: &mut Random) -> Cache {
+        let room = keys.next_multiple_of(CHUNK);
+        let scaled = key.is_multiple_of(SCALED) && value.is_multiple_of(SCALED);
         let mut cache = Cache {
             // No more than a kernel may read.
-            float: (vec![f32::NAN; keys.next_multiple_of(KEYS) * head_dim], vec![0.0; keys * head_dim]),
-            half: (vec![0; size], vec![0; size]),
-            int8: (vec![0; size], vec![0; scales], vec![0; size], vec![0; scales]),
+            float: (vec![f32::NAN; keys.next_multiple_of(KEYS) * key], vec![0.0; keys * value]),
+            half: (vec![0; room * key], vec![0; room * value]),
+            int8: scaled.then(|| {
+                let scales = |dims: usize| vec![0; room * dims / SCALED];
+                (vec![0; room * key], scales(key), vec![0; room * value], scales(value))
+            }),
         };
-        let mut keys_of = Vec::new();
+        let (dims, mut keys_of) = (key, Vec::new());
         for j in 0..keys {
-            let (key, value): (Vec<f32>, Vec<f32>) =
-                (0..head_dim).map(|_| (random.float(1.0) * 8.0, random.float(1.0))).unzip();
+            let key: Vec<f32> = (0..dims).map(|_| random.float(1.0) * 8.0).collect();
+            let value: Vec<f32> = (0..value).map(|_| random.float(1.0)).collect();
             keys_of.extend_from_slice(&key);
-            cache.float.1[j * head_dim..][..head_dim].copy_from_slice(&value);
+            cache.float.1[j * value.len()..][..value.len()].copy_from_slice(&value);
             attention::store(&mut KvMut::F16 { k: &mut cache.half.0, v: &mut cache.half.1 }, j, &key, &value);
-            if head_dim.is_multiple_of(SCALED) {
-                let (k, k_scales, v, v_scales) =
-                    (&mut cache.int8.0, &mut cache.int8.1, &mut cache.int8.2, &mut cache.int8.3);
+            if let Some((k, k_scales, v, v_scales)) = &mut cache.int8 {
                 attention::store(&mut KvMut::Q8 { k, k_scales, v, v_scales }, j, &key, &value);
             }
         }
-        let panels = cache.float.0.chunks_mut(KEYS * head_dim).zip(keys_of.chunks(KEYS * head_dim));
-        panels.for_each(|(panel, keys)| attention::fill_panel(keys, head_dim, panel));
+        let panels = cache.float.0.chunks_mut(KEYS * dims).zip(keys_of.chunks(KEYS * dims));
+        panels.for_each(|(panel, keys)| attention::fill_panel(keys, dims, panel));
         cache
+    }
+
+    fn kinds(&self) -> impl Iterator<Item = (&'static str, Kv<'_>)> {
+        let plain = [
+            ("f32", Kv::F32 { k: &self.float.0, v: &self.float.1 }),
+            ("f16", Kv::F16 { k: &self.half.0, v: &self.half.1 }),
+        ];
+        let int8 = self.int8.as_ref().map(|(k, k_scales, v, v_scales)| Kv::Q8 { k, k_scales, v, v_scales });
+        plain.into_iter().chain(int8.map(|kv| ("q8_0", kv)))
     }
 }
 
@@ -255,32 +273,58 @@ fn keys_and_values_are_stored() {
     }
 }
 
+/// Compares all kernel sets on queries that see these keys.
+fn attend(kernel_sets: &[&KernelSet], cache: &Cache, visible: &[Visible], spec: &Spec, random: &mut Random) {
+    let q: Vec<f32> = (0..visible.len() * spec.key).map(|_| random.float(1.0) * 3.0).collect();
+    for (kind, kv) in cache.kinds() {
+        let mut expected = vec![0.0; visible.len() * spec.value];
+        attention::attention(&q, visible, spec, &kv, &mut expected);
+        assert!(expected.iter().all(|x| x.is_finite()));
+        for kernels in kernel_sets {
+            let mut got = vec![f32::NAN; expected.len()];
+            (kernels.attention)(&q, visible, spec, &kv, &mut got);
+            assert!(bits(&got) == bits(&expected), "{} {kind} {spec:?} queries {}", kernels.name, visible.len());
+        }
+    }
+}
+
+/// As many keys as queries are asked to see. Also more queries than walk over a cache together.
+const SEEN: [usize; 19] = [1, 2, 15, 16, 17, 63, 64, 65, 66, 127, 128, 129, 130, 199, 200, 3, 200, 1, 64];
+const QUERIES: [usize; 12] = [1, 2, 3, 4, 5, 8, 11, 15, 16, 19, 64, 76];
+
 #[test]
 fn attention_over_every_kind_of_cache() {
-    let machines = kernel_sets();
+    let kernel_sets = kernel_sets();
     let mut random = Random(5);
     for head_dim in [2, 8, 24, 32, 48, 64, 96, 128, 256, 264] {
-        let keys = 200;
-        let cache = Cache::random(keys, head_dim, &mut random);
-        let float = Kv::F32 { k: &cache.float.0, v: &cache.float.1 };
-        let half = Kv::F16 { k: &cache.half.0, v: &cache.half.1 };
-        let int8 = Kv::Q8 { k: &cache.int8.0, k_scales: &cache.int8.1, v: &cache.int8.2, v_scales: &cache.int8.3 };
-        // Also more queries than walk over a cache together.
-        let visible = [1, 2, 15, 16, 17, 63, 64, 65, 66, 127, 128, 129, 130, 199, 200, 3, 200, 1, 64].repeat(4);
-        for count in [1, 2, 3, 4, 5, 8, 11, 15, 16, 19, 64, visible.len()] {
-            let q: Vec<f32> = (0..count * head_dim).map(|_| random.float(1.0) * 3.0).collect();
-            for (kind, kv) in [("f32", &float), ("f16", &half), ("q8_0", &int8)] {
-                if kind == "q8_0" && !head_dim.is_multiple_of(SCALED) {
-                    continue;
-                }
-                let mut expected = vec![0.0; q.len()];
-                attention::attention(&q, &visible[..count], head_dim, 0.125, kv, &mut expected);
-                assert!(expected.iter().all(|x| x.is_finite()));
-                for kernels in &machines {
-                    let mut got = vec![f32::NAN; q.len()];
-                    (kernels.attention)(&q, &visible[..count], head_dim, 0.125, kv, &mut got);
-                    assert!(bits(&got) == bits(&expected), "{} {kind} head {head_dim} queries {count}", kernels.name);
-                }
+        let cache = Cache::random(200, [head_dim; 2], &mut random);
+        let visible: Vec<_> = SEEN.repeat(4).into_iter().map(|to| Visible { from: 0, to }).collect();
+        for count in QUERIES {
+            attend(&kernel_sets, &cache, &visible[..count], &Spec::new(head_dim, 0.125), &mut random);
+        }
+    }
+}
+
+/// Windows that begin anywhere, keys of another size than values, softcaps, sinks and slopes, by themselves and together.
+#[test]
+fn attention_with_every_switch() {
+    let kernel_sets = kernel_sets();
+    let mut random = Random(7);
+    let (sinks, slopes) = ([0.5, -3.0, 40.0], [0.25, 0.0625, 0.5]);
+    for [key, value] in [[16, 16], [64, 64], [32, 64], [96, 32], [24, 8], [12, 20], [264, 32]] {
+        let cache = Cache::random(200, [key, value], &mut random);
+        for window in [1, 5, 16, 64, 65, 130, 200] {
+            let window = |to: usize| Visible { from: to.saturating_sub(window), to };
+            let visible: Vec<_> = SEEN.repeat(4).into_iter().map(window).collect();
+            for (number, count) in QUERIES.into_iter().enumerate() {
+                let plain = Spec { value, ..Spec::new(key, 0.125) };
+                let spec = match number % 4 {
+                    0 => plain,
+                    1 => Spec { softcap: Some(5.0), ..plain },
+                    2 => Spec { sinks: &sinks, ..plain },
+                    _ => Spec { slopes: &slopes, softcap: Some(30.0), sinks: &sinks, ..plain },
+                };
+                attend(&kernel_sets, &cache, &visible[..count], &spec, &mut random);
             }
         }
     }

@@ -1,8 +1,8 @@
 //! Features and scores of images are the same bits whichever kernel set computes them, on however many threads, alone or beside
 //! others.
 
+use smidgen::encoder::image::{ImageEncoder, Options, Session};
 use smidgen::frontend::image::Planes;
-use smidgen::models::vit::{Options, Session, Vit};
 use smidgen::{Model, RunError};
 use smidgen_gguf::Gguf;
 use smidgen_quant::Format;
@@ -14,7 +14,13 @@ use smidgen_tests::{Random, Threads, at_most, formats, kernel_sets};
 type Answers = Vec<Result<Vec<u32>, RunError>>;
 
 /// Features, all tokens, then scores if there is a head.
-fn run(model: &Vit, images: &[Planes], tokens: usize, kernels: &'static KernelSet, pool: &dyn Pool) -> Answers {
+fn run(
+    model: &ImageEncoder,
+    images: &[Planes],
+    tokens: usize,
+    kernels: &'static KernelSet,
+    pool: &dyn Pool,
+) -> Answers {
     let mut session = Session::new(model, &Options { tokens, ..Options::default() }, kernels).unwrap();
     let mut all = Answers::new();
     let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect();

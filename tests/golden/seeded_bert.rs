@@ -1,7 +1,7 @@
 //! Embeddings and scores of seeded encoders, as hashes: whatever machine runs this, a change of the law is noticed.
 
 use smidgen::Model;
-use smidgen::models::bert::{Options, Session};
+use smidgen::encoder::text::{Options, Session};
 use smidgen_gguf::Gguf;
 use smidgen_quant::Format;
 use smidgen_targets::Serial;

@@ -1,6 +1,6 @@
 //! Encoders that must be refused, each with its exact error, built in code; and texts that are no reason to fall over.
 
-use smidgen::models::bert::{Options as BertOptions, Session as BertSession};
+use smidgen::encoder::text::{Options as BertOptions, Session as BertSession};
 use smidgen::tokenizer::{self, Special, Tokenizer};
 use smidgen::{Key, LoadError, Model, Options, RunError, Session, TensorName};
 use smidgen_gguf::{Gguf, ValueKind};

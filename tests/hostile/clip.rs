@@ -1,6 +1,6 @@
 //! CLIPs whose files contradict themselves, or are damaged anywhere, give errors and nothing else.
 
-use smidgen::models::{bert, vit};
+use smidgen::encoder::{image, text};
 use smidgen::tokenizer::{Special, Tokenizer};
 use smidgen::{Key, LoadError, Model, RunError};
 use smidgen_gguf::Gguf;
@@ -92,7 +92,8 @@ fn tensors() {
     // Without a projection an image has features only.
     let bytes = good().without_tensor("visual_projection.weight").bytes();
     let model = Model::parse(&[Gguf::parse(&bytes).unwrap()]).unwrap();
-    let mut session = vit::Session::new(model.image_encoder().unwrap(), &Default::default(), &scalar::KERNELS).unwrap();
+    let mut session =
+        image::Session::new(model.image_encoder().unwrap(), &Default::default(), &scalar::KERNELS).unwrap();
     let image = seeded_vit::planes(IMAGE, IMAGE, &mut Random(1));
     session.classify(std::slice::from_ref(&image), &Serial, |_, scores| {
         assert!(matches!(scores, Err(RunError::Purpose { architecture: "clip", .. })));
@@ -107,7 +108,7 @@ fn try_all(bytes: &[u8]) {
     let Ok(model) = Model::parse(std::slice::from_ref(&gguf)) else { return };
     if let (Ok(reads), Ok(tokenizer)) = (model.text_encoder(), &tokenizer)
         && let Ok(text) = reads.text(tokenizer, "the cat's photo \u{e9}", None)
-        && let Ok(mut session) = bert::Session::new(reads, &Default::default(), &scalar::KERNELS)
+        && let Ok(mut session) = text::Session::new(reads, &Default::default(), &scalar::KERNELS)
     {
         session.embed(&[text], &Serial, |_, _| ());
     }

@@ -3,7 +3,7 @@
 //! The checkpoint is the folder that `SMIDGEN_MINILM` names. Without it, only the file in Q8_0 that `smidgen pull minilm` makes is looked at.
 
 use smidgen::Model;
-use smidgen::models::bert::{Options, Session, Text};
+use smidgen::encoder::text::{Options, Session, Text};
 use smidgen::tokenizer::Tokenizer;
 use smidgen_host::{Mixture, ModelFile, Options as Converting};
 use smidgen_targets::detect;

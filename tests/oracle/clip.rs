@@ -3,8 +3,8 @@
 
 use serde_json::{Value, json};
 use smidgen::Model;
+use smidgen::encoder::{image, text};
 use smidgen::frontend::image::Planes;
-use smidgen::models::{bert, clip::Clip, vit};
 use smidgen::tokenizer::Tokenizer;
 use smidgen_gguf::Gguf;
 use smidgen_quant::Format;
@@ -91,20 +91,21 @@ fn distance(a: &[f32], b: &Value) -> f32 {
 /// Ids of the texts, their embeddings, those of the images.
 type Answers = (Vec<Vec<u32>>, Vec<Vec<f32>>, Vec<Vec<f32>>);
 
-fn answers(model: &Clip, tokenizer: &Tokenizer) -> Answers {
-    let reads = model.text.as_ref().unwrap();
+fn answers(model: &Model, tokenizer: &Tokenizer) -> Answers {
+    let reads = model.text_encoder().unwrap();
     let texts: Vec<_> = TEXTS.iter().map(|text| reads.text(tokenizer, text, None).unwrap()).collect();
     let (mut embeddings, mut seen) = (Vec::new(), Vec::new());
-    let mut session = bert::Session::new(reads, &bert::Options::default(), detect()).unwrap();
+    let mut session = text::Session::new(reads, &text::Options::default(), detect()).unwrap();
     session.embed(&texts, &Serial, |_, embedding| embeddings.push(embedding.unwrap().to_vec()));
-    let mut session = vit::Session::new(model.vision.as_ref().unwrap(), &vit::Options::default(), detect()).unwrap();
+    let mut session =
+        image::Session::new(model.image_encoder().unwrap(), &image::Options::default(), detect()).unwrap();
     session.classify(&images(), &Serial, |_, embedding| seen.push(embedding.unwrap().to_vec()));
     (texts.into_iter().map(|text| text.tokens).collect(), embeddings, seen)
 }
 
-fn with_model<R>(bytes: &[u8], then: impl FnOnce(&Clip, &Tokenizer) -> R) -> R {
+fn with_model<R>(bytes: &[u8], then: impl FnOnce(&Model, &Tokenizer) -> R) -> R {
     let parts = [Gguf::parse(bytes).unwrap()];
-    let Model::Clip(model) = Model::parse(&parts).unwrap() else { panic!("no CLIP") };
+    let model = Model::parse(&parts).unwrap();
     then(&model, &Tokenizer::parse(&parts[0]).unwrap())
 }
 
@@ -120,7 +121,7 @@ fn both_towers_as_in_numpy() {
         }
         for (i, image) in images.iter().enumerate() {
             worst = worst.max(distance(image, &expected["images"][i]));
-            let logits: Vec<f32> = texts.iter().map(|text| model.score(image, text)).collect();
+            let logits: Vec<f32> = texts.iter().map(|text| model.similarity.unwrap().score(image, text)).collect();
             worst_logit = worst_logit.max(distance(&logits, &expected["logits"][i]));
             assert_eq!(best(&logits), best(&numbers(&expected["logits"][i])));
         }
@@ -161,7 +162,7 @@ fn the_convention_of_llama_cpp() {
     let ours = with_model(&file.bytes(), answers);
     with_model(&legacy(file.clone()).bytes(), |model, tokenizer| {
         assert!(answers(model, tokenizer) == ours);
-        assert_eq!(model.logit_scale, 100.0);
+        assert_eq!(model.similarity.unwrap().scale, 100.0);
     });
     // Either tower alone.
     for (key, letter, projection) in [("vision", "v.", "visual"), ("text", "t.", "text")] {
@@ -170,7 +171,7 @@ fn the_convention_of_llama_cpp() {
         let half = half.without_tensor(&format!("{projection}_projection.weight"));
         let half = half.set(&format!("clip.has_{key}_encoder"), smidgen_tests::seeded::Meta::Bool(false));
         with_model(&half.bytes(), |model, _| {
-            assert_eq!((model.vision.is_none(), model.text.is_none()), (key == "vision", key == "text"));
+            assert_eq!((model.image_encoder.is_none(), model.text_encoder.is_none()), (key == "vision", key == "text"));
             assert_eq!(
                 (model.image_encoder().is_err(), model.text_encoder().is_err()),
                 (key == "vision", key == "text")

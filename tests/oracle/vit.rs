@@ -5,8 +5,8 @@
 
 use serde_json::Value;
 use smidgen::Model;
+use smidgen::encoder::image::{ImageEncoder, Options, Session};
 use smidgen::frontend::image::{Image, Planes, Resize};
-use smidgen::models::vit::{Options, Session, Vit};
 use smidgen_gguf::Gguf;
 use smidgen_host::{Mixture, Picture, ThreadPool, physical_cores};
 use smidgen_tests::npy::Npy;
@@ -30,19 +30,19 @@ fn converted(checkpoint: &Path, mixture: Mixture) -> Vec<u8> {
 }
 
 /// Calls `then` with the model in a file.
-fn with_model<R>(bytes: &[u8], then: impl FnOnce(&Vit) -> R) -> R {
+fn with_model<R>(bytes: &[u8], then: impl FnOnce(&ImageEncoder) -> R) -> R {
     let parts = [Gguf::parse(bytes).unwrap()];
     let model = Model::parse(&parts).unwrap();
     then(model.image_encoder().unwrap())
 }
 
-fn planes(model: &Vit, path: &Path) -> Planes {
+fn planes(model: &ImageEncoder, path: &Path) -> Planes {
     let picture = Picture::read(path).unwrap();
     model.planes(&picture.image().unwrap()).unwrap()
 }
 
 /// Scores of images in order.
-fn scores(model: &Vit, images: &[Planes]) -> Vec<Vec<f32>> {
+fn scores(model: &ImageEncoder, images: &[Planes]) -> Vec<Vec<f32>> {
     let mut session = Session::new(model, &Options::default(), smidgen_targets::detect()).unwrap();
     let mut all = Vec::new();
     let pool = ThreadPool::new(physical_cores()).unwrap();
@@ -129,7 +129,7 @@ fn dinov2() {
 }
 
 /// Images of CIFAR-10's test set as a model takes them, and their labels.
-fn test_set(model: &Vit, folder: &Path, count: usize) -> (Vec<Planes>, Vec<u64>) {
+fn test_set(model: &ImageEncoder, folder: &Path, count: usize) -> (Vec<Planes>, Vec<u64>) {
     // Each row of the picture is an image.
     let pixels = Picture::read(&folder.join("test_batch.png")).unwrap();
     let pixels = pixels.image().unwrap();

@@ -2,7 +2,7 @@
 
 use crate::Random;
 use crate::seeded::{File, Meta, Tensor, weights};
-use smidgen::models::bert::Text;
+use smidgen::encoder::text::Text;
 use smidgen_gguf::TensorType;
 use smidgen_quant::Format;
 

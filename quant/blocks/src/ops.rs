@@ -58,24 +58,28 @@ pub fn finite(x: &[f32]) -> bool {
     x.iter().fold(0, |largest: u32, x| largest.max(x.to_bits() & 0x7fff_ffff)) < infinity
 }
 
-/// `out = x / sqrt(mean(x²) + eps) * weight` (Zhang and Sennrich, "Root Mean Square Layer Normalization").
+/// `x = x / sqrt(mean(x²) + eps) * weight` for every row of `weight.len()` values (Zhang and Sennrich, "Root Mean Square Layer Normalization").
 #[inline(always)]
-pub fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
-    let mean = dot(x, x) / x.len() as f32;
-    let factor = 1.0 / math::sqrt(mean + eps);
-    for ((out, x), weight) in out.iter_mut().zip(x).zip(weight) {
-        *out = (x * factor) * weight;
+pub fn rms_norm(x: &mut [f32], weight: &[f32], eps: f32) {
+    for x in x.chunks_exact_mut(weight.len()) {
+        let mean = dot(x, x) / x.len() as f32;
+        let factor = 1.0 / math::sqrt(mean + eps);
+        for (x, weight) in x.iter_mut().zip(weight) {
+            *x = (*x * factor) * weight;
+        }
     }
 }
 
-/// `x = (x - mean) / sqrt(variance + eps) * weight + bias` (Ba, Kiros and Hinton, "Layer Normalization").
+/// `x = (x - mean) / sqrt(variance + eps) * weight + bias` for every row of `weight.len()` values (Ba, Kiros and Hinton, "Layer Normalization").
 #[inline(always)]
 pub fn layer_norm(x: &mut [f32], weight: &[f32], bias: &[f32], eps: f32) {
-    let mean = sum(x) / x.len() as f32;
-    let variance = striped(x, x, |x, _| (x - mean) * (x - mean)) / x.len() as f32;
-    let factor = 1.0 / math::sqrt(variance + eps);
-    for (x, (weight, bias)) in x.iter_mut().zip(weight.iter().zip(bias)) {
-        *x = ((*x - mean) * factor) * weight + bias;
+    for x in x.chunks_exact_mut(weight.len()) {
+        let mean = sum(x) / x.len() as f32;
+        let variance = striped(x, x, |x, _| (x - mean) * (x - mean)) / x.len() as f32;
+        let factor = 1.0 / math::sqrt(variance + eps);
+        for (x, (weight, bias)) in x.iter_mut().zip(weight.iter().zip(bias)) {
+            *x = ((*x - mean) * factor) * weight + bias;
+        }
     }
 }
 
@@ -111,6 +115,49 @@ pub fn relu(x: &mut [f32]) {
     }
 }
 
+/// `x = max(x, 0)²` (So et al., "Primer"); NaN stays NaN.
+#[inline(always)]
+pub fn relu_squared(x: &mut [f32]) {
+    relu(x);
+    for x in x {
+        *x *= *x;
+    }
+}
+
+/// Numbers of [`xielu`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Xielu {
+    /// Factor of `x²` where `x` is positive.
+    pub positive: f32,
+    /// Factor of `e^x - 1 - x` where it is not.
+    pub negative: f32,
+    /// Factor of `x` everywhere.
+    pub beta: f32,
+    /// The largest argument of the exponential function, about 0.
+    pub eps: f32,
+}
+
+/// `x = positive · x² + beta · x`, or `negative · (e^min(x, eps) - 1 - x) + beta · x` where `x` is not positive (Huang and Schlag, "Deriving Activation
+/// Functions Using Integration").
+#[inline(always)]
+pub fn xielu(x: &mut [f32], by: &Xielu) {
+    for x in x {
+        let capped = if *x < by.eps { *x } else { by.eps };
+        let negative = by.negative * ((math::exp(capped) - 1.0) - *x);
+        let positive = by.positive * (*x * *x);
+        *x = (if *x > 0.0 { positive } else { negative }) + by.beta * *x;
+    }
+}
+
+/// `x = cap · tanh(x · (1 / cap))`.
+#[inline(always)]
+pub fn softcap(x: &mut [f32], cap: f32) {
+    let inverse = 1.0 / cap;
+    for x in x {
+        *x = math::tanh(*x * inverse) * cap;
+    }
+}
+
 /// Turns scores into probabilities: `e^x / Σ e^x`. Nothing happens to an empty row.
 pub fn softmax(x: &mut [f32]) {
     let largest = x.iter().fold(f32::NEG_INFINITY, |max, x| if *x > max { *x } else { max });
@@ -123,11 +170,43 @@ pub fn softmax(x: &mut [f32]) {
     }
 }
 
+/// `x = silu(x)`, see [`math::silu`].
+#[inline(always)]
+pub fn silu(x: &mut [f32]) {
+    for x in x {
+        *x = math::silu(*x);
+    }
+}
+
 /// `gate = silu(gate) * up`.
 #[inline(always)]
 pub fn silu_mul(gate: &mut [f32], up: &[f32]) {
     for (gate, up) in gate.iter_mut().zip(up) {
         *gate = math::silu(*gate) * up;
+    }
+}
+
+/// `x *= y`.
+#[inline(always)]
+pub fn mul(x: &mut [f32], y: &[f32]) {
+    for (x, y) in x.iter_mut().zip(y) {
+        *x *= y;
+    }
+}
+
+/// `x *= factor`.
+#[inline(always)]
+pub fn scale(x: &mut [f32], factor: f32) {
+    for x in x {
+        *x *= factor;
+    }
+}
+
+/// `x += factor * y`.
+#[inline(always)]
+pub fn add_scaled(x: &mut [f32], factor: f32, y: &[f32]) {
+    for (x, y) in x.iter_mut().zip(y) {
+        *x += factor * y;
     }
 }
 
@@ -139,15 +218,34 @@ pub fn add(x: &mut [f32], y: &[f32]) {
     }
 }
 
-/// Turns pairs of neighbours `(x[2i], x[2i + 1])` by the angle whose cosine and sine are `table[2i]` and `table[2i + 1]`
-/// (Su et al., "RoFormer"). `x` may hold several heads of `table.len()` values; what is beyond whole heads stays.
+/// Which dimensions of a head turn together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pairs {
+    /// `2i` and `2i + 1`, as in the paper.
+    Neighbours,
+    /// `i` and `i + n`, with `n` pairs; "NEOX" elsewhere, after GPT-NeoX.
+    Halves,
+}
+
+/// Turns pairs of dimensions by the angle whose cosine and sine are `table[2i]` and `table[2i + 1]` for pair `i` (Su et al., "RoFormer"). `x` may hold
+/// several heads of `head_dim` values, of which the first `table.len()` turn; the rest, and what is beyond whole heads, stays.
 #[inline(always)]
-pub fn rope(x: &mut [f32], head_dim: usize, table: &[f32]) {
+pub fn rope(x: &mut [f32], head_dim: usize, table: &[f32], pairs: Pairs) {
+    let turns = table.as_chunks::<2>().0;
+    let turned = |a: f32, b: f32, [cos, sin]: [f32; 2]| [a * cos - b * sin, a * sin + b * cos];
     for head in x.chunks_exact_mut(head_dim) {
-        for (pair, turn) in head.as_chunks_mut::<2>().0.iter_mut().zip(table.as_chunks::<2>().0) {
-            let [a, b] = *pair;
-            let [cos, sin] = *turn;
-            *pair = [a * cos - b * sin, a * sin + b * cos];
+        match pairs {
+            Pairs::Neighbours => {
+                for (pair, turn) in head.as_chunks_mut::<2>().0.iter_mut().zip(turns) {
+                    *pair = turned(pair[0], pair[1], *turn);
+                }
+            }
+            Pairs::Halves => {
+                let (first, second) = head.split_at_mut(turns.len());
+                for ((a, b), turn) in first.iter_mut().zip(second).zip(turns) {
+                    [*a, *b] = turned(*a, *b, *turn);
+                }
+            }
         }
     }
 }
@@ -196,6 +294,31 @@ mod tests {
         softmax(&mut []);
     }
 
+    /// Both kinds of pairs turn the same vectors, in another order of dimensions.
+    #[test]
+    fn halves_are_neighbours_in_another_order() {
+        let table: [f32; 6] = [0.8, 0.6, 0.0, 1.0, -0.6, 0.8];
+        let neighbours: [f32; 16] = core::array::from_fn(|i| i as f32 - 5.5);
+        let order = |i: usize| if i % 8 < 6 { i / 8 * 8 + i % 2 * 3 + i % 8 / 2 } else { i };
+        let mut halves = [0f32; 16];
+        (0..16).for_each(|i| halves[order(i)] = neighbours[i]);
+        let mut turned = neighbours;
+        rope(&mut turned, 8, &table, Pairs::Neighbours);
+        rope(&mut halves, 8, &table, Pairs::Halves);
+        assert!((0..16).all(|i| turned[i] == halves[order(i)]));
+        assert_eq!(turned[..2], [-5.5 * 0.8 + 4.5 * 0.6, -5.5 * 0.6 - 4.5 * 0.8]);
+        assert_eq!(turned[6..8], neighbours[6..8]);
+    }
+
+    #[test]
+    fn xielu_meets_at_zero() {
+        let by = Xielu { positive: 0.8, negative: 1.3, beta: 0.5, eps: -1e-6 };
+        let mut x = [2.0, 0.0, -1e-3, -30.0];
+        xielu(&mut x, &by);
+        let expected = [0.8 * 4.0 + 1.0, 0.0, -0.5e-3, 1.3 * 29.0 - 15.0];
+        assert!(x.iter().zip(expected).all(|(x, y)| (x - y).abs() < 2e-6 * y.abs().max(1.0)), "{x:?}");
+    }
+
     #[test]
     fn relu_keeps_what_is_not_negative() {
         let mut x = [-1.0, 0.0, 2.0, f32::NAN, f32::NEG_INFINITY];
@@ -207,8 +330,8 @@ mod tests {
     #[test]
     fn rms_norm_has_unit_mean_square() {
         let x: [f32; 40] = core::array::from_fn(|i| i as f32 - 17.0);
-        let mut out = [0f32; 40];
-        rms_norm(&x, &[1.0; 40], 1e-5, &mut out);
+        let mut out = x;
+        rms_norm(&mut out, &[1.0; 40], 1e-5);
         assert!((dot(&out, &out) / 40.0 - 1.0).abs() < 1e-5);
     }
 }

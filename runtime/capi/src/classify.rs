@@ -209,15 +209,15 @@ fn of_image(
     let network = session.model.network().ok_or_else(|| cannot(session, "take images"))?;
     let model = network.image_encoder()?;
     // The scores of such a model are its embedding.
-    let is_clip = matches!(network, smidgen::Model::Clip(_));
-    if is_clip && want != Want::Embedding {
+    let is_compared = network.similarity.is_some();
+    if is_compared && want != Want::Embedding {
         return Err(cannot(session, "classify images; compare embeddings of images and texts instead"));
     }
     let planes = model.planes(&smidgen::frontend::image::Image::new(width, height, pixels)?)?;
     let encoder = run.image.as_mut().ok_or_else(|| cannot(session, "take images"))?;
     one(want, |each| {
         run.pool.enter(|pool| match want {
-            Want::Embedding if !is_clip => encoder.features(&[planes], pool, each),
+            Want::Embedding if !is_compared => encoder.features(&[planes], pool, each),
             _ => encoder.classify(&[planes], pool, each),
         });
     })

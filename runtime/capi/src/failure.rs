@@ -74,7 +74,6 @@ impl From<smidgen::StateError> for Failure {
         use smidgen::StateError as E;
         match error {
             E::Run(error) => error.into(),
-            E::Tokens { .. } => Failure::new(SMIDGEN_ERROR_ARGUMENT, error),
             _ => Failure::new(SMIDGEN_ERROR_STATE, error),
         }
     }

@@ -69,7 +69,7 @@ pub unsafe extern "C" fn smidgen_session_tokens(
     count: *mut usize,
 ) -> smidgen_status {
     guard::enter(|| {
-        let found = handle::get::<Session>(session)?.with(|run| Ok(run.conversation().to_vec()))?;
+        let found = handle::get::<Session>(session)?.with(|run| Ok(run.conversation()))?;
         // SAFETY: the host gives a buffer of that capacity, and a place for the count.
         unsafe { memory::give(&found, tokens, capacity, count) }
     })
@@ -96,7 +96,7 @@ fn generate(
     let tokenizer = model.tokenizer()?;
     let mut sampler = smidgen::Sampler::new(sampling(params))?;
     sampler.reserve(prompt.len())?;
-    let Run { language, tokens, pool, .. } = run;
+    let Run { language, rest, pool, .. } = run;
     let language = language.as_mut().ok_or_else(|| cannot_write(model))?;
     let vocabulary = language.vocabulary();
     if let Some(token) = prompt.iter().find(|token| **token as usize >= vocabulary) {
@@ -104,18 +104,17 @@ fn generate(
             "token {token} is out of range; the vocabulary has {vocabulary} tokens"
         )));
     }
-    let Some(most) = prompt.len().checked_sub(1) else { return Err(smidgen::RunError::NoTokens.into()) };
+    if prompt.is_empty() {
+        return Err(smidgen::RunError::NoTokens.into());
+    }
     let context = language.options().context;
     if prompt.len() > context {
         return Err(smidgen::RunError::ContextFull { context, used: 0, tokens: prompt.len() }.into());
     }
     // The conversation so far is in the cache, up to where the host now writes it otherwise.
-    let held = tokens.iter().take(language.len(0));
-    let same = held.zip(prompt).take_while(|(held, token)| held == token).count().min(most);
-    language.truncate(0, same);
-    tokens.truncate(same);
-    tokens.try_reserve(context - same).map_err(|_| Failure::memory(4 * (context - same)))?;
-    tokens.extend_from_slice(&prompt[same..]);
+    let same = language.resume(0, prompt);
+    rest.clear();
+    rest.try_reserve(context - same + 1).map_err(|_| Failure::memory(4 * (context - same + 1)))?;
     prompt[..same].iter().for_each(|token| sampler.accept(*token));
     let is_end = |token| tokenizer.is_end(token);
     let max_tokens = if params.max_tokens == 0 { usize::MAX } else { params.max_tokens as usize };
@@ -134,11 +133,11 @@ fn generate(
         Err(error) => {
             // What was generated is lost; what is left is known.
             language.truncate(0, prompt.len());
-            tokens.truncate(language.len(0));
             return Err(error.into());
         }
     };
-    tokens.extend_from_slice(&generated.tokens);
+    let conversation = prompt.iter().chain(&generated.tokens);
+    rest.extend(conversation.skip(language.len(0)));
     let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
     let computed = language.len(0).min(prompt.len()) - same;
     Ok(smidgen_generate_result {
@@ -192,11 +191,16 @@ pub(crate) fn cannot_write(model: &Model) -> Failure {
 }
 
 impl Run {
-    pub(crate) fn conversation(&self) -> &[u32] {
-        #[cfg(feature = "language")]
-        return &self.tokens;
-        #[cfg(not(feature = "language"))]
-        &[]
+    /// The tokens that the language model holds, and the rest.
+    #[cfg(feature = "language")]
+    pub(crate) fn conversation(&self) -> Vec<u32> {
+        let held = self.language.as_ref().map(|language| language.tokens(0).flatten());
+        held.into_iter().flatten().chain(self.rest.iter().copied()).collect()
+    }
+
+    #[cfg(not(feature = "language"))]
+    pub(crate) fn conversation(&self) -> Vec<u32> {
+        Vec::new()
     }
 
     /// The information about the session that the host can ask for.
@@ -216,7 +220,7 @@ impl Run {
         #[cfg(feature = "language")]
         if let Some(language) = &mut self.language {
             language.truncate(0, 0);
-            self.tokens.clear();
+            self.rest.clear();
         }
         #[cfg(feature = "audio")]
         if let Some(audio) = &mut self.audio {

@@ -105,7 +105,7 @@ impl Model {
 
     pub(crate) fn architecture(&self) -> &'static str {
         match &self.network {
-            Network::Model(model) => model.architecture(),
+            Network::Model(model) => model.architecture,
             #[cfg(feature = "audio")]
             Network::Micro(_) => micro::ARCHITECTURE,
         }
@@ -131,10 +131,9 @@ impl Model {
         // A wake word is one class, whose name is in the metadata.
         let Some(model) = self.network() else { return (&[], 1) };
         let text = model.text_encoder().ok().and_then(|text| text.head.as_ref());
-        let image = match model {
-            smidgen::Model::Vit(image) => image.head.as_ref(),
-            _ => None,
-        };
+        // The scores of a head that is for comparing with texts are an embedding.
+        let image = model.image_encoder().ok().filter(|_| model.similarity.is_none());
+        let image = image.and_then(|image| image.head.as_ref());
         let text = text.map(|head| (head.labels.as_slice(), head.output.weight.rows()));
         text.or(image.map(|head| (head.labels.as_slice(), head.output.weight.rows()))).unwrap_or((&[], 0))
     }
@@ -148,12 +147,13 @@ impl Model {
     /// Values of an image's embedding, and classes of images.
     pub(crate) fn sees(&self) -> (usize, usize) {
         let Some(model) = self.network() else { return (0, 0) };
-        let outputs = |image: &smidgen::models::vit::Vit| image.head.as_ref().map(|head| head.output.weight.rows());
-        match model {
-            smidgen::Model::Vit(image) => (image.width(), outputs(image).unwrap_or(0)),
+        let outputs =
+            |image: &smidgen::encoder::image::ImageEncoder| image.head.as_ref().map(|head| head.output.weight.rows());
+        match model.image_encoder() {
             // The scores of its head are the embedding.
-            smidgen::Model::Clip(model) => (model.vision.as_ref().and_then(outputs).unwrap_or(0), 0),
-            _ => (0, 0),
+            Ok(image) if model.similarity.is_some() => (outputs(image).unwrap_or(0), 0),
+            Ok(image) => (image.width(), outputs(image).unwrap_or(0)),
+            Err(_) => (0, 0),
         }
     }
 
@@ -176,7 +176,7 @@ impl Model {
             return info;
         };
         let (text, image) = (model.text_encoder().ok(), model.image_encoder().ok());
-        let writes = cfg!(feature = "language") && matches!(model, smidgen::Model::Llama(_));
+        let writes = cfg!(feature = "language") && model.decoder.is_some();
         info.abilities |= when(writes, SMIDGEN_CAN_GENERATE);
         #[cfg(feature = "chat")]
         {

@@ -6,7 +6,7 @@ use crate::model::{Model, Network};
 use crate::reserve;
 use crate::types::*;
 #[cfg(feature = "encoders")]
-use smidgen::models::{bert, vit};
+use smidgen::encoder::{image, text};
 use smidgen_host::{MAX_THREADS, ThreadPool, physical_cores};
 use smidgen_targets::Pool;
 use std::num::NonZeroUsize;
@@ -38,13 +38,13 @@ pub(crate) struct Session {
 pub(crate) struct Run {
     #[cfg(feature = "language")]
     pub(crate) language: Option<smidgen::Session<'static, 'static>>,
-    /// The conversation: what the language model holds is its beginning.
+    /// What the language model does not hold of the conversation: its end.
     #[cfg(feature = "language")]
-    pub(crate) tokens: Vec<u32>,
+    pub(crate) rest: Vec<u32>,
     #[cfg(feature = "encoders")]
-    pub(crate) text: Option<bert::Session<'static, 'static>>,
+    pub(crate) text: Option<text::Session<'static, 'static>>,
     #[cfg(feature = "encoders")]
-    pub(crate) image: Option<vit::Session<'static, 'static>>,
+    pub(crate) image: Option<image::Session<'static, 'static>>,
     #[cfg(feature = "audio")]
     pub(crate) audio: Option<crate::classify::Listener>,
     pub(crate) bytes: u64,
@@ -157,7 +157,7 @@ impl Run {
             #[cfg(feature = "language")]
             language: None,
             #[cfg(feature = "language")]
-            tokens: Vec::new(),
+            rest: Vec::new(),
             #[cfg(feature = "encoders")]
             text: None,
             #[cfg(feature = "encoders")]
@@ -177,16 +177,17 @@ impl Run {
         };
         let options = options(model, params)?;
         #[cfg(feature = "language")]
-        if matches!(model, smidgen::Model::Llama(_)) {
+        if model.decoder.is_some() {
             run.bytes = options.bytes_needed(model)? as u64;
             run.language = Some(smidgen::Session::new(model, &options, owner.kernels)?);
         }
         #[cfg(feature = "encoders")]
         {
             let text = model.text_encoder().ok();
-            run.text = text.map(|text| bert::Session::new(text, &Default::default(), owner.kernels)).transpose()?;
+            run.text = text.map(|text| text::Session::new(text, &Default::default(), owner.kernels)).transpose()?;
             let image = model.image_encoder().ok();
-            run.image = image.map(|image| vit::Session::new(image, &Default::default(), owner.kernels)).transpose()?;
+            run.image =
+                image.map(|image| image::Session::new(image, &Default::default(), owner.kernels)).transpose()?;
         }
         Ok(run)
     }

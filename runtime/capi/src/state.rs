@@ -113,15 +113,15 @@ fn save(run: &mut Run, session: &Session) -> Result<Vec<u8>, Failure> {
     let mut state = Vec::new();
     state.try_reserve_exact(bytes).map_err(|_| Failure::memory(bytes))?;
     state.resize(bytes, 0);
-    let tokens = run.tokens.get(..language.len(0)).unwrap_or_default();
-    language.save(0, tokens, &mut state)?;
+    language.save(0, &mut state)?;
     Ok(state)
 }
 
 #[cfg(feature = "language")]
 fn restore(run: &mut Run, session: &Session, state: &[u8]) -> Result<(), Failure> {
     let language = run.language.as_mut().ok_or_else(|| cannot_write(&session.model))?;
-    run.tokens = language.restore(0, state)?;
+    language.restore(0, state)?;
+    run.rest.clear();
     Ok(())
 }
 

@@ -3,10 +3,9 @@
 use crate::args::ClassifyArgs;
 use crate::{Outcome, open, progress, tell};
 use serde_json::json;
-use smidgen::models::clip::Clip;
-use smidgen::models::{bert, vit};
+use smidgen::encoder::{image, text};
 use smidgen::tokenizer::Tokenizer;
-use smidgen::{Model, probabilities};
+use smidgen::{Model, Similarity, probabilities};
 use smidgen_gguf::Gguf;
 use smidgen_host::{Picture, ThreadPool, is_image};
 use smidgen_targets::KernelSet;
@@ -48,38 +47,36 @@ pub(crate) fn classify(args: &ClassifyArgs) -> Result<ExitCode, Box<dyn Error>> 
     let file = open::file(first)?;
     let parts = open::parts(&file)?;
     let model = open::model(&file, &parts)?;
-    match &model {
-        Model::Bert(model) => texts(model, open::tokenizer(&file, &parts)?, kernels, pool, args, rest),
-        Model::Clip(model) => {
-            let fitting = Fitting::new(model, &open::tokenizer(&file, &parts)?, kernels, &pool, args)
-                .map_err(|error| format!("{}: {error}", first.display()))?;
-            fitting.images(kernels, pool, args, rest)
-        }
-        other => {
-            let model = other.image_encoder().map_err(|error| format!("{}: {error}", first.display()))?;
-            images(model, kernels, pool, args, rest)
-        }
+    if let Some(similarity) = model.similarity {
+        let fitting = Fitting::new(&model, similarity, &open::tokenizer(&file, &parts)?, kernels, &pool, args)
+            .map_err(|error| format!("{}: {error}", first.display()))?;
+        return fitting.images(kernels, pool, args, rest);
     }
+    if let Ok(model) = model.text_encoder() {
+        return texts(model, open::tokenizer(&file, &parts)?, kernels, pool, args, rest);
+    }
+    let model = model.image_encoder().map_err(|error| format!("{}: {error}", first.display()))?;
+    images(model, kernels, pool, args, rest)
 }
 
 /// Logits of an input, or the reason why there are none.
 type Answer = Result<Vec<f32>, String>;
 
 fn images(
-    model: &vit::Vit,
+    model: &image::ImageEncoder,
     kernels: &'static KernelSet,
     pool: ThreadPool,
     args: &ClassifyArgs,
     inputs: &[OsString],
 ) -> Result<ExitCode, Box<dyn Error>> {
     let head = model.head.as_ref().ok_or("the model has no classifier, only features")?;
-    let mut session = vit::Session::new(model, &vit::Options::default(), kernels)?;
+    let mut session = image::Session::new(model, &image::Options::default(), kernels)?;
     let mut printer = Printer::of_model(args, &head.labels, head.output.weight.rows());
     printer.all(inputs, |part| scores(&mut session, &pool, part))
 }
 
 /// The outputs of the model's head for image files.
-fn scores(session: &mut vit::Session, pool: &ThreadPool, paths: &[OsString]) -> Vec<Answer> {
+fn scores(session: &mut image::Session, pool: &ThreadPool, paths: &[OsString]) -> Vec<Answer> {
     let mut answers = Vec::with_capacity(paths.len());
     let (mut planes, mut places) = (Vec::new(), Vec::new());
     for (place, path) in paths.iter().enumerate() {
@@ -104,8 +101,8 @@ fn scores(session: &mut vit::Session, pool: &ThreadPool, paths: &[OsString]) -> 
 
 /// Texts that images are compared with.
 struct Fitting<'m, 'a> {
-    model: &'m Clip<'a>,
-    vision: &'m vit::Vit<'a>,
+    similarity: Similarity,
+    vision: &'m image::ImageEncoder<'a>,
     labels: Vec<String>,
     /// One for each label.
     embeddings: Vec<Vec<f32>>,
@@ -114,7 +111,8 @@ struct Fitting<'m, 'a> {
 impl<'m, 'a> Fitting<'m, 'a> {
     /// Embeds the labels, each put into the template.
     fn new(
-        model: &'m Clip<'a>,
+        model: &'m Model<'a>,
+        similarity: Similarity,
         tokenizer: &Tokenizer,
         kernels: &'static KernelSet,
         pool: &ThreadPool,
@@ -127,7 +125,7 @@ impl<'m, 'a> Fitting<'m, 'a> {
         let labels = labels_as_texts(given)?;
         let text = |label: &String| reads.text(tokenizer, &args.template.replace("{}", label), None);
         let texts = labels.iter().map(text).collect::<Result<Vec<_>, _>>()?;
-        let mut session = bert::Session::new(reads, &bert::Options::default(), kernels)?;
+        let mut session = text::Session::new(reads, &text::Options::default(), kernels)?;
         let (mut embeddings, mut failed) = (Vec::with_capacity(texts.len()), None);
         pool.enter(|pool| {
             session.embed(&texts, pool, |i, embedding| match embedding {
@@ -137,7 +135,7 @@ impl<'m, 'a> Fitting<'m, 'a> {
         });
         match failed {
             Some((i, error)) => Err(format!("--labels: {:?}: {error}", labels.get(i)).into()),
-            None => Ok(Fitting { model, vision, labels, embeddings }),
+            None => Ok(Fitting { similarity, vision, labels, embeddings }),
         }
     }
 
@@ -149,9 +147,9 @@ impl<'m, 'a> Fitting<'m, 'a> {
         args: &ClassifyArgs,
         inputs: &[OsString],
     ) -> Result<ExitCode, Box<dyn Error>> {
-        let mut session = vit::Session::new(self.vision, &vit::Options::default(), kernels)?;
+        let mut session = image::Session::new(self.vision, &image::Options::default(), kernels)?;
         let mut printer = Printer::new(args, self.labels.clone());
-        let fit = |image: Vec<f32>| self.embeddings.iter().map(|text| self.model.score(&image, text)).collect();
+        let fit = |image: Vec<f32>| self.embeddings.iter().map(|text| self.similarity.score(&image, text)).collect();
         printer
             .all(inputs, |part| scores(&mut session, &pool, part).into_iter().map(|answer| answer.map(fit)).collect())
     }
@@ -171,7 +169,7 @@ fn labels_as_texts(given: &Path) -> Result<Vec<String>, Box<dyn Error>> {
 }
 
 /// An image file as the model takes it. The error does not name the file.
-fn seen(model: &vit::Vit, path: &Path) -> Result<smidgen::frontend::image::Planes, String> {
+fn seen(model: &image::ImageEncoder, path: &Path) -> Result<smidgen::frontend::image::Planes, String> {
     let picture = Picture::read(path).map_err(|error| {
         let text = error.to_string();
         text.strip_prefix(&format!("{}: ", path.display())).map(str::to_owned).unwrap_or(text)
@@ -180,7 +178,7 @@ fn seen(model: &vit::Vit, path: &Path) -> Result<smidgen::frontend::image::Plane
 }
 
 fn texts(
-    model: &bert::Bert,
+    model: &text::TextEncoder,
     tokenizer: Tokenizer,
     kernels: &'static KernelSet,
     pool: ThreadPool,
@@ -188,7 +186,7 @@ fn texts(
     inputs: &[OsString],
 ) -> Result<ExitCode, Box<dyn Error>> {
     let head = model.head.as_ref().ok_or("the model has no classifier, only embeddings")?;
-    let mut session = bert::Session::new(model, &bert::Options::default(), kernels)?;
+    let mut session = text::Session::new(model, &text::Options::default(), kernels)?;
     let mut printer = Printer::of_model(args, &head.labels, head.output.weight.rows());
     printer.all(inputs, |part| {
         let mut answers = Vec::with_capacity(part.len());

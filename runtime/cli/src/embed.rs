@@ -3,7 +3,7 @@
 use crate::args::EmbedArgs;
 use crate::{Outcome, open, progress, tell};
 use serde_json::json;
-use smidgen::models::bert::{Options, Pooling, Session, Text};
+use smidgen::encoder::text::{Options, Pooling, Session, Text};
 use smidgen::tokenizer::Tokenizer;
 use smidgen_host::ThreadPool;
 use std::io::{BufWriter, IsTerminal, Write};
@@ -74,7 +74,7 @@ struct Embedder<'m, 'a> {
 
 impl Embedder<'_, '_> {
     /// The tokens of an input; if it has an error, that is printed and there are none.
-    fn text(&mut self, model: &smidgen::models::bert::Bert, name: &str, bytes: &[u8]) -> Text {
+    fn text(&mut self, model: &smidgen::encoder::text::TextEncoder, name: &str, bytes: &[u8]) -> Text {
         let text = std::str::from_utf8(bytes)
             .map_err(|error| format!("the text is not UTF-8 at byte {}", error.valid_up_to()))
             .and_then(|text| model.text(&self.tokenizer, text, None).map_err(|error| error.to_string()));

@@ -34,8 +34,6 @@ struct Run<'m, 'a> {
     tokenizer: Tokenizer<'a>,
     template: Option<ChatTemplate>,
     session: Session<'m, 'a>,
-    /// The tokens in the session's first sequence.
-    held: Vec<u32>,
     sampler: Sampler,
 }
 
@@ -80,7 +78,7 @@ pub(crate) fn run(args: &RunArgs) -> Fallible<ExitCode> {
             std::process::exit(INTERRUPTED.into());
         }
     })?;
-    let mut run = Run { args, tokenizer, template, session, held: Vec::new(), sampler };
+    let mut run = Run { args, tokenizer, template, session, sampler };
     open::pool(&args.threads)?
         .enter(|pool| if chat { run.chat(text, pool) } else { run.once(&text.unwrap_or_default(), pool) })
 }
@@ -207,14 +205,8 @@ impl Run<'_, '_> {
             return self.beams(&prompt, pool);
         }
         // The conversation so far is in the cache, up to where the template or the tokenizer now writes it otherwise.
-        let same = self.held.iter().zip(&prompt).take_while(|(a, b)| a == b).count().min(prompt.len() - 1);
-        self.session.truncate(0, same);
-        self.held.clear();
-        let answer = self.generate(prompt.get(same..).unwrap_or_default(), &prompt, pool)?;
-        self.held = prompt;
-        self.held.extend(&answer.tokens);
-        self.held.truncate(self.session.len(0));
-        Ok(answer)
+        let same = self.session.resume(0, &prompt);
+        self.generate(prompt.get(same..).unwrap_or_default(), &prompt, pool)
     }
 
     /// Refuses a prompt that is empty or leaves no room; the error names the flag to change.

@@ -89,19 +89,26 @@ impl<'s> Activations<'s> {
         Activations { unrounded, ..self }
     }
 
-    /// Rounds to a format, in rows of tiles of `tile_rows` tokens, unless that is done.
-    pub(crate) fn round(&mut self, exec: &Exec, format: InputFormat, tile_rows: usize) {
+    /// The memory for other activations.
+    pub(crate) fn into_memory(self) -> &'s mut Quantized {
+        self.quantized
+    }
+
+    /// Rounds to a format, in rows of tiles of `tile_rows` tokens. Whether that was to be done.
+    pub(crate) fn round(&mut self, exec: &Exec, format: InputFormat, tile_rows: usize) -> bool {
         match format {
-            _ if self.values.is_empty() => {}
+            _ if self.values.is_empty() => false,
             InputFormat::Q8 if !self.has_q8 => {
                 self.quantize_q8(exec, tile_rows);
                 self.has_q8 = true;
+                true
             }
             InputFormat::Q8K if !self.has_q8k => {
                 self.quantize_q8k(exec, tile_rows);
                 self.has_q8k = true;
+                true
             }
-            _ => {}
+            _ => false,
         }
     }
 

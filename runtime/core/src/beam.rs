@@ -68,7 +68,9 @@ pub fn search(
     };
     // An ended continuation may crowd out a living one, so twice the width is looked at.
     let wide = width.saturating_mul(2);
-    (0..width).for_each(|sequence| session.truncate(sequence, 0));
+    for sequence in 0..width {
+        session.truncate(sequence, 0);
+    }
     let mut choices = Vec::from([best(session.forward(0, prompt, pool)?, wide)]);
     (1..width).try_for_each(|sequence| session.copy(0, sequence, 0))?;
     let mut beams = Vec::from([Beam { sequence: 0, tokens: Vec::new(), log_probability: 0.0 }]);

@@ -77,7 +77,7 @@ pub enum LoadError {
     Unsupported { key: Key, value: u64 },
     /// A text that is none of those that are understood.
     KeyText { key: Key, value: String },
-    /// `rope.scaling.type` is none of `none`, `linear`, `llama3`.
+    /// `rope.scaling.type` is none of `none`, `linear`, `llama3`, `yarn`, `longrope`.
     UnknownRopeScaling { key: Key, name: String },
     /// A rotary frequency that is not finite and positive, or too large for exact angles.
     RopeFrequency { index: usize, value: f64 },
@@ -87,6 +87,12 @@ pub enum LoadError {
     TensorShape { tensor: TensorName, expected: [u64; 2], found: [u64; 4] },
     /// A tensor's type cannot be used where it stands.
     TensorKind { tensor: TensorName, found: TensorType },
+    /// A tensor that the architecture has no use for.
+    SurplusTensor { name: String },
+    /// A key that changes what is computed, which the architecture does not take.
+    SurplusKey { key: Key },
+    /// A packed tensor of several products whose panels hold rows of two.
+    PackedParts { tensor: TensorName },
     /// A weight that must be finite is not.
     WeightNotFinite { tensor: TensorName, index: usize },
     /// Memory was refused.
@@ -98,7 +104,11 @@ impl fmt::Display for LoadError {
         match self {
             LoadError::NoArchitecture => write!(f, "general.architecture is missing, so this is no model"),
             LoadError::UnknownArchitecture { name } => {
-                write!(f, "architecture {name:?} is not supported; supported are:")?;
+                write!(f, "architecture {name:?} is not supported")?;
+                if let Some(near) = nearest(name) {
+                    write!(f, "; the nearest is {near}")?;
+                }
+                write!(f, "; supported are:")?;
                 crate::Model::ARCHITECTURES.iter().try_for_each(|known| write!(f, " {known}"))
             }
             LoadError::DuplicateTensor { name } => write!(f, "tensor {name:?} is in two parts of the file"),
@@ -118,7 +128,7 @@ impl fmt::Display for LoadError {
             LoadError::Unsupported { key, value } => write!(f, "{key} is {value}, which is not supported"),
             LoadError::KeyText { key, value } => write!(f, "{key} is {value:?}, which is not supported"),
             LoadError::UnknownRopeScaling { key, name } => {
-                write!(f, "{key} is {name:?}, which is not supported (none, linear and llama3 are)")
+                write!(f, "{key} is {name:?}, which is not supported (none, linear, llama3, yarn and longrope are)")
             }
             LoadError::RopeFrequency { index, value } => write!(f, "rotary frequency {index} is {value}"),
             LoadError::MissingTensor { tensor } => write!(f, "tensor {tensor} is missing"),
@@ -127,6 +137,15 @@ impl fmt::Display for LoadError {
             }
             LoadError::TensorKind { tensor, found } => {
                 write!(f, "tensor {tensor} is of type {found}, which is not supported")
+            }
+            LoadError::SurplusTensor { name } => {
+                write!(f, "tensor {name:?} is none that this architecture has, so results would be wrong without it")
+            }
+            LoadError::SurplusKey { key } => {
+                write!(f, "{key} is not supported for this architecture, so results would be wrong without it")
+            }
+            LoadError::PackedParts { tensor } => {
+                write!(f, "tensor {tensor} is packed across its parts; use the file as it was before packing")
             }
             LoadError::WeightNotFinite { tensor, index } => write!(f, "tensor {tensor}: weight {index} is not finite"),
             LoadError::OutOfMemory { bytes } => {
@@ -142,6 +161,13 @@ impl From<OutOfMemory> for LoadError {
     fn from(refused: OutOfMemory) -> LoadError {
         LoadError::OutOfMemory { bytes: refused.bytes }
     }
+}
+
+/// The architecture whose name shares the longest beginning with this one, of three letters at least.
+fn nearest(name: &str) -> Option<&'static str> {
+    let common = |known: &str| known.bytes().zip(name.bytes()).take_while(|(a, b)| a == b).count();
+    let best = crate::Model::ARCHITECTURES.iter().max_by_key(|known| (common(known), usize::MAX - known.len()))?;
+    (common(best) >= 3).then_some(*best)
 }
 
 /// Why a model could not run.
@@ -163,6 +189,14 @@ pub enum RunError {
     NoTokens,
     /// A token id that is not in the vocabulary.
     TokenRange { token: u32, vocabulary: usize },
+    /// A position that the model has no embedding for.
+    PositionRange { position: u32, positions: usize },
+    /// An embedding of another width than the model's.
+    EmbeddingWidth { expected: usize, found: usize },
+    /// More rows of results were asked for than the session has room for.
+    Rows { asked: usize, rows: usize },
+    /// Tokens that all see each other are more than pass at once.
+    Span { tokens: usize, batch: usize },
     /// A sequence that the session does not have.
     SequenceRange { sequence: usize, sequences: usize },
     /// The tokens do not fit the context any more.
@@ -184,7 +218,7 @@ impl fmt::Display for RunError {
                 write!(f, "this model of the architecture {architecture} cannot {purpose}")
             }
             RunError::ContextTooLarge { context } => {
-                write!(f, "a context of {context} tokens is too large for this exec")
+                write!(f, "a context of {context} tokens is too large for this machine")
             }
             RunError::OptionRange { option, value } => write!(f, "{option} cannot be {value}"),
             RunError::CacheHeadSize { head_size } => {
@@ -194,6 +228,18 @@ impl fmt::Display for RunError {
             RunError::NoTokens => write!(f, "there are no tokens to run"),
             RunError::TokenRange { token, vocabulary } => {
                 write!(f, "token {token} is not in the vocabulary of {vocabulary} tokens")
+            }
+            RunError::PositionRange { position, positions } => {
+                write!(f, "position {position} has no embedding, the model has {positions}; use a smaller context")
+            }
+            RunError::EmbeddingWidth { expected, found } => {
+                write!(f, "an embedding has {found} values, but the model's have {expected}")
+            }
+            RunError::Rows { asked, rows } => {
+                write!(f, "results of {asked} tokens were asked for at once, but the session has room for {rows}")
+            }
+            RunError::Span { tokens, batch } => {
+                write!(f, "{tokens} tokens that see each other do not fit into a batch of {batch}")
             }
             RunError::SequenceRange { sequence, sequences } => {
                 write!(f, "sequence {sequence} does not exist, there are {sequences}")
@@ -235,8 +281,6 @@ pub enum StateError {
     Length { expected: usize, found: usize },
     /// The bytes are no state, or one that has changed since it was saved.
     Damaged,
-    /// Not the tokens that the sequence holds.
-    Tokens { expected: usize, found: usize },
     /// The sequence does not exist, or cannot hold the tokens.
     Run(RunError),
 }
@@ -249,9 +293,6 @@ impl fmt::Display for StateError {
                 write!(f, "the saved state has {found} bytes, expected {expected}")
             }
             StateError::Damaged => write!(f, "the saved state is damaged, or none"),
-            StateError::Tokens { expected, found } => {
-                write!(f, "the sequence holds {expected} tokens, but {found} were given")
-            }
             StateError::Run(error) => error.fmt(f),
         }
     }

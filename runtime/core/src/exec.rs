@@ -1,7 +1,8 @@
 //! Kernels and threads that the operations of a forward pass run on.
 
+use crate::probe::{Operation, Probe};
 use crate::schedule;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use smidgen_targets::{KernelSet, Pool, for_tiles};
 
 /// How products with weights are computed.
@@ -19,13 +20,38 @@ pub(crate) struct Exec<'p> {
     pub(crate) kernels: &'static KernelSet,
     pub(crate) pool: &'p dyn Pool,
     pub(crate) precision: Precision,
+    /// Whether queries are rounded before they meet keys that are.
+    pub(crate) rounds_queries: bool,
     /// Whether every output so far is finite. Rounding to int8 would hide a NaN, so products are looked at, or what is made of them before that.
     finite: AtomicBool,
+    /// Whoever is told of each operation, and the number of the layer that is run: 0 before the first, from 1 on.
+    probe: Option<&'p dyn Probe>,
+    layer: AtomicUsize,
 }
 
 impl<'p> Exec<'p> {
     pub(crate) fn new(kernels: &'static KernelSet, pool: &'p dyn Pool, precision: Precision) -> Exec<'p> {
-        Exec { kernels, pool, precision, finite: AtomicBool::new(true) }
+        let rounds_queries = precision == Precision::Law;
+        let (finite, layer) = (AtomicBool::new(true), AtomicUsize::new(0));
+        Exec { kernels, pool, precision, rounds_queries, finite, probe: None, layer }
+    }
+
+    /// The same with someone who is told of each operation.
+    pub(crate) fn with_probe(self, probe: Option<&'p dyn Probe>) -> Exec<'p> {
+        Exec { probe, ..self }
+    }
+
+    /// The layer that is run from now on, or none.
+    pub(crate) fn enter(&self, layer: Option<usize>) {
+        self.layer.store(layer.map_or(0, |layer| layer + 1), Ordering::Relaxed);
+    }
+
+    /// Tells of an operation that has ended.
+    pub(crate) fn tell(&self, operation: impl FnOnce() -> Operation) {
+        if let Some(probe) = self.probe {
+            let layer = self.layer.load(Ordering::Relaxed).checked_sub(1);
+            probe.operation(&Operation { layer, ..operation() });
+        }
     }
 
     pub(crate) fn is_finite(&self) -> bool {
@@ -37,11 +63,6 @@ impl<'p> Exec<'p> {
         if !(self.kernels.finite)(values) {
             self.finite.store(false, Ordering::Relaxed);
         }
-    }
-
-    /// Tokens in a pass of some of `tokens`, at most `batch`: see [`schedule::pass_len`].
-    pub(crate) fn pass_len(&self, tokens: usize, batch: usize) -> usize {
-        schedule::pass_len(tokens, batch, self.pool.threads())
     }
 
     /// Calls `job` once for each row of a matrix with its number, on several threads if there are several rows.

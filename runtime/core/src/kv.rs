@@ -4,9 +4,10 @@ mod state;
 
 use crate::RunError;
 use crate::exec::Exec;
-use crate::memory::zeroed;
+use crate::memory::{try_with_capacity, zeroed};
 use crate::schedule::SMALL;
 use alloc::vec::Vec;
+use core::ops::Range;
 use smidgen_quant::attention::{CHUNK, KEYS, Kv, KvMut, SCALED};
 use smidgen_targets::{Serial, for_each};
 
@@ -22,38 +23,67 @@ pub enum KvType {
     Q8_0,
 }
 
-/// Extents of a cache.
+/// What a layer keeps of each token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Shape {
-    pub(crate) layers: usize,
+pub(crate) struct Slot {
     /// Key-value heads.
     pub(crate) heads: usize,
-    pub(crate) head_size: usize,
+    /// Values of a key.
+    pub(crate) key: usize,
+    /// Values of a value.
+    pub(crate) value: usize,
+}
+
+/// Extents of a cache.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Shape {
+    /// Of each layer, with where its keys and values begin, in elements for each token.
+    slots: Vec<(Slot, [usize; 2])>,
     /// Keys, a multiple of [`CHUNK`].
-    pub(crate) capacity: usize,
+    capacity: usize,
 }
 
 impl Shape {
-    /// Room for `context` keys. None if the size overflows.
-    pub(crate) fn new(layers: usize, heads: usize, head_size: usize, context: usize) -> Option<Shape> {
-        let shape = Shape { layers, heads, head_size, capacity: context.checked_next_multiple_of(CHUNK)? };
-        shape.bytes(KvType::F16)?;
+    /// Room for `context` keys of each layer. None if the size overflows.
+    pub(crate) fn new(layers: impl Iterator<Item = Slot>, context: usize) -> Option<Shape> {
+        let (mut slots, mut start) = (Vec::new(), [0usize; 2]);
+        for slot in layers {
+            slots.try_reserve(1).ok()?;
+            slots.push((slot, start));
+            let [keys, values] = start;
+            start = [
+                keys.checked_add(slot.heads.checked_mul(slot.key)?)?,
+                values.checked_add(slot.heads.checked_mul(slot.value)?)?,
+            ];
+        }
+        let shape = Shape { slots, capacity: context.checked_next_multiple_of(CHUNK)? };
+        shape.bytes(KvType::F32)?;
         Some(shape)
     }
 
-    /// Values of all keys (the same number as of all values).
-    fn len(&self) -> Option<usize> {
-        self.layers.checked_mul(self.heads)?.checked_mul(self.head_size)?.checked_mul(self.capacity)
+    /// Elements for each token: of keys, of values.
+    fn widths(&self) -> [usize; 2] {
+        self.slots
+            .last()
+            .map_or([0; 2], |(slot, [keys, values])| [keys + slot.heads * slot.key, values + slot.heads * slot.value])
     }
 
     /// Bytes of a cache. None if the size overflows.
     pub(crate) fn bytes(&self, kind: KvType) -> Option<usize> {
-        let len = self.len()?;
+        let [keys, values] = self.widths();
+        let len = keys.checked_add(values)?.checked_mul(self.capacity)?;
         match kind {
-            KvType::F32 => len.checked_mul(8),
-            KvType::F16 => len.checked_mul(4),
-            KvType::Q8_0 => len.checked_mul(2)?.checked_add(len / SCALED * 4),
+            KvType::F32 => len.checked_mul(4),
+            KvType::F16 => len.checked_mul(2),
+            KvType::Q8_0 => len.checked_add(len / SCALED * 2),
         }
+    }
+
+    /// All heads of all layers: the layer's slot, and where the head's keys and values begin, in elements for each token.
+    fn heads(&self) -> impl Iterator<Item = (Slot, [usize; 2])> {
+        self.slots.iter().flat_map(|(slot, [keys, values])| {
+            (0..slot.heads).map(move |head| (*slot, [keys + head * slot.key, values + head * slot.value]))
+        })
     }
 }
 
@@ -75,22 +105,39 @@ pub(crate) struct Cache {
 const HEADS: usize = 16;
 
 impl Cache {
-    pub(crate) fn new(shape: Shape, kind: KvType) -> Result<Cache, RunError> {
-        let len = shape.len().ok_or(RunError::ContextTooLarge { context: shape.capacity })?;
-        let store = match kind {
-            KvType::F32 => Store::F32 { k: zeroed(len)?, v: zeroed(len)? },
-            KvType::F16 => Store::F16 { k: zeroed(len)?, v: zeroed(len)? },
-            KvType::Q8_0 if !shape.head_size.is_multiple_of(SCALED) => {
-                return Err(RunError::CacheHeadSize { head_size: shape.head_size });
-            }
-            KvType::Q8_0 => Store::Q8 {
-                k: zeroed(len)?,
-                k_scales: zeroed(len / SCALED)?,
-                v: zeroed(len)?,
-                v_scales: zeroed(len / SCALED)?,
-            },
+    pub(crate) fn new(shape: &Shape, kind: KvType) -> Result<Cache, RunError> {
+        let lens = shape.widths().map(|width| width.checked_mul(shape.capacity));
+        let [Some(keys), Some(values)] = lens else {
+            return Err(RunError::ContextTooLarge { context: shape.capacity });
         };
-        Ok(Cache { shape, store })
+        let store = match kind {
+            KvType::F32 => Store::F32 { k: zeroed(keys)?, v: zeroed(values)? },
+            KvType::F16 => Store::F16 { k: zeroed(keys)?, v: zeroed(values)? },
+            KvType::Q8_0 => {
+                let sizes = shape.slots.iter().flat_map(|(slot, _)| [slot.key, slot.value]);
+                if let Some(head_size) = sizes.into_iter().find(|size| !size.is_multiple_of(SCALED)) {
+                    return Err(RunError::CacheHeadSize { head_size });
+                }
+                Store::Q8 {
+                    k: zeroed(keys)?,
+                    k_scales: zeroed(keys / SCALED)?,
+                    v: zeroed(values)?,
+                    v_scales: zeroed(values / SCALED)?,
+                }
+            }
+        };
+        let mut slots = try_with_capacity(shape.slots.len())?;
+        slots.extend_from_slice(&shape.slots);
+        Ok(Cache { shape: Shape { slots, ..*shape }, store })
+    }
+
+    /// Bits of a number of a key or a value, its share of a scale among them.
+    pub(crate) fn element_bits(&self) -> u64 {
+        match self.store {
+            Store::F32 { .. } => 32,
+            Store::F16 { .. } => 16,
+            Store::Q8 { .. } => 8 + 16 / SCALED as u64,
+        }
     }
 
     /// Whether keys and values are rounded when they are stored.
@@ -98,20 +145,25 @@ impl Cache {
         !matches!(self.store, Store::F32 { .. })
     }
 
-    /// The keys and values that the attention of one head reads.
-    pub(crate) fn head(&self, layer: usize, head: usize) -> Kv<'_> {
-        let n = self.shape.head_size * self.shape.capacity;
-        let at = (layer * self.shape.heads + head) * n;
+    /// The keys and values that the attention of one head reads, from key `first` on, a multiple of [`KEYS`].
+    pub(crate) fn head(&self, layer: usize, head: usize, first: usize) -> Kv<'_> {
+        let (Slot { key, value, .. }, [keys, values]) = self.shape.slots[layer];
+        let capacity = self.shape.capacity;
+        let range = |start: usize, size: usize, head: usize| {
+            let from = (start + head * size) * capacity;
+            from + first * size..from + capacity * size
+        };
+        let (keys, values) = (range(keys, key, head), range(values, value, head));
         match &self.store {
-            Store::F32 { k, v } => Kv::F32 { k: &k[at..at + n], v: &v[at..at + n] },
-            Store::F16 { k, v } => Kv::F16 { k: &k[at..at + n], v: &v[at..at + n] },
+            Store::F32 { k, v } => Kv::F32 { k: &k[keys], v: &v[values] },
+            Store::F16 { k, v } => Kv::F16 { k: &k[keys], v: &v[values] },
             Store::Q8 { k, k_scales, v, v_scales } => {
-                let (scales_at, scales) = (at / SCALED, n / SCALED);
+                let scales = |range: &Range<usize>| range.start / SCALED..range.end / SCALED;
                 Kv::Q8 {
-                    k: &k[at..at + n],
-                    k_scales: &k_scales[scales_at..scales_at + scales],
-                    v: &v[at..at + n],
-                    v_scales: &v_scales[scales_at..scales_at + scales],
+                    k_scales: &k_scales[scales(&keys)],
+                    v_scales: &v_scales[scales(&values)],
+                    k: &k[keys],
+                    v: &v[values],
                 }
             }
         }
@@ -119,30 +171,33 @@ impl Cache {
 
     /// The heads of a layer, to be written to.
     fn heads_mut(&mut self, layer: usize) -> impl Iterator<Item = KvMut<'_>> {
-        let n = self.shape.head_size * self.shape.capacity;
-        let (from, len) = (layer * self.shape.heads * n, self.shape.heads * n);
+        let (Slot { heads, key, value }, [keys, values]) = self.shape.slots[layer];
+        let capacity = self.shape.capacity;
+        let (key, value) = (key * capacity, value * capacity);
+        let (keys, values) =
+            (keys * capacity..keys * capacity + heads * key, values * capacity..values * capacity + heads * value);
         let (f32, f16, q8) = match &mut self.store {
-            Store::F32 { k, v } => (Some((&mut k[from..from + len], &mut v[from..from + len])), None, None),
-            Store::F16 { k, v } => (None, Some((&mut k[from..from + len], &mut v[from..from + len])), None),
+            Store::F32 { k, v } => (Some((&mut k[keys], &mut v[values])), None, None),
+            Store::F16 { k, v } => (None, Some((&mut k[keys], &mut v[values])), None),
             Store::Q8 { k, k_scales, v, v_scales } => {
-                let scales = from / SCALED..(from + len) / SCALED;
-                let keys = (&mut k[from..from + len], &mut k_scales[scales.clone()]);
-                (None, None, Some((keys, (&mut v[from..from + len], &mut v_scales[scales]))))
+                let scales = |range: &Range<usize>| range.start / SCALED..range.end / SCALED;
+                let (of_keys, of_values) = (&mut k_scales[scales(&keys)], &mut v_scales[scales(&values)]);
+                (None, None, Some(((&mut k[keys], of_keys), (&mut v[values], of_values))))
             }
         };
-        let f32 = f32.into_iter().flat_map(move |(k, v)| k.chunks_exact_mut(n).zip(v.chunks_exact_mut(n)));
-        let f16 = f16.into_iter().flat_map(move |(k, v)| k.chunks_exact_mut(n).zip(v.chunks_exact_mut(n)));
+        let f32 = f32.into_iter().flat_map(move |(k, v)| k.chunks_exact_mut(key).zip(v.chunks_exact_mut(value)));
+        let f16 = f16.into_iter().flat_map(move |(k, v)| k.chunks_exact_mut(key).zip(v.chunks_exact_mut(value)));
         let q8 = q8.into_iter().flat_map(move |((k, k_scales), (v, v_scales))| {
-            let keys = k.chunks_exact_mut(n).zip(k_scales.chunks_exact_mut(n / SCALED));
-            keys.zip(v.chunks_exact_mut(n).zip(v_scales.chunks_exact_mut(n / SCALED)))
+            let keys = k.chunks_exact_mut(key).zip(k_scales.chunks_exact_mut(key / SCALED));
+            keys.zip(v.chunks_exact_mut(value).zip(v_scales.chunks_exact_mut(value / SCALED)))
         });
         let plain = f32.map(|(k, v)| KvMut::F32 { k, v }).chain(f16.map(|(k, v)| KvMut::F16 { k, v }));
         plain.chain(q8.map(|((k, k_scales), (v, v_scales))| KvMut::Q8 { k, k_scales, v, v_scales }))
     }
 
-    /// Stores consecutive tokens from position `first` on; `k` and `v` are `[tokens × heads × head_size]`.
+    /// Stores consecutive tokens from key `first` on; `k` is `[tokens × heads × key]`, `v` `[tokens × heads × value]`.
     pub(crate) fn store(&mut self, exec: &Exec, layer: usize, first: usize, k: &[f32], v: &[f32]) {
-        let Shape { heads, head_size, .. } = self.shape;
+        let (Slot { heads, key, value }, _) = self.shape.slots[layer];
         let pool = if k.len() < SMALL { &Serial } else { exec.pool };
         let mut left = self.heads_mut(layer).enumerate();
         loop {
@@ -150,10 +205,9 @@ impl Cache {
             let count = some.iter().flatten().count();
             for_each(pool, &mut some[..count], |slot| {
                 let Some((head, kv)) = slot else { return };
-                let tokens = k.chunks_exact(heads * head_size).zip(v.chunks_exact(heads * head_size));
+                let tokens = k.chunks_exact(heads * key).zip(v.chunks_exact(heads * value));
                 for (t, (k, v)) in tokens.enumerate() {
-                    let range = *head * head_size..(*head + 1) * head_size;
-                    (exec.kernels.store)(kv, first + t, &k[range.clone()], &v[range]);
+                    (exec.kernels.store)(kv, first + t, &k[*head * key..][..key], &v[*head * value..][..value]);
                 }
             });
             if count < HEADS {
@@ -162,32 +216,33 @@ impl Cache {
         }
     }
 
-    /// Copies positions `from .. to` of another cache of the same shape and type. Both hold the same before `from`.
+    /// Copies keys `from .. to` of another cache of the same shape and kind.
     pub(crate) fn copy(&mut self, other: &Cache, from: usize, to: usize) {
-        let Shape { layers, heads, head_size, capacity } = self.shape;
+        let capacity = self.shape.capacity;
         // Keys lie in panels, so whole panels are copied.
         let (from, to) = (from / KEYS * KEYS, to.next_multiple_of(KEYS).min(capacity));
-        for head in 0..layers * heads {
-            let start = head * capacity;
-            let range = (start + from) * head_size..(start + to) * head_size;
-            let scales = range.start / SCALED..range.end / SCALED;
-            match (&mut self.store, &other.store) {
+        let Cache { shape, store } = self;
+        for (Slot { key, value, .. }, [keys, values]) in shape.heads() {
+            let range = |start: usize, size: usize| start * capacity + from * size..start * capacity + to * size;
+            let (keys, values) = (range(keys, key), range(values, value));
+            let scales = |range: &Range<usize>| range.start / SCALED..range.end / SCALED;
+            match (&mut *store, &other.store) {
                 (Store::F32 { k, v }, Store::F32 { k: other_k, v: other_v }) => {
-                    k[range.clone()].copy_from_slice(&other_k[range.clone()]);
-                    v[range.clone()].copy_from_slice(&other_v[range]);
+                    k[keys.clone()].copy_from_slice(&other_k[keys]);
+                    v[values.clone()].copy_from_slice(&other_v[values]);
                 }
                 (Store::F16 { k, v }, Store::F16 { k: other_k, v: other_v }) => {
-                    k[range.clone()].copy_from_slice(&other_k[range.clone()]);
-                    v[range.clone()].copy_from_slice(&other_v[range]);
+                    k[keys.clone()].copy_from_slice(&other_k[keys]);
+                    v[values.clone()].copy_from_slice(&other_v[values]);
                 }
                 (
                     Store::Q8 { k, k_scales, v, v_scales },
                     Store::Q8 { k: other_k, k_scales: other_ks, v: other_v, v_scales: other_vs },
                 ) => {
-                    k[range.clone()].copy_from_slice(&other_k[range.clone()]);
-                    v[range.clone()].copy_from_slice(&other_v[range]);
-                    k_scales[scales.clone()].copy_from_slice(&other_ks[scales.clone()]);
-                    v_scales[scales.clone()].copy_from_slice(&other_vs[scales]);
+                    k_scales[scales(&keys)].copy_from_slice(&other_ks[scales(&keys)]);
+                    v_scales[scales(&values)].copy_from_slice(&other_vs[scales(&values)]);
+                    k[keys.clone()].copy_from_slice(&other_k[keys]);
+                    v[values.clone()].copy_from_slice(&other_v[values]);
                 }
                 _ => {}
             }

@@ -16,9 +16,17 @@ mod activations;
 #[cfg(feature = "alloc")]
 pub mod beam;
 #[cfg(feature = "alloc")]
+pub mod blocks;
+#[cfg(feature = "alloc")]
+mod decoder;
+#[cfg(feature = "alloc")]
+pub mod encoder;
+#[cfg(feature = "alloc")]
 mod error;
 #[cfg(feature = "alloc")]
 mod exec;
+#[cfg(feature = "alloc")]
+mod families;
 #[cfg(feature = "alloc")]
 pub mod frontend;
 #[cfg(feature = "alloc")]
@@ -33,6 +41,8 @@ mod memory;
 mod model;
 #[cfg(feature = "alloc")]
 pub mod models;
+#[cfg(feature = "alloc")]
+mod probe;
 #[cfg(feature = "alloc")]
 pub mod sampler;
 #[cfg(feature = "alloc")]
@@ -59,6 +69,8 @@ pub mod models {
 }
 
 #[cfg(feature = "alloc")]
+pub use decoder::Decoder;
+#[cfg(feature = "alloc")]
 pub use error::{Key, LoadError, RunError, StateError, TensorName};
 #[cfg(feature = "alloc")]
 pub use exec::Precision;
@@ -69,11 +81,13 @@ pub use linear::Linear;
 #[cfg(feature = "alloc")]
 pub use model::Model;
 #[cfg(feature = "alloc")]
+pub use probe::{Operation, Probe};
+#[cfg(feature = "alloc")]
 pub use sampler::{Sampler, Sampling};
 #[cfg(feature = "alloc")]
-pub use scores::probabilities;
+pub use scores::{Similarity, probabilities};
 #[cfg(feature = "alloc")]
-pub use session::{Options, Session};
+pub use session::{Entry, Input, Options, Rows, Session, Want};
 
 /// The longest context, in tokens. Rotary angles are exact up to here.
 pub const MAX_CONTEXT: usize = 1 << 24;

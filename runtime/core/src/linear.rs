@@ -2,6 +2,7 @@
 
 use crate::activations::Activations;
 use crate::exec::{Exec, Precision};
+use crate::probe::Operation;
 use crate::{TensorName, schedule};
 use alloc::vec::Vec;
 use smidgen_quant::activation::K_BLOCK;
@@ -98,7 +99,9 @@ fn products<const N: usize>(
     let threads = exec.pool.threads();
     let (tokens, tile_rows) = (x.tokens, schedule::tile_rows(x.tokens, threads));
     for (layer, _) in &layers {
-        x.round(exec, layer.input_format(exec), tile_rows);
+        if x.round(exec, layer.input_format(exec), tile_rows) {
+            exec.tell(|| Operation::new("quantization"));
+        }
     }
     let x = &*x;
     let outputs = layers.iter().map(|(layer, _)| layer.weight.rows()).sum();
@@ -121,7 +124,7 @@ fn products<const N: usize>(
             let row = tile.row(t);
             let unrounded = x.unrounded.of_token(first_token + t);
             for (x, weights) in unrounded.iter().zip(layer.unrounded.chunks_exact(outputs)) {
-                add_scaled(row, *x, &weights[first..]);
+                ops::add_scaled(row, *x, &weights[first..]);
             }
             if let Some(bias) = layer.bias.get(first..first + row.len()) {
                 ops::add(row, bias);
@@ -129,13 +132,19 @@ fn products<const N: usize>(
             then(row);
         }
     });
-}
-
-/// `out += x · weights`, each product rounded before it is added.
-fn add_scaled(out: &mut [f32], x: f32, weights: &[f32]) {
-    for (out, weight) in out.iter_mut().zip(weights) {
-        *out += x * weight;
-    }
+    exec.tell(|| {
+        let weights = linear.map(|layer| &layer.weight);
+        let size: usize = weights.iter().map(|weight| weight.rows() * weight.cols()).sum();
+        let work = 2 * (size * tokens) as u64;
+        let is_int8 = linear.iter().any(|layer| layer.input_format(exec) != InputFormat::F32);
+        Operation {
+            format: weights.first().map(|weight| weight.format()),
+            bytes: weights.iter().map(|weight| (weight.rows() * weight.row_bytes()) as u64).sum(),
+            int8: if is_int8 { work } else { 0 },
+            f32: if is_int8 { 0 } else { work },
+            ..Operation::new(linear.first().map_or("", |layer| layer.name.part))
+        }
+    });
 }
 
 /// Decodes row `r` in parts of up to 256 weights, and gives each with the number of its first weight.

@@ -1,33 +1,32 @@
 //! Opening a model: which architecture it is, and what it can do.
 
-use crate::models::bert::{self, Bert};
-use crate::models::clip::{self, Clip};
-use crate::models::llama::{self, Llama};
-use crate::models::vit::{self, Vit};
+use crate::encoder::image::ImageEncoder;
+use crate::encoder::text::TextEncoder;
 use crate::source::Source;
-use crate::{KvType, LoadError, Options, RunError};
+use crate::{Decoder, KvType, LoadError, Options, RunError, Similarity, families};
 use alloc::boxed::Box;
 use alloc::string::String;
 use smidgen_gguf::Gguf;
 
-/// A checked model whose weights lie in the files that it was parsed from.
+/// A checked model whose weights lie in the files that it was parsed from: what it can do. Callers ask for an ability, and need not know the family.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub enum Model<'a> {
-    /// The llama family.
-    Llama(Box<Llama<'a>>),
-    /// The BERT family.
-    Bert(Box<Bert<'a>>),
-    /// Vision transformers.
-    Vit(Box<Vit<'a>>),
-    /// Towers that see and read.
-    Clip(Box<Clip<'a>>),
+pub struct Model<'a> {
+    /// `general.architecture`.
+    pub architecture: &'static str,
+    /// What writes text.
+    pub decoder: Option<Box<Decoder<'a>>>,
+    /// What embeds or classifies texts.
+    pub text_encoder: Option<Box<TextEncoder<'a>>>,
+    /// What embeds or classifies images.
+    pub image_encoder: Option<Box<ImageEncoder<'a>>>,
+    /// What the two encoders' embeddings have to do with each other, if an image can be held against texts.
+    pub similarity: Option<Similarity>,
 }
 
 impl<'a> Model<'a> {
     /// The values of `general.architecture` that are supported.
-    pub const ARCHITECTURES: &'static [&'static str] =
-        &[llama::ARCHITECTURE, bert::ARCHITECTURE, vit::ARCHITECTURE, clip::ARCHITECTURE];
+    pub const ARCHITECTURES: &'static [&'static str] = &families::ARCHITECTURES;
 
     /// Checks hyper-parameters and tensors of a model in one file, or in the parts of a split one, in order. Weights are not copied
     /// and, but for the norms, not read.
@@ -37,75 +36,48 @@ impl<'a> Model<'a> {
     pub fn parse(files: &[Gguf<'a>]) -> Result<Model<'a>, LoadError> {
         let source = Source::new(files)?;
         let name = source.get("general.architecture").and_then(|v| v.as_str()).ok_or(LoadError::NoArchitecture)?;
-        match name {
-            llama::ARCHITECTURE => Ok(Model::Llama(Box::new(Llama::parse(&source)?))),
-            bert::ARCHITECTURE => Ok(Model::Bert(Box::new(Bert::parse(&source)?))),
-            vit::ARCHITECTURE => Ok(Model::Vit(Box::new(Vit::parse(&source)?))),
-            clip::ARCHITECTURE => Ok(Model::Clip(Box::new(Clip::parse(&source)?))),
-            _ => Err(LoadError::UnknownArchitecture { name: name.chars().take(64).collect::<String>() }),
-        }
-    }
-
-    /// `general.architecture`.
-    pub fn architecture(&self) -> &'static str {
-        match self {
-            Model::Llama(_) => llama::ARCHITECTURE,
-            Model::Bert(_) => bert::ARCHITECTURE,
-            Model::Vit(_) => vit::ARCHITECTURE,
-            Model::Clip(_) => clip::ARCHITECTURE,
-        }
+        families::load(&source, name)?
+            .ok_or_else(|| LoadError::UnknownArchitecture { name: name.chars().take(64).collect::<String>() })
     }
 
     /// Number of tokens that the model knows; 0 for one that does not read.
     pub fn vocabulary(&self) -> usize {
-        match self {
-            Model::Llama(model) => model.config.vocabulary,
-            Model::Bert(model) => model.config.vocabulary,
-            Model::Clip(model) => model.text.as_ref().map_or(0, |text| text.config.vocabulary),
-            Model::Vit(_) => 0,
-        }
+        let reads = self.text_encoder.as_ref().map(|model| model.config.vocabulary);
+        self.decoder.as_ref().map(|model| model.vocabulary()).or(reads).unwrap_or(0)
     }
 
     /// Tokens that the model was trained to look back on; 0 for one that does not read.
     pub fn context(&self) -> usize {
-        match self {
-            Model::Llama(model) => model.config.context,
-            Model::Bert(model) => model.config.context,
-            Model::Clip(model) => model.text.as_ref().map_or(0, |text| text.config.context),
-            Model::Vit(_) => 0,
-        }
+        let reads = self.text_encoder.as_ref().map(|model| model.config.context);
+        self.decoder.as_ref().map(|model| model.context).or(reads).unwrap_or(0)
     }
 
     /// The model, if it writes text.
-    pub(crate) fn generator(&self) -> Result<&Llama<'a>, RunError> {
-        match self {
-            Model::Llama(model) => Ok(model),
-            _ => Err(RunError::Purpose { architecture: self.architecture(), purpose: "write text" }),
-        }
+    ///
+    /// # Errors
+    /// [`RunError::Purpose`].
+    pub fn decoder(&self) -> Result<&Decoder<'a>, RunError> {
+        self.decoder.as_deref().ok_or(self.cannot("write text"))
     }
 
     /// The model, if it embeds or classifies texts.
     ///
     /// # Errors
     /// [`RunError::Purpose`].
-    pub fn text_encoder(&self) -> Result<&Bert<'a>, RunError> {
-        match self {
-            Model::Bert(model) => Ok(model),
-            Model::Clip(model) => model.text_encoder(),
-            _ => Err(RunError::Purpose { architecture: self.architecture(), purpose: "embed text" }),
-        }
+    pub fn text_encoder(&self) -> Result<&TextEncoder<'a>, RunError> {
+        self.text_encoder.as_deref().ok_or(self.cannot("embed text"))
     }
 
     /// The model, if it sees.
     ///
     /// # Errors
     /// [`RunError::Purpose`].
-    pub fn image_encoder(&self) -> Result<&Vit<'a>, RunError> {
-        match self {
-            Model::Vit(model) => Ok(model),
-            Model::Clip(model) => model.image_encoder(),
-            _ => Err(RunError::Purpose { architecture: self.architecture(), purpose: "take images" }),
-        }
+    pub fn image_encoder(&self) -> Result<&ImageEncoder<'a>, RunError> {
+        self.image_encoder.as_deref().ok_or(self.cannot("take images"))
+    }
+
+    fn cannot(&self, purpose: &'static str) -> RunError {
+        RunError::Purpose { architecture: self.architecture, purpose }
     }
 
     /// Bytes of memory that a session of one sequence takes beside the weights: the cache for `context` tokens, and scratch memory for

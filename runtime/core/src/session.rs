@@ -1,14 +1,20 @@
 //! A running model: caches, scratch memory, and the calls that advance it.
 
+mod entry;
+mod run;
 pub(crate) mod state;
 
-use crate::exec::{Exec, Precision};
+use crate::blocks::{Item, Layer, Scratch};
+use crate::decoder::Decoder;
+use crate::exec::Precision;
 use crate::kv::{Cache, KvType, Shape};
-use crate::memory::try_with_capacity;
-use crate::models::llama::{Item, Llama, Scratch};
+use crate::memory::{defaults, try_with_capacity, zeroed};
 use crate::{MAX_CONTEXT, Model, RunError};
 use alloc::vec::Vec;
-use smidgen_targets::{KernelSet, Pool};
+use entry::Piece;
+pub use entry::{Entry, Input, Want};
+pub use run::Rows;
+use smidgen_targets::KernelSet;
 
 /// The extents of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +25,8 @@ pub struct Options {
     pub batch: usize,
     /// Number of sequences, numbered from 0, each with its own cache.
     pub sequences: usize,
+    /// Rows of results (logits, hidden states) that one call gives, at most; at least one for each sequence.
+    pub rows: usize,
     /// Type of the caches.
     pub kv: KvType,
     /// How products with weights are computed.
@@ -28,7 +36,7 @@ pub struct Options {
 impl Options {
     /// One sequence of `context` tokens, batches of 256, an f16 cache, products by the law.
     pub fn new(context: usize) -> Options {
-        Options { context, batch: 256, sequences: 1, kv: KvType::F16, precision: Precision::Law }
+        Options { context, batch: 256, sequences: 1, rows: 1, kv: KvType::F16, precision: Precision::Law }
     }
 
     /// Bytes that a session with these options takes beside the weights.
@@ -37,32 +45,35 @@ impl Options {
     /// [`RunError::ContextTooLarge`] if the number overflows or the context is longer than [`MAX_CONTEXT`]; [`RunError::OptionRange`] for zeros;
     /// [`RunError::Purpose`] for a model that does not write text.
     pub fn bytes_needed(&self, model: &Model) -> Result<usize, RunError> {
-        let model = model.generator()?;
+        let model = model.decoder()?;
         let shape = self.shape(model)?;
         let (batch, rows) = self.extents(model);
         let bytes = || {
-            let caches = shape.bytes(self.kv)?.checked_mul(self.sequences)?;
-            let items = batch.checked_mul(size_of::<Item>())?;
-            caches.checked_add(items)?.checked_add(Scratch::bytes(model, batch, rows)?)
+            let held = self.context.checked_mul(size_of::<Piece>())?;
+            let caches = shape.bytes(self.kv)?.checked_add(held)?.checked_mul(self.sequences)?;
+            let items = batch.checked_mul(size_of::<Item>() + 3 * size_of::<usize>())?;
+            let results = rows.checked_mul(model.vocabulary().checked_add(model.width())?)?;
+            let scratch = Scratch::bytes(&model.stack(), batch, model.head_formats())?;
+            caches.checked_add(items)?.checked_add(results.checked_mul(size_of::<f32>())?)?.checked_add(scratch)
         };
         bytes().ok_or(RunError::ContextTooLarge { context: self.context })
     }
 
-    fn shape(&self, model: &Llama) -> Result<Shape, RunError> {
-        let options = [("context", self.context), ("batch", self.batch), ("sequences", self.sequences)];
+    fn shape(&self, model: &Decoder) -> Result<Shape, RunError> {
+        let options =
+            [("context", self.context), ("batch", self.batch), ("sequences", self.sequences), ("rows", self.rows)];
         if let Some((option, _)) = options.into_iter().find(|(_, value)| *value == 0) {
             return Err(RunError::OptionRange { option, value: 0.0 });
         }
-        let config = &model.config;
-        let shape = Shape::new(config.layers, config.kv_heads, config.head_size, self.context);
+        let shape = Shape::new(model.layers.iter().map(Layer::slot), self.context);
         shape.filter(|_| self.context <= MAX_CONTEXT).ok_or(RunError::ContextTooLarge { context: self.context })
     }
 
-    /// Tokens in a pass, and rows of logits at once.
-    fn extents(&self, model: &Llama) -> (usize, usize) {
+    /// Tokens in a pass, and rows of results at once.
+    fn extents(&self, model: &Decoder) -> (usize, usize) {
         let batch = self.batch.min(self.context).max(self.sequences);
-        let rows = (LOGITS / model.config.vocabulary).clamp(1, 32).min(batch);
-        (batch, rows.max(self.sequences))
+        let rows = (LOGITS / model.vocabulary()).clamp(1, 32).min(batch);
+        (batch, rows.max(self.sequences).max(self.rows))
     }
 }
 
@@ -72,19 +83,41 @@ const LOGITS: usize = 1 << 20;
 /// A running model.
 ///
 /// Everything is allocated when the session is made; the system gives memory as it is first used. The same tokens give the same bits
-/// however they are cut into calls and batches, whichever kernels and threads compute them.
+/// however they are cut into calls and batches and whatever other sequences do, whichever kernels and threads compute them.
 #[derive(Debug)]
 pub struct Session<'m, 'a> {
-    model: &'m Llama<'a>,
+    model: &'m Decoder<'a>,
     options: Options,
     kernels: &'static KernelSet,
     caches: Vec<Cache>,
-    /// Tokens in each cache.
-    lengths: Vec<usize>,
+    sequences: Vec<Sequence>,
     items: Vec<Item>,
+    /// Of each token of a pass: the number of its entry in the call, and that of its row if a result is wanted of it.
+    places: Vec<(usize, usize)>,
+    /// Numbers in the pass of the tokens whose results are computed together.
+    wanted: Vec<usize>,
+    /// Rows of the entries before the pass.
+    rows_before: usize,
     scratch: Scratch,
+    /// `[rows × vocabulary]`
+    logits: Vec<f32>,
+    /// `[rows × width]`
+    hidden: Vec<f32>,
+    results: Vec<run::Outcome>,
     batch: usize,
     rows: usize,
+}
+
+/// What is known of a sequence beside its cache.
+#[derive(Debug, Default)]
+struct Sequence {
+    /// What its keys were computed from.
+    held: Vec<Piece>,
+    /// Tokens before the call, and before the pass.
+    before: usize,
+    pass: usize,
+    /// Whether a number was not finite in this call.
+    broken: bool,
 }
 
 impl<'m, 'a> Session<'m, 'a> {
@@ -98,24 +131,30 @@ impl<'m, 'a> Session<'m, 'a> {
         kernels: &'static KernelSet,
     ) -> Result<Session<'m, 'a>, RunError> {
         options.bytes_needed(model)?;
-        let model = model.generator()?;
+        let model = model.decoder()?;
         let shape = options.shape(model)?;
         let (batch, rows) = options.extents(model);
         let mut caches = try_with_capacity(options.sequences)?;
-        let mut lengths = try_with_capacity(options.sequences)?;
+        let mut sequences = try_with_capacity(options.sequences)?;
         for _ in 0..options.sequences {
-            caches.push(Cache::new(shape, options.kv)?);
-            lengths.push(0);
+            caches.push(Cache::new(&shape, options.kv)?);
+            sequences.push(Sequence { held: try_with_capacity(options.context)?, ..Sequence::default() });
         }
-        let scratch = Scratch::new(model, batch, rows)?;
+        let of = |width: usize| rows.checked_mul(width).ok_or(RunError::OutOfMemory { bytes: usize::MAX });
         Ok(Session {
             model,
             options: *options,
             kernels,
             caches,
-            lengths,
-            items: try_with_capacity(batch)?,
-            scratch,
+            sequences,
+            items: defaults(batch)?,
+            places: defaults(batch)?,
+            wanted: zeroed(batch)?,
+            rows_before: 0,
+            scratch: Scratch::new(&model.stack(), batch, model.head_formats())?,
+            logits: zeroed(of(model.vocabulary())?)?,
+            hidden: zeroed(of(model.width())?)?,
+            results: try_with_capacity(rows)?,
             batch,
             rows,
         })
@@ -128,12 +167,12 @@ impl<'m, 'a> Session<'m, 'a> {
 
     /// Number of tokens that the model knows, and of logits for each token.
     pub fn vocabulary(&self) -> usize {
-        self.model.config.vocabulary
+        self.model.vocabulary()
     }
 
     /// Tokens that a sequence holds; 0 for one that does not exist.
     pub fn len(&self, sequence: usize) -> usize {
-        self.lengths.get(sequence).copied().unwrap_or(0)
+        self.sequences.get(sequence).map_or(0, |sequence| sequence.held.len())
     }
 
     /// Whether a sequence holds no tokens.
@@ -141,11 +180,27 @@ impl<'m, 'a> Session<'m, 'a> {
         self.len(sequence) == 0
     }
 
-    /// Forgets all but the first `len` tokens of a sequence; what they were is for the caller to know.
-    pub fn truncate(&mut self, sequence: usize, len: usize) {
-        if let Some(length) = self.lengths.get_mut(sequence) {
-            *length = len.min(*length);
-        }
+    /// The tokens that a sequence holds, none in the place of an embedding.
+    pub fn tokens(&self, sequence: usize) -> impl ExactSizeIterator<Item = Option<u32>> {
+        let held = self.sequences.get(sequence).map_or(&[][..], |sequence| &sequence.held);
+        held.iter().map(|piece| piece.token())
+    }
+
+    /// Keeps what a sequence holds of the beginning of a prompt and forgets the rest. Returns how many tokens of the prompt it holds, which are not all:
+    /// the last has to be run, for its logits. What is to be run next are the others.
+    pub fn resume(&mut self, sequence: usize, prompt: &[u32]) -> usize {
+        let Some(Sequence { held, .. }) = self.sequences.get_mut(sequence) else { return 0 };
+        let most = prompt.len().saturating_sub(1);
+        let same = held.iter().zip(&prompt[..most]).take_while(|(piece, token)| piece.token() == Some(**token)).count();
+        held.truncate(same);
+        same
+    }
+
+    /// Forgets all but the first `len` tokens of a sequence, and says how many are left.
+    pub fn truncate(&mut self, sequence: usize, len: usize) -> usize {
+        let Some(Sequence { held, .. }) = self.sequences.get_mut(sequence) else { return 0 };
+        held.truncate(len);
+        held.len()
     }
 
     /// Makes sequence `to` equal to sequence `from`. They hold the same tokens before position `first` already.
@@ -153,126 +208,31 @@ impl<'m, 'a> Session<'m, 'a> {
     /// # Errors
     /// [`RunError::SequenceRange`].
     pub fn copy(&mut self, from: usize, to: usize, first: usize) -> Result<(), RunError> {
-        let sequences = self.caches.len();
-        let outside = [from, to].into_iter().find(|sequence| *sequence >= sequences);
-        if let Some(sequence) = outside {
-            return Err(RunError::SequenceRange { sequence, sequences });
+        for sequence in [from, to] {
+            self.sequence(sequence)?;
         }
         if from == to {
             return Ok(());
         }
-        let (low, high) = self.caches.split_at_mut(from.max(to));
-        let (source, target) = if from < to { (&low[from], &mut high[0]) } else { (&high[0], &mut low[to]) };
-        let first = first.min(self.lengths[from]).min(self.lengths[to]);
-        target.copy(source, first, self.lengths[from]);
-        self.lengths[to] = self.lengths[from];
+        let first = first.min(self.len(from)).min(self.len(to));
+        let [source, target] = pair(&mut self.sequences, from, to);
+        target.held.truncate(first);
+        target.held.extend_from_slice(&source.held[first..]);
+        let keys = source.held.len();
+        let [source, target] = pair(&mut self.caches, from, to);
+        target.copy(source, first, keys);
         Ok(())
     }
 
-    /// Appends tokens to a sequence and returns the logits after the last one.
-    ///
-    /// # Errors
-    /// [`RunError::NoTokens`], [`RunError::TokenRange`], [`RunError::SequenceRange`], [`RunError::ContextFull`] and [`RunError::NotFinite`]. After an
-    /// error the sequence holds what it held before.
-    pub fn forward(&mut self, sequence: usize, tokens: &[u32], pool: &dyn Pool) -> Result<&[f32], RunError> {
-        let before = self.check(sequence, tokens)?;
-        let exec = Exec::new(self.kernels, pool, self.options.precision);
-        let mut last = 0;
-        for part in tokens.chunks(exec.pass_len(tokens.len(), self.batch)) {
-            self.pass(&exec, part.iter().map(|token| (sequence, *token)));
-            last = part.len() - 1;
-        }
-        self.scratch.logits(self.model, &exec, last, 1);
-        self.finish(&exec, |lengths| lengths[sequence] = before)?;
-        Ok(self.scratch.last_logits(self.model, 1))
+    /// A sequence that exists.
+    fn sequence(&self, sequence: usize) -> Result<&Sequence, RunError> {
+        let sequences = self.sequences.len();
+        self.sequences.get(sequence).ok_or(RunError::SequenceRange { sequence, sequences })
     }
+}
 
-    /// As [`forward`](Self::forward), and calls `each` with the number of every token and the logits after it, in order.
-    ///
-    /// # Errors
-    /// Those of [`forward`](Self::forward). `each` may have been called before [`RunError::NotFinite`] is found.
-    pub fn forward_all(
-        &mut self,
-        sequence: usize,
-        tokens: &[u32],
-        pool: &dyn Pool,
-        mut each: impl FnMut(usize, &[f32]),
-    ) -> Result<(), RunError> {
-        let before = self.check(sequence, tokens)?;
-        let exec = Exec::new(self.kernels, pool, self.options.precision);
-        let vocabulary = self.model.config.vocabulary;
-        let length = exec.pass_len(tokens.len(), self.batch);
-        for (number, part) in tokens.chunks(length).enumerate() {
-            self.pass(&exec, part.iter().map(|token| (sequence, *token)));
-            for first in (0..part.len()).step_by(self.rows) {
-                let rows = self.rows.min(part.len() - first);
-                self.scratch.logits(self.model, &exec, first, rows);
-                self.finish(&exec, |lengths| lengths[sequence] = before)?;
-                let logits = self.scratch.last_logits(self.model, rows).chunks_exact(vocabulary);
-                for (row, logits) in logits.enumerate() {
-                    each(number * length + first + row, logits);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Appends one token to each of some sequences, at most [`Options::sequences`] of them, and returns the logits of each, one after
-    /// another.
-    ///
-    /// # Errors
-    /// Those of [`forward`](Self::forward); a sequence may not be named twice.
-    pub fn forward_each(&mut self, tokens: &[(usize, u32)], pool: &dyn Pool) -> Result<&[f32], RunError> {
-        if tokens.is_empty() {
-            return Err(RunError::NoTokens);
-        }
-        for (i, (sequence, token)) in tokens.iter().enumerate() {
-            self.check(*sequence, &[*token])?;
-            if tokens[..i].iter().any(|(other, _)| other == sequence) {
-                return Err(RunError::SequenceRange { sequence: *sequence, sequences: self.caches.len() });
-            }
-        }
-        let exec = Exec::new(self.kernels, pool, self.options.precision);
-        self.pass(&exec, tokens.iter().copied());
-        self.scratch.logits(self.model, &exec, 0, tokens.len());
-        self.finish(&exec, |lengths| tokens.iter().for_each(|(sequence, _)| lengths[*sequence] -= 1))?;
-        Ok(self.scratch.last_logits(self.model, tokens.len()))
-    }
-
-    /// Whether the tokens can be appended; the sequence's length.
-    fn check(&self, sequence: usize, tokens: &[u32]) -> Result<usize, RunError> {
-        let vocabulary = self.model.config.vocabulary;
-        let sequences = self.lengths.len();
-        let used = *self.lengths.get(sequence).ok_or(RunError::SequenceRange { sequence, sequences })?;
-        if tokens.is_empty() {
-            return Err(RunError::NoTokens);
-        }
-        if let Some(token) = tokens.iter().find(|token| **token as usize >= vocabulary) {
-            return Err(RunError::TokenRange { token: *token, vocabulary });
-        }
-        if tokens.len() > self.options.context - used {
-            return Err(RunError::ContextFull { context: self.options.context, used, tokens: tokens.len() });
-        }
-        Ok(used)
-    }
-
-    fn pass(&mut self, exec: &Exec, tokens: impl Iterator<Item = (usize, u32)>) {
-        self.items.clear();
-        for (sequence, token) in tokens {
-            self.items.push(Item { token, sequence, position: self.lengths[sequence] });
-            self.lengths[sequence] += 1;
-        }
-        if exec.is_finite() {
-            self.scratch.pass(self.model, exec, &mut self.caches, &self.items);
-        }
-    }
-
-    /// An error, and the lengths as before, if something was not finite.
-    fn finish(&mut self, exec: &Exec, undo: impl FnOnce(&mut [usize])) -> Result<(), RunError> {
-        if exec.is_finite() {
-            return Ok(());
-        }
-        undo(&mut self.lengths);
-        Err(RunError::NotFinite { tensor: self.model.first_not_finite() })
-    }
+/// Two different elements.
+fn pair<T>(list: &mut [T], a: usize, b: usize) -> [&mut T; 2] {
+    let (low, high) = list.split_at_mut(a.max(b));
+    if a < b { [&mut low[a], &mut high[0]] } else { [&mut high[0], &mut low[b]] }
 }

@@ -2,7 +2,7 @@
 
 use super::load_legacy::{Sixteen, eight_f16s, nothing, sixteen_f16s};
 use core::arch::aarch64::*;
-use smidgen_quant::attention::{self, CHUNK, KEYS, Kv, SCALED, softmax_chunk};
+use smidgen_quant::attention::{self, CHUNK, KEYS, Kv, SCALED, Spec, Visible, softmax_chunk};
 use smidgen_quant::f16_to_f32;
 
 /// Queries that share each load of a key or a value.
@@ -105,37 +105,45 @@ impl Cache for Int8<'_> {
 }
 
 /// See [`attention::attention`].
-pub(super) fn attend(q: &[f32], visible: &[usize], head_dim: usize, scale: f32, kv: &Kv, out: &mut [f32]) {
-    if !kv.holds(q, visible, head_dim, out) {
-        return attention::attention(q, visible, head_dim, scale, kv, out);
+pub(super) fn attend(q: &[f32], visible: &[Visible], spec: &Spec, kv: &Kv, out: &mut [f32]) {
+    if !kv.holds(q, visible, spec, out) {
+        return attention::attention(q, visible, spec, kv, out);
     }
-    let queries = visible.len() * head_dim;
-    let (q, out) = (&q[..queries], &mut out[..queries]);
-    let tiles = q.chunks(QUERIES * head_dim).zip(out.chunks_mut(QUERIES * head_dim)).zip(visible.chunks(QUERIES));
-    for ((q, out), visible) in tiles {
-        // SAFETY: the cache holds the panels of the most keys that are visible and as many values, `q` and `out` the queries of `visible`, and `head_dim`
-        // fills whole steps.
+    let (q, out) = (&q[..visible.len() * spec.key], &mut out[..visible.len() * spec.value]);
+    let tiles = q.chunks(QUERIES * spec.key).zip(out.chunks_mut(QUERIES * spec.value)).zip(visible.chunks(QUERIES));
+    for (tile, ((q, out), visible)) in tiles.enumerate() {
+        let queries = Queries { number: tile * QUERIES, q, visible };
+        // SAFETY: the cache holds the panels of the most keys that are visible and as many values, `q` and `out` the queries of `visible`, and the
+        // dimensions fill whole steps.
         unsafe {
             match kv {
-                Kv::F32 { k, v } => some(F32(k, v), q, visible, head_dim, scale, out),
-                Kv::F16 { k, v } => some(F16(k, v), q, visible, head_dim, scale, out),
-                Kv::Q8 { k, k_scales, v, v_scales } => {
-                    some(Int8 { k, k_scales, v, v_scales }, q, visible, head_dim, scale, out)
-                }
+                Kv::F32 { k, v } => some(F32(k, v), queries, spec, out),
+                Kv::F16 { k, v } => some(F16(k, v), queries, spec, out),
+                Kv::Q8 { k, k_scales, v, v_scales } => some(Int8 { k, k_scales, v, v_scales }, queries, spec, out),
             }
         }
     }
 }
 
+/// Some of the queries of a call.
+#[derive(Clone, Copy)]
+struct Queries<'a> {
+    /// Number in the call of the first.
+    number: usize,
+    q: &'a [f32],
+    visible: &'a [Visible],
+}
+
 #[inline(always)]
-unsafe fn some<C: Cache>(cache: C, q: &[f32], visible: &[usize], head_dim: usize, scale: f32, out: &mut [f32]) {
-    match visible.len() {
-        QUERIES => tile::<C, QUERIES>(cache, q, visible, head_dim, scale, out),
-        3 if C::THREE => tile::<C, 3>(cache, q, visible, head_dim, scale, out),
+unsafe fn some<C: Cache>(cache: C, queries: Queries, spec: &Spec, out: &mut [f32]) {
+    match queries.visible.len() {
+        QUERIES => tile::<C, QUERIES>(cache, queries, spec, out),
+        3 if C::THREE => tile::<C, 3>(cache, queries, spec, out),
         _ => {
-            let each = q.chunks(head_dim).zip(visible.chunks(1)).zip(out.chunks_mut(head_dim));
-            for ((q, visible), out) in each {
-                tile::<C, 1>(cache, q, visible, head_dim, scale, out);
+            let Queries { number, q, visible } = queries;
+            let each = q.chunks(spec.key).zip(visible.chunks(1)).zip(out.chunks_mut(spec.value));
+            for (i, ((q, visible), out)) in each.enumerate() {
+                tile::<C, 1>(cache, Queries { number: number + i, q, visible }, spec, out);
             }
         }
     }
@@ -143,45 +151,47 @@ unsafe fn some<C: Cache>(cache: C, q: &[f32], visible: &[usize], head_dim: usize
 
 /// `N` queries.
 #[inline(always)]
-unsafe fn tile<C: Cache, const N: usize>(
-    cache: C,
-    q: &[f32],
-    visible: &[usize],
-    head_dim: usize,
-    scale: f32,
-    out: &mut [f32],
-) {
-    let most = visible.iter().max().copied().unwrap_or(0);
-    let (mut largest, mut sum) = ([f32::NEG_INFINITY; N], [0f32; N]);
+unsafe fn tile<C: Cache, const N: usize>(cache: C, queries: Queries, spec: &Spec, out: &mut [f32]) {
+    let Queries { number, q, visible } = queries;
+    let most = visible.iter().map(|visible| visible.to).max().unwrap_or(0);
+    let least = visible.iter().map(|visible| visible.from).min().unwrap_or(0);
+    let (mut largest, mut sum) = ([0f32; N], [0f32; N]);
+    for i in 0..N {
+        (largest[i], sum[i]) = spec.start(number + i);
+    }
     let mut weights = [[0f32; CHUNK]; N];
     out.fill(0.0);
-    for start in (0..most).step_by(CHUNK) {
+    for start in (least / CHUNK * CHUNK..most).step_by(CHUNK) {
         let keys = CHUNK.min(most - start);
         // `start + keys <= most`, rounded up to whole panels inside the cache.
-        scores::<C, N>(cache, q, start, keys, head_dim, scale, &mut weights);
+        scores::<C, N>(cache, q, start, keys, spec, &mut weights);
         let mut correction = [1f32; N];
         for i in 0..N {
-            let n = visible[i].saturating_sub(start).min(CHUNK);
-            if n > 0 {
-                correction[i] = softmax(&mut weights[i], n, &mut largest[i], &mut sum[i]);
+            let Visible { from, to } = visible[i];
+            let (from, n) = (from.saturating_sub(start), to.saturating_sub(start).min(CHUNK));
+            if from < n {
+                if spec.bends() {
+                    bend(spec, number + i, to - 1, start, &mut weights[i][..n]);
+                }
+                correction[i] = softmax(&mut weights[i], from, n, &mut largest[i], &mut sum[i]);
             } else {
                 weights[i] = [0.0; CHUNK];
             }
         }
-        let mut d = 0;
-        // `d` stays below `head_dim`, a multiple of 8.
-        while d + 16 <= head_dim {
-            values::<C, N, 2>(cache, &weights, &correction, start, keys, head_dim, d, out);
+        let (mut d, dims) = (0, spec.value);
+        // `d` stays below `dims`, a multiple of 8.
+        while d + 16 <= dims {
+            values::<C, N, 2>(cache, &weights, &correction, start, keys, dims, d, out);
             d += 16;
         }
-        if d < head_dim {
-            for (i, out) in out.chunks_exact_mut(head_dim).enumerate() {
+        if d < dims {
+            for (i, out) in out.chunks_exact_mut(dims).enumerate() {
                 let (weights, correction) = (&[weights[i]], &[correction[i]]);
-                values::<C, 1, 1>(cache, weights, correction, start, keys, head_dim, d, out);
+                values::<C, 1, 1>(cache, weights, correction, start, keys, dims, d, out);
             }
         }
     }
-    for (out, sum) in out.chunks_exact_mut(head_dim).zip(sum) {
+    for (out, sum) in out.chunks_exact_mut(spec.value).zip(sum) {
         let inverse = 1.0 / sum;
         for o in out {
             *o *= inverse;
@@ -191,8 +201,14 @@ unsafe fn tile<C: Cache, const N: usize>(
 
 /// [`softmax_chunk`], compiled once for all caches.
 #[inline(never)]
-fn softmax(scores: &mut [f32; CHUNK], n: usize, largest: &mut f32, sum: &mut f32) -> f32 {
-    softmax_chunk(scores, n, largest, sum)
+fn softmax(scores: &mut [f32; CHUNK], from: usize, n: usize, largest: &mut f32, sum: &mut f32) -> f32 {
+    softmax_chunk(scores, from, n, largest, sum)
+}
+
+/// [`Spec::bend`], compiled once for all caches.
+#[inline(never)]
+fn bend(spec: &Spec, number: usize, own: usize, start: usize, scores: &mut [f32]) {
+    spec.bend(number, own, start, scores);
 }
 
 /// The scores of `keys` keys from `start` on, a multiple of [`CHUNK`].
@@ -202,27 +218,27 @@ unsafe fn scores<C: Cache, const N: usize>(
     q: &[f32],
     start: usize,
     keys: usize,
-    head_dim: usize,
-    scale: f32,
+    spec: &Spec,
     out: &mut [[f32; CHUNK]; N],
 ) {
+    let dims = spec.key;
     for first in (0..keys).step_by(KEYS) {
         let panel = (start + first) / KEYS;
         let mut total = [[nothing(); 4]; N];
-        let group_len = if C::SCALES { SCALED } else { head_dim };
-        for group in 0..head_dim / group_len {
+        let group_len = if C::SCALES { SCALED } else { dims };
+        for group in 0..dims / group_len {
             let mut acc = [[nothing(); 4]; N];
             for d in group * group_len..(group + 1) * group_len {
-                let k = cache.keys(panel * head_dim + d);
+                let k = cache.keys(panel * dims + d);
                 for i in 0..N {
-                    let q = *q.get_unchecked(i * head_dim + d);
+                    let q = *q.get_unchecked(i * dims + d);
                     for part in 0..4 {
                         acc[i][part] = vaddq_f32(acc[i][part], vmulq_n_f32(k[part], q));
                     }
                 }
             }
             if C::SCALES {
-                let scales = cache.key_scales(panel * (head_dim / SCALED) + group);
+                let scales = cache.key_scales(panel * (dims / SCALED) + group);
                 for i in 0..N {
                     for part in 0..4 {
                         total[i][part] = vaddq_f32(total[i][part], vmulq_f32(scales[part], acc[i][part]));
@@ -235,7 +251,7 @@ unsafe fn scores<C: Cache, const N: usize>(
         for i in 0..N {
             for part in 0..4 {
                 let at = out[i].as_mut_ptr().add(first + 4 * part);
-                vst1q_f32(at, vmulq_n_f32(total[i][part], scale));
+                vst1q_f32(at, vmulq_n_f32(total[i][part], spec.scale));
             }
         }
     }
@@ -250,7 +266,7 @@ unsafe fn values<C: Cache, const N: usize, const W: usize>(
     correction: &[f32; N],
     start: usize,
     keys: usize,
-    head_dim: usize,
+    dims: usize,
     d: usize,
     out: &mut [f32],
 ) {
@@ -259,7 +275,7 @@ unsafe fn values<C: Cache, const N: usize, const W: usize>(
     for i in 0..N {
         for w in 0..W {
             for half in 0..2 {
-                let o = vld1q_f32(out.add(i * head_dim + d + 8 * w + 4 * half));
+                let o = vld1q_f32(out.add(i * dims + d + 8 * w + 4 * half));
                 acc[i][w][half] = vaddq_f32(vmulq_n_f32(o, correction[i]), nothing());
             }
         }
@@ -267,9 +283,9 @@ unsafe fn values<C: Cache, const N: usize, const W: usize>(
     for j in 0..keys {
         let mut v = [[nothing(); 2]; W];
         for (w, v) in v.iter_mut().enumerate() {
-            *v = cache.values((start + j) * head_dim + d + 8 * w);
+            *v = cache.values((start + j) * dims + d + 8 * w);
         }
-        let scale = if C::SCALES { cache.value_scale(((start + j) * head_dim + d) / SCALED) } else { 1.0 };
+        let scale = if C::SCALES { cache.value_scale(((start + j) * dims + d) / SCALED) } else { 1.0 };
         for i in 0..N {
             let p = if C::SCALES { weights[i][j] * scale } else { weights[i][j] };
             for w in 0..W {
@@ -282,7 +298,7 @@ unsafe fn values<C: Cache, const N: usize, const W: usize>(
     for i in 0..N {
         for w in 0..W {
             for half in 0..2 {
-                vst1q_f32(out.add(i * head_dim + d + 8 * w + 4 * half), acc[i][w][half]);
+                vst1q_f32(out.add(i * dims + d + 8 * w + 4 * half), acc[i][w][half]);
             }
         }
     }

@@ -5,7 +5,7 @@ use super::vec_f32::{VecF32, exp, tree};
 use core::arch::x86_64::{__m256, __m512, _mm256_add_ps, _mm256_max_ps};
 use core::array::from_fn;
 use core::mem::MaybeUninit;
-use smidgen_quant::attention::{self, CHUNK, KEYS, Kv, SCALED};
+use smidgen_quant::attention::{self, CHUNK, KEYS, Kv, SCALED, Spec, Visible};
 use smidgen_quant::f16_to_f32;
 
 /// Vectors with what a machine does with them at once.
@@ -18,7 +18,7 @@ pub(super) trait Lanes: VecF32 {
     /// [`step`] for `QUERIES`, four, three or one queries, with as many sums as registers hold.
     unsafe fn step<C: Cache>(chunk: Chunk<C>, queries: Queries);
     /// [`softmax`], compiled once for all caches and numbers of queries.
-    unsafe fn softmax(scores: &mut [[f32; CHUNK]], start: usize, queries: &mut Queries) -> [f32; 8];
+    unsafe fn softmax(scores: &mut [[f32; CHUNK]], start: usize, spec: &Spec, queries: &mut Queries) -> [f32; 8];
 }
 
 impl Lanes for __m256 {
@@ -33,8 +33,8 @@ impl Lanes for __m256 {
         }
     }
     #[inline(always)]
-    unsafe fn softmax(scores: &mut [[f32; CHUNK]], start: usize, queries: &mut Queries) -> [f32; 8] {
-        softmax_256(scores, start, queries)
+    unsafe fn softmax(scores: &mut [[f32; CHUNK]], start: usize, spec: &Spec, queries: &mut Queries) -> [f32; 8] {
+        softmax_256(scores, start, spec, queries)
     }
 }
 
@@ -51,8 +51,8 @@ impl Lanes for __m512 {
         }
     }
     #[inline(always)]
-    unsafe fn softmax(scores: &mut [[f32; CHUNK]], start: usize, queries: &mut Queries) -> [f32; 8] {
-        softmax_512(scores, start, queries)
+    unsafe fn softmax(scores: &mut [[f32; CHUNK]], start: usize, spec: &Spec, queries: &mut Queries) -> [f32; 8] {
+        softmax_512(scores, start, spec, queries)
     }
 }
 
@@ -162,20 +162,21 @@ impl Cache for Int8<'_> {
 
 /// A chunk of keys and values.
 #[derive(Clone, Copy)]
-pub(super) struct Chunk<C> {
+pub(super) struct Chunk<'a, C> {
     cache: C,
     /// Number of its first key.
     start: usize,
     /// Number of its first key in `cache`, a multiple of [`KEYS`].
     at: usize,
-    head_dim: usize,
-    scale: f32,
+    spec: &'a Spec<'a>,
 }
 
 /// Some of the queries of a call, with what they have found so far.
 pub(super) struct Queries<'a> {
+    /// Number in the call of the first.
+    number: usize,
     q: &'a [f32],
-    visible: &'a [usize],
+    visible: &'a [Visible],
     largest: &'a mut [f32],
     sum: &'a mut [f32],
     out: &'a mut [f32],
@@ -193,30 +194,23 @@ const WIDENED: usize = CHUNK * 256;
 /// # Safety
 /// Needs AVX2, F16C and the features of `V`.
 #[inline(always)]
-pub(super) unsafe fn attend<V: Lanes>(
-    q: &[f32],
-    visible: &[usize],
-    head_dim: usize,
-    scale: f32,
-    kv: &Kv,
-    out: &mut [f32],
-) {
-    if !kv.holds(q, visible, head_dim, out) {
-        return attention::attention(q, visible, head_dim, scale, kv, out);
+pub(super) unsafe fn attend<V: Lanes>(q: &[f32], visible: &[Visible], spec: &Spec, kv: &Kv, out: &mut [f32]) {
+    if !kv.holds(q, visible, spec, out) {
+        return attention::attention(q, visible, spec, kv, out);
     }
-    // The cache holds the panels of the most keys that are visible and as many values, `q` and `out` the queries, and `head_dim` fills whole steps.
+    // The cache holds the panels of the most keys that are visible and as many values, `q` and `out` the queries, and the dimensions fill whole steps.
     match kv {
-        Kv::F32 { k, v } => together::<V, _>(F32(k, v), None, q, visible, head_dim, scale, out),
-        Kv::F16 { k, v } => together::<V, _>(F16(k, v), None, q, visible, head_dim, scale, out),
+        Kv::F32 { k, v } => together::<V, _>(F32(k, v), None, q, visible, spec, out),
+        Kv::F16 { k, v } => together::<V, _>(F16(k, v), None, q, visible, spec, out),
         Kv::Q8 { k, k_scales, v, v_scales } => {
-            together::<V, _>(Int8 { k, k_scales, v, v_scales }, None, q, visible, head_dim, scale, out)
+            together::<V, _>(Int8 { k, k_scales, v, v_scales }, None, q, visible, spec, out)
         }
     }
 }
 
 /// Whether [`attend_many`] is faster.
-pub(super) fn are_many(visible: &[usize], head_dim: usize, kv: &Kv) -> bool {
-    visible.len() >= MANY && matches!(kv, Kv::F16 { .. }) && head_dim <= WIDENED / CHUNK
+pub(super) fn are_many(visible: &[Visible], spec: &Spec, kv: &Kv) -> bool {
+    visible.len() >= MANY && matches!(kv, Kv::F16 { .. }) && spec.key.max(spec.value) <= WIDENED / CHUNK
 }
 
 /// As [`attend`]; a chunk of binary16 numbers is widened to `f32` once, before all queries see it.
@@ -224,22 +218,15 @@ pub(super) fn are_many(visible: &[usize], head_dim: usize, kv: &Kv) -> bool {
 /// # Safety
 /// As for [`attend`].
 #[inline(always)]
-pub(super) unsafe fn attend_many<V: Lanes>(
-    q: &[f32],
-    visible: &[usize],
-    head_dim: usize,
-    scale: f32,
-    kv: &Kv,
-    out: &mut [f32],
-) {
+pub(super) unsafe fn attend_many<V: Lanes>(q: &[f32], visible: &[Visible], spec: &Spec, kv: &Kv, out: &mut [f32]) {
     let Kv::F16 { k, v } = kv else { return };
-    if !kv.holds(q, visible, head_dim, out) || head_dim > WIDENED / CHUNK {
-        return attention::attention(q, visible, head_dim, scale, kv, out);
+    if !kv.holds(q, visible, spec, out) || spec.key.max(spec.value) > WIDENED / CHUNK {
+        return attention::attention(q, visible, spec, kv, out);
     }
     let (mut wide_k, mut wide_v) = ([MaybeUninit::uninit(); WIDENED], [MaybeUninit::uninit(); WIDENED]);
     let wide = Some((&mut wide_k, &mut wide_v));
     // As in `attend`, and the dimensions of a chunk fit the arrays.
-    together::<V, _>(F16(k, v), wide, q, visible, head_dim, scale, out)
+    together::<V, _>(F16(k, v), wide, q, visible, spec, out)
 }
 
 /// Where the keys and the values of a chunk are widened to.
@@ -251,29 +238,36 @@ unsafe fn together<V: Lanes, C: Cache>(
     cache: C,
     mut wide: Option<Wide>,
     q: &[f32],
-    visible: &[usize],
-    head_dim: usize,
-    scale: f32,
+    visible: &[Visible],
+    spec: &Spec,
     out: &mut [f32],
 ) {
-    let span = TOKENS_TOGETHER.saturating_mul(head_dim);
-    let calls = q.chunks(span).zip(out.chunks_mut(span)).zip(visible.chunks(TOKENS_TOGETHER));
-    for ((q, out), visible) in calls {
+    let span = |dims: usize| TOKENS_TOGETHER.saturating_mul(dims);
+    let calls =
+        q.chunks(span(spec.key)).zip(out.chunks_mut(span(spec.value))).zip(visible.chunks(TOKENS_TOGETHER)).enumerate();
+    for (call, ((q, out), visible)) in calls {
+        let number = call * TOKENS_TOGETHER;
         let (mut largest, mut sum) = ([f32::NEG_INFINITY; TOKENS_TOGETHER], [0f32; TOKENS_TOGETHER]);
-        let out = &mut out[..visible.len() * head_dim];
-        out.fill(0.0);
-        let most = visible.iter().max().copied().unwrap_or(0);
-        for start in (0..most).step_by(CHUNK) {
-            let queries = Queries { q, visible, largest: &mut largest, sum: &mut sum, out };
-            match &mut wide {
-                Some(wide) => {
-                    let cache = widened(cache, start, CHUNK.min(most - start), head_dim, wide);
-                    all::<V, _>(Chunk { cache, start, at: 0, head_dim, scale }, queries);
-                }
-                None => all::<V, _>(Chunk { cache, start, at: start, head_dim, scale }, queries),
+        if !spec.sinks.is_empty() {
+            for i in 0..visible.len() {
+                (largest[i], sum[i]) = spec.start(number + i);
             }
         }
-        for (out, sum) in out.chunks_exact_mut(head_dim).zip(sum) {
+        let out = &mut out[..visible.len() * spec.value];
+        out.fill(0.0);
+        let most = visible.iter().map(|visible| visible.to).max().unwrap_or(0);
+        let least = visible.iter().map(|visible| visible.from).min().unwrap_or(0);
+        for start in (least / CHUNK * CHUNK..most).step_by(CHUNK) {
+            let queries = Queries { number, q, visible, largest: &mut largest, sum: &mut sum, out };
+            match &mut wide {
+                Some(wide) => {
+                    let cache = widened(cache, start, CHUNK.min(most - start), spec, wide);
+                    all::<V, _>(Chunk { cache, start, at: 0, spec }, queries);
+                }
+                None => all::<V, _>(Chunk { cache, start, at: start, spec }, queries),
+            }
+        }
+        for (out, sum) in out.chunks_exact_mut(spec.value).zip(sum) {
             let inverse = 1.0 / sum;
             for o in out {
                 *o *= inverse;
@@ -284,15 +278,15 @@ unsafe fn together<V: Lanes, C: Cache>(
 
 /// `keys` keys from `start` on, and their values, as `f32`.
 #[inline(always)]
-unsafe fn widened<'a, C: Cache>(cache: C, start: usize, keys: usize, head_dim: usize, to: &'a mut Wide) -> F32<'a> {
-    let (panels, values) = (keys.next_multiple_of(KEYS) * head_dim, keys * head_dim);
+unsafe fn widened<'a, C: Cache>(cache: C, start: usize, keys: usize, spec: &Spec, to: &'a mut Wide) -> F32<'a> {
+    let (panels, values) = (keys.next_multiple_of(KEYS) * spec.key, keys * spec.value);
     let (k, v) = (to.0.as_mut_ptr().cast::<f32>(), to.1.as_mut_ptr().cast::<f32>());
     // The lengths are multiples of eight, fit the arrays, and are written before they are read.
     for i in (0..panels).step_by(8) {
-        cache.keys::<__m256>(start * head_dim + i).store(k.add(i));
+        cache.keys::<__m256>(start * spec.key + i).store(k.add(i));
     }
     for i in (0..values).step_by(8) {
-        cache.values::<__m256>(start * head_dim + i).store(v.add(i));
+        cache.values::<__m256>(start * spec.value + i).store(v.add(i));
     }
     F32(core::slice::from_raw_parts(k, panels), core::slice::from_raw_parts(v, values))
 }
@@ -300,7 +294,8 @@ unsafe fn widened<'a, C: Cache>(cache: C, start: usize, keys: usize, head_dim: u
 /// Shows a chunk to all queries, some at a time.
 #[inline(always)]
 unsafe fn all<V: Lanes, C: Cache>(chunk: Chunk<C>, queries: Queries) {
-    let Queries { mut q, mut visible, mut largest, mut sum, mut out } = queries;
+    let Queries { mut number, mut q, mut visible, mut largest, mut sum, mut out } = queries;
+    let Spec { key, value, .. } = *chunk.spec;
     while !visible.is_empty() {
         let n = match visible.len() {
             8.. if C::EIGHT && V::QUERIES == 8 => 8,
@@ -309,10 +304,11 @@ unsafe fn all<V: Lanes, C: Cache>(chunk: Chunk<C>, queries: Queries) {
             _ => 1,
         };
         let (now, later) = (largest.split_at_mut(n), sum.split_at_mut(n));
-        let these = out.split_at_mut(n * chunk.head_dim);
-        let queries = Queries { q, visible: &visible[..n], largest: now.0, sum: later.0, out: these.0 };
+        let these = out.split_at_mut(n * value);
+        let queries = Queries { number, q, visible: &visible[..n], largest: now.0, sum: later.0, out: these.0 };
         V::step(chunk, queries);
-        (q, visible, largest, sum, out) = (&q[n * chunk.head_dim..], &visible[n..], now.1, later.1, these.1);
+        (q, visible, largest, sum, out) = (&q[n * key..], &visible[n..], now.1, later.1, these.1);
+        number += n;
     }
 }
 
@@ -322,11 +318,12 @@ unsafe fn step<V: Lanes, C: Cache, const N: usize, const K: usize, const W: usiz
     chunk: Chunk<C>,
     mut queries: Queries,
 ) {
-    let Chunk { cache, start, at, head_dim, scale } = chunk;
+    let Chunk { cache, start, at, spec } = chunk;
     let q = queries.q;
-    let seen = queries.visible.iter().max().map_or(0, |most| most.saturating_sub(start));
+    let seen = queries.visible.iter().map(|visible| visible.to).max().map_or(0, |most| most.saturating_sub(start));
     let keys = seen.min(CHUNK);
-    if keys == 0 {
+    // The windows of all of them may begin later.
+    if keys == 0 || queries.visible.iter().all(|visible| visible.from >= start + CHUNK) {
         return;
     }
     // The chunk whose keys are prefetched: the next one, if there is one.
@@ -335,30 +332,30 @@ unsafe fn step<V: Lanes, C: Cache, const N: usize, const K: usize, const W: usiz
     let (panels, mut first) = (keys.next_multiple_of(KEYS), 0);
     // The chunk has `keys` keys, rounded up to whole panels inside the cache.
     while first + K * V::LEN <= panels {
-        scores::<V, C, N, K>(cache, q, at, next, first, head_dim, scale, &mut weights);
+        scores::<V, C, N, K>(cache, q, at, next, first, spec, &mut weights);
         first += K * V::LEN;
     }
     while first < panels {
-        scores::<V, C, N, 1>(cache, q, at, next, first, head_dim, scale, &mut weights);
+        scores::<V, C, N, 1>(cache, q, at, next, first, spec, &mut weights);
         first += V::LEN;
     }
-    let correction = V::softmax(&mut weights, start, &mut queries);
-    let out = queries.out;
-    // `d` stays below `head_dim`, a multiple of 8.
+    let correction = V::softmax(&mut weights, start, spec, &mut queries);
+    let (out, value) = (queries.out, spec.value);
+    // `d` stays below `value`, a multiple of 8.
     let mut d = 0;
-    while d + W * V::LEN <= head_dim {
-        values::<V, C, N, W>(cache, &weights, &correction, at, keys, head_dim, d, out);
+    while d + W * V::LEN <= value {
+        values::<V, C, N, W>(cache, &weights, &correction, at, keys, value, d, out);
         d += W * V::LEN;
     }
     // What is left has few dimensions, or heads of a rare size.
-    while d < head_dim {
-        let whole = d + V::LEN <= head_dim;
-        for (i, out) in out.chunks_exact_mut(head_dim).enumerate() {
+    while d < value {
+        let whole = d + V::LEN <= value;
+        for (i, out) in out.chunks_exact_mut(value).enumerate() {
             let (weights, correction) = (&[weights[i]], &correction[i..]);
             if whole {
-                values::<V, C, 1, 1>(cache, weights, correction, at, keys, head_dim, d, out);
+                values::<V, C, 1, 1>(cache, weights, correction, at, keys, value, d, out);
             } else {
-                values::<__m256, C, 1, 1>(cache, weights, correction, at, keys, head_dim, d, out);
+                values::<__m256, C, 1, 1>(cache, weights, correction, at, keys, value, d, out);
             }
         }
         d += if whole { V::LEN } else { 8 };
@@ -367,13 +364,27 @@ unsafe fn step<V: Lanes, C: Cache, const N: usize, const K: usize, const W: usiz
 
 /// Steps 2 and 3 of the reference for the chunk at `start` and at most eight queries: turns scores into weights and returns the factors for the older sums.
 #[inline(always)]
-unsafe fn softmax<V: VecF32>(scores: &mut [[f32; CHUNK]], start: usize, queries: &mut Queries) -> [f32; 8] {
-    let Queries { visible, largest, sum, .. } = queries;
+unsafe fn softmax<V: VecF32>(
+    scores: &mut [[f32; CHUNK]],
+    start: usize,
+    spec: &Spec,
+    queries: &mut Queries,
+) -> [f32; 8] {
+    let Queries { number, visible, largest, sum, .. } = queries;
     let (mut shrunk, mut correction) = ([0f32; 8], [0f32; 8]);
-    let seen = |i: usize| visible[i].saturating_sub(start).min(CHUNK);
+    // None of a chunk in which the window has not begun.
+    let seen = |i: usize| {
+        let Visible { from, to } = visible[i];
+        if from < start + CHUNK { to.saturating_sub(start).min(CHUNK) } else { 0 }
+    };
     // A panel of scores is a number of whole vectors.
     for (i, scores) in scores.iter_mut().enumerate() {
         let (n, panels) = (seen(i), seen(i).next_multiple_of(KEYS));
+        if spec.bends() && n > 0 {
+            spec.bend(*number + i, visible[i].to - 1, start, &mut scores[..panels]);
+        }
+        let from = visible[i].from.saturating_sub(start).min(n);
+        scores[..from].fill(f32::NEG_INFINITY);
         scores[n..panels].fill(f32::NEG_INFINITY);
         scores[panels..].fill(0.0);
         let mut most = [V::splat(f32::NEG_INFINITY); 2];
@@ -426,8 +437,8 @@ macro_rules! softmax_for {
     ($name:ident, $vector:ty, $features:literal) => {
         #[inline(never)]
         #[target_feature(enable = $features)]
-        unsafe fn $name(scores: &mut [[f32; CHUNK]], start: usize, queries: &mut Queries) -> [f32; 8] {
-            softmax::<$vector>(scores, start, queries)
+        unsafe fn $name(scores: &mut [[f32; CHUNK]], start: usize, spec: &Spec, queries: &mut Queries) -> [f32; 8] {
+            softmax::<$vector>(scores, start, spec, queries)
         }
     };
 }
@@ -444,21 +455,21 @@ unsafe fn scores<V: VecF32, C: Cache, const N: usize, const K: usize>(
     at: usize,
     next: usize,
     first: usize,
-    head_dim: usize,
-    scale: f32,
+    spec: &Spec,
     out: &mut [[f32; CHUNK]; N],
 ) {
+    let dims = spec.key;
     // Where the vector's keys begin in a panel, and how many dimensions are in the panels before.
-    let place = |k: usize| ((first + k * V::LEN) % KEYS, (at + first + k * V::LEN) / KEYS * head_dim);
+    let place = |k: usize| ((first + k * V::LEN) % KEYS, (at + first + k * V::LEN) / KEYS * dims);
     let mut total = [[V::splat(0.0); K]; N];
-    let group_len = if C::SCALES { SCALED } else { head_dim };
-    for group in 0..head_dim / group_len {
+    let group_len = if C::SCALES { SCALED } else { dims };
+    for group in 0..dims / group_len {
         let mut acc = [[V::splat(0.0); K]; N];
         for d in group * group_len..(group + 1) * group_len {
-            let line = (first + at) * head_dim + d * K * V::LEN;
-            cache.prefetch_line(line + (next - at) * head_dim, line);
+            let line = (first + at) * dims + d * K * V::LEN;
+            cache.prefetch_line(line + (next - at) * dims, line);
             if K * V::LEN > 32 {
-                cache.prefetch_line(line + (next - at) * head_dim + 32, line + 32);
+                cache.prefetch_line(line + (next - at) * dims + 32, line + 32);
             }
             let mut keys = [V::splat(0.0); K];
             for k in 0..K {
@@ -466,7 +477,7 @@ unsafe fn scores<V: VecF32, C: Cache, const N: usize, const K: usize>(
                 keys[k] = cache.keys((before + d) * KEYS + lane);
             }
             for i in 0..N {
-                let q = V::splat(*q.get_unchecked(i * head_dim + d));
+                let q = V::splat(*q.get_unchecked(i * dims + d));
                 for k in 0..K {
                     acc[i][k] = acc[i][k].add(q.mul(keys[k]));
                 }
@@ -484,7 +495,7 @@ unsafe fn scores<V: VecF32, C: Cache, const N: usize, const K: usize>(
             total = acc;
         }
     }
-    let scale = V::splat(scale);
+    let scale = V::splat(spec.scale);
     for i in 0..N {
         for k in 0..K {
             total[i][k].mul(scale).store(out[i].as_mut_ptr().add(first + k * V::LEN));
@@ -501,7 +512,7 @@ unsafe fn values<V: VecF32, C: Cache, const N: usize, const W: usize>(
     correction: &[f32],
     from: usize,
     keys: usize,
-    head_dim: usize,
+    dims: usize,
     d: usize,
     out: &mut [f32],
 ) {
@@ -509,12 +520,12 @@ unsafe fn values<V: VecF32, C: Cache, const N: usize, const W: usize>(
     let mut acc = [[V::splat(0.0); W]; N];
     for i in 0..N {
         for w in 0..W {
-            let o = V::load(out.add(i * head_dim + d + w * V::LEN));
+            let o = V::load(out.add(i * dims + d + w * V::LEN));
             acc[i][w] = o.mul(V::splat(correction[i])).add(V::splat(0.0));
         }
     }
     for j in 0..keys {
-        let at = (from + j) * head_dim + d;
+        let at = (from + j) * dims + d;
         let mut v = [V::splat(0.0); W];
         for w in 0..W {
             v[w] = cache.values(at + w * V::LEN);
@@ -529,7 +540,7 @@ unsafe fn values<V: VecF32, C: Cache, const N: usize, const W: usize>(
     }
     for i in 0..N {
         for w in 0..W {
-            acc[i][w].store(out.add(i * head_dim + d + w * V::LEN));
+            acc[i][w].store(out.add(i * dims + d + w * V::LEN));
         }
     }
 }

@@ -98,8 +98,8 @@ macro_rules! operations {
         use super::{activation, attention, vec_f32};
         use core::arch::x86_64::$vector;
         use crate::scalar;
-        use smidgen_quant::attention::{self as reference, Kv, KvMut};
-        use smidgen_quant::ops;
+        use smidgen_quant::attention::{self as reference, Kv, KvMut, Spec, Visible};
+        use smidgen_quant::ops::{self, Pairs};
 
         compiled_for! {
             $features,
@@ -110,7 +110,7 @@ macro_rules! operations {
             quantize_q8k(x: &[f32], t: usize, tokens: usize, qs: &mut [i8], scales: &mut [f32], sums: &mut [i16])
                 // SAFETY: the features are those of the machine.
                 => unsafe { activation::quantize_q8k(x, t, tokens, qs, scales, sums) },
-            rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) => ops::rms_norm(x, weight, eps, out),
+            rms_norm(x: &mut [f32], weight: &[f32], eps: f32) => ops::rms_norm(x, weight, eps),
             layer_norm(x: &mut [f32], weight: &[f32], bias: &[f32], eps: f32) => ops::layer_norm(x, weight, bias, eps),
             silu_mul(gate: &mut [f32], up: &[f32])
                 // SAFETY: the features are those of the machine.
@@ -118,22 +118,23 @@ macro_rules! operations {
             gelu(x: &mut [f32]) => ops::gelu(x),
             gelu_tanh(x: &mut [f32]) => ops::gelu_tanh(x),
             gelu_quick(x: &mut [f32]) => ops::gelu_quick(x),
-            rope(x: &mut [f32], head_dim: usize, table: &[f32]) => ops::rope(x, head_dim, table),
+            softcap(x: &mut [f32], cap: f32) => ops::softcap(x, cap),
+            rope(x: &mut [f32], head_dim: usize, table: &[f32], pairs: Pairs) => ops::rope(x, head_dim, table, pairs),
             add(x: &mut [f32], y: &[f32]) => ops::add(x, y),
             round(x: &mut [f32]) => ops::round(x),
             finite(x: &[f32]) -> bool => ops::finite(x),
             store(kv: &mut KvMut, j: usize, key: &[f32], value: &[f32]) => reference::store(kv, j, key, value),
-            attend_few(q: &[f32], visible: &[usize], head_dim: usize, scale: f32, kv: &Kv, out: &mut [f32])
+            attend_few(q: &[f32], visible: &[Visible], spec: &Spec, kv: &Kv, out: &mut [f32])
                 // SAFETY: the features are those of the machine.
-                => unsafe { attention::attend::<$vector>(q, visible, head_dim, scale, kv, out) },
-            attend_many(q: &[f32], visible: &[usize], head_dim: usize, scale: f32, kv: &Kv, out: &mut [f32])
+                => unsafe { attention::attend::<$vector>(q, visible, spec, kv, out) },
+            attend_many(q: &[f32], visible: &[Visible], spec: &Spec, kv: &Kv, out: &mut [f32])
                 // SAFETY: the features are those of the machine.
-                => unsafe { attention::attend_many::<$vector>(q, visible, head_dim, scale, kv, out) }
+                => unsafe { attention::attend_many::<$vector>(q, visible, spec, kv, out) }
         }
 
-        fn attend(q: &[f32], visible: &[usize], head_dim: usize, scale: f32, kv: &Kv, out: &mut [f32]) {
-            let attend = if attention::are_many(visible, head_dim, kv) { attend_many } else { attend_few };
-            attend(q, visible, head_dim, scale, kv, out);
+        fn attend(q: &[f32], visible: &[Visible], spec: &Spec, kv: &Kv, out: &mut [f32]) {
+            let attend = if attention::are_many(visible, spec, kv) { attend_many } else { attend_few };
+            attend(q, visible, spec, kv, out);
         }
 
         pub(super) const OPERATIONS: KernelSet = KernelSet {
@@ -146,6 +147,7 @@ macro_rules! operations {
             gelu,
             gelu_tanh,
             gelu_quick,
+            softcap,
             rope,
             add,
             round,

@@ -7,8 +7,8 @@ mod common;
 use common::{Outcome, Words, median, short, table};
 use serde_json::{Value, json};
 use smidgen::Model;
+use smidgen::encoder::{image, text};
 use smidgen::frontend::image::Planes;
-use smidgen::models::{bert, vit};
 use smidgen::tokenizer::Tokenizer;
 use smidgen_host::{ModelFile, ThreadPool};
 use std::io::Write;
@@ -242,13 +242,13 @@ fn measure(words: &[String]) -> Outcome {
         let model = model.image_encoder()?;
         let values = (0..model.config.channels * side * side).map(|i| (i * 7919 % 255) as f32 / 128.0 - 1.0).collect();
         let image = [Planes { width: side, height: side, values }];
-        let mut session = vit::Session::new(model, &vit::Options::default(), kernels)?;
+        let mut session = image::Session::new(model, &image::Options::default(), kernels)?;
         pool.enter(|pool| clock(&mut || session.features(&image, pool, |_, features| assert!(features.is_ok()))));
     } else {
         let ids: Vec<Vec<u32>> = serde_json::from_value(task["texts"].clone())?;
-        let text = |tokens: Vec<u32>| bert::Text { second: tokens.len(), uncut: tokens.len(), tokens };
+        let text = |tokens: Vec<u32>| text::Text { second: tokens.len(), uncut: tokens.len(), tokens };
         let texts: Vec<_> = ids.into_iter().map(text).collect();
-        let mut session = bert::Session::new(model.text_encoder()?, &bert::Options::default(), kernels)?;
+        let mut session = text::Session::new(model.text_encoder()?, &text::Options::default(), kernels)?;
         pool.enter(|pool| clock(&mut || session.embed(&texts, pool, |_, embedding| assert!(embedding.is_ok()))));
     }
     println!("{}", json!(seconds));

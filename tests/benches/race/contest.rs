@@ -358,13 +358,13 @@ impl Contest {
 fn work_of(path: &Path) -> Outcome<(f64, f64)> {
     let file = ModelFile::open(path)?;
     let parts = file.parts()?;
-    let Model::Llama(model) = Model::parse(&parts)? else { return Err("only the llama family is raced".into()) };
-    let (mut bytes, mut operations) = (model.weights.head.weight.rows() * model.weights.head.weight.row_bytes(), 0);
-    for layer in &model.weights.layers {
-        for product in [&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down] {
-            bytes += product.weight.rows() * product.weight.row_bytes();
-            operations += 2 * product.weight.rows() * product.weight.cols();
-        }
+    let model = Model::parse(&parts)?;
+    let model = model.decoder()?;
+    let head = &model.head.weight;
+    let (mut bytes, mut operations) = (head.rows() * head.row_bytes(), 0);
+    for product in model.layers.iter().flat_map(|layer| layer.products()) {
+        bytes += product.weight.rows() * product.weight.row_bytes();
+        operations += 2 * product.weight.rows() * product.weight.cols();
     }
     Ok((bytes as f64, operations as f64))
 }

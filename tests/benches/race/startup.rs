@@ -103,10 +103,10 @@ fn prompt_and_cache(path: &Path) -> Outcome<(String, u64)> {
         let end = prompt.rfind(' ').ok_or("the vocabulary has no short words")?;
         prompt.truncate(end);
     }
-    let Model::Llama(model) = Model::parse(&parts)? else { return Err("only the llama family is measured".into()) };
-    let config = &model.config;
+    let model = Model::parse(&parts)?;
+    let model = model.decoder()?;
     let keys = (TOKENS + 1).next_multiple_of(smidgen_quant::attention::CHUNK);
-    Ok((prompt, (4 * config.layers * config.kv_heads * config.head_size * keys) as u64))
+    Ok((prompt, (2 * model.values_per_token() * keys) as u64))
 }
 
 /// Runs a command and prints when its first byte came and what it took at most. In a small process of its own, since the system counts

@@ -1,6 +1,6 @@
 //! A cache as bytes.
 
-use super::{Cache, KvType, Shape, Store};
+use super::{Cache, KvType, Slot, Store};
 use crate::StateError;
 use smidgen_quant::attention::{KEYS, SCALED};
 
@@ -46,30 +46,28 @@ impl Part {
     }
 }
 
-impl Shape {
-    /// The arrays of a head that holds `tokens` tokens, in the order in which a state has them.
-    fn parts(&self, kind: KvType, tokens: usize) -> impl Iterator<Item = Part> + Clone {
-        let part = move |width, panels, per_key| Part { width, panels, per_key, tokens };
-        let (whole, scales) = (self.head_size, self.head_size / SCALED);
-        let parts = match kind {
-            KvType::F32 => [Some(part(4, true, whole)), Some(part(4, false, whole)), None, None],
-            KvType::F16 => [Some(part(2, true, whole)), Some(part(2, false, whole)), None, None],
-            KvType::Q8_0 => [
-                Some(part(1, true, whole)),
-                Some(part(2, true, scales)),
-                Some(part(1, false, whole)),
-                Some(part(2, false, scales)),
-            ],
-        };
-        parts.into_iter().flatten()
-    }
+/// The arrays of a head that holds `tokens` tokens, in the order in which a state has them.
+fn parts(slot: Slot, kind: KvType, tokens: usize) -> impl Iterator<Item = Part> {
+    let part = move |width, panels, per_key| Part { width, panels, per_key, tokens };
+    let Slot { key, value, .. } = slot;
+    let parts = match kind {
+        KvType::F32 => [Some(part(4, true, key)), Some(part(4, false, value)), None, None],
+        KvType::F16 => [Some(part(2, true, key)), Some(part(2, false, value)), None, None],
+        KvType::Q8_0 => [
+            Some(part(1, true, key)),
+            Some(part(2, true, key / SCALED)),
+            Some(part(1, false, value)),
+            Some(part(2, false, value / SCALED)),
+        ],
+    };
+    parts.into_iter().flatten()
 }
 
 impl Cache {
     /// Bytes of the state of a cache that holds this many tokens.
     pub(crate) fn state_bytes(&self, tokens: usize) -> usize {
-        let head: usize = self.shape.parts(self.kind(), tokens).map(|part| part.bytes()).sum();
-        head * self.shape.layers * self.shape.heads
+        let of = |slot| parts(slot, self.kind(), tokens).map(|part| part.bytes()).sum::<usize>();
+        self.shape.heads().map(|(slot, _)| of(slot)).sum()
     }
 
     fn kind(&self) -> KvType {
@@ -82,11 +80,11 @@ impl Cache {
 
     /// Writes the first tokens' keys and values to as many bytes as their state has.
     pub(crate) fn save(&self, tokens: usize, mut out: &mut [u8]) {
-        for head in 0..self.shape.layers * self.shape.heads {
-            for (number, part) in self.shape.parts(self.kind(), tokens).enumerate() {
+        for (slot, start) in self.shape.heads() {
+            for (number, part) in parts(slot, self.kind(), tokens).enumerate() {
                 let (here, rest) = core::mem::take(&mut out).split_at_mut(part.bytes());
                 out = rest;
-                let start = head * self.shape.capacity * part.per_key;
+                let start = begin(self.shape.capacity, part, slot, start);
                 let range = start..start + part.elements();
                 match self.store.array(number) {
                     Array::F32(values) => save(part, &values[range], here, |value| value.to_le_bytes()),
@@ -106,8 +104,8 @@ impl Cache {
         if expected != found {
             return Err(StateError::Length { expected, found });
         }
-        for _ in 0..self.shape.layers * self.shape.heads {
-            for part in self.shape.parts(self.kind(), tokens) {
+        for (slot, _) in self.shape.heads() {
+            for part in parts(slot, self.kind(), tokens) {
                 let (here, rest) = state.split_at(part.bytes());
                 state = rest;
                 if !part.is_sound(here) {
@@ -120,11 +118,12 @@ impl Cache {
 
     /// Takes over a state that was found good.
     pub(crate) fn restore(&mut self, tokens: usize, mut state: &[u8]) {
-        for head in 0..self.shape.layers * self.shape.heads {
-            for (number, part) in self.shape.parts(self.kind(), tokens).enumerate() {
+        let (kind, shape) = (self.kind(), &self.shape);
+        for (slot, start) in shape.heads() {
+            for (number, part) in parts(slot, kind, tokens).enumerate() {
                 let (here, rest) = state.split_at(part.bytes());
                 state = rest;
-                let start = head * self.shape.capacity * part.per_key;
+                let start = begin(shape.capacity, part, slot, start);
                 let range = start..start + part.elements();
                 match self.store.array_mut(number) {
                     ArrayMut::F32(values) => restore(here, &mut values[range], f32::from_le_bytes),
@@ -134,6 +133,13 @@ impl Cache {
             }
         }
     }
+}
+
+/// Where the elements of a part begin in its array, for the head whose keys and values begin at `start`.
+fn begin(capacity: usize, part: Part, slot: Slot, start: [usize; 2]) -> usize {
+    let (start, size) = if part.panels { (start[0], slot.key) } else { (start[1], slot.value) };
+    // Scales are fewer.
+    start * capacity / (size / part.per_key.max(1)).max(1)
 }
 
 /// Writes the elements of a part, and zeros where it fills up a panel.
@@ -192,13 +198,15 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Shape;
     use super::*;
 
     /// One form for one state: what fills up a panel is no place to hide bytes in.
     #[test]
     fn what_no_key_has_is_zero() {
+        let slot = Slot { heads: 2, key: SCALED, value: SCALED };
         for kind in [KvType::F32, KvType::F16, KvType::Q8_0] {
-            let cache = Cache::new(Shape::new(1, 2, SCALED, KEYS).unwrap(), kind).unwrap();
+            let cache = Cache::new(&Shape::new([slot].into_iter(), KEYS).unwrap(), kind).unwrap();
             let mut state = alloc::vec![0; cache.state_bytes(KEYS - 1)];
             cache.save(KEYS - 1, &mut state);
             assert_eq!(cache.check(KEYS - 1, &state), Ok(()));

@@ -5,7 +5,7 @@
 use libfuzzer_sys::{fuzz_mutator, fuzz_target};
 use smidgen::frontend::image::Image;
 use smidgen::models::micro::Micro;
-use smidgen::models::{bert, vit};
+use smidgen::encoder::{image, text};
 use smidgen::{KvType, Model, Options, Session};
 use smidgen_convert::{pack, unpack};
 use smidgen_gguf::Gguf;
@@ -59,9 +59,9 @@ fn answer(model: &Model, kernels: &'static KernelSet) -> Vec<u32> {
         }
     }
     if let Ok(encoder) = model.text_encoder() {
-        let text = bert::Text { tokens: vec![2, 5, 6, 3], second: 3, uncut: 4 };
+        let text = text::Text { tokens: vec![2, 5, 6, 3], second: 3, uncut: 4 };
         if let Ok(mut session) =
-            bert::Session::new(encoder, &bert::Options { tokens: 4, ..Default::default() }, kernels)
+            text::Session::new(encoder, &text::Options { tokens: 4, ..Default::default() }, kernels)
         {
             session.embed(std::slice::from_ref(&text), &Serial, |_, found| found.map(&mut keep).unwrap_or_default());
             session.classify(&[text], &Serial, |_, found| found.map(&mut keep).unwrap_or_default());
@@ -74,7 +74,7 @@ fn answer(model: &Model, kernels: &'static KernelSet) -> Vec<u32> {
         )
         && planes.values.len() <= MEMORY / 4
     {
-        if let Ok(mut session) = vit::Session::new(encoder, &vit::Options { tokens: 4, ..Default::default() }, kernels)
+        if let Ok(mut session) = image::Session::new(encoder, &image::Options { tokens: 4, ..Default::default() }, kernels)
         {
             session
                 .features(std::slice::from_ref(&planes), &Serial, |_, found| found.map(&mut keep).unwrap_or_default());

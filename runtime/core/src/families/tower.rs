@@ -1,15 +1,57 @@
-//! Stacks of layers whose tensors are named as llama.cpp names those of its vision and text towers: `v.blk.3.ln1.weight`.
+//! What encoders have in common: their stack of layers, layer norms with biases around two products (Vaswani et al., "Attention Is All You Need"), and
+//! keys of theirs.
 
-use super::encoder::{ActivationFn, Config, Encoder, Layer, MAX_HEAD_SIZE, Norm, NormOrder};
+use crate::blocks::{ActivationFn, Attention, FeedForward, Layer, Mixer, Norm, NormKind, NormLike, Norms, Plain};
+use crate::encoder::Encoder;
 use crate::linear::Linear;
 use crate::source::Source;
 use crate::{Key, LoadError, TensorName};
 use alloc::string::String;
 use alloc::vec::Vec;
 use smidgen_gguf::{Value, ValueKind};
+use smidgen_quant::math;
 
+/// Largest head that is supported.
+const MAX_HEAD_SIZE: usize = 256;
 /// Upper bound accepted from a file for the number of layers.
 const MAX_LAYERS: u64 = 4096;
+
+/// Where a layer normalizes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NormOrder {
+    /// What goes into the blocks (ViT, CLIP).
+    Before,
+    /// The residual stream, after what a block gives was added to it (BERT).
+    After,
+}
+
+/// Hyper-parameters of a stack.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Like {
+    /// Values of a token in the residual stream.
+    pub(super) width: usize,
+    /// Attention heads.
+    pub(super) heads: usize,
+    /// Values between the products of the feed-forward network.
+    pub(super) feed_forward: usize,
+    /// Of all norms.
+    pub(super) epsilon: f32,
+    /// Where layers normalize.
+    pub(super) order: NormOrder,
+    /// Of the feed-forward network.
+    pub(super) activation: ActivationFn,
+    /// Whether a token sees itself and those before it only (CLIP's text tower).
+    pub(super) causal: bool,
+    /// How many.
+    pub(super) layers: usize,
+}
+
+impl Like {
+    /// Its norms.
+    pub(super) fn norm(&self) -> NormLike {
+        NormLike { kind: NormKind::Layer, epsilon: self.epsilon }
+    }
+}
 
 /// Names of a tower's tensors; of pairs, weight and bias.
 pub(crate) struct Names {
@@ -48,6 +90,13 @@ macro_rules! names {
     };
 }
 
+/// BERT, which is no tower.
+pub(super) const BERT: Names = Names {
+    o: ["attn_output.weight", "attn_output.bias"],
+    first_norm: ["attn_output_norm.weight", "attn_output_norm.bias"],
+    second_norm: ["layer_output_norm.weight", "layer_output_norm.bias"],
+    ..names!("")
+};
 /// The tower that sees.
 pub(crate) const VISION: Names = names!("v.");
 /// The tower that reads.
@@ -58,27 +107,27 @@ pub(crate) const fn tensor(part: &'static str) -> TensorName {
     TensorName { layer: None, part }
 }
 
-/// Hyper-parameters of a tower whose keys begin with `architecture`, and its number of layers. `activation` is what the layers compute
-/// between their products if the tower's own key does not say it.
-pub(crate) fn config(
+/// Hyper-parameters of a tower whose keys begin with `architecture`. `activation` is what the layers compute between their products if the
+/// tower's own key does not say it.
+pub(crate) fn like(
     source: &Source,
     architecture: &'static str,
     activation: ActivationFn,
     causal: bool,
-) -> Result<(Config, usize), LoadError> {
+) -> Result<Like, LoadError> {
     let key = |name| Key { architecture, name };
     let heads_key = key("attention.head_count");
     let layers = layers(source, key("block_count"))?;
     let width = source.required(key("embedding_length"), 1)?;
     let heads = source.required(heads_key, 1)?;
-    let head_size = head_size([key("embedding_length"), heads_key], width, heads)?;
+    check_heads([key("embedding_length"), heads_key], width, heads)?;
     let epsilon_key = key("attention.layer_norm_epsilon");
     let epsilon = source.number(epsilon_key)?.ok_or(LoadError::MissingKey { key: epsilon_key })?;
     let order = choice(source, key("norm_order"), &[("pre", NormOrder::Before), ("post", NormOrder::After)])?;
     let activation = self::activation(source, key("feed_forward_activation"))?.unwrap_or(activation);
     let feed_forward = source.required(key("feed_forward_length"), 1)?;
     let order = order.unwrap_or(NormOrder::Before);
-    Ok((Config { width, heads, head_size, feed_forward, epsilon, order, activation, causal }, layers))
+    Ok(Like { width, heads, feed_forward, epsilon, order, activation, causal, layers })
 }
 
 /// A number of layers.
@@ -90,8 +139,8 @@ pub(crate) fn layers(source: &Source, key: Key) -> Result<usize, LoadError> {
     }
 }
 
-/// Values of a head: the width, whose key is the first, by the number of heads, whose key is the second.
-pub(crate) fn head_size([key, divisor_key]: [Key; 2], width: usize, heads: usize) -> Result<usize, LoadError> {
+/// Whether heads fill the width, whose key is the first, by a number of heads, whose key is the second, and are not too large.
+pub(crate) fn check_heads([key, divisor_key]: [Key; 2], width: usize, heads: usize) -> Result<(), LoadError> {
     if !width.is_multiple_of(heads) {
         let (value, divisor) = (width as u64, heads as u64);
         return Err(LoadError::NotDivisible { key, value, divisor_key, divisor });
@@ -100,7 +149,7 @@ pub(crate) fn head_size([key, divisor_key]: [Key; 2], width: usize, heads: usize
         let (value, least, most) = (heads as u64, width.div_ceil(MAX_HEAD_SIZE) as u64, width as u64);
         return Err(LoadError::KeyRange { key: divisor_key, value, least, most });
     }
-    Ok(width / heads)
+    Ok(())
 }
 
 /// The feed-forward network's function, if it is named.
@@ -122,38 +171,61 @@ pub(crate) fn choice<T: Copy>(source: &Source, key: Key, named: &[(&str, T)]) ->
 }
 
 /// The layers of a tower.
-pub(crate) fn encoder<'a>(
-    source: &Source<'_, 'a>,
-    names: &Names,
-    config: Config,
-    layers: usize,
-) -> Result<Encoder<'a>, LoadError> {
-    let Config { width, feed_forward, .. } = config;
+pub(crate) fn encoder<'a>(source: &Source<'_, 'a>, names: &Names, like: &Like) -> Result<Encoder<'a>, LoadError> {
+    let Like { width, heads, feed_forward, order, activation, causal, layers, .. } = *like;
+    let head = width / heads;
     let mut list = Vec::new();
     for number in 0..layers {
         list.try_reserve(1).map_err(|_| LoadError::OutOfMemory { bytes: size_of::<Layer>() * layers })?;
         let name = |part| TensorName { layer: Some(number), part };
         let linear = |[weight, bias]: [_; 2], outputs, inputs| source.linear(name(weight), bias, outputs, inputs);
-        let norm = |[weight, bias]: [_; 2]| Norm::parse(source, name(weight), bias, width);
+        let norms = |names: [_; 2]| -> Result<Norms, LoadError> {
+            let norm = Some(Norm::parse(source, names.map(name), width, like.norm())?);
+            Ok(match order {
+                NormOrder::Before => Norms { before: norm, ..Norms::default() },
+                NormOrder::After => Norms { stream: norm, ..Norms::default() },
+            })
+        };
         let (up, down) = if is_reversed(source, name(names.up[0]), width, feed_forward) {
             (names.down, names.up)
         } else {
             (names.up, names.down)
         };
-        list.push(Layer {
+        let attention = Attention {
             q: linear(names.q, width, width)?,
             k: linear(names.k, width, width)?,
             v: linear(names.v, width, width)?,
             o: linear(names.o, width, width)?,
-            attention_norm: norm(names.first_norm)?,
-            attention_scale: source.vector(name(names.first_scale), width)?,
-            up: linear(up, feed_forward, width)?,
-            down: linear(down, width, feed_forward)?,
-            feed_forward_norm: norm(names.second_norm)?,
-            feed_forward_scale: source.vector(name(names.second_scale), width)?,
+            q_norm: None,
+            k_norm: None,
+            norm_turned: false,
+            heads,
+            kv_heads: heads,
+            key: head,
+            value: head,
+            rope: None,
+            window: None,
+            scale: 1.0 / math::sqrt(head as f32),
+            softcap: None,
+            sinks: Vec::new(),
+            slopes: Vec::new(),
+            causal,
+        };
+        list.push(Layer {
+            mixer: Mixer::Attention(attention),
+            mixer_norms: norms(names.first_norm)?,
+            mixer_scale: source.vector(name(names.first_scale), width)?,
+            ffn: FeedForward::Plain(Plain {
+                up: linear(up, feed_forward, width)?,
+                down: linear(down, width, feed_forward)?,
+                activation,
+            }),
+            ffn_norms: norms(names.second_norm)?,
+            ffn_scale: source.vector(name(names.second_scale), width)?,
+            parallel: false,
         });
     }
-    Ok(Encoder { config, layers: list, outliers: Vec::new() })
+    Ok(Encoder { width, layers: list, ropes: Vec::new(), outliers: Vec::new() })
 }
 
 /// Whether a layer's two products have each other's names, as in llama.cpp's files of old.
@@ -163,13 +235,9 @@ fn is_reversed(source: &Source, up: TensorName, width: usize, feed_forward: usiz
 }
 
 /// A norm, if its weight is there.
-pub(crate) fn optional_norm(
-    source: &Source,
-    [weight, bias]: [&'static str; 2],
-    width: usize,
-) -> Result<Option<Norm>, LoadError> {
-    let name = tensor(weight);
-    source.tensor(name).map(|_| Norm::parse(source, name, bias, width)).transpose()
+pub(crate) fn optional_norm(source: &Source, names: [&'static str; 2], like: &Like) -> Result<Option<Norm>, LoadError> {
+    let names = names.map(tensor);
+    source.tensor(names[0]).map(|_| Norm::parse(source, names, like.width, like.norm())).transpose()
 }
 
 /// Texts, one for each of `expected` things; none if the key is absent.

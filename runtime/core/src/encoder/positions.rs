@@ -1,13 +1,13 @@
 //! Embeddings of positions, for images of any size.
 
-use super::Vit;
+use super::image::ImageEncoder;
 use crate::RunError;
 use crate::linear::decode_parts;
 use crate::memory::zeroed;
 use alloc::vec::Vec;
 use smidgen_quant::activation::K_BLOCK;
 
-impl Vit<'_> {
+impl ImageEncoder<'_> {
     /// What is added to the tokens of an image of `columns` by `rows` patches, `[prefix + rows · columns × width]`: the embeddings that the
     /// model has, those of patches resized by a bicubic filter (a = -3/4, centres at half pixels, edges repeated, no antialiasing), as
     /// DINOv2 does it.

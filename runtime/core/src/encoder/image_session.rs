@@ -1,13 +1,12 @@
 //! Images through the model, many at a time.
 
-use super::{Head, Pooling, Vit};
+use super::batch::{self, Batch, Passes, Place, panels};
+use super::image::{Head, ImageEncoder, Pooling};
 use crate::activations::{Activations, Quantized};
 use crate::exec::{Exec, Precision};
 use crate::frontend::image::Planes;
 use crate::linear::Linear;
 use crate::memory::zeroed;
-use crate::models::batch::{self, Batch, Passes, Place};
-use crate::models::encoder::panels;
 use crate::{RunError, TensorName};
 use alloc::vec::Vec;
 use smidgen_quant::{InputFormat, ops};
@@ -34,7 +33,7 @@ impl Default for Options {
 /// The same image gives the same bits whatever the others are, whichever kernels and threads compute them.
 #[derive(Debug)]
 pub struct Session<'m, 'a> {
-    model: &'m Vit<'a>,
+    model: &'m ImageEncoder<'a>,
     kernels: &'static KernelSet,
     precision: Precision,
     batch: Batch,
@@ -81,7 +80,7 @@ impl<'m, 'a> Session<'m, 'a> {
     /// # Errors
     /// [`RunError::OptionRange`] for zero tokens, [`RunError::OutOfMemory`].
     pub fn new(
-        model: &'m Vit<'a>,
+        model: &'m ImageEncoder<'a>,
         options: &Options,
         kernels: &'static KernelSet,
     ) -> Result<Session<'m, 'a>, RunError> {
@@ -120,11 +119,11 @@ impl<'m, 'a> Session<'m, 'a> {
     }
 
     /// The model.
-    pub fn model(&self) -> &'m Vit<'a> {
+    pub fn model(&self) -> &'m ImageEncoder<'a> {
         self.model
     }
 
-    /// Calls `each` with the number and the features of every image, in order: [`Vit::width`] values. An image that has none is an error
+    /// Calls `each` with the number and the features of every image, in order: [`ImageEncoder::width`] values. An image that has none is an error
     /// of its own: [`RunError::ImageSize`], [`RunError::ContextFull`] for one of more tokens than the session holds, [`RunError::NotFinite`],
     /// [`RunError::OutOfMemory`].
     pub fn features(&mut self, images: &[Planes], pool: &dyn Pool, each: impl FnMut(usize, Result<&[f32], RunError>)) {
@@ -147,8 +146,8 @@ impl<'m, 'a> Session<'m, 'a> {
         let model = self.model;
         let (width, prefix, side) = (model.width(), model.config.prefix, model.config.patch);
         let tokens = self.batch.tokens();
-        let Session { batch: Batch { scratch, places, .. }, grids, pixels, embedded, quantized, .. } = self;
-        let (places, grids) = (places.as_slice(), grids.as_slice());
+        let Session { batch, grids, pixels, embedded, quantized, .. } = self;
+        let ((places, states), grids) = (batch.states(), grids.as_slice());
         // Before the patches of image `i` are those of `i` others, which have tokens that are of no patch too.
         let first_patch = |i: usize| places[i].start - i * prefix;
         let inputs = model.patches.weight.cols();
@@ -168,7 +167,7 @@ impl<'m, 'a> Session<'m, 'a> {
         });
         let embedded = &mut embedded[..pixels.len() / inputs * width];
         model.patches.apply(exec, &mut Activations::new(pixels, inputs, quantized), embedded);
-        exec.rows(scratch.states(&model.encoder, tokens), width, |t, row| {
+        exec.rows(states, width, |t, row| {
             let i = first_at(places.len(), |i| places[i].start <= t);
             let (token, image) = (t - places[i].start, &images[places[i].input]);
             let from = match token.checked_sub(prefix) {
@@ -181,7 +180,7 @@ impl<'m, 'a> Session<'m, 'a> {
                 (exec.kernels.add)(row, &grid.embeddings[token * width..][..width]);
             }
             if let Some(norm) = &model.pre_norm {
-                norm.apply(exec, model.encoder.config.epsilon, row);
+                norm.apply(exec, row);
             }
             exec.check(row);
         });
@@ -191,9 +190,8 @@ impl<'m, 'a> Session<'m, 'a> {
     fn pool(&mut self, exec: &Exec, token: usize, pooling: Pooling) {
         let model = self.model;
         let (width, prefix) = (model.width(), model.config.prefix);
-        let tokens = self.batch.tokens();
-        let Batch { scratch, places, .. } = &mut self.batch;
-        let (places, states): (&[Place], &[f32]) = (places, scratch.states(&model.encoder, tokens));
+        let (places, states) = self.batch.states();
+        let states = &*states;
         exec.rows(&mut self.pooled[..places.len() * width], width, |i, row| {
             let Place { start, len, .. } = places[i];
             let state = |t: usize| &states[(start + t) * width..][..width];
@@ -223,8 +221,8 @@ impl<'m, 'a> Session<'m, 'a> {
         if let Some(dense) = &head.dense {
             let outputs = dense.weight.rows();
             let out = &mut self.dense[..images * outputs];
-            let act = self.model.encoder.config.activation.kernel(exec);
-            dense.apply_then(exec, &mut Activations::new(input, cols, &mut self.quantized), out, act);
+            let mut input_of = Activations::new(input, cols, &mut self.quantized);
+            dense.apply_then(exec, &mut input_of, out, |row| head.activation.apply(exec, row));
             (input, cols) = (out, outputs);
         }
         head.output.apply(exec, &mut Activations::new(input, cols, &mut self.quantized), &mut self.scores);
@@ -278,7 +276,7 @@ impl Passes for Session<'_, '_> {
         if width.min(height) < model.config.patch || expected != Some(values.len()) {
             return Err(RunError::ImageSize { width, height, bytes: size_of_val(values.as_slice()) });
         }
-        let (tokens, (context, room)) = (model.config.tokens(width, height), self.batch.scratch.room());
+        let (tokens, (context, room)) = (model.config.tokens(width, height), self.batch.room());
         if tokens > context || panels(tokens) > room {
             return Err(RunError::ContextFull { context, used: 0, tokens });
         }
@@ -314,7 +312,7 @@ impl Passes for Session<'_, '_> {
             Want::Features => &self.pooled[number * width..][..width],
             Want::Tokens => {
                 let Place { start, len, .. } = self.batch.places[number];
-                &self.batch.states(&model.encoder)[start * width..][..len * width]
+                &self.batch.states().1[start * width..][..len * width]
             }
         }
     }

@@ -1,10 +1,13 @@
 //! Sequences of tokens, some at a time: what the sessions of texts and of images have in common.
 
-use super::encoder::{Encoder, Norm, Scratch, panels};
+use super::Encoder;
+use crate::blocks::{Item, Norm, Scratch};
 use crate::exec::Exec;
+use crate::kv::{Cache, KvType, Shape};
 use crate::memory::try_with_capacity;
 use crate::{RunError, TensorName};
 use alloc::vec::Vec;
+use smidgen_quant::attention::KEYS;
 use smidgen_targets::Pool;
 
 /// Where an input's tokens are in a pass.
@@ -18,62 +21,93 @@ pub(crate) struct Place {
     pub(crate) len: usize,
 }
 
+/// Panels of keys that an input takes.
+pub(super) fn panels(len: usize) -> usize {
+    len.div_ceil(KEYS)
+}
+
 /// The inputs of a pass, and its memory.
 #[derive(Debug)]
 pub(crate) struct Batch {
-    pub(crate) scratch: Scratch,
+    scratch: Scratch,
+    /// Keys and values of a layer, those of an input from a whole panel on.
+    caches: [Cache; 1],
+    items: Vec<Item>,
     /// One after another, at most as many as there is room for.
     pub(crate) places: Vec<Place>,
-    /// Their lengths.
-    lengths: Vec<usize>,
-    /// Inputs that there is room for.
-    most: usize,
+    /// Panels that they take.
+    used: usize,
+    /// Tokens, panels of one input each, and inputs that there is room for.
+    room: [usize; 3],
 }
 
 impl Batch {
     /// Memory for passes of up to `tokens` tokens, `room` panels of one input each and `most` inputs.
     pub(crate) fn new(encoder: &Encoder, tokens: usize, room: usize, most: usize) -> Result<Batch, RunError> {
-        let scratch = Scratch::new(encoder, tokens, room)?;
-        Ok(Batch { scratch, places: try_with_capacity(most)?, lengths: try_with_capacity(most)?, most })
+        let keys = room.checked_mul(KEYS).ok_or(RunError::OutOfMemory { bytes: usize::MAX })?;
+        let shape = Shape::new(encoder.layers.iter().map(crate::blocks::Layer::slot).take(1), keys);
+        let shape = shape.ok_or(RunError::OutOfMemory { bytes: usize::MAX })?;
+        Ok(Batch {
+            scratch: Scratch::new(&encoder.stack(), tokens, [false; 2])?,
+            caches: [Cache::new(&shape, KvType::F32)?],
+            items: try_with_capacity(tokens)?,
+            places: try_with_capacity(most)?,
+            used: 0,
+            room: [tokens, room, most],
+        })
+    }
+
+    /// Tokens, and panels of one input each, that there is room for.
+    pub(crate) fn room(&self) -> (usize, usize) {
+        (self.room[0], self.room[1])
     }
 
     /// Leaves no input in it.
     pub(crate) fn clear(&mut self) {
         self.places.clear();
-        self.lengths.clear();
+        self.items.clear();
+        self.used = 0;
     }
 
     /// Tokens of the pass.
     pub(crate) fn tokens(&self) -> usize {
-        self.places.last().map_or(0, |place| place.start + place.len)
+        self.items.len()
     }
 
     /// Puts an input of this length into the pass. Whether there was room.
     fn take(&mut self, input: usize, len: usize) -> bool {
-        let (tokens, room) = self.scratch.room();
-        let (start, used) = (self.tokens(), self.lengths.iter().map(|len| panels(*len)).sum::<usize>());
-        let fits = self.places.len() < self.most && start + len <= tokens && used + panels(len) <= room;
+        let (start, sequence, [tokens, room, most]) = (self.tokens(), self.places.len(), self.room);
+        let fits = sequence < most && start + len <= tokens && self.used + panels(len) <= room;
         if fits {
+            let offset = self.used * KEYS;
+            self.used += panels(len);
             self.places.push(Place { input, start, len });
-            self.lengths.push(len);
+            self.items.extend((0..len).map(|slot| Item {
+                sequence,
+                cache: 0,
+                offset,
+                slot,
+                sees: slot + 1,
+                keys: len,
+                position: [slot as u32; 3],
+            }));
         }
         fits
     }
 
-    /// The residual stream of the pass. `[tokens × width]`
-    pub(crate) fn states(&mut self, encoder: &Encoder) -> &mut [f32] {
-        let tokens = self.tokens();
-        self.scratch.states(encoder, tokens)
+    /// Where the inputs are, and the residual stream of the pass, `[tokens × width]`.
+    pub(crate) fn states(&mut self) -> (&[Place], &mut [f32]) {
+        (&self.places, self.scratch.stream(self.items.len()))
     }
 
     /// Runs the layers, and the norm after them if there is one. Whether all numbers are finite.
     pub(crate) fn layers(&mut self, encoder: &Encoder, norm: Option<&Norm>, exec: &Exec) -> bool {
         if exec.is_finite() {
-            self.scratch.pass(encoder, exec, &self.lengths);
+            self.scratch.run(&encoder.stack(), exec, self.items.len(), &mut self.caches, &self.items);
         }
         if let Some(norm) = norm.filter(|_| exec.is_finite()) {
-            exec.rows(self.states(encoder), encoder.config.width, |_, row| {
-                norm.apply(exec, encoder.config.epsilon, row);
+            exec.rows(self.states().1, encoder.width, |_, row| {
+                norm.apply(exec, row);
                 exec.check(row);
             });
         }

@@ -1,12 +1,11 @@
 //! Texts through the model, many at a time.
 
-use super::{Bert, Pooling, Text};
+use super::batch::{self, Batch, Passes, Place, panels};
+use super::text::{Pooling, Text, TextEncoder};
 use crate::activations::{Activations, Quantized};
 use crate::exec::{Exec, Precision};
 use crate::linear::decode_parts;
 use crate::memory::zeroed;
-use crate::models::batch::{self, Batch, Passes, Place};
-use crate::models::encoder::panels;
 use crate::{RunError, TensorName};
 use alloc::vec::Vec;
 use smidgen_quant::activation::K_BLOCK;
@@ -34,7 +33,7 @@ impl Default for Options {
 /// The same text gives the same bits whatever the others are, whichever kernels and threads compute them.
 #[derive(Debug)]
 pub struct Session<'m, 'a> {
-    model: &'m Bert<'a>,
+    model: &'m TextEncoder<'a>,
     kernels: &'static KernelSet,
     precision: Precision,
     batch: Batch,
@@ -60,7 +59,7 @@ impl<'m, 'a> Session<'m, 'a> {
     /// # Errors
     /// [`RunError::OptionRange`] for zero tokens, [`RunError::OutOfMemory`].
     pub fn new(
-        model: &'m Bert<'a>,
+        model: &'m TextEncoder<'a>,
         options: &Options,
         kernels: &'static KernelSet,
     ) -> Result<Session<'m, 'a>, RunError> {
@@ -72,7 +71,7 @@ impl<'m, 'a> Session<'m, 'a> {
         let texts = panels(model.config.max_tokens).max(tokens.div_ceil(4));
         let refused = RunError::OutOfMemory { bytes: usize::MAX };
         let of = |values: usize| values.checked_mul(texts).ok_or(refused.clone());
-        let width = model.encoder.config.width;
+        let width = model.encoder.width;
         let outputs = model.last_products().map(|linear| linear.weight.rows()).max().unwrap_or(0);
         let uses = |form| model.last_products().any(|linear| linear.weight.format().input_format() == form);
         let has_dense = model.head.as_ref().is_some_and(|head| head.dense.is_some());
@@ -89,11 +88,11 @@ impl<'m, 'a> Session<'m, 'a> {
     }
 
     /// The model.
-    pub fn model(&self) -> &'m Bert<'a> {
+    pub fn model(&self) -> &'m TextEncoder<'a> {
         self.model
     }
 
-    /// Calls `each` with the number and the embedding of every text, in order: [`Bert::width`] values, or as many for each token with
+    /// Calls `each` with the number and the embedding of every text, in order: [`TextEncoder::width`] values, or as many for each token with
     /// [`Pooling::None`]. A text that has none is an error of its own: [`RunError::NoTokens`], [`RunError::TokenRange`],
     /// [`RunError::ContextFull`], [`RunError::NotFinite`].
     pub fn embed(&mut self, texts: &[Text], pool: &dyn Pool, each: impl FnMut(usize, Result<&[f32], RunError>)) {
@@ -109,11 +108,10 @@ impl<'m, 'a> Session<'m, 'a> {
     /// The sums of the embeddings of tokens, of types and of positions, normalized if the model does so.
     fn sum(&mut self, texts: &[Text], exec: &Exec) {
         let model = self.model;
-        let width = model.encoder.config.width;
+        let width = model.encoder.width;
         let types = model.config.types;
-        let Batch { scratch, places, .. } = &mut self.batch;
-        let (places, tokens) = (places.as_slice(), places.last().map_or(0, |place| place.start + place.len));
-        exec.rows(scratch.states(&model.encoder, tokens), width, |t, row| {
+        let (places, states) = self.batch.states();
+        exec.rows(states, width, |t, row| {
             let place = places[places.partition_point(|place| place.start <= t) - 1];
             let (position, text) = (t - place.start, &texts[place.input]);
             let kind = if position >= text.second && types > 1 { 1 } else { 0 };
@@ -126,7 +124,7 @@ impl<'m, 'a> Session<'m, 'a> {
                 });
             }
             if let Some(norm) = &model.norm {
-                norm.apply(exec, model.encoder.config.epsilon, row);
+                norm.apply(exec, row);
             }
             exec.check(row);
         });
@@ -135,10 +133,9 @@ impl<'m, 'a> Session<'m, 'a> {
     /// Embeddings or scores from the states of a pass.
     fn pool(&mut self, exec: &Exec, want: Want) {
         let model = self.model;
-        let width = model.encoder.config.width;
-        let Batch { scratch, places, .. } = &mut self.batch;
-        let (places, tokens) = (places.as_slice(), places.last().map_or(0, |place| place.start + place.len));
-        let states: &[f32] = scratch.states(&model.encoder, tokens);
+        let width = model.encoder.width;
+        let (places, states) = self.batch.states();
+        let states = &*states;
         let pooled = &mut self.pooled[..places.len() * width];
         let pooling = if want == Want::Scores { Pooling::First } else { model.config.pooling };
         let normalizes = want == Want::Embedding && model.config.normalize;
@@ -232,13 +229,13 @@ impl Passes for Session<'_, '_> {
 
     fn result(&mut self, number: usize, want: Want) -> &[f32] {
         let model = self.model;
-        let width = model.encoder.config.width;
+        let width = model.encoder.width;
         let last =
             if want == Want::Scores { model.head.as_ref().map(|head| &head.output) } else { model.projection.as_ref() };
         match last {
             _ if want == Want::Embedding && model.config.pooling == Pooling::None => {
                 let Place { start, len, .. } = self.batch.places[number];
-                &self.batch.states(&model.encoder)[start * width..][..len * width]
+                &self.batch.states().1[start * width..][..len * width]
             }
             Some(last) => &self.outputs[number * last.weight.rows()..][..last.weight.rows()],
             None => &self.pooled[number * width..][..width],
