@@ -6,4 +6,5 @@ mod kernels;
 mod llama;
 mod micro;
 mod state;
+mod switches;
 mod vit;

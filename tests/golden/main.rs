@@ -8,4 +8,5 @@ mod image;
 mod micro;
 mod seeded;
 mod seeded_bert;
+mod switches;
 mod tokenizer;

@@ -8,7 +8,7 @@ use smidgen_tests::seeded::{self, Shape};
 use smidgen_tests::{Threads, best, kernel_sets};
 
 /// FNV-1a of the bits, little-endian.
-fn hash(logits: &[f32]) -> u64 {
+pub(crate) fn hash(logits: &[f32]) -> u64 {
     logits
         .iter()
         .flat_map(|v| v.to_bits().to_le_bytes())

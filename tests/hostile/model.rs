@@ -55,6 +55,8 @@ fn unknown_architecture() {
     let file = good().set("general.architecture", Meta::Str("mamba"));
     refused(file, LoadError::UnknownArchitecture { name: "mamba".into() });
     assert!(LoadError::UnknownArchitecture { name: "mamba".into() }.to_string().contains("llama"));
+    let text = LoadError::UnknownArchitecture { name: "qwen3moe".into() }.to_string();
+    assert!(text.contains("the nearest is qwen3;"), "{text}");
     assert_eq!(Model::parse(&[]).err(), Some(LoadError::NoArchitecture));
 }
 
@@ -69,7 +71,7 @@ fn row_40_block_count_zero_or_absurd() {
         with(Meta::I32(-1)),
         LoadError::KeyType { key: name, expected: "non-negative integer", found: ValueKind::I32 },
     );
-    refused(with(Meta::U32(3)), LoadError::MissingTensor { tensor: tensor(2, "attn_norm.weight") });
+    refused(with(Meta::U32(3)), LoadError::MissingTensor { tensor: tensor(2, "attn_q.weight") });
 }
 
 #[test]
@@ -87,7 +89,7 @@ fn row_41_zero_heads_or_experts() {
     let file = good().set("llama.attention.head_count_kv", Meta::U32s(vec![2, 0]));
     refused(file, LoadError::KeyRange { key: key("attention.head_count_kv"), value: 0, least: 1, most: MOST });
     let file = good().set("llama.expert_count", Meta::U32(8));
-    refused(file, LoadError::Unsupported { key: key("expert_count"), value: 8 });
+    refused(file, LoadError::SurplusKey { key: key("expert_count") });
     let file = good().set("llama.rope.dimension_count", Meta::U32(0));
     refused(file, LoadError::KeyRange { key: key("rope.dimension_count"), value: 0, least: 2, most: MOST });
 }
@@ -140,8 +142,8 @@ fn row_43_numbers_that_are_not_finite_or_not_positive() {
     let bytes = good().with_floats("rope_freqs.weight", &[32], &factors).bytes();
     let error = Model::parse(&[Gguf::parse(&bytes).unwrap()]).err();
     assert!(matches!(error, Some(LoadError::RopeFrequency { index: 31, .. })), "{error:?}");
-    let file = good().set("llama.rope.scaling.type", Meta::Str("yarn"));
-    refused(file, LoadError::UnknownRopeScaling { key: key("rope.scaling.type"), name: "yarn".into() });
+    let file = good().set("llama.rope.scaling.type", Meta::Str("yearn"));
+    refused(file, LoadError::UnknownRopeScaling { key: key("rope.scaling.type"), name: "yearn".into() });
     let mut file = good();
     file.tensor("blk.1.ffn_norm.weight").data[40..44].copy_from_slice(&f32::INFINITY.to_le_bytes());
     refused(file, LoadError::WeightNotFinite { tensor: tensor(1, "ffn_norm.weight"), index: 10 });
@@ -191,10 +193,7 @@ fn row_44_tensors_that_disagree_with_the_hyper_parameters() {
     refused(with("attention.head_count_kv", 4), shape(Some(0), "attn_k.weight", [256, 256], [256, 128]));
     let wide = with("attention.key_length", 128).set("llama.attention.value_length", Meta::U32(128));
     refused(wide, shape(Some(0), "attn_q.weight", [256, 512], [256, 256]));
-    refused(
-        with("attention.value_length", 32),
-        LoadError::Unsupported { key: key("attention.value_length"), value: 32 },
-    );
+    refused(with("attention.value_length", 32), shape(Some(0), "attn_v.weight", [256, 64], [256, 128]));
     let huge = with("attention.key_length", 1 << 20).set("llama.attention.value_length", Meta::U32(1 << 20));
     refused(huge, LoadError::KeyRange { key: key("attention.key_length"), value: 1 << 20, least: 1, most: 1 << 16 });
     let mut file = good();
@@ -212,6 +211,66 @@ fn row_44_tensors_that_disagree_with_the_hyper_parameters() {
     let weight = file.tensor("blk.1.ffn_up.weight");
     (weight.kind, weight.data) = (TensorType::I8, vec![0; 256 * 512]);
     refused(file, LoadError::TensorKind { tensor: tensor(1, "ffn_up.weight"), found: TensorType::I8 });
+}
+
+/// What a family does not ask for would change its results.
+#[test]
+fn tensors_and_keys_beyond_the_architecture() {
+    let file = good().with_floats("blk.1.attn_q_norm.weight", &[64], &[1.0; 64]);
+    refused(file, LoadError::SurplusTensor { name: "blk.1.attn_q_norm.weight".into() });
+    for (name, value) in [
+        ("logit_scale", Meta::F32(8.0)),
+        ("embedding_scale", Meta::F32(12.0)),
+        ("attn_logit_softcapping", Meta::F32(50.0)),
+        ("attention.causal", Meta::Bool(false)),
+        ("use_parallel_residual", Meta::Bool(true)),
+        ("attention.kv_lora_rank", Meta::U32(16)),
+        ("rope.dimension_sections", Meta::U32s(vec![1, 2, 3, 0])),
+    ] {
+        let file = good().set(&format!("llama.{name}"), value);
+        refused(file, LoadError::SurplusKey { key: key(name) });
+    }
+    // By these values the keys change nothing.
+    for (name, value) in [
+        ("logit_scale", Meta::F32(1.0)),
+        ("expert_count", Meta::U32(0)),
+        ("attention.causal", Meta::Bool(true)),
+        ("use_parallel_residual", Meta::Bool(false)),
+        ("attention.sliding_window", Meta::U32(0)),
+    ] {
+        let bytes = good().set(&format!("llama.{name}"), value).bytes();
+        assert!(Model::parse(&[Gguf::parse(&bytes).unwrap()]).is_ok(), "{name}");
+    }
+    // Layers that predict further tokens are not run, and their tensors are none of ours.
+    let file = good().set("llama.nextn_predict_layers", Meta::U32(1));
+    let bytes = file.with_floats("blk.1.nextn.enorm.weight", &[256], &[1.0; 256]).bytes();
+    assert_eq!(Model::parse(&[Gguf::parse(&bytes).unwrap()]).unwrap().decoder().unwrap().layers.len(), 1);
+    let file = good().set("llama.nextn_predict_layers", Meta::U32(2));
+    refused(file, LoadError::KeyRange { key: key("nextn_predict_layers"), value: 2, least: 1, most: 1 });
+}
+
+#[test]
+fn windows_and_factors() {
+    let with = |value| good().set("llama.attention.sliding_window", Meta::U32(4)).set(PATTERN, value);
+    const PATTERN: &str = "llama.attention.sliding_window_pattern";
+    let expected = LoadError::KeyLength { key: key("attention.sliding_window_pattern"), expected: 2, found: 3 };
+    refused(with(Meta::Bools(vec![true, false, true])), expected);
+    let (name, found) = ("attention.sliding_window_pattern", ValueKind::F32);
+    refused(with(Meta::F32(1.0)), LoadError::KeyType { key: key(name), expected: "non-negative integer", found });
+    let file = good().set("llama.attention.sliding_window", Meta::U64(1 << 40));
+    let (name, value) = ("attention.sliding_window", 1 << 40);
+    refused(file, LoadError::KeyRange { key: key(name), value, least: 0, most: MOST });
+    let file = good().with_floats("rope_factors_long.weight", &[32], &[1.0; 32]);
+    refused(file, LoadError::MissingTensor { tensor: tensor(None, "rope_factors_short.weight") });
+    let file = good().with_floats("rope_factors_long.weight", &[32], &[1.0; 32]);
+    let file = file.with_floats("rope_factors_short.weight", &[31], &[1.0; 31]);
+    let (expected, found) = ([32, 1], [31, 1, 1, 1]);
+    let name = tensor(None, "rope_factors_short.weight");
+    refused(file, LoadError::TensorShape { tensor: name, expected, found });
+    let mut file = good();
+    file.tensor("blk.0.attn_q.weight").dims = vec![256, 128, 2];
+    let (tensor, found) = (tensor(0, "attn_q.weight"), [256, 128, 2, 1]);
+    refused(file, LoadError::TensorShape { tensor, expected: [256, 256], found });
 }
 
 #[test]

@@ -11,6 +11,7 @@ pub mod seeded;
 pub mod seeded_bert;
 pub mod seeded_clip;
 pub mod seeded_vit;
+pub mod switches;
 
 pub use random::Random;
 use smidgen_host::ThreadPool;

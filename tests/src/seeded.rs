@@ -14,6 +14,8 @@ pub enum Meta {
     F32(f32),
     Bool(bool),
     Str(&'static str),
+    Bools(Vec<bool>),
+    F32s(Vec<f32>),
     U32s(Vec<u32>),
     I32s(Vec<i32>),
     Strs(Vec<String>),
@@ -92,6 +94,8 @@ impl File {
                 Meta::F32(v) => (*v).into(),
                 Meta::Bool(v) => (*v).into(),
                 Meta::Str(v) => (*v).into(),
+                Meta::Bools(v) => v.as_slice().into(),
+                Meta::F32s(v) => v.as_slice().into(),
                 Meta::U32s(v) => v.as_slice().into(),
                 Meta::I32s(v) => v.as_slice().into(),
                 Meta::Strs(v) => {

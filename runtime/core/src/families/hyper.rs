@@ -324,14 +324,15 @@ impl<'a> LayerOf<'_, '_, '_, 'a> {
     /// A gated network. The gate and what it lets pass have tensors of their own or one for both.
     pub(super) fn gated(&self, activation: ActivationFn) -> Result<FeedForward<'a>, LoadError> {
         let Hyper { source, width, feed_forward, .. } = *self.hyper;
-        let [gate, up] = if self.has(tensor!("ffn_gate")) {
+        let [weight, bias] = tensor!("ffn_up");
+        let rows = source.tensor(self.name(weight)).map(|tensor| tensor.dims[1]);
+        let [gate, up] = if !self.has(tensor!("ffn_gate")) && rows == Some(2 * feed_forward as u64) {
+            source.fused(self.name(weight), bias, [feed_forward; 2], width)?
+        } else {
             [
                 self.linear(tensor!("ffn_gate"), feed_forward, width)?,
                 self.linear(tensor!("ffn_up"), feed_forward, width)?,
             ]
-        } else {
-            let [weight, bias] = tensor!("ffn_up");
-            source.fused(self.name(weight), bias, [feed_forward; 2], width)?
         };
         let down = self.linear(tensor!("ffn_down"), width, feed_forward)?;
         Ok(FeedForward::Gated(Gated { gate, up, down, activation }))

@@ -244,9 +244,9 @@ impl Session<'_, '_> {
         self.results.clear();
         if call.each.is_none() {
             let wanted = || call.entries(0..call.len).filter(|entry| entry.want != Want::Nothing);
-            let asked = wanted().count();
-            if asked > self.rows {
-                return Err(RunError::Rows { asked, rows: self.rows });
+            let (asked, rows) = (wanted().count(), self.options.rows.max(sequences));
+            if asked > rows {
+                return Err(RunError::Rows { asked, rows });
             }
             self.results.extend(wanted().map(|Entry { sequence, want, .. }| Outcome { sequence, want }));
         }
