@@ -12,7 +12,7 @@ pub(super) fn load<'a>(hyper: &Hyper<'_, '_, 'a>) -> Result<Decoder<'a>, LoadErr
     let numbers = |name| hyper.source.number_of_layer(Key { architecture: "xielu", name }, hyper.layers);
     let (positive, negative) = (numbers("alpha_p")?, numbers("alpha_n")?);
     let (betas, epsilons) = (numbers("beta")?, numbers("eps")?);
-    hyper.decoder(norm, vec![hyper.rope(Pairs::Halves)?], |layer| {
+    hyper.decoder(norm, vec![hyper.rope(Pairs::Halves)?], &|layer| {
         let at = layer.number;
         let xielu = Xielu {
             positive: softplus(positive[at]),

@@ -9,7 +9,7 @@ use alloc::vec;
 pub(super) fn load4<'a>(hyper: &Hyper<'_, '_, 'a>) -> Result<Decoder<'a>, LoadError> {
     let hybrid = hyper.layers == 64;
     let (norm, windows) = (hyper.rms()?, if hybrid { hyper.windows(4096, 4)? } else { vec![None; hyper.layers] });
-    hyper.decoder(norm, vec![hyper.rope(Pairs::Halves)?], |layer| {
+    hyper.decoder(norm, vec![hyper.rope(Pairs::Halves)?], &|layer| {
         let window = windows[layer.number];
         let rope = (!hybrid || window.is_some()).then_some(0);
         let attention = Attention { window, rope, ..layer.attention_with_norms(norm)? };

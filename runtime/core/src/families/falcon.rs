@@ -8,7 +8,7 @@ use alloc::vec;
 
 pub(super) fn load<'a>(hyper: &Hyper<'_, '_, 'a>) -> Result<Decoder<'a>, LoadError> {
     let norm = hyper.layer_norm()?;
-    hyper.decoder(norm, vec![hyper.rope(Pairs::Halves)?], |layer| {
+    hyper.decoder(norm, vec![hyper.rope(Pairs::Halves)?], &|layer| {
         let first = layer.before(tensor!("attn_norm"), norm)?;
         // The second is of the attention, and the first then of the feed-forward network.
         let norms = if layer.has(tensor!("attn_norm_2")) {

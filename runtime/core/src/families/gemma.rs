@@ -27,7 +27,7 @@ fn norms(layer: &LayerOf, norm: NormLike) -> Result<[Norms; 2], LoadError> {
 
 pub(super) fn load1<'a>(hyper: &Hyper<'_, '_, 'a>) -> Result<Decoder<'a>, LoadError> {
     let norm = hyper.rms()?;
-    let decoder = hyper.decoder(norm, vec![hyper.rope(Pairs::Halves)?], |layer| {
+    let decoder = hyper.decoder(norm, vec![hyper.rope(Pairs::Halves)?], &|layer| {
         layer.sequential(norm, layer.attention()?, layer.gated(ActivationFn::GeluTanh)?)
     })?;
     Ok(scaled(hyper, decoder))
@@ -37,7 +37,7 @@ pub(super) fn load1<'a>(hyper: &Hyper<'_, '_, 'a>) -> Result<Decoder<'a>, LoadEr
 pub(super) fn load2<'a>(hyper: &Hyper<'_, '_, 'a>) -> Result<Decoder<'a>, LoadError> {
     let (norm, windows) = (hyper.rms()?, hyper.windows(4096, 2)?);
     let softcap = Some(hyper.number("attn_logit_softcapping")?.unwrap_or(50.0));
-    let decoder = hyper.decoder(norm, vec![hyper.rope(Pairs::Halves)?], |layer| {
+    let decoder = hyper.decoder(norm, vec![hyper.rope(Pairs::Halves)?], &|layer| {
         let (window, scale) = (windows[layer.number], scale(hyper, 46)?);
         let attention = Attention { window, scale, softcap, ..layer.attention()? };
         Ok(layer.layer(attention, layer.gated(ActivationFn::GeluTanh)?, norms(layer, norm)?))
@@ -50,7 +50,7 @@ pub(super) fn load2<'a>(hyper: &Hyper<'_, '_, 'a>) -> Result<Decoder<'a>, LoadEr
 pub(super) fn load3<'a>(hyper: &Hyper<'_, '_, 'a>) -> Result<Decoder<'a>, LoadError> {
     let (norm, windows) = (hyper.rms()?, hyper.windows(0, 6)?);
     let ropes = vec![hyper.rope(Pairs::Halves)?, hyper.local_rope(Pairs::Halves, 10_000.0)?];
-    let decoder = hyper.decoder(norm, ropes, |layer| {
+    let decoder = hyper.decoder(norm, ropes, &|layer| {
         let (window, scale) = (windows[layer.number], scale(hyper, 62)?);
         let rope = Some(usize::from(window.is_some()));
         let attention = Attention { window, scale, rope, ..layer.attention_with_norms(norm)? };

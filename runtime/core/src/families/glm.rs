@@ -7,7 +7,7 @@ use alloc::vec;
 
 pub(super) fn load4<'a>(hyper: &Hyper<'_, '_, 'a>) -> Result<Decoder<'a>, LoadError> {
     let norm = hyper.rms()?;
-    hyper.decoder(norm, vec![hyper.rope(Pairs::Neighbours)?], |layer| {
+    hyper.decoder(norm, vec![hyper.rope(Pairs::Neighbours)?], &|layer| {
         let norms = [
             layer.around(tensor!("attn_norm"), tensor!("post_attention_norm"), norm)?,
             layer.around(tensor!("ffn_norm"), tensor!("post_ffw_norm"), norm)?,

@@ -19,14 +19,14 @@ fn layer<'a>(
 pub(super) fn load<'a>(hyper: &Hyper<'_, '_, 'a>) -> Result<Decoder<'a>, LoadError> {
     const POSITIONS: TensorName = TensorName { layer: None, part: "position_embd.weight" };
     let norm = hyper.layer_norm()?;
-    let decoder = hyper.decoder(norm, Vec::new(), |of| layer(of, norm, of.attention()?))?;
+    let decoder = hyper.decoder(norm, Vec::new(), &|of| layer(of, norm, of.attention()?))?;
     Ok(Decoder { positions: Some(hyper.source.matrix(POSITIONS, hyper.context, hyper.width)?), ..decoder })
 }
 
 /// Scores fall with the distance (ALiBi), and the embedding is normalized.
 pub(super) fn load_bloom<'a>(hyper: &Hyper<'_, '_, 'a>) -> Result<Decoder<'a>, LoadError> {
     let norm = hyper.layer_norm()?;
-    let decoder = hyper.decoder(norm, Vec::new(), |of| {
+    let decoder = hyper.decoder(norm, Vec::new(), &|of| {
         layer(of, norm, Attention { slopes: slopes(hyper.heads), ..of.attention()? })
     })?;
     let embedding_norm = Some(hyper.norm(tensor!("token_embd_norm"), hyper.width, norm)?);

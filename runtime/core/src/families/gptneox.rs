@@ -8,7 +8,7 @@ use alloc::vec;
 pub(super) fn load<'a>(hyper: &Hyper<'_, '_, 'a>) -> Result<Decoder<'a>, LoadError> {
     let norm = hyper.layer_norm()?;
     let parallel = hyper.source.flag(hyper.key("use_parallel_residual"))?.unwrap_or(true);
-    hyper.decoder(norm, vec![hyper.rope(Pairs::Halves)?], |layer| {
+    hyper.decoder(norm, vec![hyper.rope(Pairs::Halves)?], &|layer| {
         let blocks = layer.sequential(norm, layer.attention()?, layer.plain(ActivationFn::Gelu)?)?;
         Ok(Layer { parallel, ..blocks })
     })

@@ -7,7 +7,7 @@ use alloc::vec;
 
 pub(super) fn load<'a>(hyper: &Hyper<'_, '_, 'a>) -> Result<Decoder<'a>, LoadError> {
     let norm = hyper.rms()?;
-    hyper.decoder(norm, vec![hyper.rope(Pairs::Halves)?], |layer| {
+    hyper.decoder(norm, vec![hyper.rope(Pairs::Halves)?], &|layer| {
         let attention = Attention { norm_turned: true, ..layer.attention_with_norms(norm)? };
         layer.sequential(norm, attention, layer.gated(ActivationFn::Silu)?)
     })

@@ -178,7 +178,7 @@ impl<'s, 'f, 'a> Hyper<'s, 'f, 'a> {
         &self,
         like: NormLike,
         ropes: Vec<Rope>,
-        layer: impl Fn(&LayerOf<'_, 's, 'f, 'a>) -> Result<Layer<'a>, LoadError>,
+        layer: &dyn Fn(&LayerOf<'_, 's, 'f, 'a>) -> Result<Layer<'a>, LoadError>,
     ) -> Result<Decoder<'a>, LoadError> {
         const HEAD: TensorName = TensorName { layer: None, part: "output.weight" };
         let rows = self.source.matrix(EMBEDDING, self.vocabulary, self.width)?;

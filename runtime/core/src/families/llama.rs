@@ -7,7 +7,7 @@ use alloc::vec;
 
 pub(super) fn load<'a>(hyper: &Hyper<'_, '_, 'a>) -> Result<Decoder<'a>, LoadError> {
     let (norm, windows) = (hyper.rms()?, hyper.windows(0, 0)?);
-    hyper.decoder(norm, vec![hyper.rope(Pairs::Neighbours)?], |layer| {
+    hyper.decoder(norm, vec![hyper.rope(Pairs::Neighbours)?], &|layer| {
         let attention = Attention { window: windows[layer.number], ..layer.attention()? };
         layer.sequential(norm, attention, layer.gated(ActivationFn::Silu)?)
     })

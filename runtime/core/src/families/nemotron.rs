@@ -8,7 +8,7 @@ use alloc::vec;
 
 pub(super) fn load<'a>(hyper: &Hyper<'_, '_, 'a>) -> Result<Decoder<'a>, LoadError> {
     let norm = hyper.layer_norm()?;
-    hyper.decoder(norm, vec![hyper.rope(Pairs::Halves)?], |layer| {
+    hyper.decoder(norm, vec![hyper.rope(Pairs::Halves)?], &|layer| {
         layer.sequential(norm, layer.attention()?, layer.plain(ActivationFn::ReluSquared)?)
     })
 }

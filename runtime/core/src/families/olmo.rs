@@ -13,7 +13,7 @@ pub(super) fn load2<'a>(hyper: &Hyper<'_, '_, 'a>) -> Result<Decoder<'a>, LoadEr
     if windows.iter().any(Option::is_some) {
         ropes.push(hyper.local_rope(Pairs::Halves, base)?);
     }
-    hyper.decoder(norm, ropes, |layer| {
+    hyper.decoder(norm, ropes, &|layer| {
         let window = windows[layer.number];
         let attention = Attention {
             q_norm: Some(layer.norm(tensor!("attn_q_norm"), hyper.heads * hyper.head, norm)?),

@@ -8,7 +8,7 @@ use alloc::vec;
 /// Queries, keys and values have biases.
 pub(super) fn load2<'a>(hyper: &Hyper<'_, '_, 'a>) -> Result<Decoder<'a>, LoadError> {
     let norm = hyper.rms()?;
-    hyper.decoder(norm, vec![hyper.rope(Pairs::Halves)?], |layer| {
+    hyper.decoder(norm, vec![hyper.rope(Pairs::Halves)?], &|layer| {
         layer.sequential(norm, layer.attention()?, layer.gated(ActivationFn::Silu)?)
     })
 }
@@ -16,7 +16,7 @@ pub(super) fn load2<'a>(hyper: &Hyper<'_, '_, 'a>) -> Result<Decoder<'a>, LoadEr
 /// Queries and keys are normalized by head instead.
 pub(super) fn load3<'a>(hyper: &Hyper<'_, '_, 'a>) -> Result<Decoder<'a>, LoadError> {
     let norm = hyper.rms()?;
-    hyper.decoder(norm, vec![hyper.rope(Pairs::Halves)?], |layer| {
+    hyper.decoder(norm, vec![hyper.rope(Pairs::Halves)?], &|layer| {
         layer.sequential(norm, layer.attention_with_norms(norm)?, layer.gated(ActivationFn::Silu)?)
     })
 }

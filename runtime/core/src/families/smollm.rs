@@ -7,7 +7,7 @@ use alloc::vec;
 
 pub(super) fn load3<'a>(hyper: &Hyper<'_, '_, 'a>) -> Result<Decoder<'a>, LoadError> {
     let norm = hyper.rms()?;
-    hyper.decoder(norm, vec![hyper.rope(Pairs::Neighbours)?], |layer| {
+    hyper.decoder(norm, vec![hyper.rope(Pairs::Neighbours)?], &|layer| {
         let rope = (!(layer.number + 1).is_multiple_of(4)).then_some(0);
         layer.sequential(norm, Attention { rope, ..layer.attention()? }, layer.gated(ActivationFn::Silu)?)
     })

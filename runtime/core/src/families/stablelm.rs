@@ -9,7 +9,7 @@ use alloc::vec;
 pub(super) fn load<'a>(hyper: &Hyper<'_, '_, 'a>) -> Result<Decoder<'a>, LoadError> {
     let norm = hyper.layer_norm()?;
     let parallel = hyper.source.flag(hyper.key("use_parallel_residual"))?;
-    hyper.decoder(norm, vec![hyper.rope(Pairs::Halves)?], |layer| {
+    hyper.decoder(norm, vec![hyper.rope(Pairs::Halves)?], &|layer| {
         let of_heads = |names, heads| layer.norm_of_heads(names, [hyper.head, heads], norm);
         let (q_norm, k_norm) =
             (of_heads(tensor!("attn_q_norm"), hyper.heads)?, of_heads(tensor!("attn_k_norm"), hyper.kv_heads)?);

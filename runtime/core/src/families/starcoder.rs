@@ -7,7 +7,7 @@ use alloc::vec;
 
 pub(super) fn load2<'a>(hyper: &Hyper<'_, '_, 'a>) -> Result<Decoder<'a>, LoadError> {
     let (norm, windows) = (hyper.layer_norm()?, hyper.windows(0, 0)?);
-    hyper.decoder(norm, vec![hyper.rope(Pairs::Halves)?], |layer| {
+    hyper.decoder(norm, vec![hyper.rope(Pairs::Halves)?], &|layer| {
         let attention = Attention { window: windows[layer.number], ..layer.attention()? };
         layer.sequential(norm, attention, layer.plain(ActivationFn::GeluTanh)?)
     })
