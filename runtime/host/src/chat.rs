@@ -18,9 +18,14 @@ pub struct Message<'a> {
 }
 
 mod clock;
+mod data;
 mod guard;
 mod json;
+mod methods;
 pub(crate) mod prompt;
+mod python;
+
+pub use data::Data;
 
 /// A template comes from an untrusted file, so each has its bounds; real ones stay far below them. The largest known source
 /// has 17 kB.
@@ -36,7 +41,9 @@ const STACK: usize = 32 << 20;
 ///
 /// The template sees `messages` (maps of `role` and `content`), `add_generation_prompt`, `bos_token`, `eos_token`, `tools` and
 /// `documents` (both none), and the functions `raise_exception` and `strftime_now` (in UTC). Whitespace is trimmed around block
-/// tags as Hugging Face does, `{% generation %}` and `{% break %}` are understood, and so are Python's string methods.
+/// tags as Hugging Face does, `{% generation %}` and `{% break %}` are understood, and so are Python's methods of texts, lists and maps.
+/// What Python refuses is refused, such as a loop over `tools` where there are none. Filters that no known template uses are not there;
+/// the error names them.
 ///
 /// Rendering is bounded: steps, memory, depth and output, in proportion to the messages.
 pub struct ChatTemplate {
@@ -54,7 +61,8 @@ impl ChatTemplate {
         if source.len() > MOST_SOURCE {
             return Err(Error::TemplateSize { bytes: source.len(), most: MOST_SOURCE });
         }
-        let source = without_generation_tags(source);
+        // Jinja knows one kind of line end.
+        let source = without_generation_tags(&source.replace("\r\n", "\n").replace('\r', "\n"));
         on_own_stack(|| compile(&source).map(|_| ()))??;
         Ok(ChatTemplate { source, bos: bos.to_owned(), eos: eos.to_owned() })
     }
@@ -77,37 +85,54 @@ impl ChatTemplate {
     /// # Errors
     /// As for [`render`](Self::render).
     pub fn render_at(&self, messages: &[Message], add_generation_prompt: bool, seconds: u64) -> Result<String, Error> {
-        let (count, bytes) = messages.iter().fold((0_u64, 0_u64), |(count, bytes), message| {
-            (count.saturating_add(1), bytes.saturating_add((message.role.len() + message.content.len()) as u64))
+        let variables = [("messages", messages.into()), ("add_generation_prompt", Data::Bool(add_generation_prompt))];
+        self.render_data(&variables, seconds)
+    }
+
+    /// Renders the template with these variables, such as `messages`, `tools`, `add_generation_prompt` and what else the template
+    /// knows, at `seconds` after the start of 1970, UTC.
+    ///
+    /// Those that are not given are undefined, but `tools` and `documents`, which are none, and the texts of the begin and end tokens.
+    /// A message is a map of `role` and `content`, and may have `reasoning_content` and `tool_calls` as in Hugging Face's libraries.
+    ///
+    /// # Errors
+    /// As for [`render`](Self::render).
+    pub fn render_data(&self, variables: &[(&str, Data)], seconds: u64) -> Result<String, Error> {
+        let (count, bytes) = variables.iter().fold((0_u64, 0_u64), |(count, bytes), (_, value)| {
+            let (more, texts) = value.size();
+            (count.saturating_add(more), bytes.saturating_add(texts))
         });
         let bound = |[base, each, byte]: [u64; 3]| {
             base.saturating_add(each.saturating_mul(count)).saturating_add(byte.saturating_mul(bytes))
         };
-        let environment = environment(bound(STEPS), seconds);
-        let messages = messages.iter().map(|message| {
-            Value::from_pairs([("role", Value::from(message.role)), ("content", Value::from(message.content))])
-        });
-        let context = minijinja::context! {
-            messages => messages.collect::<Value>(),
-            add_generation_prompt,
-            bos_token => &self.bos,
-            eos_token => &self.eos,
-            tools => (),
-            documents => (),
-        };
+        if variables.iter().any(|(_, value)| value.deeper_than(guard::MOST_DEPTH)) {
+            return Err(Error::TemplateDepth);
+        }
+        let namespaces = python::Namespaces::default();
+        let environment = environment(bound(STEPS), seconds, &namespaces);
+        let defaults = [
+            ("bos_token", Value::from(self.bos.as_str())),
+            ("eos_token", Value::from(self.eos.as_str())),
+            ("tools", Value::from(())),
+            ("documents", Value::from(())),
+        ];
+        let given = variables.iter().map(|(name, value)| (*name, value.value()));
+        let context = Value::from_pairs(defaults.into_iter().chain(given));
         let text = on_own_stack(|| {
             let compiled = compile(&self.source)?;
             let mut text = String::new();
             let mut output = machinery::make_string_output(&mut text);
-            machinery::eval(
+            let done = machinery::eval(
                 &environment,
                 &compiled.instructions,
                 context,
                 &compiled.blocks,
                 &mut output,
                 AutoEscape::None,
-            )
-            .map_err(|error| told(&error))?;
+            );
+            // Here, since what is freed may be as deep as the stack allows.
+            namespaces.empty();
+            done.map_err(|error| told(&error))?;
             Ok(text)
         })??;
         let most = usize::try_from(bound(OUTPUT)).unwrap_or(usize::MAX);
@@ -126,24 +151,20 @@ fn compile(source: &str) -> Result<CompiledTemplate<'_>, Error> {
     guard::check(source, syntax.clone())?;
     let config = TemplateConfig { syntax_config: syntax, default_auto_escape: Arc::new(|_| AutoEscape::None) };
     let mut compiled = CompiledTemplate::new("chat", source, &config).map_err(|error| told(&error))?;
-    guard::replace_operators(&mut compiled.instructions);
+    compiled.instructions = python::rewritten(&compiled.instructions);
     Ok(compiled)
 }
 
-fn environment(steps: u64, seconds: u64) -> Environment<'static> {
+fn environment(steps: u64, seconds: u64, namespaces: &python::Namespaces) -> Environment<'static> {
     let mut environment = Environment::new();
     environment.set_fuel(Some(steps));
-    environment.set_recursion_limit(guard::MOST_DEPTH);
-    environment.set_unknown_method_callback(guard::method);
-    environment.add_filter("tojson", json::to_json);
-    // Python does not iterate over None; the engine does.
-    environment.add_test("iterable", |value: &Value| !value.is_none() && value.try_iter().is_ok());
+    environment.set_recursion_limit(guard::MOST_CALLS);
+    python::prepare(&mut environment, namespaces);
     environment.add_function("strftime_now", move |format: &str| clock::strftime(format, seconds));
     environment.add_function("raise_exception", |message: &str| -> Result<Value, minijinja::Error> {
         let refusal = Refusal(message.to_owned());
         Err(minijinja::Error::new(ErrorKind::InvalidOperation, "raise_exception").with_source(refusal))
     });
-    guard::restrict(&mut environment);
     environment
 }
 

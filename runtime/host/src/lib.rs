@@ -35,7 +35,7 @@ mod pull;
 #[cfg(feature = "chat")]
 pub use chat::prompt::encode as encode_chat;
 #[cfg(feature = "chat")]
-pub use chat::{ChatTemplate, Message};
+pub use chat::{ChatTemplate, Data, Message};
 #[cfg(feature = "convert")]
 pub use convert::{convert, is_tflite, quantize};
 pub use error::Error;
