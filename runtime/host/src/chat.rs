@@ -3,7 +3,7 @@
 use crate::{Error, one_line};
 use minijinja::machinery::{self, CompiledTemplate, TemplateConfig};
 use minijinja::syntax::SyntaxConfig;
-use minijinja::{AutoEscape, Environment, ErrorKind, Value};
+use minijinja::{AutoEscape, ErrorKind, Value};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -19,11 +19,13 @@ pub struct Message<'a> {
 
 mod clock;
 mod data;
+mod filters;
 mod guard;
 mod json;
 mod methods;
 pub(crate) mod prompt;
 mod python;
+pub(crate) mod thinking;
 
 pub use data::Data;
 
@@ -76,8 +78,7 @@ impl ChatTemplate {
     /// [`Error::TemplateRender`] when it fails, and [`Error::TemplateSteps`], [`Error::TemplateOutput`] and
     /// [`Error::TemplateDepth`] when it passes a bound.
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String, Error> {
-        let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        self.render_at(messages, add_generation_prompt, seconds)
+        self.render_at(messages, add_generation_prompt, now())
     }
 
     /// [`render`](Self::render) with the clock at `seconds` after the start of 1970, UTC, for `strftime_now`.
@@ -109,7 +110,8 @@ impl ChatTemplate {
             return Err(Error::TemplateDepth);
         }
         let namespaces = python::Namespaces::default();
-        let environment = environment(bound(STEPS), seconds, &namespaces);
+        let mut environment = python::environment(&namespaces, seconds);
+        environment.set_fuel(Some(bound(STEPS)));
         let defaults = [
             ("bos_token", Value::from(self.bos.as_str())),
             ("eos_token", Value::from(self.eos.as_str())),
@@ -155,17 +157,9 @@ fn compile(source: &str) -> Result<CompiledTemplate<'_>, Error> {
     Ok(compiled)
 }
 
-fn environment(steps: u64, seconds: u64, namespaces: &python::Namespaces) -> Environment<'static> {
-    let mut environment = Environment::new();
-    environment.set_fuel(Some(steps));
-    environment.set_recursion_limit(guard::MOST_CALLS);
-    python::prepare(&mut environment, namespaces);
-    environment.add_function("strftime_now", move |format: &str| clock::strftime(format, seconds));
-    environment.add_function("raise_exception", |message: &str| -> Result<Value, minijinja::Error> {
-        let refusal = Refusal(message.to_owned());
-        Err(minijinja::Error::new(ErrorKind::InvalidOperation, "raise_exception").with_source(refusal))
-    });
-    environment
+/// Seconds since the start of 1970, UTC.
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// Runs `f` on a thread with [`STACK`] bytes of stack.

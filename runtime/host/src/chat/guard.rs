@@ -10,8 +10,8 @@
 
 use minijinja::machinery::{Token, tokenize};
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Kwargs, Tuple, ValueKind};
-use minijinja::{Environment, Error, ErrorKind, State, Value};
+use minijinja::value::{Tuple, ValueKind};
+use minijinja::{Error, ErrorKind, State, Value};
 
 /// How deeply values may nest.
 pub(super) const MOST_DEPTH: usize = 64;
@@ -65,18 +65,8 @@ fn refusal(what: &str, line: u16) -> crate::Error {
     crate::Error::TemplateSyntax { line: usize::from(line), reason: what.to_owned() }
 }
 
-/// Provides our operators, and removes the functions that add lists, or show the state, uncounted.
-pub(super) fn restrict(environment: &mut Environment) {
-    environment.add_function(ADD, add);
-    environment.add_function(MULTIPLY, multiply);
-    environment.add_function("range", range);
-    environment.add_filter("sum", sum);
-    environment.remove_filter("chain");
-    environment.remove_global("debug");
-}
-
 /// Python's `range`, but counted and made at once.
-fn range(state: &State, first: i64, second: Option<i64>, step: Option<i64>) -> Result<Value, Error> {
+pub(super) fn range(state: &State, first: i64, second: Option<i64>, step: Option<i64>) -> Result<Value, Error> {
     let (start, stop) = second.map_or((0, first), |stop| (first, stop));
     let step = step.unwrap_or(1);
     if step == 0 {
@@ -116,7 +106,7 @@ pub(super) fn escaped(text: &str) -> String {
     out
 }
 
-fn add(state: &State, a: &Value, b: &Value) -> Result<Value, Error> {
+pub(super) fn add(state: &State, a: &Value, b: &Value) -> Result<Value, Error> {
     if is_list(a) && is_list(b) && a.is_tuple() == b.is_tuple() {
         let mut items = Vec::new();
         for item in a.try_iter()?.chain(b.try_iter()?) {
@@ -143,7 +133,7 @@ fn add(state: &State, a: &Value, b: &Value) -> Result<Value, Error> {
     numbers("add", a, b, i128::checked_add, |a, b| a + b)
 }
 
-fn multiply(state: &State, a: &Value, b: &Value) -> Result<Value, Error> {
+pub(super) fn multiply(state: &State, a: &Value, b: &Value) -> Result<Value, Error> {
     let count = |value: &Value| value.is_integer().then(|| i64::try_from(value.clone()).ok()).flatten();
     let (repeated, times) = if is_list(a) || a.as_str().is_some() { (a, count(b)) } else { (b, count(a)) };
     let Some(times) = times.filter(|_| is_list(repeated) || repeated.as_str().is_some()) else {
@@ -200,17 +190,4 @@ pub(super) fn remainder(a: &Value, b: &Value) -> Result<Value, Error> {
         return Err(Error::new(ErrorKind::InvalidOperation, "the remainder of a division by zero"));
     }
     numbers("divide", a, b, exact, float)
-}
-
-/// The filter `sum`, whose additions are counted.
-fn sum(state: &State, values: &Value, options: Kwargs) -> Result<Value, Error> {
-    let attribute = options.get::<Option<Value>>("attribute")?;
-    let mut all = options.get::<Option<Value>>("start")?.unwrap_or_else(|| 0.into());
-    options.assert_all_used()?;
-    for value in values.try_iter()? {
-        state.consume_fuel(1)?;
-        let value = attribute.as_ref().map_or(Ok(value.clone()), |attribute| value.get_item(attribute))?;
-        all = add(state, &all, &value)?;
-    }
-    Ok(all)
 }

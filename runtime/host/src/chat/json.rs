@@ -1,29 +1,18 @@
 //! Texts of the engine's values: JSON, and Python's.
 
 use super::guard::MOST_DEPTH;
-use super::python::invalid;
-use minijinja::value::{Kwargs, Rest, ValueKind};
+use super::python::{Arguments, invalid};
+use minijinja::value::ValueKind;
 use minijinja::{State, Value};
 
 /// The most characters of an indentation.
 const MOST_INDENT: usize = 16;
 
 /// The `tojson` filter as Hugging Face defines it: Python's `json.dumps` without escaping for HTML.
-pub(super) fn to_json(
-    state: &State,
-    value: &Value,
-    positional: Rest<Value>,
-    options: Kwargs,
-) -> Result<String, minijinja::Error> {
-    let [ascii, indent, separators, sorted] = ["ensure_ascii", "indent", "separators", "sort_keys"].map(|name| {
-        let named = options.get::<Option<Value>>(name)?;
-        Ok::<_, minijinja::Error>(named.filter(|value| !value.is_none()))
-    });
-    let mut positional = positional.0.into_iter();
-    let mut or_next = |named: Option<Value>| named.or(positional.next()).filter(|value| !value.is_none());
-    let (ascii, indent) = (or_next(ascii?), or_next(indent?));
-    let (separators, sorted) = (or_next(separators?), or_next(sorted?));
-    options.assert_all_used()?;
+pub(super) fn to_json(state: &mut State, value: &Value, arguments: &mut Arguments) -> Result<Value, minijinja::Error> {
+    let [ascii, indent, separators, sorted] = ["ensure_ascii", "indent", "separators", "sort_keys"]
+        .map(|name| arguments.next(name).map(|value| value.filter(|value| !value.is_none())));
+    let (ascii, indent, separators, sorted) = (ascii?, indent?, separators?, sorted?);
     let indent = match indent {
         None => None,
         Some(indent) => Some(match indent.as_str() {
@@ -43,7 +32,7 @@ pub(super) fn to_json(
     let (sorted, ascii) = (sorted.is_some_and(|value| value.is_true()), ascii.is_some_and(|value| value.is_true()));
     let mut json = Writer { state, indent, item, key, sorted, ascii, python: false, text: String::new(), paid: 0 };
     json.value(value, 0)?;
-    Ok(json.text)
+    Ok(json.text.into())
 }
 
 /// Python's `str` of a value that is no text.

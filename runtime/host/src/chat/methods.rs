@@ -50,6 +50,12 @@ pub(super) fn stripped<'t>(text: &'t str, of: Option<&str>, [start, end]: [bool;
     if end { text.trim_end_matches(strips) } else { text }
 }
 
+/// Whether all letters with cases have this one, and there is one.
+pub(super) fn is_cased(text: &str, upper: bool) -> bool {
+    let (large, small) = (text.chars().any(char::is_uppercase), text.chars().any(char::is_lowercase));
+    if upper { large && !small } else { small && !large }
+}
+
 fn texts<'t>(parts: impl IntoIterator<Item = &'t str>) -> Value {
     Value::from(parts.into_iter().map(Value::from).collect::<Vec<_>>())
 }
@@ -59,7 +65,6 @@ fn tuple(parts: [&str; 3]) -> Value {
 }
 
 fn of_text(state: &State, text: &str, name: &str, arguments: &mut Arguments) -> Result<Value, Error> {
-    let any = |test: fn(char) -> bool| text.chars().any(test);
     let all = |test: fn(char) -> bool| Value::from(!text.is_empty() && text.chars().all(test));
     Ok(match name {
         "upper" => text.to_uppercase().into(),
@@ -84,8 +89,8 @@ fn of_text(state: &State, text: &str, name: &str, arguments: &mut Arguments) -> 
             )
             .into()
         }
-        "islower" => (any(char::is_lowercase) && !any(char::is_uppercase)).into(),
-        "isupper" => (any(char::is_uppercase) && !any(char::is_lowercase)).into(),
+        "islower" => is_cased(text, false).into(),
+        "isupper" => is_cased(text, true).into(),
         "isspace" => all(is_space),
         "isdigit" | "isdecimal" => all(|c| c.is_ascii_digit() || c.is_numeric() && c.to_string().parse::<u8>().is_ok()),
         "isnumeric" => all(char::is_numeric),

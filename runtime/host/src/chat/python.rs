@@ -1,15 +1,13 @@
 //! What Python's Jinja does otherwise than the engine.
 //!
-//! Operators, loops and assignments become calls of functions that no template can name, and so cannot hide. Filters and tests that
-//! differ are replaced. What Python's Jinja knows and nobody's chat template asks for is unknown here, and is named when it is used.
+//! Operators, loops and assignments become calls of functions that no template can name, and so cannot hide. What Python's Jinja knows and nobody's chat template asks for is unknown here, and is named when it is used.
 
-use super::guard;
-use super::json;
-use super::methods::{self, stripped};
+use super::{filters, guard, json, methods};
 use minijinja::formatting::FormatStyle;
 use minijinja::machinery::{Instruction, Instructions};
 use minijinja::value::{DynObject, Enumerator, Kwargs, Object, ObjectRepr, Rest, ValueKind, ValueOrKwargs, from_args};
-use minijinja::{Environment, Error, ErrorKind, State, Value, filters};
+use minijinja::{Environment, Error, ErrorKind, State, Value};
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -126,6 +124,16 @@ impl Arguments {
         Ok(self.next(name)?.is_some_and(|value| value.is_true()))
     }
 
+    /// The arguments that are left, by place.
+    pub(super) fn rest(&mut self) -> Vec<Value> {
+        self.positional.by_ref().collect()
+    }
+
+    /// The arguments by name, for a function that takes them itself.
+    pub(super) fn names(&mut self) -> Kwargs {
+        std::mem::replace(&mut self.named, Kwargs::from_iter([("", Value::UNDEFINED); 0]))
+    }
+
     /// Refuses arguments that were not asked for.
     pub(super) fn end(mut self) -> Result<(), Error> {
         if self.positional.next().is_some() {
@@ -160,7 +168,7 @@ impl Object for Namespace {
         self.held().get(key.as_str()?).cloned()
     }
 
-    fn custom_cmp(self: &Arc<Self>, other: &DynObject) -> Option<std::cmp::Ordering> {
+    fn custom_cmp(self: &Arc<Self>, other: &DynObject) -> Option<Ordering> {
         other.downcast_ref::<Namespace>().map(|other| Arc::as_ptr(self).cmp(&std::ptr::from_ref(other)))
     }
 }
@@ -239,7 +247,7 @@ impl Object for Generator {
     }
 }
 
-fn generator(items: Vec<Value>) -> Value {
+pub(super) fn generator(items: Vec<Value>) -> Value {
     Value::from_object(Generator(Mutex::new(items.into_iter())))
 }
 
@@ -258,19 +266,19 @@ pub(super) fn iterated(value: &Value) -> Result<Value, Error> {
 }
 
 /// What a filter goes over, which is not none.
-fn some(value: &Value) -> Result<Value, Error> {
+pub(super) fn some(value: &Value) -> Result<Value, Error> {
     if value.is_none() { Err(invalid("none cannot be iterated over")) } else { Ok(value.clone()) }
 }
 
 /// Python's `str`.
-fn text(state: &State, value: &Value) -> Result<Value, Error> {
+pub(super) fn text(state: &State, value: &Value) -> Result<Value, Error> {
     match value.as_str() {
         Some(_) => Ok(value.clone()),
         None => json::python(state, value).map(Value::from),
     }
 }
 
-fn concatenated(state: &State, values: &[Value]) -> Result<Value, Error> {
+pub(super) fn concatenated(state: &State, values: &[Value]) -> Result<Value, Error> {
     let mut all = String::new();
     for value in values {
         let value = text(state, value)?;
@@ -281,7 +289,8 @@ fn concatenated(state: &State, values: &[Value]) -> Result<Value, Error> {
     Ok(all.into())
 }
 
-fn compared(a: &Value, b: &Value, fits: fn(std::cmp::Ordering) -> bool) -> Result<bool, Error> {
+pub(super) fn compared(values: &[Value], fits: fn(Ordering) -> bool) -> Result<Value, Error> {
+    let (a, b) = (argument(values, 0)?, argument(values, 1)?);
     let class = |value: &Value| match value.kind() {
         ValueKind::Number | ValueKind::Bool => 1,
         ValueKind::String => 2,
@@ -292,10 +301,10 @@ fn compared(a: &Value, b: &Value, fits: fn(std::cmp::Ordering) -> bool) -> Resul
     if class(a) == 0 || class(a) != class(b) {
         return Err(Error::new(ErrorKind::InvalidOperation, format!("cannot compare {} and {}", a.kind(), b.kind())));
     }
-    Ok(fits(a.cmp(b)))
+    Ok(fits(a.cmp(b)).into())
 }
 
-fn contains(state: &State, item: &Value, all: &Value) -> Result<bool, Error> {
+pub(super) fn contains(state: &State, item: &Value, all: &Value) -> Result<bool, Error> {
     match (all.as_str(), item.as_str()) {
         (Some(all), Some(item)) => {
             state.consume_fuel(all.len() as u64 / 64)?;
@@ -352,9 +361,47 @@ fn sliced(state: &State, value: &Value, bounds: [&Value; 3]) -> Result<Value, Er
     Ok(if value.is_tuple() { minijinja::value::Tuple::from(part).into() } else { part.into() })
 }
 
-/// Gives an environment our functions, filters and tests, and takes away what is not counted.
-pub(super) fn prepare(environment: &mut Environment, namespaces: &Namespaces) {
-    use std::cmp::Ordering;
+type Function = fn(&State, &[Value]) -> Result<Value, Error>;
+
+/// Operators and functions.
+const FUNCTIONS: &[(&str, Function)] = &[
+    (FOR, |_, a| iterated(argument(a, 0)?)),
+    (SET, |_, a| {
+        set(argument(a, 0)?.clone(), argument(a, 1)?, argument(a, 2)?.as_str().unwrap_or_default()).map(Value::from)
+    }),
+    (SLICE, |state, a| sliced(state, argument(a, 0)?, [argument(a, 1)?, argument(a, 2)?, argument(a, 3)?])),
+    (CONCATENATE, concatenated),
+    (IN, |state, a| contains(state, argument(a, 0)?, argument(a, 1)?).map(Value::from)),
+    (guard::ADD, |state, a| guard::add(state, argument(a, 0)?, argument(a, 1)?)),
+    (guard::MULTIPLY, |state, a| guard::multiply(state, argument(a, 0)?, argument(a, 1)?)),
+    ("%", |state, a| remainder(state, argument(a, 0)?, argument(a, 1)?)),
+    ("<", |_, a| compared(a, Ordering::is_lt)),
+    ("<=", |_, a| compared(a, Ordering::is_le)),
+    (">", |_, a| compared(a, Ordering::is_gt)),
+    (">=", |_, a| compared(a, Ordering::is_ge)),
+    ("range", |state, a| {
+        let [first, second, step] = [0, 1, 2].map(|at| a.get(at).map(|value| i64::try_from(value.clone())).transpose());
+        guard::range(state, first?.ok_or(ErrorKind::MissingArgument)?, second?, step?)
+    }),
+    ("dict", |_, a| {
+        let (map, more) = from_args(a)?;
+        minijinja::functions::dict(map, more)
+    }),
+    ("raise_exception", |state, a| {
+        let message = text(state, argument(a, 0)?)?;
+        let refusal = super::Refusal(message.as_str().unwrap_or_default().to_owned());
+        Err(invalid("raise_exception").with_source(refusal))
+    }),
+];
+
+pub(super) fn argument(arguments: &[Value], at: usize) -> Result<&Value, Error> {
+    arguments.get(at).ok_or_else(|| ErrorKind::MissingArgument.into())
+}
+
+/// An environment of nothing but our functions, filters and tests.
+pub(super) fn environment(namespaces: &Namespaces, seconds: u64) -> Environment<'static> {
+    let mut environment = Environment::empty();
+    environment.set_recursion_limit(guard::MOST_CALLS);
     environment.set_unknown_method_callback(methods::method);
     environment.set_formatter(|output, state, value| {
         if !matches!(state.auto_escape(), minijinja::AutoEscape::None) {
@@ -363,190 +410,16 @@ pub(super) fn prepare(environment: &mut Environment, namespaces: &Namespaces) {
         let value = text(state, value)?;
         output.write_str(value.as_str().unwrap_or_default()).map_err(Error::from)
     });
-    environment.add_function(FOR, |value: &Value| iterated(value));
-    environment.add_function(SET, |value: Value, namespace: &Value, name: &str| set(value, namespace, name));
-    environment.add_function(SLICE, |state: &State, value: &Value, a: &Value, b: &Value, c: &Value| {
-        sliced(state, value, [a, b, c])
-    });
-    environment.add_function(CONCATENATE, |state: &State, a: Value, b: Value| concatenated(state, &[a, b]));
-    environment.add_function(IN, contains);
-    environment.add_function("%", remainder);
-    environment.add_function("<", |a: &Value, b: &Value| compared(a, b, Ordering::is_lt));
-    environment.add_function("<=", |a: &Value, b: &Value| compared(a, b, Ordering::is_le));
-    environment.add_function(">", |a: &Value, b: &Value| compared(a, b, Ordering::is_gt));
-    environment.add_function(">=", |a: &Value, b: &Value| compared(a, b, Ordering::is_ge));
+    for (name, function) in FUNCTIONS {
+        environment.add_function(*name, |state: &State, arguments: Rest<ValueOrKwargs>| {
+            function(state, &arguments.into_values())
+        });
+    }
     let namespaces = namespaces.clone();
     environment.add_function("namespace", move |state: &State, arguments: Rest<ValueOrKwargs>| {
         namespaces.make(state, arguments)
     });
-    guard::restrict(environment);
-    tests(environment);
-    environment.add_filter("tojson", json::to_json);
-    for (name, filter) in FILTERS {
-        environment.add_filter(*name, move |state: &mut State, value: &Value, arguments: Rest<ValueOrKwargs>| {
-            let mut arguments = Arguments::new(&arguments.into_values())?;
-            let result = filter(state, value, &mut arguments)?;
-            arguments.end().map(|()| result)
-        });
-    }
-    for (name, lazy) in LAZY {
-        environment.add_filter(*name, move |state: &mut State, value: &Value, arguments: Rest<ValueOrKwargs>| {
-            // Of none, which is falsy, Python's filters yield nothing.
-            let value = if value.is_none() { Value::UNDEFINED } else { value.clone() };
-            lazy(state, value, &arguments.into_values()).map(generator)
-        });
-    }
+    environment.add_function("strftime_now", move |format: &str| super::clock::strftime(format, seconds));
+    filters::add(&mut environment);
+    environment
 }
-
-fn tests(environment: &mut Environment) {
-    environment.add_test("iterable", |value: &Value| !value.is_none() && value.try_iter().is_ok());
-    environment.add_test("sequence", |value: &Value| {
-        matches!(value.kind(), ValueKind::String | ValueKind::Seq | ValueKind::Map | ValueKind::Undefined)
-    });
-}
-
-type Filter = fn(&mut State, &Value, &mut Arguments) -> Result<Value, Error>;
-
-/// Filters whose arguments or results differ.
-const FILTERS: &[(&str, Filter)] = &[
-    ("default", default),
-    ("d", default),
-    ("e", escape),
-    ("escape", escape),
-    ("string", |state, value, _| text(state, value)),
-    ("trim", |state, value, arguments| {
-        let value = text(state, value)?;
-        let of = arguments.text("chars")?;
-        Ok(stripped(value.as_str().unwrap_or_default(), of.as_deref(), [true; 2]).into())
-    }),
-    ("join", |state, value, arguments| {
-        let by = arguments.text("d")?.unwrap_or_default();
-        let of = arguments.next("attribute")?;
-        let mut all = Vec::new();
-        for item in iterated(value)?.try_iter()? {
-            if !all.is_empty() && !by.is_empty() {
-                all.push(Value::from(&*by));
-            }
-            all.push(match of.as_ref() {
-                Some(of) => item.get_item(of)?,
-                None => item,
-            });
-        }
-        concatenated(state, &all)
-    }),
-    ("list", |state, value, _| filters::list(state, iterated(value)?)),
-    ("reverse", |state, value, _| {
-        let mut items: Vec<Value> = iterated(value)?.try_iter()?.collect();
-        state.consume_fuel(items.len() as u64)?;
-        items.reverse();
-        if value.as_str().is_some() { concatenated(state, &items) } else { Ok(generator(items)) }
-    }),
-    ("items", |state, value, _| {
-        if value.is_undefined() {
-            return Ok(generator(Vec::new()));
-        }
-        let items = methods::method(state, value, "items", &[])?;
-        Ok(generator(items.try_iter()?.collect()))
-    }),
-    ("last", |_, value, _| match value.kind() {
-        ValueKind::Iterable if value.len().is_none() => {
-            Err(invalid("what is looped over once has no last item to be had"))
-        }
-        _ => Ok(iterated(value)?.try_iter()?.last().unwrap_or(Value::UNDEFINED)),
-    }),
-    ("float", |state, value, arguments| {
-        let default = arguments.next("default")?.unwrap_or_else(|| 0.0.into());
-        let read = |text: &str| stripped(text, None, [true; 2]).replace('_', "").parse::<f64>().ok();
-        match value.as_str() {
-            Some(text) => Ok(read(text).map_or(default, Value::from)),
-            None if value.is_none() => Ok(default),
-            None => filters::float(state, value, Some(default), Kwargs::from_iter([("", Value::UNDEFINED); 0])),
-        }
-    }),
-    ("first", |_, value, _| Ok(some(value)?.try_iter()?.next().unwrap_or(Value::UNDEFINED))),
-    ("int", |state, value, arguments| {
-        let default = arguments.next("default")?.unwrap_or_else(|| 0.into());
-        let base = arguments.integer("base")?.unwrap_or(10);
-        let base = u32::try_from(base).ok().filter(|base| (2..=36).contains(base));
-        if let Some(digits) = value.as_str() {
-            let digits = stripped(digits, None, [true; 2]).replace('_', "");
-            let bare =
-                ["0x", "0X", "0b", "0B", "0o", "0O"].iter().find_map(|p| digits.strip_prefix(p)).unwrap_or(&digits);
-            let whole = base.and_then(|base| i64::from_str_radix(if base == 10 { &digits } else { bare }, base).ok());
-            let float = || digits.parse::<f64>().ok().filter(|float| float.is_finite());
-            return Ok(whole
-                .map(Value::from)
-                .or_else(|| float().map(|float| (float as i64).into()))
-                .unwrap_or(default));
-        }
-        if value.is_none() {
-            Ok(default)
-        } else {
-            filters::int(state, value, Some(default), None, Kwargs::from_iter([("", Value::UNDEFINED); 0]))
-        }
-    }),
-    ("indent", |state, value, arguments| {
-        let width = arguments.next("width")?.unwrap_or_else(|| 4.into());
-        let (first, blank) = (arguments.flag("first")?, arguments.flag("blank")?);
-        let value = text(state, value)?;
-        let value = value.as_str().unwrap_or_default();
-        let (by, times) =
-            width.as_str().map_or_else(|| Ok((" ", usize::try_from(width.clone())?)), |by| Ok::<_, Error>((by, 1)))?;
-        let size = (by.len() as u64).saturating_mul(times as u64);
-        state.consume_fuel((value.matches('\n').count() as u64 + 1).saturating_mul(size) / 64)?;
-        let by = by.repeat(times);
-        let mut out = String::new();
-        for (index, line) in value.split('\n').enumerate() {
-            out.push_str(if index > 0 { "\n" } else { "" });
-            if if index == 0 { first } else { blank || !line.is_empty() } {
-                out.push_str(&by);
-            }
-            out.push_str(line);
-        }
-        Ok(out.into())
-    }),
-];
-
-fn default(_: &mut State, value: &Value, arguments: &mut Arguments) -> Result<Value, Error> {
-    let other = arguments.next("default_value")?.unwrap_or_else(|| "".into());
-    let falsy = arguments.flag("boolean")? && !value.is_true();
-    Ok(if falsy || value.is_undefined() { other } else { value.clone() })
-}
-
-fn escape(state: &mut State, value: &Value, _: &mut Arguments) -> Result<Value, Error> {
-    if value.is_safe() {
-        return Ok(value.clone());
-    }
-    let value = text(state, value)?;
-    Ok(Value::from_safe_string(guard::escaped(value.as_str().unwrap_or_default())))
-}
-
-type Lazy = fn(&mut State, Value, &[Value]) -> Result<Vec<Value>, Error>;
-
-/// Filters that give generators.
-const LAZY: &[(&str, Lazy)] = &[
-    ("unique", |state, value, arguments| {
-        filters::unique(state, value, from_args::<(Kwargs,)>(arguments)?.0)?.try_iter().map(Iterator::collect)
-    }),
-    ("batch", |state, value, arguments| {
-        let (count, fill) = from_args(arguments)?;
-        filters::batch(state, value, count, fill)?.try_iter().map(Iterator::collect)
-    }),
-    ("map", |state, value, arguments| filters::map(state, value, from_args::<(Rest<_>,)>(arguments)?.0)),
-    ("select", |state, value, arguments| {
-        let (test, rest) = from_args(arguments)?;
-        filters::select(state, value, test, rest)
-    }),
-    ("reject", |state, value, arguments| {
-        let (test, rest) = from_args(arguments)?;
-        filters::reject(state, value, test, rest)
-    }),
-    ("selectattr", |state, value, arguments| {
-        let (attribute, test, rest) = from_args(arguments)?;
-        filters::selectattr(state, value, attribute, test, rest)
-    }),
-    ("rejectattr", |state, value, arguments| {
-        let (attribute, test, rest) = from_args(arguments)?;
-        filters::rejectattr(state, value, attribute, test, rest)
-    }),
-];
