@@ -245,7 +245,6 @@ fn row_52_loop_bombs() {
         "{% set a = range(9000) %}{% for i in range(9000) %}{% set b = {a: i} %}{% endfor %}",
         "{% set n = namespace(x=[]) %}{% for i in range(9000) %}{% set n.x = [n.x] %}{% endfor %}",
         "{{ 'a' | indent(1000000000) }}",
-        "{{ '%1000000000d' | format(1) }}",
         &grow("{% set n.s = n.s ~ n.s %}"),
         &grow("{% set n.s = n.s + n.s %}"),
         &grow("{% set n.s = n.s * 9 %}"),
@@ -275,6 +274,12 @@ fn row_52_loop_bombs() {
         "{{ [1] | chain([1]) }}",
         "{{ '%1000000000d' % 1 }}",
         "{{ '%*d' % (1000000000, 1) }}",
+        "{{ '%1000000000d' | format(1) }}",
+        "{{ '%%%1000000000d' % 1 }}",
+        "{{ '{{{:1000000000}'.format(1) }}",
+        "{{ '% 1000000000d' % 1 }}",
+        "{{ '{:{}}'.format(1, 1000000000) }}",
+        "{{ '%(1)1000000000d' % 1 }}",
     ] {
         assert!(matches!(render(source), Err(Error::TemplateRender { .. })), "{source}");
     }

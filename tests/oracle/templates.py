@@ -155,6 +155,8 @@ CASES = {
     "roles": ([USER, USER, turn("assistant", "a"), turn("assistant", "b"), turn("developer", "c"), turn("user", "d")], {}),
     "odd-role": ([turn("narrator", "Once."), USER], {}),
     "late-system": ([USER, SYSTEM, USER], {}),
+    "long": ([SYSTEM, *CALLED[:1], *([turn("assistant", "Yes. " * 30), turn("user", "And " * 50)] * 100)], {"tools": TOOLS}),
+    "long-calls": ([USER, *([*CALLED[1:], RESULT, turn("assistant", "So. "), USER] * 60)], {"tools": TOOLS}),
     "none-content": ([turn("user", None)], {}),
     "nothing": ([], {}),
 }

@@ -106,6 +106,15 @@ const FILTERS: &[(&str, Filter)] = &[
         }
         concatenated(state, &all)
     }),
+    ("unique", |state, value, arguments| of_list(filters::unique(state, iterated(value)?, arguments.names())?)),
+    ("slice", |state, value, arguments| {
+        let count = usize::try_from(arguments.needed("slices")?)?;
+        of_list(filters::slice(state, iterated(value)?, count, arguments.next("fill_with")?)?)
+    }),
+    ("batch", |state, value, arguments| {
+        let count = usize::try_from(arguments.needed("linecount")?)?;
+        of_list(filters::batch(state, iterated(value)?, count, arguments.next("fill_with")?)?)
+    }),
     ("list", |state, value, _| filters::list(state, iterated(value)?)),
     ("reverse", |state, value, _| {
         let mut items: Vec<Value> = iterated(value)?.try_iter()?.collect();
@@ -129,7 +138,7 @@ const FILTERS: &[(&str, Filter)] = &[
     ("float", |state, value, arguments| {
         let default = arguments.next("default")?.unwrap_or_else(|| 0.0.into());
         let read = |text: &str| stripped(text, None, [true; 2]).replace('_', "").parse::<f64>().ok();
-        match value.as_str() {
+        match known(value)?.as_str() {
             Some(text) => Ok(read(text).map_or(default, Value::from)),
             None if value.is_none() => Ok(default),
             None => filters::float(state, value, Some(default), no_names()),
@@ -140,7 +149,7 @@ const FILTERS: &[(&str, Filter)] = &[
         let default = arguments.next("default")?.unwrap_or_else(|| 0.into());
         let base = arguments.integer("base")?.unwrap_or(10);
         let base = u32::try_from(base).ok().filter(|base| (2..=36).contains(base));
-        if let Some(digits) = value.as_str() {
+        if let Some(digits) = known(value)?.as_str() {
             let digits = stripped(digits, None, [true; 2]).replace('_', "");
             let bare =
                 ["0x", "0X", "0b", "0B", "0o", "0O"].iter().find_map(|p| digits.strip_prefix(p)).unwrap_or(&digits);
@@ -189,6 +198,15 @@ fn escape(state: &mut State, value: &Value, _: &mut Arguments) -> Result<Value, 
     Ok(Value::from_safe_string(guard::escaped(value.as_str().unwrap_or_default())))
 }
 
+/// A generator of a list's items.
+fn of_list(list: Value) -> Result<Value, Error> {
+    Ok(generator(list.try_iter()?.collect()))
+}
+
+fn known(value: &Value) -> Result<&Value, Error> {
+    if value.is_undefined() { Err(invalid("what is undefined is no number")) } else { Ok(value) }
+}
+
 fn no_names() -> Kwargs {
     Kwargs::from_iter([("", Value::UNDEFINED); 0])
 }
@@ -225,17 +243,6 @@ type Lazy = fn(&mut State, Value, &[Value]) -> Result<Vec<Value>, Error>;
 
 /// Filters that give generators.
 const LAZY: &[(&str, Lazy)] = &[
-    ("unique", |state, value, arguments| {
-        filters::unique(state, value, from_args::<(Kwargs,)>(arguments)?.0)?.try_iter().map(Iterator::collect)
-    }),
-    ("slice", |state, value, arguments| {
-        let (count, fill) = from_args(arguments)?;
-        filters::slice(state, value, count, fill)?.try_iter().map(Iterator::collect)
-    }),
-    ("batch", |state, value, arguments| {
-        let (count, fill) = from_args(arguments)?;
-        filters::batch(state, value, count, fill)?.try_iter().map(Iterator::collect)
-    }),
     ("map", |state, value, arguments| filters::map(state, value, from_args::<(Rest<_>,)>(arguments)?.0)),
     ("select", |state, value, arguments| {
         let (test, rest) = from_args(arguments)?;

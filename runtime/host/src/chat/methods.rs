@@ -26,11 +26,14 @@ pub(super) fn method(state: &mut State, value: &Value, name: &str, arguments: &[
 /// Python's `%` and `str.format`. A width of four digits or from an argument is refused: it is memory that was not paid for.
 pub(super) fn formatted(state: &State, style: FormatStyle, text: &Value, values: &[Value]) -> Result<Value, Error> {
     let text = text.as_str().unwrap_or_default();
-    let (mut digits, mut fields) = (0, 0_u64);
+    let printf = style == FormatStyle::Printf;
+    let (mut digits, mut fields, mut inside) = (0, 0_u64, false);
     for c in text.chars() {
-        digits = if c.is_ascii_digit() { digits + 1 } else { 0 };
-        fields += u64::from(matches!(c, '%' | '{'));
-        if digits > 3 || c == '*' && style == FormatStyle::Printf {
+        let begins = c == if printf { '%' } else { '{' } && !inside;
+        inside = begins || inside && if printf { !c.is_ascii_alphabetic() && c != '%' } else { c != '}' };
+        digits = if inside && c.is_ascii_digit() { digits + 1 } else { 0 };
+        fields += u64::from(begins);
+        if digits > 3 || inside && printf && c == '*' {
             return Err(invalid("formats of such widths are not supported"));
         }
     }

@@ -8,7 +8,7 @@ use minijinja::machinery::{Instruction, Instructions};
 use minijinja::value::{DynObject, Enumerator, Kwargs, Object, ObjectRepr, Rest, ValueKind, ValueOrKwargs, from_args};
 use minijinja::{Environment, Error, ErrorKind, State, Value};
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -79,19 +79,19 @@ pub(super) fn invalid(what: &'static str) -> Error {
 
 /// The arguments of a call, by place or by name.
 pub(super) struct Arguments {
-    positional: std::vec::IntoIter<Value>,
+    positional: VecDeque<Value>,
     named: Kwargs,
 }
 
 impl Arguments {
     pub(super) fn new(arguments: &[Value]) -> Result<Arguments, Error> {
         let (positional, named): (&[Value], Kwargs) = from_args(arguments)?;
-        Ok(Arguments { positional: positional.to_vec().into_iter(), named })
+        Ok(Arguments { positional: positional.to_vec().into(), named })
     }
 
     /// The next argument, if it is there.
     pub(super) fn next(&mut self, name: &str) -> Result<Option<Value>, Error> {
-        match self.positional.next() {
+        match self.positional.pop_front() {
             None if self.named.has(name) => self.named.get(name).map(Some),
             value => Ok(value),
         }
@@ -126,7 +126,7 @@ impl Arguments {
 
     /// The arguments that are left, by place.
     pub(super) fn rest(&mut self) -> Vec<Value> {
-        self.positional.by_ref().collect()
+        self.positional.drain(..).collect()
     }
 
     /// The arguments by name, for a function that takes them itself.
@@ -135,8 +135,8 @@ impl Arguments {
     }
 
     /// Refuses arguments that were not asked for.
-    pub(super) fn end(mut self) -> Result<(), Error> {
-        if self.positional.next().is_some() {
+    pub(super) fn end(self) -> Result<(), Error> {
+        if !self.positional.is_empty() {
             return Err(ErrorKind::TooManyArguments.into());
         }
         self.named.assert_all_used()
