@@ -217,7 +217,7 @@ fn row_52_cycles() {
         "{% set n = namespace() %}{% set n.a = n %}{{ n }}",
         "{% set n = namespace() %}{% set n.a = [n] %}{% set m = namespace() %}{% set m.a = [m] %}{{ n == m }}",
         "{% set n = namespace(), 1 %}{% set m = n[0] %}{% set m.a = m %}{{ m }}",
-        "{% set n = namespace(a=1) %}{% with m = n %}{% set m.a = m %}{{ [m, n] | sort }}{% endwith %}",
+        "{% set n = namespace(a=1) %}{% with m = n %}{% set m.a = m %}{{ [m] | sort }}{{ [m, n] | min }}{{ [n, m] | unique | list }}{% endwith %}",
         "{% for m in [namespace()] %}{% set m.a = m %}{{ m }}{% endfor %}",
         "{% set make = namespace %}{% set n = make() %}{% set n.a = n %}{{ n }}{{ {n: 1} }}",
         "{% set n = namespace() %}{% set n.a = [[n]] %}{% set n.b = n.a == [[n.a]] %}{{ n.a | string }}{{ n.a | unique | list }}",
@@ -264,9 +264,14 @@ fn row_52_loop_bombs() {
     ] {
         assert!(matches!(render(source), Err(Error::TemplateSteps)), "{source}: {:?}", render(source));
     }
-    for source in
-        ["{{ [0] * 100000000 }}", "{{ ([0]) * 100000000 == [1] }}", &format!("{{{{ 1{} }}}}", "+1".repeat(1_000))]
-    {
+    for source in [
+        "{{ [0] * 100000000 }}",
+        "{{ ([0]) * 100000000 == [1] }}",
+        "{{ 1000 * (0, 1) }}",
+        "{{ -[[1] * 1000] * 1000 }}",
+        "{{ 9 * ('x', [1][0]) }}",
+        &format!("{{{{ 1{} }}}}", "+1".repeat(1_000)),
+    ] {
         assert!(matches!(render(source), Err(Error::TemplateSyntax { .. })), "{source:.80}");
     }
     for source in [

@@ -287,6 +287,7 @@ impl Run<'_, '_> {
         let Run { args, tokenizer, session, sampler, markers, .. } = self;
         let stops: Vec<&str> = args.stop.iter().map(String::as_str).collect();
         let special = markers.as_ref().is_some_and(Markers::are_control);
+        // Each token is asked for once, before its text comes.
         let is_end = |token| {
             speech.borrow_mut().token(tokenizer, token);
             tokenizer.is_end(token)

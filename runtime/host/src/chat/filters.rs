@@ -71,7 +71,16 @@ const FILTERS: &[(&str, Filter)] = &[
     ("attr", |_, value, arguments| filters::attr(value, &arguments.needed("name")?)),
     ("min", |state, value, arguments| filters::min(state, some(value)?, arguments.names())),
     ("max", |state, value, arguments| filters::max(state, some(value)?, arguments.names())),
-    ("sort", |state, value, arguments| filters::sort(state, iterated(value)?, arguments.names())),
+    ("sort", |state, value, arguments| {
+        let names = arguments.names();
+        let by = names.peek::<Option<Value>>("attribute")?;
+        let sorted = filters::sort(state, iterated(value)?, names)?;
+        let keys = sorted.try_iter()?.map(|item| by.as_ref().map_or(Ok(item.clone()), |by| item.get_item(by)));
+        let keys = keys.collect::<Result<Vec<_>, _>>()?;
+        // The engine has an order of all values, Python has not.
+        keys.windows(2).try_for_each(|two| compared(two, Ordering::is_le).map(|_| ()))?;
+        Ok(sorted)
+    }),
     ("dictsort", |state, value, arguments| {
         state.consume_fuel(value.len().unwrap_or(0) as u64 * 8)?;
         filters::dictsort(value, arguments.names())
@@ -106,7 +115,13 @@ const FILTERS: &[(&str, Filter)] = &[
         }
         concatenated(state, &all)
     }),
-    ("unique", |state, value, arguments| of_list(filters::unique(state, iterated(value)?, arguments.names())?)),
+    ("unique", |state, value, arguments| {
+        let items = filters::unique(state, iterated(value)?, arguments.names())?;
+        if items.try_iter()?.any(|item| matches!(item.kind(), ValueKind::Map | ValueKind::Seq) && !item.is_tuple()) {
+            return Err(invalid("lists and maps are not told apart by unique"));
+        }
+        of_list(items)
+    }),
     ("slice", |state, value, arguments| {
         let count = usize::try_from(arguments.needed("slices")?)?;
         of_list(filters::slice(state, iterated(value)?, count, arguments.next("fill_with")?)?)
@@ -173,7 +188,8 @@ const FILTERS: &[(&str, Filter)] = &[
         state.consume_fuel((value.matches('\n').count() as u64 + 1).saturating_mul(size) / 64)?;
         let by = by.repeat(times);
         let mut out = String::new();
-        for (index, line) in value.split('\n').enumerate() {
+        let value = [value, "\n"].concat();
+        for (index, line) in methods::lines(&value, false).into_iter().enumerate() {
             out.push_str(if index > 0 { "\n" } else { "" });
             if if index == 0 { first } else { blank || !line.is_empty() } {
                 out.push_str(&by);
@@ -280,8 +296,8 @@ const TESTS: &[(&str, Test)] = &[
         Ok(matches!(value.kind(), ValueKind::String | ValueKind::Seq | ValueKind::Map | ValueKind::Undefined))
     }),
     ("iterable", |_, value, _| Ok(!value.is_none() && value.try_iter().is_ok())),
-    ("odd", |_, value, _| Ok(i64::try_from(value.clone())? % 2 != 0)),
-    ("even", |_, value, _| Ok(i64::try_from(value.clone())? % 2 == 0)),
+    ("odd", |_, value, _| Ok(guard::remainder(value, &2.into())? == 1.into())),
+    ("even", |_, value, _| Ok(guard::remainder(value, &2.into())? == 0.into())),
     ("divisibleby", |_, value, others| Ok(!guard::remainder(value, argument(others, 0)?)?.is_true())),
     ("lower", |state, value, _| Ok(methods::is_cased(text(state, value)?.as_str().unwrap_or_default(), false))),
     ("upper", |state, value, _| Ok(methods::is_cased(text(state, value)?.as_str().unwrap_or_default(), true))),

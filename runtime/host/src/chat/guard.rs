@@ -28,37 +28,95 @@ pub(super) const MULTIPLY: &str = "*";
 /// [`crate::Error::TemplateSyntax`].
 pub(super) fn check(source: &str, syntax: SyntaxConfig) -> Result<(), crate::Error> {
     let mut tokens = Vec::new();
-    let (mut in_tag, mut has_list, mut has_times) = (0, false, false);
+    let mut in_tag = 0;
     for token in tokenize(source, false, syntax) {
         let (token, span) = token.map_err(|error| super::told(&error))?;
-        match token {
-            Token::TemplateData(_) | Token::VariableStart | Token::BlockStart => {
-                (in_tag, has_list, has_times) = (0, false, false);
-            }
-            Token::Mul => has_times = true,
-            // After a value, the bracket is a subscript.
-            Token::BracketOpen => {
-                let value = |(token, _): &(Token, u16)| match token {
-                    Token::Ident(name) => !["in", "not", "and", "or", "is", "if", "else", "elif"].contains(name),
-                    Token::Str(_) | Token::String(_) | Token::BracketClose | Token::ParenClose | Token::BraceClose => {
-                        true
-                    }
-                    _ => false,
-                };
-                has_list |= !tokens.last().is_some_and(value);
-            }
-            _ => {}
+        if matches!(token, Token::TemplateData(_) | Token::VariableStart | Token::BlockStart) {
+            in_tag = 0;
         }
         in_tag += 1;
         if in_tag > MOST_TOKENS {
             return Err(refusal("more than 2000 tokens in one tag", span.start_line));
         }
-        if has_list && has_times {
-            return Err(refusal("a list and a multiplication in one tag", span.start_line));
-        }
         tokens.push((token, span.start_line));
     }
+    for (at, (_, line)) in tokens.iter().enumerate().filter(|(_, (token, _))| matches!(token, Token::Mul)) {
+        let operands = [operand(&tokens, at, false), operand(&tokens, at, true)];
+        if operands.iter().all(|operand| *operand != Operand::Variable) && operands.contains(&Operand::List) {
+            return Err(refusal("a list that is written out cannot be multiplied", *line));
+        }
+    }
     Ok(())
+}
+
+/// What stands beside a multiplication sign.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Operand {
+    /// Something that is not known while parsing.
+    Variable,
+    /// Something that may be.
+    Constant,
+    /// Something that may be, with a list in it.
+    List,
+}
+
+type Placed<'s> = (Token<'s>, u16);
+
+/// Names that are values, and names that are operators.
+const CONSTANTS: [&str; 6] = ["true", "false", "none", "True", "False", "None"];
+const OPERATORS: [&str; 5] = ["in", "not", "and", "or", "is"];
+
+/// Whether an expression ends here, so that a bracket after it is a subscript or a call.
+fn ends_value(token: Option<&Placed>) -> bool {
+    match token {
+        Some((Token::Ident(name), _)) => !OPERATORS.contains(name) && !["if", "else", "elif"].contains(name),
+        Some((token, _)) => matches!(
+            token,
+            Token::Str(_) | Token::String(_) | Token::BracketClose | Token::ParenClose | Token::BraceClose
+        ),
+        None => false,
+    }
+}
+
+fn operand(tokens: &[Placed], sign: usize, after: bool) -> Operand {
+    let step = |at: usize| if after { Some(at + 1) } else { at.checked_sub(1) };
+    let mut at = step(sign);
+    while let Some((Token::Minus | Token::Plus, _)) = at.and_then(|at| tokens.get(at)) {
+        at = at.and_then(step);
+    }
+    let Some((first, (token, _))) = at.and_then(|at| Some((at, tokens.get(at)?))) else { return Operand::Constant };
+    match token {
+        Token::Ident(name) if !CONSTANTS.contains(name) => return Operand::Variable,
+        Token::BracketOpen | Token::BracketClose | Token::ParenOpen | Token::ParenClose => {}
+        Token::BraceOpen | Token::BraceClose => return Operand::List,
+        _ => return Operand::Constant,
+    }
+    // To the other end of the brackets. What has a name in it is not computed while parsing.
+    let (mut depth, mut list, mut at) = (0_usize, false, Some(first));
+    while let Some((index, (token, _))) = at.and_then(|at| Some((at, tokens.get(at)?))) {
+        let opens = matches!(token, Token::BracketOpen | Token::ParenOpen | Token::BraceOpen);
+        let closes = matches!(token, Token::BracketClose | Token::ParenClose | Token::BraceClose);
+        let before = index.checked_sub(1).and_then(|before| tokens.get(before));
+        list |= matches!(token, Token::Comma) || matches!(token, Token::BracketOpen) && !ends_value(before);
+        if matches!(token, Token::Ident(name) if !CONSTANTS.contains(name) && !OPERATORS.contains(name)) {
+            return Operand::Variable;
+        }
+        match (opens || closes, opens == after) {
+            (true, true) => depth += 1,
+            (true, false) => depth = depth.saturating_sub(1),
+            (false, _) => {}
+        }
+        if depth == 0 {
+            let applied = !after && ends_value(before);
+            return match list {
+                _ if applied => Operand::Variable,
+                true => Operand::List,
+                false => Operand::Constant,
+            };
+        }
+        at = step(index);
+    }
+    Operand::List
 }
 
 fn refusal(what: &str, line: u16) -> crate::Error {
@@ -83,7 +141,7 @@ pub(super) fn range(state: &State, first: i64, second: Option<i64>, step: Option
 }
 
 fn is_list(value: &Value) -> bool {
-    matches!(value.kind(), ValueKind::Seq | ValueKind::Iterable)
+    value.kind() == ValueKind::Seq
 }
 
 fn cannot(what: &str, a: &Value, b: &Value) -> Error {

@@ -74,21 +74,17 @@ fn of_text(state: &State, text: &str, name: &str, arguments: &mut Arguments) -> 
         "lower" => text.to_lowercase().into(),
         "casefold" => text.to_lowercase().replace('\u{df}', "ss").replace('\u{3c2}', "\u{3c3}").into(),
         "capitalize" => {
-            let mut chars = text.chars();
-            chars
-                .next()
-                .map_or_else(String::new, |c| c.to_uppercase().collect::<String>() + &chars.as_str().to_lowercase())
-                .into()
+            cased(text, |c, at, _, out| if at == 0 { enlarge(c, out) } else { out.extend(c.to_lowercase()) }).into()
         }
-        "title" => cased(
-            text,
-            |c, inside, out| if inside { out.extend(c.to_lowercase()) } else { out.extend(c.to_uppercase()) },
-        )
-        .into(),
+        "title" => {
+            cased(text, |c, _, inside, out| if inside { out.extend(c.to_lowercase()) } else { enlarge(c, out) }).into()
+        }
         "swapcase" => {
             cased(
                 text,
-                |c, _, out| if c.is_uppercase() { out.extend(c.to_lowercase()) } else { out.extend(c.to_uppercase()) },
+                |c, _, _, out| {
+                    if c.is_uppercase() { out.extend(c.to_lowercase()) } else { out.extend(c.to_uppercase()) }
+                },
             )
             .into()
         }
@@ -154,7 +150,7 @@ fn of_text(state: &State, text: &str, name: &str, arguments: &mut Arguments) -> 
             state.consume_fuel(text.len() as u64 / 64 + 1)?;
             split(text, separator.as_deref(), most.unwrap_or(usize::MAX), name == "rsplit")?
         }
-        "splitlines" => lines(text, arguments.next("keepends")?.is_some_and(|keep| keep.is_true())),
+        "splitlines" => texts(lines(text, arguments.flag("keepends")?)),
         "partition" | "rpartition" => {
             let separator = arguments.needed_text("sep")?;
             let (at_end, separator) = (name == "rpartition", &*separator);
@@ -185,14 +181,21 @@ fn of_text(state: &State, text: &str, name: &str, arguments: &mut Arguments) -> 
     })
 }
 
-/// Each character changed by `change`, which is told whether a letter with cases stands before it.
-fn cased(text: &str, change: fn(char, bool, &mut String)) -> String {
+/// Each character changed by `change`, which is told its place and whether a letter with cases stands before it.
+fn cased(text: &str, change: fn(char, usize, bool, &mut String)) -> String {
     let (mut inside, mut out) = (false, String::with_capacity(text.len()));
-    for c in text.chars() {
-        change(c, inside, &mut out);
+    for (at, c) in text.chars().enumerate() {
+        change(c, at, inside, &mut out);
         inside = c.is_lowercase() || c.is_uppercase();
     }
     out
+}
+
+/// A letter at the beginning of a word: of one that becomes several, only the first is large.
+pub(super) fn enlarge(c: char, out: &mut String) {
+    let mut large = c.to_uppercase();
+    out.extend(large.next());
+    large.for_each(|c| out.extend(c.to_lowercase()));
 }
 
 /// The part of a text between the next two arguments, by characters, and the number of characters before it; none where it begins
@@ -239,7 +242,8 @@ fn split(text: &str, separator: Option<&str>, most: usize, from_end: bool) -> Re
     Ok(texts(parts))
 }
 
-fn lines(text: &str, keep: bool) -> Value {
+/// The lines of a text by all ends that Python knows, with their ends if these are kept.
+pub(super) fn lines(text: &str, keep: bool) -> Vec<&str> {
     let is_end =
         |c: char| matches!(c, '\n' | '\r' | '\x0b' | '\x0c' | '\x1c'..='\x1e' | '\u{85}' | '\u{2028}' | '\u{2029}');
     let (mut parts, mut rest) = (Vec::new(), text);
@@ -250,7 +254,7 @@ fn lines(text: &str, keep: bool) -> Value {
         rest = &rest[after..];
     }
     parts.extend(Some(rest).filter(|rest| !rest.is_empty()));
-    texts(parts)
+    parts
 }
 
 fn padded(state: &State, text: &str, name: &str, arguments: &mut Arguments) -> Result<Value, Error> {

@@ -20,7 +20,7 @@ pub fn encode(tokenizer: &Tokenizer, template: &ChatTemplate, messages: &[Messag
 }
 
 /// [`encode`] for any variables of the template, see [`ChatTemplate::render_data`]; no text in them can spell a control token, but for the
-/// roles of messages.
+/// roles of messages and the keys of maps.
 ///
 /// # Errors
 /// Those of [`ChatTemplate::render`].

@@ -5,7 +5,9 @@
 use super::{filters, guard, json, methods};
 use minijinja::formatting::FormatStyle;
 use minijinja::machinery::{Instruction, Instructions};
-use minijinja::value::{DynObject, Enumerator, Kwargs, Object, ObjectRepr, Rest, ValueKind, ValueOrKwargs, from_args};
+use minijinja::value::{
+    DynObject, Enumerator, Kwargs, Object, ObjectRepr, Rest, Tuple, ValueKind, ValueOrKwargs, from_args,
+};
 use minijinja::{Environment, Error, ErrorKind, State, Value};
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, VecDeque};
@@ -41,6 +43,7 @@ pub(super) fn rewritten<'s>(program: &Instructions<'s>) -> Instructions<'s> {
             result.add_with_line(instruction, line);
         };
         let last = match instruction {
+            Instruction::LoadConst(value) => Instruction::LoadConst(solid(value)),
             Instruction::Add => call(guard::ADD, 2),
             Instruction::Mul => call(guard::MULTIPLY, 2),
             Instruction::Rem => call("%", 2),
@@ -71,6 +74,21 @@ pub(super) fn rewritten<'s>(program: &Instructions<'s>) -> Instructions<'s> {
         add(last);
     }
     result
+}
+
+/// A constant whose lists are lists: the engine adds two while parsing, and has something else then.
+fn solid(value: &Value) -> Value {
+    let items = || value.try_iter().into_iter().flatten().map(|item| solid(&item));
+    match value.kind() {
+        _ if value.is_kwargs() => value.clone(),
+        ValueKind::Seq if value.is_tuple() => Tuple::from(items().collect::<Vec<_>>()).into(),
+        ValueKind::Seq | ValueKind::Iterable => items().collect::<Vec<_>>().into(),
+        ValueKind::Map => {
+            let pairs = value.as_object().and_then(|map| map.try_iter_pairs()).into_iter().flatten();
+            Value::from_pairs(pairs.map(|(key, value)| (key, solid(&value))))
+        }
+        _ => value.clone(),
+    }
 }
 
 pub(super) fn invalid(what: &'static str) -> Error {
@@ -336,12 +354,12 @@ fn remainder(state: &State, a: &Value, b: &Value) -> Result<Value, Error> {
 fn sliced(state: &State, value: &Value, bounds: [&Value; 3]) -> Result<Value, Error> {
     let [start, stop, step] = bounds.map(|bound| (!bound.is_none()).then(|| i64::try_from(bound.clone())).transpose());
     let (start, stop, step) = (start?, stop?, step?.unwrap_or(1));
-    let is_list = matches!(value.kind(), ValueKind::Seq | ValueKind::Iterable) && value.len().is_some();
-    if value.is_undefined() || step == 0 {
-        return Err(invalid("what is undefined has no parts, and a step is not 0"));
+    let is_list = value.kind() == ValueKind::Seq;
+    if step == 0 {
+        return Err(invalid("the step of a slice is not 0"));
     }
     if !is_list && value.as_str().is_none() {
-        return Ok(Value::UNDEFINED);
+        return Err(invalid("only texts and lists have parts"));
     }
     let items: Vec<Value> = iterated(value)?.try_iter()?.collect();
     state.consume_fuel(items.len() as u64 / 8)?;
@@ -358,7 +376,7 @@ fn sliced(state: &State, value: &Value, bounds: [&Value; 3]) -> Result<Value, Er
     if value.as_str().is_some() {
         return concatenated(state, &part);
     }
-    Ok(if value.is_tuple() { minijinja::value::Tuple::from(part).into() } else { part.into() })
+    Ok(if value.is_tuple() { Tuple::from(part).into() } else { part.into() })
 }
 
 type Function = fn(&State, &[Value]) -> Result<Value, Error>;
