@@ -64,7 +64,8 @@ impl ChatTemplate {
             return Err(Error::TemplateSize { bytes: source.len(), most: MOST_SOURCE });
         }
         // Jinja knows one kind of line end.
-        let source = without_generation_tags(&source.replace("\r\n", "\n").replace('\r', "\n"));
+        let source = source.replace("\r\n", "\n").replace('\r', "\n");
+        let source = without_generation_tags(&without_long_escapes(&source));
         on_own_stack(|| compile(&source).map(|_| ()))??;
         Ok(ChatTemplate { source, bos: bos.to_owned(), eos: eos.to_owned() })
     }
@@ -235,6 +236,25 @@ fn without_generation_tags(source: &str) -> String {
                 rest = after;
             }
         }
+    }
+    result + rest
+}
+
+/// Characters that tags spell as `\UXXXXXXXX`, which the engine does not read.
+fn without_long_escapes(source: &str) -> String {
+    const DIGITS: usize = 8;
+    let (mut result, mut rest) = (String::with_capacity(source.len()), source);
+    while let Some(at) = rest.find("\\U") {
+        let (before, escape) = rest.split_at(at);
+        result.push_str(before);
+        let code = escape.get(2..2 + DIGITS).and_then(|digits| u32::from_str_radix(digits, 16).ok());
+        let place = |signs: [&str; 2]| signs.iter().filter_map(|sign| result.rfind(sign)).max();
+        let in_tag = place(["{{", "{%"]) > place(["}}", "%}"]);
+        let escaped = before.len() - before.trim_end_matches('\\').len();
+        // A quote or a backslash would have to be escaped in its turn.
+        let c = code.and_then(char::from_u32).filter(|c| in_tag && escaped % 2 == 0 && !c.is_ascii());
+        result.push_str(&c.map_or_else(|| "\\U".to_owned(), String::from));
+        rest = &escape[if c.is_some() { 2 + DIGITS } else { 2 }..];
     }
     result + rest
 }
