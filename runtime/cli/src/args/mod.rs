@@ -156,8 +156,7 @@ pub(crate) enum ThinkArg {
   smidgen run qwen3.gguf -p \"What is 2+2?\" --think off
 
 If the model has a chat template, the prompt becomes the user's message in it, unless --raw is given. What a thinking model reasons goes to
-stderr, its answer to stdout. The same seed gives the same
-text on any machine and with any number of threads.")]
+stderr, its answer to stdout. The same seed gives the same text on any machine and with any number of threads.")]
 pub(crate) struct RunArgs {
     /// Path or short name of the model
     pub(crate) model: PathBuf,
