@@ -210,20 +210,24 @@ fn row_52_recursion() {
     }
 }
 
-/// A namespace in itself would be walked without end.
+/// A namespace in itself is walked by nobody.
 #[test]
 fn row_52_cycles() {
     for source in [
         "{% set n = namespace() %}{% set n.a = n %}{{ n }}",
         "{% set n = namespace() %}{% set n.a = [n] %}{% set m = namespace() %}{% set m.a = [m] %}{{ n == m }}",
         "{% set n = namespace(), 1 %}{% set m = n[0] %}{% set m.a = m %}{{ m }}",
-        "{% set n = namespace(a=1) %}{% with m = n %}{% set m.a = m %}{{ [m] | sort }}{% endwith %}",
+        "{% set n = namespace(a=1) %}{% with m = n %}{% set m.a = m %}{{ [m] | sort }}{{ [m, n] | min }}{{ [n, m] | unique | list }}{% endwith %}",
         "{% for m in [namespace()] %}{% set m.a = m %}{{ m }}{% endfor %}",
+        "{% set make = namespace %}{% set n = make() %}{% set n.a = n %}{{ n }}{{ {n: 1} }}",
+        "{% set n = namespace() %}{% set n.a = [[n]] %}{% set n.b = n.a == [[n.a]] %}{{ n.a | string }}{{ [n, n.a[0][0]] | unique | list }}",
     ] {
-        assert!(matches!(render(source), Err(Error::TemplateSyntax { line: 1, .. })), "{source}");
+        assert!(render(source).is_ok(), "{source}: {:?}", render(source));
     }
-    let alias = "{% set make = namespace %}{% set n = make() %}{% set n.a = n %}{{ n }}";
-    assert!(matches!(render(alias), Err(Error::TemplateRender { line: 1, .. })));
+    assert!(matches!(
+        render("{% set n = namespace() %}{% set n.a = n %}{{ n | tojson }}"),
+        Err(Error::TemplateRender { .. })
+    ));
 }
 
 #[test]
@@ -241,7 +245,6 @@ fn row_52_loop_bombs() {
         "{% set a = range(9000) %}{% for i in range(9000) %}{% set b = {a: i} %}{% endfor %}",
         "{% set n = namespace(x=[]) %}{% for i in range(9000) %}{% set n.x = [n.x] %}{% endfor %}",
         "{{ 'a' | indent(1000000000) }}",
-        "{{ '%1000000000d' | format(1) }}",
         &grow("{% set n.s = n.s ~ n.s %}"),
         &grow("{% set n.s = n.s + n.s %}"),
         &grow("{% set n.s = n.s * 9 %}"),
@@ -249,15 +252,40 @@ fn row_52_loop_bombs() {
         &grow("{% set n.s = n.s.replace('x', 'xxxxx') %}"),
         &grow("{% set n.l = n.l + n.l %}"),
         &grow("{% set n.l = n.l * 9 %}"),
+        &grow("{% set n.l = [n.l, n.l] | sum(start=[]) %}"),
+        &grow("{% set n.s = [n.s, n.s] | join %}"),
+        &grow("{% set n.s = n.s.join([n.s, n.s]) %}"),
+        &grow("{% set n.s = n.s | e ~ n.s %}"),
+        "{{ 'a'.ljust(1000000000) }}",
+        "{{ '7'.zfill(1000000000) }}",
+        "{% set x = 'x' * 9000 %}{% for i in range(9000) %}{% for c in x %}{% endfor %}{% endfor %}",
+        "{% set x = 'x' * 9000 %}{% for i in range(9000) %}{% set y = x[::-1] %}{% endfor %}",
+        "{% set x = range(9000) %}{% for i in range(9000) %}{% set y = x.index(8999) %}{% set z = i in x %}{% endfor %}",
     ] {
         assert!(matches!(render(source), Err(Error::TemplateSteps)), "{source}: {:?}", render(source));
     }
-    for source in
-        ["{{ [0] * 100000000 }}", "{{ ([0]) * 100000000 == [1] }}", &format!("{{{{ 1{} }}}}", "+1".repeat(1_000))]
-    {
+    for source in [
+        "{{ [0] * 100000000 }}",
+        "{{ ([0]) * 100000000 == [1] }}",
+        "{{ 1000 * (0, 1) }}",
+        "{{ -[[1] * 1000] * 1000 }}",
+        "{{ 9 * ('x', [1][0]) }}",
+        &format!("{{{{ 1{} }}}}", "+1".repeat(1_000)),
+    ] {
         assert!(matches!(render(source), Err(Error::TemplateSyntax { .. })), "{source:.80}");
     }
-    for source in ["{{ '{:>1000000000}'.format(1) }}", "{{ [1] | chain([1]) }}", "{{ [[1]] | sum(start=[]) }}"] {
+    for source in [
+        "{{ '{:>1000000000}'.format(1) }}",
+        "{{ [1] | chain([1]) }}",
+        "{{ '%1000000000d' % 1 }}",
+        "{{ '%*d' % (1000000000, 1) }}",
+        "{{ '%1000000000d' | format(1) }}",
+        "{{ '%%%1000000000d' % 1 }}",
+        "{{ '{{{:1000000000}'.format(1) }}",
+        "{{ '% 1000000000d' % 1 }}",
+        "{{ '{:{}}'.format(1, 1000000000) }}",
+        "{{ '%(1)1000000000d' % 1 }}",
+    ] {
         assert!(matches!(render(source), Err(Error::TemplateRender { .. })), "{source}");
     }
 }

@@ -1,6 +1,6 @@
 //! `smidgen run`.
 
-use crate::args::RunArgs;
+use crate::args::{RunArgs, ThinkArg};
 use crate::{open, tell};
 use smidgen::beam::{self, Search};
 use smidgen::generate::{Finish, Request, Stops, generate};
@@ -8,18 +8,25 @@ use smidgen::sampler::{Sampler, Sampling};
 use smidgen::tokenizer::{Special, Tokenizer};
 use smidgen::{Model, Options, RunError, Session};
 use smidgen_gguf::Gguf;
-use smidgen_host::{ChatTemplate, Message, encode_chat};
+use smidgen_host::{ChatTemplate, Data, Markers, Splitter, encode_chat_data};
 use smidgen_targets::{KernelSet, Pool};
+use std::cell::RefCell;
 use std::io::{self, IsTerminal, Write};
 use std::ops::ControlFlow;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+mod speech;
+
+use speech::Speech;
 
 /// A result whose error is printed as one line.
 type Fallible<T> = Result<T, Box<dyn std::error::Error>>;
 
 /// The longest context without `--ctx`.
 const CONTEXT: usize = 8192;
+/// Tokens at the end of a prompt that may open reasoning.
+const PROMPT_END: usize = 32;
 /// Exit code after Ctrl-C, by convention.
 const INTERRUPTED: u8 = 130;
 
@@ -33,6 +40,10 @@ struct Run<'m, 'a> {
     args: &'m RunArgs,
     tokenizer: Tokenizer<'a>,
     template: Option<ChatTemplate>,
+    /// The template's switch for thinking, as it was asked for.
+    switch: Option<(&'static str, Data)>,
+    /// What surrounds the model's reasoning, if it is a thinking model.
+    markers: Option<Markers>,
     session: Session<'m, 'a>,
     sampler: Sampler,
 }
@@ -41,6 +52,7 @@ struct Run<'m, 'a> {
 struct Answer {
     tokens: Vec<u32>,
     text: String,
+    reasoning: String,
     /// Whether it ended because the context is full.
     full: bool,
 }
@@ -64,6 +76,7 @@ pub(crate) fn run(args: &RunArgs) -> Fallible<ExitCode> {
             format!("--system: {} has no chat template; put the text into the prompt", args.model.display()).into()
         );
     }
+    let switch = switch(args, template.as_ref())?;
     let text = match text {
         None if !chat && terminal => return Err("there is no prompt: give -p TEXT, -f FILE or - for stdin".into()),
         None if !chat => Some(open::stdin()?),
@@ -78,7 +91,8 @@ pub(crate) fn run(args: &RunArgs) -> Fallible<ExitCode> {
             std::process::exit(INTERRUPTED.into());
         }
     })?;
-    let mut run = Run { args, tokenizer, template, session, sampler };
+    let markers = template.as_ref().and_then(|template| Markers::find(template, &tokenizer));
+    let mut run = Run { args, tokenizer, template, switch, markers, session, sampler };
     open::pool(&args.threads)?
         .enter(|pool| if chat { run.chat(text, pool) } else { run.once(&text.unwrap_or_default(), pool) })
 }
@@ -122,13 +136,39 @@ fn template(parts: &[Gguf], tokenizer: &Tokenizer) -> Fallible<Option<ChatTempla
     Ok(source.map(parse).transpose()?)
 }
 
+/// The switch of the template that `--think` asks for.
+fn switch(args: &RunArgs, template: Option<&ChatTemplate>) -> Fallible<Option<(&'static str, Data)>> {
+    let Some(think) = args.think else { return Ok(None) };
+    let (model, on) = (args.model.display(), think == ThinkArg::On);
+    let template = template.ok_or_else(|| format!("--think: {model} has no chat template"))?;
+    if let Some(switch) = template.thinking(on) {
+        return Ok(Some(switch));
+    }
+    Err(match template.thinking(true) {
+        Some((name, _)) => {
+            format!("--think off: the chat template of {model} can have more or less thinking, by {name}, but not none")
+        }
+        None => format!("--think: the chat template of {model} has no switch for thinking"),
+    }
+    .into())
+}
+
+/// A message of a conversation.
+fn message(role: &str, content: String, reasoning: String) -> Data {
+    let mut entries = vec![("role".to_owned(), role.into()), ("content".to_owned(), Data::Text(content))];
+    if !reasoning.is_empty() {
+        entries.push(("reasoning_content".to_owned(), Data::Text(reasoning)));
+    }
+    Data::Map(entries)
+}
+
 impl Run<'_, '_> {
     /// One prompt, one answer.
     fn once(&mut self, text: &str, pool: &dyn Pool) -> Fallible<ExitCode> {
         // A prompt without a template is all the user's own, so it may spell special tokens.
         let prompt = match &self.template {
             None => self.tokenizer.encode_prompt(text, Special::Parse),
-            Some(_) => self.rendered(&[("user".into(), text.into())])?,
+            Some(_) => self.rendered(&[message("user", text.into(), String::new())])?,
         };
         let answer = self.answer(prompt, pool)?;
         let mut out = io::stdout().lock();
@@ -147,7 +187,7 @@ impl Run<'_, '_> {
         if terminal {
             tell(format_args!("/exit leaves, /clear starts a new conversation, Ctrl-C stops an answer.\n"));
         }
-        let mut turns: Vec<(String, String)> = Vec::new();
+        let mut turns: Vec<Data> = Vec::new();
         loop {
             let line = match first.take() {
                 Some(text) => text,
@@ -172,13 +212,14 @@ impl Run<'_, '_> {
                     turns.clear();
                     continue;
                 }
-                _ => turns.push(("user".into(), line)),
+                _ => turns.push(message("user", line, String::new())),
             }
             match self.rendered(&turns).and_then(|prompt| self.answer(prompt, pool)) {
                 Ok(answer) => {
                     writeln!(io::stdout())?;
                     self.tell_if_full(&answer);
-                    turns.push(("assistant".into(), answer.text));
+                    // What of the reasoning is told to the model again is up to the template.
+                    turns.push(message("assistant", answer.text, answer.reasoning));
                 }
                 // A person can go on after a turn that is too long.
                 Err(error) if terminal && error.downcast_ref::<io::Error>().is_none() => {
@@ -191,11 +232,20 @@ impl Run<'_, '_> {
     }
 
     /// The ids of a conversation up to where the next answer begins.
-    fn rendered(&self, turns: &[(String, String)]) -> Fallible<Vec<u32>> {
+    fn rendered(&self, turns: &[Data]) -> Fallible<Vec<u32>> {
         let template = self.template.as_ref().ok_or("no chat template")?;
-        let system = self.args.system.iter().map(|content| Message { role: "system", content });
-        let turns = turns.iter().map(|(role, content)| Message { role, content });
-        Ok(encode_chat(&self.tokenizer, template, &system.chain(turns).collect::<Vec<_>>())?)
+        let system = self.args.system.iter().map(|content| message("system", content.clone(), String::new()));
+        let messages = Data::List(system.chain(turns.iter().cloned()).collect());
+        let mut variables = vec![("messages", messages), ("add_generation_prompt", Data::Bool(true))];
+        variables.extend(self.switch.clone());
+        Ok(encode_chat_data(&self.tokenizer, template, &variables)?)
+    }
+
+    /// What tells reasoning from the answer after a prompt, and prints both.
+    fn speech(&self, prompt: &[u32]) -> Speech {
+        let end = prompt.get(prompt.len().saturating_sub(PROMPT_END)..).unwrap_or_default();
+        let after = |markers: &Markers| Splitter::after(markers.clone(), &self.tokenizer.decode(end, true));
+        Speech::new(self.markers.as_ref().map(after), self.args.ids, self.args.show_thinking)
     }
 
     /// Generates after a prompt and prints the text as it comes.
@@ -225,22 +275,22 @@ impl Run<'_, '_> {
 
     /// Generates after `new`, the part of `prompt` that is not in the session's context, and prints the text as it comes.
     fn generate(&mut self, new: &[u32], prompt: &[u32], pool: &dyn Pool) -> Fallible<Answer> {
-        let Run { args, tokenizer, session, sampler, .. } = self;
+        let speech = RefCell::new(self.speech(prompt));
+        let Run { args, tokenizer, session, sampler, markers, .. } = self;
         let stops: Vec<&str> = args.stop.iter().map(String::as_str).collect();
-        let is_end = |token| tokenizer.is_end(token);
+        let special = markers.as_ref().is_some_and(Markers::are_control);
+        // Each token is asked for once, before its text comes.
+        let is_end = |token| {
+            speech.borrow_mut().token(tokenizer, token);
+            tokenizer.is_end(token)
+        };
         let request =
             Request { prompt: new, max_tokens: args.n.map_or(usize::MAX, |n| n.get()), stops: &stops, is_end: &is_end };
-        let mut decoder = tokenizer.decoder_after(prompt, false);
-        let mut whole = String::new();
-        let mut printed = Ok(());
+        let mut decoder = tokenizer.decoder_after(prompt, special);
         INTERRUPT.store(false, Ordering::SeqCst);
         GENERATING.store(true, Ordering::SeqCst);
         let generated = generate(session, sampler, &mut decoder, &request, pool, &mut |text| {
-            if !text.is_empty() {
-                whole.push_str(text);
-                printed = if args.ids { Ok(()) } else { print(text) };
-            }
-            if printed.is_err() || INTERRUPT.load(Ordering::SeqCst) {
+            if !speech.borrow_mut().say(text) || INTERRUPT.load(Ordering::SeqCst) {
                 ControlFlow::Break(())
             } else {
                 ControlFlow::Continue(())
@@ -248,8 +298,8 @@ impl Run<'_, '_> {
         });
         GENERATING.store(false, Ordering::SeqCst);
         let generated = generated?;
-        printed?;
-        Ok(Answer { tokens: generated.tokens, text: whole, full: generated.finish == Finish::ContextFull })
+        let (text, reasoning) = speech.into_inner().end()?;
+        Ok(Answer { tokens: generated.tokens, text, reasoning, full: generated.finish == Finish::ContextFull })
     }
 
     /// Says that the context ended the text, if it did.
@@ -261,36 +311,31 @@ impl Run<'_, '_> {
 
     /// Searches with beams and prints the best continuation.
     fn beams(&mut self, prompt: &[u32], pool: &dyn Pool) -> Fallible<Answer> {
-        let Run { args, tokenizer, session, .. } = self;
+        let Run { args, session, .. } = self;
         let room = session.options().context - prompt.len();
         let search = Search {
             width: args.beams.get(),
             max_tokens: args.n.map_or(room, |n| n.get().min(room)),
             length_penalty: 1.0,
         };
-        let found = beam::search(session, prompt, &search, &|token| tokenizer.is_end(token), pool)?;
+        let found = beam::search(session, prompt, &search, &|token| self.tokenizer.is_end(token), pool)?;
         let tokens = found.into_iter().next().map(|hypothesis| hypothesis.tokens).unwrap_or_default();
         let stops: Vec<&str> = args.stop.iter().map(String::as_str).collect();
         let mut stops = Stops::new(&stops);
-        let mut decoder = tokenizer.decoder_after(prompt, false);
+        let mut decoder = self.tokenizer.decoder_after(prompt, self.markers.as_ref().is_some_and(Markers::are_control));
+        let mut speech = self.speech(prompt);
         let mut whole = String::new();
-        for token in tokens.iter().filter(|token| !tokenizer.is_end(**token)) {
+        for token in tokens.iter().filter(|token| !self.tokenizer.is_end(**token)) {
+            speech.token(&self.tokenizer, *token);
             whole.push_str(decoder.push(*token));
         }
         whole.push_str(decoder.finish());
         stops.push(&whole);
         stops.flush();
-        if !args.ids {
-            print(stops.certain())?;
-        }
-        Ok(Answer { tokens, text: stops.certain().to_owned(), full: false })
+        speech.say(stops.certain());
+        let (text, reasoning) = speech.end()?;
+        Ok(Answer { tokens, text, reasoning, full: false })
     }
-}
-
-fn print(text: &str) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    out.flush()
 }
 
 fn exit_code() -> ExitCode {

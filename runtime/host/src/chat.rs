@@ -3,7 +3,7 @@
 use crate::{Error, one_line};
 use minijinja::machinery::{self, CompiledTemplate, TemplateConfig};
 use minijinja::syntax::SyntaxConfig;
-use minijinja::{AutoEscape, Environment, ErrorKind, Value};
+use minijinja::{AutoEscape, ErrorKind, Value};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -18,9 +18,16 @@ pub struct Message<'a> {
 }
 
 mod clock;
+mod data;
+mod filters;
 mod guard;
 mod json;
+mod methods;
 pub(crate) mod prompt;
+mod python;
+pub(crate) mod thinking;
+
+pub use data::Data;
 
 /// A template comes from an untrusted file, so each has its bounds; real ones stay far below them. The largest known source
 /// has 17 kB.
@@ -36,7 +43,9 @@ const STACK: usize = 32 << 20;
 ///
 /// The template sees `messages` (maps of `role` and `content`), `add_generation_prompt`, `bos_token`, `eos_token`, `tools` and
 /// `documents` (both none), and the functions `raise_exception` and `strftime_now` (in UTC). Whitespace is trimmed around block
-/// tags as Hugging Face does, `{% generation %}` and `{% break %}` are understood, and so are Python's string methods.
+/// tags as Hugging Face does, `{% generation %}` and `{% break %}` are understood, and so are Python's methods of texts, lists and maps.
+/// What Python refuses is refused, such as a loop over `tools` where there are none. Filters that no known template uses are not there;
+/// the error names them.
 ///
 /// Rendering is bounded: steps, memory, depth and output, in proportion to the messages.
 pub struct ChatTemplate {
@@ -54,7 +63,9 @@ impl ChatTemplate {
         if source.len() > MOST_SOURCE {
             return Err(Error::TemplateSize { bytes: source.len(), most: MOST_SOURCE });
         }
-        let source = without_generation_tags(source);
+        // Jinja knows one kind of line end.
+        let source = source.replace("\r\n", "\n").replace('\r', "\n");
+        let source = without_generation_tags(&without_long_escapes(&source));
         on_own_stack(|| compile(&source).map(|_| ()))??;
         Ok(ChatTemplate { source, bos: bos.to_owned(), eos: eos.to_owned() })
     }
@@ -68,8 +79,7 @@ impl ChatTemplate {
     /// [`Error::TemplateRender`] when it fails, and [`Error::TemplateSteps`], [`Error::TemplateOutput`] and
     /// [`Error::TemplateDepth`] when it passes a bound.
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String, Error> {
-        let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        self.render_at(messages, add_generation_prompt, seconds)
+        self.render_at(messages, add_generation_prompt, now())
     }
 
     /// [`render`](Self::render) with the clock at `seconds` after the start of 1970, UTC, for `strftime_now`.
@@ -77,37 +87,55 @@ impl ChatTemplate {
     /// # Errors
     /// As for [`render`](Self::render).
     pub fn render_at(&self, messages: &[Message], add_generation_prompt: bool, seconds: u64) -> Result<String, Error> {
-        let (count, bytes) = messages.iter().fold((0_u64, 0_u64), |(count, bytes), message| {
-            (count.saturating_add(1), bytes.saturating_add((message.role.len() + message.content.len()) as u64))
+        let variables = [("messages", messages.into()), ("add_generation_prompt", Data::Bool(add_generation_prompt))];
+        self.render_data(&variables, seconds)
+    }
+
+    /// Renders the template with these variables, such as `messages`, `tools`, `add_generation_prompt` and what else the template
+    /// knows, at `seconds` after the start of 1970, UTC.
+    ///
+    /// Those that are not given are undefined, but `tools` and `documents`, which are none, and the texts of the begin and end tokens.
+    /// A message is a map of `role` and `content`, and may have `reasoning_content` and `tool_calls` as in Hugging Face's libraries.
+    ///
+    /// # Errors
+    /// As for [`render`](Self::render).
+    pub fn render_data(&self, variables: &[(&str, Data)], seconds: u64) -> Result<String, Error> {
+        let (count, bytes) = variables.iter().fold((0_u64, 0_u64), |(count, bytes), (_, value)| {
+            let (more, texts) = value.size();
+            (count.saturating_add(more), bytes.saturating_add(texts))
         });
         let bound = |[base, each, byte]: [u64; 3]| {
             base.saturating_add(each.saturating_mul(count)).saturating_add(byte.saturating_mul(bytes))
         };
-        let environment = environment(bound(STEPS), seconds);
-        let messages = messages.iter().map(|message| {
-            Value::from_pairs([("role", Value::from(message.role)), ("content", Value::from(message.content))])
-        });
-        let context = minijinja::context! {
-            messages => messages.collect::<Value>(),
-            add_generation_prompt,
-            bos_token => &self.bos,
-            eos_token => &self.eos,
-            tools => (),
-            documents => (),
-        };
+        if variables.iter().any(|(_, value)| value.deeper_than(guard::MOST_DEPTH)) {
+            return Err(Error::TemplateDepth);
+        }
+        let namespaces = python::Namespaces::default();
+        let mut environment = python::environment(&namespaces, seconds);
+        environment.set_fuel(Some(bound(STEPS)));
+        let defaults = [
+            ("bos_token", Value::from(self.bos.as_str())),
+            ("eos_token", Value::from(self.eos.as_str())),
+            ("tools", Value::from(())),
+            ("documents", Value::from(())),
+        ];
+        let given = variables.iter().map(|(name, value)| (*name, value.value()));
+        let context = Value::from_pairs(defaults.into_iter().chain(given));
         let text = on_own_stack(|| {
             let compiled = compile(&self.source)?;
             let mut text = String::new();
             let mut output = machinery::make_string_output(&mut text);
-            machinery::eval(
+            let done = machinery::eval(
                 &environment,
                 &compiled.instructions,
                 context,
                 &compiled.blocks,
                 &mut output,
                 AutoEscape::None,
-            )
-            .map_err(|error| told(&error))?;
+            );
+            // Here, since what is freed may be as deep as the stack allows.
+            namespaces.empty();
+            done.map_err(|error| told(&error))?;
             Ok(text)
         })??;
         let most = usize::try_from(bound(OUTPUT)).unwrap_or(usize::MAX);
@@ -126,25 +154,13 @@ fn compile(source: &str) -> Result<CompiledTemplate<'_>, Error> {
     guard::check(source, syntax.clone())?;
     let config = TemplateConfig { syntax_config: syntax, default_auto_escape: Arc::new(|_| AutoEscape::None) };
     let mut compiled = CompiledTemplate::new("chat", source, &config).map_err(|error| told(&error))?;
-    guard::replace_operators(&mut compiled.instructions);
+    compiled.instructions = python::rewritten(&compiled.instructions);
     Ok(compiled)
 }
 
-fn environment(steps: u64, seconds: u64) -> Environment<'static> {
-    let mut environment = Environment::new();
-    environment.set_fuel(Some(steps));
-    environment.set_recursion_limit(guard::MOST_DEPTH);
-    environment.set_unknown_method_callback(guard::method);
-    environment.add_filter("tojson", json::to_json);
-    // Python does not iterate over None; the engine does.
-    environment.add_test("iterable", |value: &Value| !value.is_none() && value.try_iter().is_ok());
-    environment.add_function("strftime_now", move |format: &str| clock::strftime(format, seconds));
-    environment.add_function("raise_exception", |message: &str| -> Result<Value, minijinja::Error> {
-        let refusal = Refusal(message.to_owned());
-        Err(minijinja::Error::new(ErrorKind::InvalidOperation, "raise_exception").with_source(refusal))
-    });
-    guard::restrict(&mut environment);
-    environment
+/// Seconds since the start of 1970, UTC.
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// Runs `f` on a thread with [`STACK`] bytes of stack.
@@ -220,6 +236,25 @@ fn without_generation_tags(source: &str) -> String {
                 rest = after;
             }
         }
+    }
+    result + rest
+}
+
+/// Characters that tags spell as `\UXXXXXXXX`, which the engine does not read.
+fn without_long_escapes(source: &str) -> String {
+    const DIGITS: usize = 8;
+    let (mut result, mut rest) = (String::with_capacity(source.len()), source);
+    while let Some(at) = rest.find("\\U") {
+        let (before, escape) = rest.split_at(at);
+        result.push_str(before);
+        let code = escape.get(2..2 + DIGITS).and_then(|digits| u32::from_str_radix(digits, 16).ok());
+        let place = |signs: [&str; 2]| signs.iter().filter_map(|sign| result.rfind(sign)).max();
+        let in_tag = place(["{{", "{%"]) > place(["}}", "%}"]);
+        let escaped = before.len() - before.trim_end_matches('\\').len();
+        // A quote or a backslash would have to be escaped in its turn.
+        let c = code.and_then(char::from_u32).filter(|c| in_tag && escaped % 2 == 0 && !c.is_ascii());
+        result.push_str(&c.map_or_else(|| "\\U".to_owned(), String::from));
+        rest = &escape[if c.is_some() { 2 + DIGITS } else { 2 }..];
     }
     result + rest
 }

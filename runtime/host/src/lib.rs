@@ -3,6 +3,7 @@
 //! - [`ModelFile`] maps a GGUF file, or all the parts of a split one, into memory;
 //! - [`ThreadPool`] runs the core's jobs on several threads, and [`physical_cores`] says how many are sensible;
 //! - [`ChatTemplate`] renders the chat template a model carries, within fixed limits, and [`encode_chat`] makes tokens of a conversation;
+//! - [`Splitter`] tells a thinking model's reasoning from its answer;
 //! - [`pull`], [`find`] and [`resolve`] turn a model's short name into a file in the user's cache;
 //! - [`convert`], [`quantize`] and [`pack`] write files in other forms;
 //! - [`Picture`] decodes image files.
@@ -33,9 +34,11 @@ mod pool;
 mod pull;
 
 #[cfg(feature = "chat")]
-pub use chat::prompt::encode as encode_chat;
+pub use chat::prompt::{encode as encode_chat, encode_data as encode_chat_data};
 #[cfg(feature = "chat")]
-pub use chat::{ChatTemplate, Message};
+pub use chat::thinking::{Markers, Part, Splitter};
+#[cfg(feature = "chat")]
+pub use chat::{ChatTemplate, Data, Message};
 #[cfg(feature = "convert")]
 pub use convert::{convert, is_tflite, quantize};
 pub use error::Error;

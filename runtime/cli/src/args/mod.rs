@@ -139,14 +139,24 @@ pub(crate) enum KvArg {
     Q8,
 }
 
+/// Whether a model is to think.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum ThinkArg {
+    /// It is
+    On,
+    /// It is not
+    Off,
+}
+
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   smidgen run smollm2 -p \"Name three colours.\" --temp 0
   smidgen run smollm2 -f question.txt -n 200 --stop \"Question:\"
   echo \"Once upon a time\" | smidgen run stories.gguf - --raw
+  smidgen run qwen3.gguf -p \"What is 2+2?\" --think off
 
-If the model has a chat template, the prompt becomes the user's message in it, unless --raw is given. The same seed gives the same
-text on any machine and with any number of threads.")]
+If the model has a chat template, the prompt becomes the user's message in it, unless --raw is given. What a thinking model reasons goes to
+stderr, its answer to stdout. The same seed gives the same text on any machine and with any number of threads.")]
 pub(crate) struct RunArgs {
     /// Path or short name of the model
     pub(crate) model: PathBuf,
@@ -200,6 +210,12 @@ pub(crate) struct RunArgs {
     /// The system message of the conversation, instead of the template's default
     #[arg(long, value_name = "TEXT", conflicts_with = "raw", allow_hyphen_values = true)]
     pub(crate) system: Option<String>,
+    /// Turn a thinking model's reasoning on or off, by the switch that its chat template has [default: as the template has it]
+    #[arg(long, value_name = "on|off", conflicts_with = "raw", hide_possible_values = true)]
+    pub(crate) think: Option<ThinkArg>,
+    /// Print the reasoning between its markers to stdout, before the answer, instead of to stderr
+    #[arg(long, conflicts_with_all = ["raw", "ids"])]
+    pub(crate) show_thinking: bool,
     /// Continue the prompt as it is, without the chat template
     #[arg(long)]
     pub(crate) raw: bool,

@@ -4,144 +4,127 @@
 //! - Lists added to each other, or repeated, share their parts; later all items are visited at once, uncounted. So `+` and `*`
 //!   are functions of ours that copy and count at once. The filters that add lists are removed, and a list that is written out
 //!   is not repeated, because that would be done while parsing.
-//! - A namespace that contains itself is walked without end when it is compared, hashed or printed. So namespaces may only
-//!   be used by their attributes, as every real template does.
+//! - A namespace that contains itself is walked without end when it is compared, hashed or printed. So namespaces are ours, and
+//!   nothing walks into them.
 //! - An expression is searched for constants again for each operator in it. So one tag holds a bounded number of tokens.
 
-use minijinja::machinery::{Instruction, Instructions, Token, tokenize};
+use minijinja::machinery::{Token, tokenize};
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::ValueKind;
-use minijinja::{Environment, Error, ErrorKind, State, Value};
-use std::collections::HashSet;
+use minijinja::value::{Tuple, ValueKind};
+use minijinja::{Error, ErrorKind, State, Value};
 
-/// How deeply calls and JSON values may nest.
+/// How deeply values may nest.
 pub(super) const MOST_DEPTH: usize = 64;
+/// How deeply calls may nest, as the engine counts: a macro is four or more, a loop one.
+pub(super) const MOST_CALLS: usize = 400;
 const MOST_TOKENS: usize = 2_000;
 /// The names of our operators. No template can spell them, so none can hide them.
-const ADD: &str = "+";
-const MULTIPLY: &str = "*";
-const NAMESPACE: &str = "namespace()";
+pub(super) const ADD: &str = "+";
+pub(super) const MULTIPLY: &str = "*";
 
-/// Refuses sources with overlong tags, and those that use a namespace other than by its attributes.
+/// Refuses sources with overlong tags, and those that would make lists while they are parsed.
 ///
 /// # Errors
 /// [`crate::Error::TemplateSyntax`].
 pub(super) fn check(source: &str, syntax: SyntaxConfig) -> Result<(), crate::Error> {
     let mut tokens = Vec::new();
-    let (mut in_tag, mut has_list, mut has_times) = (0, false, false);
+    let mut in_tag = 0;
     for token in tokenize(source, false, syntax) {
         let (token, span) = token.map_err(|error| super::told(&error))?;
-        match token {
-            Token::TemplateData(_) | Token::VariableStart | Token::BlockStart => {
-                (in_tag, has_list, has_times) = (0, false, false);
-            }
-            Token::Mul => has_times = true,
-            // After a value, the bracket is a subscript.
-            Token::BracketOpen => {
-                let value = |(token, _): &(Token, u16)| match token {
-                    Token::Ident(name) => !["in", "not", "and", "or", "is", "if", "else", "elif"].contains(name),
-                    Token::Str(_) | Token::String(_) | Token::BracketClose | Token::ParenClose | Token::BraceClose => {
-                        true
-                    }
-                    _ => false,
-                };
-                has_list |= !tokens.last().is_some_and(value);
-            }
-            _ => {}
+        if matches!(token, Token::TemplateData(_) | Token::VariableStart | Token::BlockStart) {
+            in_tag = 0;
         }
         in_tag += 1;
         if in_tag > MOST_TOKENS {
             return Err(refusal("more than 2000 tokens in one tag", span.start_line));
         }
-        if has_list && has_times {
-            return Err(refusal("a list and a multiplication in one tag", span.start_line));
-        }
         tokens.push((token, span.start_line));
     }
-    let token = |index: usize| tokens.get(index).map(|(token, _)| token);
-    let before = |index: usize| index.checked_sub(1).and_then(token);
-    let is_set = |index: usize| {
-        matches!(before(index), Some(Token::Ident("set"))) && matches!(token(index + 1), Some(Token::Assign))
-    };
-
-    let mut namespaces = HashSet::new();
-    for (index, (_, line)) in
-        tokens.iter().enumerate().filter(|(_, (token, _))| matches!(token, Token::Ident("namespace")))
-    {
-        // Without a call it is a name like any other; see `restrict`.
-        if matches!(before(index), Some(Token::Dot)) || !matches!(token(index + 1), Some(Token::ParenOpen)) {
-            continue;
-        }
-        let target = index.checked_sub(2).filter(|&target| is_set(target)).and_then(token);
-        let whole = matches!(token(closing(&tokens, index + 1) + 1), Some(Token::BlockEnd));
-        match target {
-            Some(Token::Ident(name)) if whole => namespaces.insert(*name),
-            _ => return Err(refusal("namespace() is only supported as {% set name = namespace(…) %}", *line)),
-        };
-    }
-    for (index, (this, line)) in tokens.iter().enumerate() {
-        if !matches!(this, Token::Ident(name) if namespaces.contains(name)) || matches!(before(index), Some(Token::Dot))
-        {
-            continue;
-        }
-        let by_attribute = matches!(token(index + 1), Some(Token::Dot | Token::BracketOpen | Token::Ident("is")));
-        if !by_attribute && !is_set(index) {
-            return Err(refusal("a namespace can only be used by its attributes", *line));
+    for (at, (_, line)) in tokens.iter().enumerate().filter(|(_, (token, _))| matches!(token, Token::Mul)) {
+        let operands = [operand(&tokens, at, false), operand(&tokens, at, true)];
+        if operands.iter().all(|operand| *operand != Operand::Variable) && operands.contains(&Operand::List) {
+            return Err(refusal("a list that is written out cannot be multiplied", *line));
         }
     }
     Ok(())
 }
 
-/// The index of the parenthesis that closes the one at `open`, or beyond the end.
-fn closing<T>(tokens: &[(Token, T)], open: usize) -> usize {
-    let mut depth = 0_usize;
-    for (index, (token, _)) in tokens.iter().enumerate().skip(open) {
-        match token {
-            Token::ParenOpen => depth += 1,
-            Token::ParenClose if depth <= 1 => return index,
-            Token::ParenClose => depth -= 1,
-            _ => {}
-        }
+/// What stands beside a multiplication sign.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Operand {
+    /// Something that is not known while parsing.
+    Variable,
+    /// Something that may be.
+    Constant,
+    /// Something that may be, with a list in it.
+    List,
+}
+
+type Placed<'s> = (Token<'s>, u16);
+
+/// Names that are values, and names that are operators.
+const CONSTANTS: [&str; 6] = ["true", "false", "none", "True", "False", "None"];
+const OPERATORS: [&str; 5] = ["in", "not", "and", "or", "is"];
+
+/// Whether an expression ends here, so that a bracket after it is a subscript or a call.
+fn ends_value(token: Option<&Placed>) -> bool {
+    match token {
+        Some((Token::Ident(name), _)) => !OPERATORS.contains(name) && !["if", "else", "elif"].contains(name),
+        Some((token, _)) => matches!(
+            token,
+            Token::Str(_) | Token::String(_) | Token::BracketClose | Token::ParenClose | Token::BraceClose
+        ),
+        None => false,
     }
-    tokens.len()
+}
+
+fn operand(tokens: &[Placed], sign: usize, after: bool) -> Operand {
+    let step = |at: usize| if after { Some(at + 1) } else { at.checked_sub(1) };
+    let mut at = step(sign);
+    while let Some((Token::Minus | Token::Plus, _)) = at.and_then(|at| tokens.get(at)) {
+        at = at.and_then(step);
+    }
+    let Some((first, (token, _))) = at.and_then(|at| Some((at, tokens.get(at)?))) else { return Operand::Constant };
+    match token {
+        Token::Ident(name) if !CONSTANTS.contains(name) => return Operand::Variable,
+        Token::BracketOpen | Token::BracketClose | Token::ParenOpen | Token::ParenClose => {}
+        Token::BraceOpen | Token::BraceClose => return Operand::List,
+        _ => return Operand::Constant,
+    }
+    // To the other end of the brackets. What has a name in it is not computed while parsing.
+    let (mut depth, mut list, mut at) = (0_usize, false, Some(first));
+    while let Some((index, (token, _))) = at.and_then(|at| Some((at, tokens.get(at)?))) {
+        let opens = matches!(token, Token::BracketOpen | Token::ParenOpen | Token::BraceOpen);
+        let closes = matches!(token, Token::BracketClose | Token::ParenClose | Token::BraceClose);
+        let before = index.checked_sub(1).and_then(|before| tokens.get(before));
+        list |= matches!(token, Token::Comma) || matches!(token, Token::BracketOpen) && !ends_value(before);
+        if matches!(token, Token::Ident(name) if !CONSTANTS.contains(name) && !OPERATORS.contains(name)) {
+            return Operand::Variable;
+        }
+        match (opens || closes, opens == after) {
+            (true, true) => depth += 1,
+            (true, false) => depth = depth.saturating_sub(1),
+            (false, _) => {}
+        }
+        if depth == 0 {
+            let applied = !after && ends_value(before);
+            return match list {
+                _ if applied => Operand::Variable,
+                true => Operand::List,
+                false => Operand::Constant,
+            };
+        }
+        at = step(index);
+    }
+    Operand::List
 }
 
 fn refusal(what: &str, line: u16) -> crate::Error {
     crate::Error::TemplateSyntax { line: usize::from(line), reason: what.to_owned() }
 }
 
-/// Makes every `+`, `*` and `namespace()` a call of a function that no template can name.
-pub(super) fn replace_operators(instructions: &mut Instructions) {
-    let mut index = 0;
-    while let Some(instruction) = instructions.get_mut(index) {
-        let name = match instruction {
-            Instruction::Add => Some((ADD, Some(2))),
-            Instruction::Mul => Some((MULTIPLY, Some(2))),
-            Instruction::CallFunction("namespace", arguments) => Some((NAMESPACE, *arguments)),
-            _ => None,
-        };
-        if let Some((name, arguments)) = name {
-            *instruction = Instruction::CallFunction(name, arguments);
-        }
-        index += 1;
-    }
-}
-
-/// Provides our operators, and removes the functions that add lists, or show the state, uncounted.
-pub(super) fn restrict(environment: &mut Environment) {
-    environment.add_function(ADD, add);
-    environment.add_function(MULTIPLY, multiply);
-    environment.add_function(NAMESPACE, minijinja::functions::namespace);
-    environment.remove_global("namespace");
-    environment.add_function("range", range);
-    for filter in ["chain", "sum"] {
-        environment.remove_filter(filter);
-    }
-    environment.remove_global("debug");
-}
-
 /// Python's `range`, but counted and made at once.
-fn range(state: &State, first: i64, second: Option<i64>, step: Option<i64>) -> Result<Value, Error> {
+pub(super) fn range(state: &State, first: i64, second: Option<i64>, step: Option<i64>) -> Result<Value, Error> {
     let (start, stop) = second.map_or((0, first), |stop| (first, stop));
     let step = step.unwrap_or(1);
     if step == 0 {
@@ -158,21 +141,48 @@ fn range(state: &State, first: i64, second: Option<i64>, step: Option<i64>) -> R
 }
 
 fn is_list(value: &Value) -> bool {
-    matches!(value.kind(), ValueKind::Seq | ValueKind::Iterable)
+    value.kind() == ValueKind::Seq
 }
 
 fn cannot(what: &str, a: &Value, b: &Value) -> Error {
     Error::new(ErrorKind::InvalidOperation, format!("cannot {what} {} and {}", a.kind(), b.kind()))
 }
 
-fn add(state: &State, a: &Value, b: &Value) -> Result<Value, Error> {
-    if is_list(a) && is_list(b) {
+/// HTML's escapes, as Python's MarkupSafe writes them.
+pub(super) fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&#34;"),
+            '\'' => out.push_str("&#39;"),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+pub(super) fn add(state: &State, a: &Value, b: &Value) -> Result<Value, Error> {
+    if is_list(a) && is_list(b) && a.is_tuple() == b.is_tuple() {
         let mut items = Vec::new();
         for item in a.try_iter()?.chain(b.try_iter()?) {
             state.consume_fuel(1)?;
             items.push(item);
         }
-        return Ok(Value::from(items));
+        return Ok(if a.is_tuple() { Tuple::from(items).into() } else { items.into() });
+    }
+    if let (Some(x), Some(y), true) = (a.as_str(), b.as_str(), a.is_safe() != b.is_safe()) {
+        // Python's `Markup` escapes what is added to it.
+        state.consume_fuel((x.len() as u64 + y.len() as u64) / 8)?;
+        let [x, y] =
+            [(a, x), (b, y)].map(|(value, text)| if value.is_safe() { text.to_owned() } else { escaped(text) });
+        return Ok(Value::from_safe_string(x + &y));
+    }
+    if let (Some(a), Some(b), true) = (a.as_str(), b.as_str(), a.is_safe()) {
+        state.consume_fuel((a.len() as u64 + b.len() as u64) / 64)?;
+        return Ok(Value::from_safe_string([a, b].concat()));
     }
     if let (Some(a), Some(b)) = (a.as_str(), b.as_str()) {
         state.consume_fuel((a.len() as u64 + b.len() as u64) / 64)?;
@@ -181,7 +191,7 @@ fn add(state: &State, a: &Value, b: &Value) -> Result<Value, Error> {
     numbers("add", a, b, i128::checked_add, |a, b| a + b)
 }
 
-fn multiply(state: &State, a: &Value, b: &Value) -> Result<Value, Error> {
+pub(super) fn multiply(state: &State, a: &Value, b: &Value) -> Result<Value, Error> {
     let count = |value: &Value| value.is_integer().then(|| i64::try_from(value.clone()).ok()).flatten();
     let (repeated, times) = if is_list(a) || a.as_str().is_some() { (a, count(b)) } else { (b, count(a)) };
     let Some(times) = times.filter(|_| is_list(repeated) || repeated.as_str().is_some()) else {
@@ -225,10 +235,17 @@ fn numbers(
     Ok(Value::from(float(f64::try_from(a.clone())?, f64::try_from(b.clone())?)))
 }
 
-/// Python's methods, except that `str.format` takes no format specifications: a width in one is memory uncounted.
-pub(super) fn method(state: &mut State, value: &Value, method: &str, arguments: &[Value]) -> Result<Value, Error> {
-    if method == "format" && value.as_str().is_some_and(|text| text.contains(':')) {
-        return Err(Error::new(ErrorKind::InvalidOperation, "format specifications are not supported"));
+/// Python's `%` of numbers, whose result has the sign of `b`.
+pub(super) fn remainder(a: &Value, b: &Value) -> Result<Value, Error> {
+    let exact = |a: i128, b: i128| {
+        a.checked_rem(b).map(|rest| if rest != 0 && (rest < 0) != (b < 0) { rest + b } else { rest })
+    };
+    let float = |a: f64, b: f64| {
+        let rest = a % b;
+        if rest != 0.0 && (rest < 0.0) != (b < 0.0) { rest + b } else { rest }
+    };
+    if !b.is_true() {
+        return Err(Error::new(ErrorKind::InvalidOperation, "the remainder of a division by zero"));
     }
-    minijinja_contrib::pycompat::unknown_method_callback(state, value, method, arguments)
+    numbers("divide", a, b, exact, float)
 }

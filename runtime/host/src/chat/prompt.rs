@@ -1,6 +1,6 @@
 //! Tokens of conversations. The text of a message cannot forge the control tokens that only the template may write.
 
-use super::{ChatTemplate, Message};
+use super::{ChatTemplate, Data, Message};
 use crate::Error;
 use smidgen::tokenizer::{Special, Tokenizer};
 use std::collections::HashSet;
@@ -16,21 +16,35 @@ const MARKS: std::ops::RangeInclusive<char> = '\u{F0000}'..='\u{FFFFD}';
 /// # Errors
 /// Those of [`ChatTemplate::render`].
 pub fn encode(tokenizer: &Tokenizer, template: &ChatTemplate, messages: &[Message]) -> Result<Vec<u32>, Error> {
-    let spells = |message: &Message| {
-        tokenizer.encode(message.content, Special::Parse) != tokenizer.encode(message.content, Special::Text)
-    };
-    if !messages.iter().any(spells) {
-        return Ok(tokenizer.encode(&template.render(messages, true)?, Special::Parse));
+    encode_data(tokenizer, template, &[("messages", messages.into()), ("add_generation_prompt", Data::Bool(true))])
+}
+
+/// [`encode`] for any variables of the template, see [`ChatTemplate::render_data`]; no text in them can spell a control token, but for the
+/// roles of messages and the keys of maps.
+///
+/// # Errors
+/// Those of [`ChatTemplate::render`].
+pub fn encode_data(
+    tokenizer: &Tokenizer,
+    template: &ChatTemplate,
+    variables: &[(&str, Data)],
+) -> Result<Vec<u32>, Error> {
+    let seconds = super::now();
+    let mut texts = Vec::new();
+    variables.iter().for_each(|(_, value)| value.texts(&mut |text| texts.push(text)));
+    let spells = |text: &&str| tokenizer.encode(text, Special::Parse) != tokenizer.encode(text, Special::Text);
+    if !texts.iter().any(spells) {
+        return Ok(tokenizer.encode(&template.render_data(variables, seconds)?, Special::Parse));
     }
     let tokens = (0..tokenizer.vocab_len() as u32).filter_map(|id| tokenizer.token_text(id));
-    let texts = messages.iter().map(|message| message.content).chain(tokens);
-    let used: HashSet<char> = texts.flat_map(str::chars).filter(|c| MARKS.contains(c)).collect();
+    let used: HashSet<char> =
+        texts.into_iter().chain(tokens).flat_map(str::chars).filter(|c| MARKS.contains(c)).collect();
     let Some(mark) = MARKS.into_iter().find(|mark| !used.contains(mark)) else {
-        return Ok(tokenizer.encode(&template.render(messages, true)?, Special::Text));
+        return Ok(tokenizer.encode(&template.render_data(variables, seconds)?, Special::Text));
     };
-    let broken: Vec<_> = messages.iter().map(|message| broken(tokenizer, message.content, mark)).collect();
-    let marked = messages.iter().zip(&broken).map(|(message, content)| Message { role: message.role, content });
-    let text = template.render(&marked.collect::<Vec<_>>(), true)?;
+    let break_up = |text: &str| broken(tokenizer, text, mark);
+    let marked: Vec<_> = variables.iter().map(|(name, value)| (*name, value.with_texts(&break_up))).collect();
+    let text = template.render_data(&marked, seconds)?;
     Ok(encode_marked(tokenizer, &text, mark))
 }
 

@@ -193,6 +193,72 @@ fn json_as_python_writes_it() {
     }
 }
 
+/// One-line templates with what Python makes of them, or `!` where it refuses. `tests/oracle/templates.py --update` writes them.
+#[test]
+fn features_of_python() {
+    const SPOKEN: &[Message] =
+        &[WITH_SYSTEM[0], WITHOUT[0], WITHOUT[1], Message { role: "user", content: "What is 2+2?" }];
+    let mut lines = include_str!("python.txt").split('\n');
+    let mut wrong = Vec::new();
+    while let (Some(source), Some(expected)) = (lines.next(), lines.next()) {
+        let expected = (expected != "!").then(|| serde_json::from_str::<String>(expected).unwrap());
+        let template = ChatTemplate::parse(source, "<s>", "</s>");
+        let found = template.and_then(|template| template.render_at(SPOKEN, true, 1_700_000_000));
+        if found.as_ref().ok() != expected.as_ref() {
+            wrong.push(format!("{source}\n  {found:?}\n  {expected:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn line_ends_of_the_source_become_one_kind() {
+    let source = "{% for m in messages %}\r\n<{{ m.role }}>\r{{ 'a\r\nb' }}\n{% endfor %}\r\n";
+    assert_eq!(render(source).unwrap(), "<system>\na\nb\n<user>\na\nb\n<assistant>\na\nb\n<user>\na\nb\n");
+    let template = ChatTemplate::parse("{{ messages[0].content }}", "", "").unwrap();
+    let message = Message { role: "user", content: "a\r\nb\r" };
+    assert_eq!(template.render(&[message], true).unwrap(), "a\r\nb\r", "those of messages stay");
+}
+
+/// A namespace that holds itself is no loop for anyone, and a template of them is freed.
+#[test]
+fn namespaces_within_themselves() {
+    for (source, expected) in [
+        ("{% set n = namespace() %}{% set n.a = n %}{{ n == n.a }}{{ n.a.a.a is defined }}", Ok("TrueTrue")),
+        ("{% set n = namespace() %}{% set n.a = [n] %}{{ [n] == [n.a[0]] }}{{ n in n.a }}", Ok("TrueTrue")),
+        ("{% set n = namespace() %}{% set n.a = {'n': n} %}{{ n.a | tojson }}", Err(())),
+        (
+            "{% set n = namespace(x=1) %}{% macro f(n, d) %}{% if d %}{{ f(n, d - 1) }}{% endif %}{% endmacro %}{{ f(n, 20) }}{{ n.x }}",
+            Ok("1"),
+        ),
+    ] {
+        assert_eq!(render(source).map_err(|_| ()), expected.map(str::to_owned), "{source}");
+    }
+}
+
+#[test]
+fn data_of_tools_and_calls() {
+    let source = "{% for t in tools %}{{ t.function.parameters.properties.items() | list }}{{ t | tojson }}{% endfor %}{{ deep is defined }}";
+    let text = |text: &str| Data::from(text);
+    let map = |entries: &[(&str, Data)]| {
+        Data::Map(entries.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect())
+    };
+    let properties =
+        map(&[("b", map(&[("type", text("array")), ("items", Data::List(vec![Data::Int(1), Data::Float(1e20)]))]))]);
+    let function = map(&[("name", text("f")), ("parameters", map(&[("properties", properties)]))]);
+    let tools = Data::List(vec![map(&[("function", function), ("strict", Data::Bool(true)), ("none", Data::None)])]);
+    let template = ChatTemplate::parse(source, "", "").unwrap();
+    let expected = concat!(
+        "[('b', {'type': 'array', 'items': [1, 1e+20]})]",
+        r#"{"function": {"name": "f", "parameters": {"properties": {"b": {"type": "array", "items": [1, 1e+20]}}}}, "strict": true, "none": null}"#,
+        "False"
+    );
+    assert_eq!(template.render_data(&[("tools", tools.clone())], 0).unwrap(), expected);
+    let deep = (0..100).fold(Data::None, |inner, _| Data::List(vec![inner]));
+    assert!(matches!(template.render_data(&[("tools", tools), ("deep", deep)], 0), Err(Error::TemplateDepth)));
+    assert!(matches!(template.render_data(&[], 0), Err(Error::TemplateRender { .. })), "tools are none");
+}
+
 #[test]
 fn errors_are_one_line() {
     for source in [
@@ -204,7 +270,7 @@ fn errors_are_one_line() {
         "{{ 1 | nofilter }}",
         "{% include 'chat' %}",
         "{{ raise_exception() }}",
-        "{{ '{:9}'.format(1) }}",
+        "{{ '{:9999}'.format(1) }}",
     ] {
         let text = render(source).unwrap_err().to_string();
         assert!(!text.contains('\n') && text.len() < 400, "{text}");

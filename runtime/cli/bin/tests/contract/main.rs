@@ -8,6 +8,7 @@ mod errors;
 mod files;
 mod micro;
 mod run;
+mod think;
 mod tools;
 
 use std::io::Write;
