@@ -19,7 +19,7 @@ pub mod beam;
 pub mod blocks;
 #[cfg(feature = "alloc")]
 mod decoder;
-#[cfg(feature = "alloc")]
+#[cfg(feature = "encoders")]
 pub mod encoder;
 #[cfg(feature = "alloc")]
 mod error;

@@ -32,6 +32,7 @@ impl Linear<'_> {
     }
 
     /// `out[t] = W x[t] + b` for every token; `out` is `[tokens × outputs]`.
+    #[cfg(feature = "encoders")]
     pub(crate) fn apply(&self, exec: &Exec, x: &mut Activations, out: &mut [f32]) {
         apply_all([(self, out)], exec, x);
     }
@@ -56,6 +57,7 @@ impl Linear<'_> {
     }
 
     /// The weights of an input, decoded. `[outputs]`
+    #[cfg(feature = "encoders")]
     pub(crate) fn column(&self, input: usize, to: &mut [f32]) {
         let format = self.weight.format();
         let (mut bytes, mut values) = ([0; K_BLOCK * size_of::<f32>()], [0f32; K_BLOCK]);

@@ -1,6 +1,8 @@
 //! Opening a model: which architecture it is, and what it can do.
 
+#[cfg(feature = "encoders")]
 use crate::encoder::image::ImageEncoder;
+#[cfg(feature = "encoders")]
 use crate::encoder::text::TextEncoder;
 use crate::source::Source;
 use crate::{Decoder, KvType, LoadError, Options, RunError, Similarity, families};
@@ -17,8 +19,10 @@ pub struct Model<'a> {
     /// What writes text.
     pub decoder: Option<Box<Decoder<'a>>>,
     /// What embeds or classifies texts.
+    #[cfg(feature = "encoders")]
     pub text_encoder: Option<Box<TextEncoder<'a>>>,
     /// What embeds or classifies images.
+    #[cfg(feature = "encoders")]
     pub image_encoder: Option<Box<ImageEncoder<'a>>>,
     /// What the two encoders' embeddings have to do with each other, if an image can be held against texts.
     pub similarity: Option<Similarity>,
@@ -42,13 +46,19 @@ impl<'a> Model<'a> {
 
     /// Number of tokens that the model knows; 0 for one that does not read.
     pub fn vocabulary(&self) -> usize {
+        #[cfg(feature = "encoders")]
         let reads = self.text_encoder.as_ref().map(|model| model.config.vocabulary);
+        #[cfg(not(feature = "encoders"))]
+        let reads = None;
         self.decoder.as_ref().map(|model| model.vocabulary()).or(reads).unwrap_or(0)
     }
 
     /// Tokens that the model was trained to look back on; 0 for one that does not read.
     pub fn context(&self) -> usize {
+        #[cfg(feature = "encoders")]
         let reads = self.text_encoder.as_ref().map(|model| model.config.context);
+        #[cfg(not(feature = "encoders"))]
+        let reads = None;
         self.decoder.as_ref().map(|model| model.context).or(reads).unwrap_or(0)
     }
 
@@ -64,6 +74,7 @@ impl<'a> Model<'a> {
     ///
     /// # Errors
     /// [`RunError::Purpose`].
+    #[cfg(feature = "encoders")]
     pub fn text_encoder(&self) -> Result<&TextEncoder<'a>, RunError> {
         self.text_encoder.as_deref().ok_or(self.cannot("embed text"))
     }
@@ -72,6 +83,7 @@ impl<'a> Model<'a> {
     ///
     /// # Errors
     /// [`RunError::Purpose`].
+    #[cfg(feature = "encoders")]
     pub fn image_encoder(&self) -> Result<&ImageEncoder<'a>, RunError> {
         self.image_encoder.as_deref().ok_or(self.cannot("take images"))
     }

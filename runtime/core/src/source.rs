@@ -225,6 +225,7 @@ impl<'f, 'a> Source<'f, 'a> {
 
     /// The weights and the bias of a convolution `[outputs × channels · height · width]` of a kernel of this width, height and number of
     /// channels, as a matrix.
+    #[cfg(feature = "encoders")]
     pub(crate) fn convolution(
         &self,
         name: TensorName,

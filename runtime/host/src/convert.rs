@@ -82,6 +82,7 @@ fn convert_tflite(from: &Path, to: &Path) -> Result<(), Error> {
 }
 
 /// Converts a checkpoint to `to`, a file that no other process uses yet.
+#[cfg(feature = "checkpoints")]
 pub(crate) fn convert_in_place(
     from: &Path,
     to: &Path,

@@ -210,6 +210,12 @@ pub enum Error {
         /// Why not.
         error: smidgen_convert::Error,
     },
+    /// The model's file is made of a checkpoint, which this build cannot convert.
+    #[cfg(all(feature = "pull", not(feature = "checkpoints")))]
+    NoConverter {
+        /// The model's short name.
+        name: &'static str,
+    },
     /// The downloaded package is damaged.
     #[cfg(feature = "pull")]
     Archive {
@@ -375,6 +381,13 @@ impl fmt::Display for Error {
             }
             #[cfg(feature = "convert")]
             Error::Convert { path, error } => write!(f, "{}: {error}", path.display()),
+            #[cfg(all(feature = "pull", not(feature = "checkpoints")))]
+            Error::NoConverter { name } => {
+                write!(
+                    f,
+                    "{name} is made of a checkpoint, which this build cannot convert; use one with the feature convert"
+                )
+            }
             #[cfg(feature = "pull")]
             Error::Archive { package, reason } => {
                 write!(f, "the downloaded package {package} is damaged ({reason}); try again")

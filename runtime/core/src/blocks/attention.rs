@@ -98,6 +98,7 @@ impl<'a> Attention<'a> {
     }
 
     /// The products of the input.
+    #[cfg(feature = "encoders")]
     pub(crate) fn inputs_mut(&mut self) -> impl Iterator<Item = &mut Linear<'a>> {
         [&mut self.q, &mut self.k, &mut self.v].into_iter()
     }

@@ -52,6 +52,7 @@ impl<'a> FeedForward<'a> {
     }
 
     /// The products of the input.
+    #[cfg(feature = "encoders")]
     pub(crate) fn inputs_mut(&mut self) -> impl Iterator<Item = &mut Linear<'a>> {
         match self {
             FeedForward::Gated(block) => [Some(&mut block.gate), Some(&mut block.up)],

@@ -55,6 +55,7 @@ impl<'a> Layer<'a> {
     }
 
     /// The products of what comes from the residual stream.
+    #[cfg(feature = "encoders")]
     pub(crate) fn inputs_mut(&mut self) -> impl Iterator<Item = &mut Linear<'a>> {
         let Mixer::Attention(attention) = &mut self.mixer;
         attention.inputs_mut().chain(self.ffn.inputs_mut())

@@ -2,7 +2,9 @@
 //! family by name. `docs/adding-a-model.md` walks through one.
 
 mod apertus;
+#[cfg(feature = "encoders")]
 mod bert;
+#[cfg(feature = "encoders")]
 mod clip;
 mod cohere;
 mod exaone;
@@ -23,7 +25,9 @@ mod seed;
 mod smollm;
 mod stablelm;
 mod starcoder;
+#[cfg(feature = "encoders")]
 mod tower;
+#[cfg(feature = "encoders")]
 mod vit;
 
 use crate::source::Source;
@@ -71,8 +75,13 @@ const DECODERS: &[(&str, Load)] = &[
 ];
 
 /// Encoders, likewise.
+#[cfg(feature = "encoders")]
 const ENCODERS: &[(&str, LoadEncoder)] =
     &[(bert::ARCHITECTURE, load_bert), (vit::ARCHITECTURE, load_vit), (clip::ARCHITECTURE, clip::load)];
+
+/// This build has none.
+#[cfg(not(feature = "encoders"))]
+const ENCODERS: &[(&str, LoadEncoder)] = &[];
 
 /// The names of all architectures.
 pub(crate) const ARCHITECTURES: [&str; DECODERS.len() + ENCODERS.len()] = {
@@ -97,15 +106,25 @@ pub(crate) fn load<'a>(source: &Source<'_, 'a>, name: &str) -> Result<Option<Mod
     Ok(Some(Model { decoder: Some(Box::new(decoder)), ..nothing(architecture) }))
 }
 
+#[cfg(feature = "encoders")]
 fn load_bert<'a>(source: &Source<'_, 'a>) -> Result<Model<'a>, LoadError> {
     Ok(Model { text_encoder: Some(Box::new(bert::load(source)?)), ..nothing(bert::ARCHITECTURE) })
 }
 
+#[cfg(feature = "encoders")]
 fn load_vit<'a>(source: &Source<'_, 'a>) -> Result<Model<'a>, LoadError> {
     Ok(Model { image_encoder: Some(Box::new(vit::load(source)?)), ..nothing(vit::ARCHITECTURE) })
 }
 
 /// A model that can do nothing.
 fn nothing<'a>(architecture: &'static str) -> Model<'a> {
-    Model { architecture, decoder: None, text_encoder: None, image_encoder: None, similarity: None }
+    Model {
+        architecture,
+        decoder: None,
+        #[cfg(feature = "encoders")]
+        text_encoder: None,
+        #[cfg(feature = "encoders")]
+        image_encoder: None,
+        similarity: None,
+    }
 }

@@ -51,6 +51,9 @@ impl<'s> Rows<'s> {
     }
 }
 
+/// Whoever is handed the results of a call, by the number of their entry.
+type Each<'c> = dyn FnMut(usize, &[f32]) + 'c;
+
 /// A call: its entries, and who computes them and is told.
 struct Call<'c, 'i> {
     len: usize,
@@ -58,7 +61,7 @@ struct Call<'c, 'i> {
     pool: &'c dyn Pool,
     probe: Option<&'c dyn Probe>,
     /// Whoever gets the results as they come, by the number of their entry; else they are kept.
-    each: Option<&'c mut dyn FnMut(usize, &[f32])>,
+    each: Option<&'c mut Each<'c>>,
 }
 
 impl<'c, 'i> Call<'c, 'i> {
