@@ -193,11 +193,14 @@ fn operations_between_products() {
     }
 }
 
-/// A cache of `keys` random keys and values, as the three kinds of arrays.
+/// Keys, their scales, values, their scales.
+type Int8 = (Vec<i8>, Vec<u16>, Vec<i8>, Vec<u16>);
+
+/// A cache of random keys and values, as the three kinds of arrays.
 struct Cache {
     float: (Vec<f32>, Vec<f32>),
     half: (Vec<u16>, Vec<u16>),
-    int8: Option<(Vec<i8>, Vec<u16>, Vec<i8>, Vec<u16>)>,
+    int8: Option<Int8>,
 }
 
 impl Cache {

@@ -18,7 +18,10 @@ pub(crate) struct Spent {
 }
 
 /// The time and work of every kind of operation, by the operation's name and the weights' format, in the order in which they were first done.
-pub(crate) struct Times(Mutex<(Instant, Vec<(&'static str, Option<Format>, Spent)>)>);
+pub(crate) struct Times(Mutex<(Instant, Vec<Kind>)>);
+
+/// The operation's name, the weights' format, and what all of its kind took.
+type Kind = (&'static str, Option<Format>, Spent);
 
 impl Times {
     /// Begins to count: the first operation begins now.
@@ -29,7 +32,7 @@ impl Times {
     /// Every kind of operation that was done, with a name.
     pub(crate) fn operations(&self) -> Vec<(String, Spent)> {
         let Ok(times) = self.0.lock() else { return Vec::new() };
-        let named = |(name, format, spent): &(&str, Option<Format>, Spent)| {
+        let named = |(name, format, spent): &Kind| {
             let name = name.strip_suffix(".weight").unwrap_or(name);
             (format.map_or(name.to_string(), |format| format!("{name} ({})", format.name())), *spent)
         };
