@@ -79,9 +79,8 @@ pub(super) fn clean(text: &str) -> String {
 }
 
 /// Unicode's normalization form C (Unicode Standard Annex 15).
-fn composed(text: &str) -> Cow<'_, str> {
-    // What is composed or decomposed begins here, and so do marks.
-    if text.chars().all(|c| c < '\u{300}') {
+pub(super) fn composed(text: &str) -> Cow<'_, str> {
+    if text.chars().all(is_settled) {
         return Cow::Borrowed(text);
     }
     let mut parts = Vec::with_capacity(text.len());
@@ -112,6 +111,26 @@ fn composed(text: &str) -> Cow<'_, str> {
         }
     }
     Cow::Owned(out.into_iter().map(|(c, _)| c).collect())
+}
+
+/// Whether a character is known to stay as it is after any other. Most of what is written is of these.
+fn is_settled(c: char) -> bool {
+    matches!(
+        c,
+        '\0'..='\u{2FF}'
+            | '\u{400}'..='\u{482}'
+            | '\u{48A}'..='\u{52F}'
+            | '\u{621}'..='\u{64A}'
+            | '\u{E01}'..='\u{E30}'
+            | '\u{2010}'..='\u{2070}'
+            | '\u{3001}'..='\u{3029}'
+            | '\u{3041}'..='\u{3096}'
+            | '\u{309B}'..='\u{30FF}'
+            | '\u{3400}'..='\u{9FFF}'
+            | '\u{AC00}'..='\u{D7A3}'
+            | '\u{FF01}'..='\u{FFEE}'
+            | '\u{1F300}'..='\u{1FAFF}'
+    )
 }
 
 /// A character's full decomposition, each part with its class.

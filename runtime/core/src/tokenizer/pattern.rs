@@ -1,0 +1,455 @@
+//! The regular expressions of pre-tokenizers: a small subset of the usual syntax, and a matcher whose stack does not grow with the text.
+//!
+//! Known are alternatives, classes (`\p{L}`, `\s`, `\d`, `[^\r\n]`, ranges, `&&[^\p{Han}]`), the quantifiers `?`, `*`, `+`, `{m}` and
+//! `{m,n}`, groups `(?:…)` and `(?i:…)`, the lookahead `(?!\S)` of one class, and `$`. A class gives back characters where the rest does
+//! not match; a group never does, which no expression here needs.
+
+use alloc::vec::Vec;
+
+use super::unicode::{Category, category};
+
+/// Deepest nesting of groups.
+const DEEPEST: usize = 4;
+
+/// A compiled expression.
+pub(super) struct Pattern {
+    alternatives: Vec<Alternative>,
+    /// ASCII characters with which a match can begin.
+    first: u128,
+}
+
+struct Alternative {
+    items: Vec<Item>,
+    /// ASCII characters with which a match can begin.
+    first: u128,
+}
+
+enum Item {
+    /// As many characters of a class as there are, between these counts.
+    Run(Class, u32, u32),
+    /// The first alternative that matches, again and again.
+    Group(Vec<Alternative>, u32, u32),
+    /// No character of the class follows.
+    Not(Class),
+    /// The text ends.
+    End,
+}
+
+/// A set of characters.
+#[derive(Default)]
+struct Class {
+    ascii: u128,
+    /// Bits of [`kind`].
+    kinds: u16,
+    ranges: Vec<(char, char)>,
+    negated: bool,
+    not_han: bool,
+}
+
+/// Bits of the kinds of characters: six categories, the cases of letters, decimal digits among the numbers, the script Han.
+const OTHER: u16 = 1;
+const NUMBER: u16 = 1 << 1;
+const PUNCTUATION: u16 = 1 << 2;
+const SYMBOL: u16 = 1 << 3;
+const MARK: u16 = 1 << 4;
+const SPACE: u16 = 1 << 5;
+const UPPER: u16 = 1 << 6;
+const TITLE: u16 = 1 << 7;
+const LOWER: u16 = 1 << 8;
+/// Letters without case, `\p{Lm}` and `\p{Lo}`; no expression tells the two apart.
+const CASELESS: u16 = 1 << 9;
+const DIGIT: u16 = 1 << 10;
+const HAN: u16 = 1 << 11;
+const LETTER: u16 = UPPER | TITLE | LOWER | CASELESS;
+
+impl Class {
+    fn add(&mut self, first: char, last: char) {
+        for c in first..=last.min('\x7F') {
+            self.ascii |= 1 << u32::from(c);
+        }
+        if last > '\x7F' {
+            self.ranges.push((first.max('\u{80}'), last));
+        }
+    }
+
+    fn add_kinds(&mut self, kinds: u16) {
+        self.kinds |= kinds;
+        for c in '\0'..='\x7F' {
+            if kind(c, kinds) & kinds != 0 {
+                self.ascii |= 1 << u32::from(c);
+            }
+        }
+    }
+
+    fn negate(&mut self) {
+        self.negated = !self.negated;
+        self.ascii = !self.ascii;
+    }
+
+    fn contains(&self, c: char) -> bool {
+        if c.is_ascii() {
+            return self.ascii >> u32::from(c) & 1 == 1;
+        }
+        let found = self.kinds != 0 && kind(c, self.kinds) & self.kinds != 0
+            || self.ranges.iter().any(|&(first, last)| first <= c && c <= last);
+        found != self.negated && !(self.not_han && is_han(c))
+    }
+}
+
+/// The kinds of a character, of those that are `asked` for.
+fn kind(c: char, asked: u16) -> u16 {
+    let kind = match category(c) {
+        Category::Other => OTHER,
+        Category::Number if asked & DIGIT != 0 && is_digit(c) => NUMBER | DIGIT,
+        Category::Number => NUMBER,
+        Category::Punctuation => PUNCTUATION,
+        Category::Symbol => SYMBOL,
+        Category::Mark => MARK,
+        Category::Space => SPACE,
+        Category::Letter if asked & LETTER == LETTER => LETTER,
+        Category::Letter => case(c),
+    };
+    if asked & HAN != 0 && is_han(c) { kind | HAN } else { kind }
+}
+
+/// The case of a letter.
+fn case(c: char) -> u16 {
+    if c.is_uppercase() {
+        UPPER
+    } else if is_in(c, TITLES) {
+        TITLE
+    } else if c.is_lowercase() && !is_in(c, SMALL) {
+        LOWER
+    } else {
+        CASELESS
+    }
+}
+
+/// `\d`
+pub(super) fn is_digit(c: char) -> bool {
+    let point = u32::from(c);
+    let after = DIGITS.partition_point(|&zero| zero <= point);
+    c.is_ascii_digit() || after.checked_sub(1).and_then(|at| DIGITS.get(at)).is_some_and(|zero| point - zero < 10)
+}
+
+/// `\p{Han}`
+fn is_han(c: char) -> bool {
+    is_in(c, HAN_RANGES)
+}
+
+fn is_in(c: char, ranges: &[(u32, u32)]) -> bool {
+    let point = u32::from(c);
+    let after = ranges.partition_point(|&(first, _)| first <= point);
+    after.checked_sub(1).and_then(|at| ranges.get(at)).is_some_and(|&(_, last)| point <= last)
+}
+
+impl Pattern {
+    /// Compiles an expression; nothing if it is not of the known syntax.
+    pub(super) fn compile(expression: &str) -> Option<Pattern> {
+        let mut parser = Parser { rest: expression, any_case: false };
+        let alternatives = parser.alternatives(0)?;
+        let first = alternatives.iter().fold(0, |first, alternative| first | alternative.first);
+        parser.rest.is_empty().then_some(Pattern { alternatives, first })
+    }
+
+    /// The length of the match at byte `at` of a text; 0 if there is none, or none that is not empty.
+    fn matched(&self, text: &str, at: usize) -> usize {
+        alternatives(&self.alternatives, text, at).map_or(0, |end| end - at)
+    }
+
+    /// The length of the first piece of a text that is not empty: a match, or what lies before one.
+    pub(super) fn isolate(&self, text: &str) -> usize {
+        match self.matched(text, 0) {
+            0 => self.find(text),
+            length => length,
+        }
+    }
+
+    /// Where the first match begins that is not at the start of the text.
+    fn find(&self, text: &str) -> usize {
+        let mut at = char_at(text, 0).map_or(1, char::len_utf8);
+        while let Some(c) = char_at(text, at) {
+            let can_begin = !c.is_ascii() || self.first >> u32::from(c) & 1 == 1;
+            if can_begin && self.matched(text, at) > 0 {
+                break;
+            }
+            at += c.len_utf8();
+        }
+        at
+    }
+}
+
+/// The character at byte `at` of `text`.
+pub(super) fn char_at(text: &str, at: usize) -> Option<char> {
+    match text.as_bytes().get(at) {
+        Some(&byte) if byte.is_ascii() => Some(char::from(byte)),
+        Some(_) => text.get(at..)?.chars().next(),
+        None => None,
+    }
+}
+
+/// The end of the match of the first alternative that has one.
+fn alternatives(list: &[Alternative], text: &str, at: usize) -> Option<usize> {
+    let first = char_at(text, at).filter(char::is_ascii).map(u32::from);
+    let can_begin = |one: &&Alternative| first.is_none_or(|first| one.first >> first & 1 == 1);
+    list.iter().filter(can_begin).find_map(|one| items(&one.items, text, at))
+}
+
+/// The end of the match of items one after another. Recursion is as deep as an expression is long.
+fn items(list: &[Item], text: &str, at: usize) -> Option<usize> {
+    let Some((item, rest)) = list.split_first() else { return Some(at) };
+    match item {
+        Item::Run(class, least, most) => {
+            let (mut end, mut count) = (at, 0);
+            while count < *most
+                && let Some(c) = char_at(text, end).filter(|&c| class.contains(c))
+            {
+                end += c.len_utf8();
+                count += 1;
+            }
+            if count < *least {
+                return None;
+            }
+            if rest.is_empty() {
+                return Some(end);
+            }
+            loop {
+                if let Some(found) = items(rest, text, end) {
+                    return Some(found);
+                }
+                if count == *least {
+                    return None;
+                }
+                count -= 1;
+                end = text.get(..end)?.char_indices().next_back()?.0;
+            }
+        }
+        Item::Group(list, least, most) => {
+            let (mut end, mut count) = (at, 0);
+            while count < *most
+                && let Some(next) = alternatives(list, text, end).filter(|&next| next > end)
+            {
+                end = next;
+                count += 1;
+            }
+            if count < *least { None } else { items(rest, text, end) }
+        }
+        Item::Not(class) if char_at(text, at).is_some_and(|c| class.contains(c)) => None,
+        Item::End if at < text.len() => None,
+        Item::Not(_) | Item::End => items(rest, text, at),
+    }
+}
+
+struct Parser<'e> {
+    rest: &'e str,
+    /// Whether letters stand for both of their cases.
+    any_case: bool,
+}
+
+impl Parser<'_> {
+    fn eat(&mut self, text: &str) -> bool {
+        let rest = self.rest.strip_prefix(text);
+        self.rest = rest.unwrap_or(self.rest);
+        rest.is_some()
+    }
+
+    fn next(&mut self) -> Option<char> {
+        let mut chars = self.rest.chars();
+        let c = chars.next();
+        self.rest = chars.as_str();
+        c
+    }
+
+    fn alternatives(&mut self, depth: usize) -> Option<Vec<Alternative>> {
+        let mut list = Vec::new();
+        loop {
+            let mut items = Vec::new();
+            while !self.rest.is_empty() && !self.rest.starts_with(['|', ')']) {
+                items.push(self.item(depth)?);
+            }
+            let first = first(&items);
+            list.push(Alternative { items, first });
+            if !self.eat("|") {
+                return Some(list);
+            }
+        }
+    }
+
+    fn item(&mut self, depth: usize) -> Option<Item> {
+        if self.eat("$") {
+            return Some(Item::End);
+        }
+        if self.eat("(?!") {
+            let class = self.class()?;
+            return self.eat(")").then_some(Item::Not(class));
+        }
+        let any_case = self.any_case;
+        let opens = self.eat("(?:") || {
+            let opens = self.eat("(?i:");
+            self.any_case |= opens;
+            opens
+        };
+        if opens {
+            let list = (depth < DEEPEST).then(|| self.alternatives(depth + 1))??;
+            self.any_case = any_case;
+            let closed = self.eat(")");
+            let (least, most) = self.counts()?;
+            return closed.then_some(Item::Group(list, least, most));
+        }
+        let class = self.class()?;
+        let (least, most) = self.counts()?;
+        Some(Item::Run(class, least, most))
+    }
+
+    /// A quantifier, or once.
+    fn counts(&mut self) -> Option<(u32, u32)> {
+        for (sign, least, most) in [("?", 0, 1), ("*", 0, u32::MAX), ("+", 1, u32::MAX)] {
+            if self.eat(sign) {
+                return Some((least, most));
+            }
+        }
+        if !self.eat("{") {
+            return Some((1, 1));
+        }
+        let (counts, rest) = self.rest.split_once('}')?;
+        self.rest = rest;
+        let (least, most) = counts.split_once(',').unwrap_or((counts, counts));
+        Some((least.parse().ok()?, most.parse().ok()?))
+    }
+
+    /// One character or one set of them.
+    fn class(&mut self) -> Option<Class> {
+        let mut class = Class::default();
+        if !self.eat("[") {
+            self.member(&mut class)?;
+            return Some(class);
+        }
+        let negated = self.eat("^");
+        while !self.eat("]") {
+            if self.eat("&&[^\\p{Han}]") {
+                class.not_han = true;
+            } else {
+                self.member(&mut class)?;
+            }
+        }
+        if negated {
+            class.negate();
+        }
+        Some(class)
+    }
+
+    /// Adds a character, a range or a property to a class.
+    fn member(&mut self, class: &mut Class) -> Option<()> {
+        let Some(first) = self.character(class)? else { return Some(()) };
+        let last = match self.rest.strip_prefix('-').filter(|rest| !rest.starts_with(']')) {
+            Some(rest) => {
+                self.rest = rest;
+                self.character(class)??
+            }
+            None => first,
+        };
+        class.add(first, last);
+        if self.any_case && first == last && first.is_ascii_alphabetic() {
+            let other = char::from(first as u8 ^ 0x20);
+            class.add(other, other);
+        }
+        Some(())
+    }
+
+    /// A character; a property is added to the class instead.
+    fn character(&mut self, class: &mut Class) -> Option<Option<char>> {
+        let c = self.next()?;
+        if c != '\\' {
+            return Some(Some(c));
+        }
+        let kinds = match self.next()? {
+            'n' => return Some(Some('\n')),
+            'r' => return Some(Some('\r')),
+            't' => return Some(Some('\t')),
+            's' => SPACE,
+            'd' => DIGIT,
+            'S' => !SPACE & (OTHER | NUMBER | PUNCTUATION | SYMBOL | MARK | LETTER),
+            'p' => {
+                let (name, rest) = self.rest.strip_prefix('{')?.split_once('}')?;
+                self.rest = rest;
+                match name {
+                    "L" => LETTER,
+                    "N" => NUMBER,
+                    "P" => PUNCTUATION,
+                    "S" => SYMBOL,
+                    "M" => MARK,
+                    "Lu" => UPPER,
+                    "Lt" => TITLE,
+                    "Ll" => LOWER,
+                    "Lm" | "Lo" => CASELESS,
+                    "Han" => HAN,
+                    _ => return None,
+                }
+            }
+            c if c.is_ascii_punctuation() => return Some(Some(c)),
+            _ => return None,
+        };
+        class.add_kinds(kinds);
+        Some(None)
+    }
+}
+
+/// ASCII characters with which a match of items can begin; all where the text may end.
+fn first(items: &[Item]) -> u128 {
+    let mut first = 0;
+    for item in items {
+        match item {
+            Item::Run(class, least, _) => {
+                first |= class.ascii;
+                if *least > 0 {
+                    return first;
+                }
+            }
+            Item::Group(list, least, _) => {
+                first |= list.iter().fold(0, |first, one| first | one.first);
+                if *least > 0 {
+                    return first;
+                }
+            }
+            Item::Not(_) | Item::End => return u128::MAX,
+        }
+    }
+    u128::MAX
+}
+
+/// First and last of each range of letters in title case.
+#[rustfmt::skip]
+static TITLES: &[(u32, u32)] = &[
+    (0x01C5, 0x01C5), (0x01C8, 0x01C8), (0x01CB, 0x01CB), (0x01F2, 0x01F2), (0x1F88, 0x1F8F), (0x1F98, 0x1F9F),
+    (0x1FA8, 0x1FAF), (0x1FBC, 0x1FBC), (0x1FCC, 0x1FCC), (0x1FFC, 0x1FFC),
+];
+
+/// First and last of each range of letters without case that Unicode counts as lowercase, such as ª.
+#[rustfmt::skip]
+static SMALL: &[(u32, u32)] = &[
+    (0x00AA, 0x00AA), (0x00BA, 0x00BA), (0x02B0, 0x02B8), (0x02C0, 0x02C1), (0x02E0, 0x02E4), (0x037A, 0x037A),
+    (0x10FC, 0x10FC), (0x1D2C, 0x1D6A), (0x1D78, 0x1D78), (0x1D9B, 0x1DBF), (0x2071, 0x2071), (0x207F, 0x207F),
+    (0x2090, 0x209C), (0x2C7C, 0x2C7D), (0xA69C, 0xA69D), (0xA770, 0xA770), (0xA7F2, 0xA7F4), (0xA7F8, 0xA7F9),
+    (0xAB5C, 0xAB5F), (0xAB69, 0xAB69), (0x10780, 0x10780), (0x10783, 0x10785), (0x10787, 0x107B0), (0x107B2, 0x107BA),
+    (0x1E030, 0x1E06D),
+];
+
+/// The zeros of decimal digits.
+#[rustfmt::skip]
+static DIGITS: &[u32] = &[
+    0x0660, 0x06F0, 0x07C0, 0x0966, 0x09E6, 0x0A66, 0x0AE6, 0x0B66, 0x0BE6, 0x0C66, 0x0CE6, 0x0D66,
+    0x0DE6, 0x0E50, 0x0ED0, 0x0F20, 0x1040, 0x1090, 0x17E0, 0x1810, 0x1946, 0x19D0, 0x1A80, 0x1A90,
+    0x1B50, 0x1BB0, 0x1C40, 0x1C50, 0xA620, 0xA8D0, 0xA900, 0xA9D0, 0xA9F0, 0xAA50, 0xABF0, 0xFF10,
+    0x104A0, 0x10D30, 0x11066, 0x110F0, 0x11136, 0x111D0, 0x112F0, 0x11450, 0x114D0, 0x11650, 0x116C0, 0x11730,
+    0x118E0, 0x11950, 0x11C50, 0x11D50, 0x11DA0, 0x11F50, 0x16A60, 0x16AC0, 0x16B50, 0x1D7CE, 0x1D7D8, 0x1D7E2,
+    0x1D7EC, 0x1D7F6, 0x1E140, 0x1E2F0, 0x1E4F0, 0x1E950, 0x1FBF0,
+];
+
+/// First and last of each range of the script Han, without what is not assigned between them.
+#[rustfmt::skip]
+static HAN_RANGES: &[(u32, u32)] = &[
+    (0x2E80, 0x2E99), (0x2E9B, 0x2EF3), (0x2F00, 0x2FD5), (0x3005, 0x3005), (0x3007, 0x3007), (0x3021, 0x3029),
+    (0x3038, 0x303B), (0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFA6D), (0xFA70, 0xFAD9), (0x16FE2, 0x16FE3),
+    (0x16FF0, 0x16FF1), (0x20000, 0x2A6DF), (0x2A700, 0x2B739), (0x2B740, 0x2B81D), (0x2B820, 0x2CEA1), (0x2CEB0, 0x2EBE0),
+    (0x2EBF0, 0x2EE5D), (0x2F800, 0x2FA1D), (0x30000, 0x3134A), (0x31350, 0x323AF),
+];
