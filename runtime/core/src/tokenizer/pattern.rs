@@ -14,14 +14,36 @@ const DEEPEST: usize = 4;
 /// A compiled expression.
 pub(super) struct Pattern {
     alternatives: Vec<Alternative>,
-    /// ASCII characters with which a match can begin.
-    first: u128,
+    first: First,
 }
 
 struct Alternative {
     items: Vec<Item>,
-    /// ASCII characters with which a match can begin.
-    first: u128,
+    first: First,
+}
+
+/// What a match can begin with.
+#[derive(Clone, Copy, Default)]
+struct First {
+    ascii: u128,
+    /// Characters that are not ASCII.
+    others: bool,
+}
+
+impl First {
+    const ANY: First = First { ascii: u128::MAX, others: true };
+
+    fn or(self, other: First) -> First {
+        First { ascii: self.ascii | other.ascii, others: self.others || other.others }
+    }
+
+    fn of(list: &[Alternative]) -> First {
+        list.iter().fold(First::default(), |first, one| first.or(one.first))
+    }
+
+    fn admits(self, c: char) -> bool {
+        if c.is_ascii() { self.ascii >> u32::from(c) & 1 == 1 } else { self.others }
+    }
 }
 
 enum Item {
@@ -90,8 +112,7 @@ impl Class {
         if c.is_ascii() {
             return self.ascii >> u32::from(c) & 1 == 1;
         }
-        let found = self.kinds != 0 && kind(c, self.kinds) & self.kinds != 0
-            || self.ranges.iter().any(|&(first, last)| first <= c && c <= last);
+        let found = self.kinds != 0 && kind(c, self.kinds) & self.kinds != 0 || is_in(c, &self.ranges);
         found != self.negated && !(self.not_han && is_han(c))
     }
 }
@@ -137,18 +158,18 @@ fn is_han(c: char) -> bool {
     is_in(c, HAN_RANGES)
 }
 
-fn is_in(c: char, ranges: &[(u32, u32)]) -> bool {
-    let point = u32::from(c);
-    let after = ranges.partition_point(|&(first, _)| first <= point);
-    after.checked_sub(1).and_then(|at| ranges.get(at)).is_some_and(|&(_, last)| point <= last)
+fn is_in(c: char, ranges: &[(char, char)]) -> bool {
+    let after = ranges.partition_point(|&(first, _)| first <= c);
+    after.checked_sub(1).and_then(|at| ranges.get(at)).is_some_and(|&(_, last)| c <= last)
 }
 
 impl Pattern {
     /// Compiles an expression; nothing if it is not of the known syntax.
+    #[cold]
     pub(super) fn compile(expression: &str) -> Option<Pattern> {
         let mut parser = Parser { rest: expression, any_case: false };
         let alternatives = parser.alternatives(0)?;
-        let first = alternatives.iter().fold(0, |first, alternative| first | alternative.first);
+        let first = First::of(&alternatives);
         parser.rest.is_empty().then_some(Pattern { alternatives, first })
     }
 
@@ -167,15 +188,8 @@ impl Pattern {
 
     /// Where the first match begins that is not at the start of the text.
     fn find(&self, text: &str) -> usize {
-        let mut at = char_at(text, 0).map_or(1, char::len_utf8);
-        while let Some(c) = char_at(text, at) {
-            let can_begin = !c.is_ascii() || self.first >> u32::from(c) & 1 == 1;
-            if can_begin && self.matched(text, at) > 0 {
-                break;
-            }
-            at += c.len_utf8();
-        }
-        at
+        let mut later = text.char_indices().skip(1).filter(|(_, c)| self.first.admits(*c));
+        later.find(|(at, _)| self.matched(text, *at) > 0).map_or(text.len(), |(at, _)| at)
     }
 }
 
@@ -190,8 +204,8 @@ pub(super) fn char_at(text: &str, at: usize) -> Option<char> {
 
 /// The end of the match of the first alternative that has one.
 fn alternatives(list: &[Alternative], text: &str, at: usize) -> Option<usize> {
-    let first = char_at(text, at).filter(char::is_ascii).map(u32::from);
-    let can_begin = |one: &&Alternative| first.is_none_or(|first| one.first >> first & 1 == 1);
+    let first = char_at(text, at);
+    let can_begin = |one: &&Alternative| first.is_none_or(|first| one.first.admits(first));
     list.iter().filter(can_begin).find_map(|one| items(&one.items, text, at))
 }
 
@@ -260,6 +274,7 @@ impl Parser<'_> {
         c
     }
 
+    #[cold]
     fn alternatives(&mut self, depth: usize) -> Option<Vec<Alternative>> {
         let mut list = Vec::new();
         loop {
@@ -275,6 +290,7 @@ impl Parser<'_> {
         }
     }
 
+    #[cold]
     fn item(&mut self, depth: usize) -> Option<Item> {
         if self.eat("$") {
             return Some(Item::End);
@@ -302,6 +318,7 @@ impl Parser<'_> {
     }
 
     /// A quantifier, or once.
+    #[cold]
     fn counts(&mut self) -> Option<(u32, u32)> {
         for (sign, least, most) in [("?", 0, 1), ("*", 0, u32::MAX), ("+", 1, u32::MAX)] {
             if self.eat(sign) {
@@ -318,6 +335,7 @@ impl Parser<'_> {
     }
 
     /// One character or one set of them.
+    #[cold]
     fn class(&mut self) -> Option<Class> {
         let mut class = Class::default();
         if !self.eat("[") {
@@ -335,10 +353,13 @@ impl Parser<'_> {
         if negated {
             class.negate();
         }
+        // No range lies within another, so that one search finds the only one that can hold a character.
+        class.ranges.sort_unstable();
         Some(class)
     }
 
     /// Adds a character, a range or a property to a class.
+    #[cold]
     fn member(&mut self, class: &mut Class) -> Option<()> {
         let Some(first) = self.character(class)? else { return Some(()) };
         let last = match self.rest.strip_prefix('-').filter(|rest| !rest.starts_with(']')) {
@@ -357,6 +378,7 @@ impl Parser<'_> {
     }
 
     /// A character; a property is added to the class instead.
+    #[cold]
     fn character(&mut self, class: &mut Class) -> Option<Option<char>> {
         let c = self.next()?;
         if c != '\\' {
@@ -394,44 +416,41 @@ impl Parser<'_> {
     }
 }
 
-/// ASCII characters with which a match of items can begin; all where the text may end.
-fn first(items: &[Item]) -> u128 {
-    let mut first = 0;
+/// What a match of items can begin with; anything where they match nothing too.
+fn first(items: &[Item]) -> First {
+    let mut first = First::default();
     for item in items {
-        match item {
+        let (begins, least) = match item {
             Item::Run(class, least, _) => {
-                first |= class.ascii;
-                if *least > 0 {
-                    return first;
-                }
+                let others = class.negated || class.kinds != 0 || !class.ranges.is_empty();
+                (First { ascii: class.ascii, others }, *least)
             }
-            Item::Group(list, least, _) => {
-                first |= list.iter().fold(0, |first, one| first | one.first);
-                if *least > 0 {
-                    return first;
-                }
-            }
-            Item::Not(_) | Item::End => return u128::MAX,
+            Item::Group(list, least, _) => (First::of(list), *least),
+            Item::Not(_) | Item::End => return First::ANY,
+        };
+        first = first.or(begins);
+        if least > 0 {
+            return first;
         }
     }
-    u128::MAX
+    First::ANY
 }
 
 /// First and last of each range of letters in title case.
 #[rustfmt::skip]
-static TITLES: &[(u32, u32)] = &[
-    (0x01C5, 0x01C5), (0x01C8, 0x01C8), (0x01CB, 0x01CB), (0x01F2, 0x01F2), (0x1F88, 0x1F8F), (0x1F98, 0x1F9F),
-    (0x1FA8, 0x1FAF), (0x1FBC, 0x1FBC), (0x1FCC, 0x1FCC), (0x1FFC, 0x1FFC),
+static TITLES: &[(char, char)] = &[
+    ('\u{1C5}', '\u{1C5}'), ('\u{1C8}', '\u{1C8}'), ('\u{1CB}', '\u{1CB}'), ('\u{1F2}', '\u{1F2}'), ('\u{1F88}', '\u{1F8F}'), ('\u{1F98}', '\u{1F9F}'),
+    ('\u{1FA8}', '\u{1FAF}'), ('\u{1FBC}', '\u{1FBC}'), ('\u{1FCC}', '\u{1FCC}'), ('\u{1FFC}', '\u{1FFC}'),
 ];
 
 /// First and last of each range of letters without case that Unicode counts as lowercase, such as ª.
 #[rustfmt::skip]
-static SMALL: &[(u32, u32)] = &[
-    (0x00AA, 0x00AA), (0x00BA, 0x00BA), (0x02B0, 0x02B8), (0x02C0, 0x02C1), (0x02E0, 0x02E4), (0x037A, 0x037A),
-    (0x10FC, 0x10FC), (0x1D2C, 0x1D6A), (0x1D78, 0x1D78), (0x1D9B, 0x1DBF), (0x2071, 0x2071), (0x207F, 0x207F),
-    (0x2090, 0x209C), (0x2C7C, 0x2C7D), (0xA69C, 0xA69D), (0xA770, 0xA770), (0xA7F2, 0xA7F4), (0xA7F8, 0xA7F9),
-    (0xAB5C, 0xAB5F), (0xAB69, 0xAB69), (0x10780, 0x10780), (0x10783, 0x10785), (0x10787, 0x107B0), (0x107B2, 0x107BA),
-    (0x1E030, 0x1E06D),
+static SMALL: &[(char, char)] = &[
+    ('\u{AA}', '\u{AA}'), ('\u{BA}', '\u{BA}'), ('\u{2B0}', '\u{2B8}'), ('\u{2C0}', '\u{2C1}'), ('\u{2E0}', '\u{2E4}'), ('\u{37A}', '\u{37A}'),
+    ('\u{10FC}', '\u{10FC}'), ('\u{1D2C}', '\u{1D6A}'), ('\u{1D78}', '\u{1D78}'), ('\u{1D9B}', '\u{1DBF}'), ('\u{2071}', '\u{2071}'), ('\u{207F}', '\u{207F}'),
+    ('\u{2090}', '\u{209C}'), ('\u{2C7C}', '\u{2C7D}'), ('\u{A69C}', '\u{A69D}'), ('\u{A770}', '\u{A770}'), ('\u{A7F2}', '\u{A7F4}'), ('\u{A7F8}', '\u{A7F9}'),
+    ('\u{AB5C}', '\u{AB5F}'), ('\u{AB69}', '\u{AB69}'), ('\u{10780}', '\u{10780}'), ('\u{10783}', '\u{10785}'), ('\u{10787}', '\u{107B0}'), ('\u{107B2}', '\u{107BA}'),
+    ('\u{1E030}', '\u{1E06D}'),
 ];
 
 /// The zeros of decimal digits.
@@ -447,9 +466,9 @@ static DIGITS: &[u32] = &[
 
 /// First and last of each range of the script Han, without what is not assigned between them.
 #[rustfmt::skip]
-static HAN_RANGES: &[(u32, u32)] = &[
-    (0x2E80, 0x2E99), (0x2E9B, 0x2EF3), (0x2F00, 0x2FD5), (0x3005, 0x3005), (0x3007, 0x3007), (0x3021, 0x3029),
-    (0x3038, 0x303B), (0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFA6D), (0xFA70, 0xFAD9), (0x16FE2, 0x16FE3),
-    (0x16FF0, 0x16FF1), (0x20000, 0x2A6DF), (0x2A700, 0x2B739), (0x2B740, 0x2B81D), (0x2B820, 0x2CEA1), (0x2CEB0, 0x2EBE0),
-    (0x2EBF0, 0x2EE5D), (0x2F800, 0x2FA1D), (0x30000, 0x3134A), (0x31350, 0x323AF),
+static HAN_RANGES: &[(char, char)] = &[
+    ('\u{2E80}', '\u{2E99}'), ('\u{2E9B}', '\u{2EF3}'), ('\u{2F00}', '\u{2FD5}'), ('\u{3005}', '\u{3005}'), ('\u{3007}', '\u{3007}'), ('\u{3021}', '\u{3029}'),
+    ('\u{3038}', '\u{303B}'), ('\u{3400}', '\u{4DBF}'), ('\u{4E00}', '\u{9FFF}'), ('\u{F900}', '\u{FA6D}'), ('\u{FA70}', '\u{FAD9}'), ('\u{16FE2}', '\u{16FE3}'),
+    ('\u{16FF0}', '\u{16FF1}'), ('\u{20000}', '\u{2A6DF}'), ('\u{2A700}', '\u{2B739}'), ('\u{2B740}', '\u{2B81D}'), ('\u{2B820}', '\u{2CEA1}'), ('\u{2CEB0}', '\u{2EBE0}'),
+    ('\u{2EBF0}', '\u{2EE5D}'), ('\u{2F800}', '\u{2FA1D}'), ('\u{30000}', '\u{3134A}'), ('\u{31350}', '\u{323AF}'),
 ];

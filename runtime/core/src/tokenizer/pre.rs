@@ -88,57 +88,84 @@ const fn characters(whole: Whole, force_bos: bool) -> Pre {
 
 /// The pre-tokenizer of a name.
 pub(super) fn named(name: &str) -> Option<Pre> {
-    Some(match name {
-        "default" => plain(DEFAULT),
-        "gpt-2" | "phi-2" | "jais" | "trillion" | "granite-docling" | "exaone4" | "gigachat" | "a.x-4.0" | "mellum"
-        | "jina-es" | "jina-de" | "jina-v2-es" | "jina-v2-de" | "jina-v1-en" | "jina-v2-code" | "roberta-bpe" => {
-            plain(&[Cut::Gpt2])
-        }
-        "mpt" | "olmo" | "modern-bert" => composed(&[Cut::Gpt2]),
-        "smollm" | "starcoder" | "refact" | "codeshell" | "exaone" | "minerva-7b" | "mellum2" => plain(DIGITS_GPT2),
-        "command-r" => composed(DIGITS_GPT2),
-        "llama-bpe" | "llama3" | "llama-v3" | "falcon3" | "falcon-h1" | "pixtral" | "midm-2.0" | "lfm2"
-        | "jina-v5-nano" => whole_with_bos(WORDS_3),
-        "glm4" | "glm5" => whole(WORDS_3),
-        "dbrx" | "smaug-bpe" | "chatglm-bpe" => plain(WORDS_3),
-        "qwen2" | "stablelm2" | "f2llmv2" => composed(WORDS_1),
-        "deepseek-r1-qwen" | "kormo" | "megrez" | "hunyuan" | "solar-open" | "grok-2" => plain(WORDS_1),
-        "qwen35" => plain(&[Cut::Isolate(
+    TABLE.iter().find(|(names, _)| names.split(' ').any(|known| known == name)).map(|(_, pre)| *pre)
+}
+
+/// Names, divided by spaces, and what they mean.
+static TABLE: &[(&str, Pre)] = &[
+    ("default", plain(DEFAULT)),
+    (
+        "gpt-2 phi-2 jais trillion granite-docling exaone4 gigachat a.x-4.0 mellum jina-es jina-de jina-v2-es jina-v2-de jina-v1-en jina-v2-code roberta-bpe",
+        plain(&[Cut::Gpt2]),
+    ),
+    ("mpt olmo modern-bert", composed(&[Cut::Gpt2])),
+    ("smollm starcoder refact codeshell exaone minerva-7b mellum2", plain(DIGITS_GPT2)),
+    ("command-r", composed(DIGITS_GPT2)),
+    ("llama-bpe llama3 llama-v3 falcon3 falcon-h1 pixtral midm-2.0 lfm2 jina-v5-nano", whole_with_bos(WORDS_3)),
+    ("glm4 glm5", whole(WORDS_3)),
+    ("dbrx smaug-bpe chatglm-bpe", plain(WORDS_3)),
+    ("qwen2 stablelm2 f2llmv2", composed(WORDS_1)),
+    ("deepseek-r1-qwen kormo megrez hunyuan solar-open grok-2", plain(WORDS_1)),
+    (
+        "qwen35",
+        plain(&[Cut::Isolate(
             r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
         )]),
-        "laguna" => plain(&[Cut::Isolate("[^\\n]+|\\n+"), Cut::Words { digits: 1 }]),
-        "seed-coder" => plain(&[Cut::Isolate(
+    ),
+    ("laguna", plain(&[Cut::Isolate("[^\\n]+|\\n+"), Cut::Words { digits: 1 }])),
+    (
+        "seed-coder",
+        plain(&[Cut::Isolate(
             r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}\r\n]+|\s*[\r\n]+|\s+(?!\S)|\s+",
         )]),
-        "ufakzeka" => {
-            plain(&[Cut::Isolate(r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")])
-        }
-        "bailingmoe" | "bailingmoe2" | "llada-moe" => plain(&[Cut::Isolate(
+    ),
+    (
+        "ufakzeka",
+        plain(&[Cut::Isolate(r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")]),
+    ),
+    (
+        "bailingmoe bailingmoe2 llada-moe",
+        plain(&[Cut::Isolate(
             r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+",
         )]),
-        "minicpm5" => whole(&[
+    ),
+    (
+        "minicpm5",
+        whole(&[
             Cut::Isolate(r"\p{N}{1,3}"),
             Cut::Isolate(
                 r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}+| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
             ),
         ]),
-        "jais-2" => plain(&[Cut::Isolate(
+    ),
+    (
+        "jais-2",
+        plain(&[Cut::Isolate(
             r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s{512}(?!\S)|\s{256}(?!\S)|\s{128}(?!\S)|\s{64}(?!\S)|\s{32}(?!\S)|\s{16}(?!\S)|\s{8}(?!\S)|\s{4}(?!\S)|\s{1,2}(?!\S)|\s",
         )]),
-        "exaone-moe" => plain(&[Cut::Isolate(
+    ),
+    (
+        "exaone-moe",
+        plain(&[Cut::Isolate(
             r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?(?:\p{L}\p{M}*(?: \p{L}\p{M}*)*)+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]?|\s*[\r\n]|\s+(?!\S)|\s+",
         )]),
-        "falcon" => plain(FALCON),
-        "deepseek-llm" => plain(DEEPSEEK_LLM),
-        "deepseek-coder" => plain(&[
+    ),
+    ("falcon", plain(FALCON)),
+    ("deepseek-llm", plain(DEEPSEEK_LLM)),
+    (
+        "deepseek-coder",
+        plain(&[
             Cut::Isolate("[\\r\\n]"),
             Cut::Isolate(r"\s?\p{L}+"),
             Cut::Isolate(r"\s?\p{P}+"),
             CJK,
             Cut::Isolate(r"\p{N}"),
         ]),
-        "deepseek-v3" | "hunyuan-dense" | "joyai-llm" | "hy_v4" => plain(DEEPSEEK_V3),
-        "spark2_5" => plain(&[
+    ),
+    ("deepseek-v3 hunyuan-dense joyai-llm hy_v4", plain(DEEPSEEK_V3)),
+    (
+        "spark2_5",
+        plain(&[
             Cut::Isolate(r"\p{N}{1,3}"),
             KANA,
             Cut::Isolate(
@@ -146,22 +173,31 @@ pub(super) fn named(name: &str) -> Option<Pre> {
             ),
             Cut::Isolate(r"\p{N}"),
         ]),
-        "afmoe" => plain(&[
+    ),
+    (
+        "afmoe",
+        plain(&[
             Cut::Thousands(Grouping::All),
             Cut::Isolate(
                 "[\u{4E00}-\u{9FFF}\u{3400}-\u{4DBF}\u{8C48}-\u{FAFF}\u{3040}-\u{30FF}\u{FF65}-\u{FF9F}\u{2F00}-\u{2FDF}\u{E40}-\u{EFF}\u{1780}-\u{17FF}\u{1000}-\u{109F}\u{AA60}-\u{AA7F}\u{A9E0}-\u{A9FF}\u{AC00}-\u{D7AF}\u{1100}-\u{11FF}]+",
             ),
             Cut::Isolate(PUNCTUATED),
         ]),
-        "poro-chat" | "bloom" | "gpt3-finnish" => plain(&[Cut::Isolate(BLOOM)]),
-        "viking" => plain(&[Cut::Isolate(BLOOM), Cut::Isolate(r"\p{N}")]),
-        "tekken" => whole_with_bos(&[Cut::Isolate(
+    ),
+    ("poro-chat bloom gpt3-finnish", plain(&[Cut::Isolate(BLOOM)])),
+    ("viking", plain(&[Cut::Isolate(BLOOM), Cut::Isolate(r"\p{N}")])),
+    (
+        "tekken",
+        whole_with_bos(&[Cut::Isolate(
             r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+",
         )]),
-        "gpt-4o" | "llama4" | "kanana2" | "talkie" | "minimax-m2" => plain(&[Cut::Isolate(GPT4O)]),
-        "granite-embed-multi-97m" => whole(&[Cut::Isolate(GPT4O)]),
-        "tiny_aya" | "cohere2moe" => plain(&[Cut::Thousands(Grouping::Words), Cut::Isolate(GPT4O)]),
-        "youtu" => whole(&[
+    ),
+    ("gpt-4o llama4 kanana2 talkie minimax-m2", plain(&[Cut::Isolate(GPT4O)])),
+    ("granite-embed-multi-97m", whole(&[Cut::Isolate(GPT4O)])),
+    ("tiny_aya cohere2moe", plain(&[Cut::Thousands(Grouping::Words), Cut::Isolate(GPT4O)])),
+    (
+        "youtu",
+        whole(&[
             Cut::Isolate(
                 "[\u{AC00}-\u{D7A3}\u{3131}-\u{318E}]+|[\u{FF01}\u{2026}\u{201C}\u{201D}\u{2018}\u{2019}\u{2014}\u{FF1A}\u{FF1B}\u{FF0C}\u{3001}-\u{303F}\u{FE30}-\u{FE4F}]+|[\u{3105}-\u{312F}]+|[\u{4E00}-\u{9FA5}\u{3040}-\u{30FF}]+",
             ),
@@ -169,10 +205,16 @@ pub(super) fn named(name: &str) -> Option<Pre> {
                 r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+",
             ),
         ]),
-        "kimi-k2" => plain(&[Cut::Isolate(
+    ),
+    (
+        "kimi-k2",
+        plain(&[Cut::Isolate(
             r"\p{Han}+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]*[\p{Ll}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]+[\p{Ll}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
         )]),
-        "chameleon" => Pre {
+    ),
+    (
+        "chameleon",
+        Pre {
             add_bos: true,
             ..plain(&[
                 Cut::Isolate("<sentinel:[0-9]+>"),
@@ -183,13 +225,12 @@ pub(super) fn named(name: &str) -> Option<Pre> {
                 Cut::Gpt2,
             ])
         },
-        "superbpe" => plain(&[Cut::Isolate(r"\p{N}+"), Cut::Thousands(Grouping::Between)]),
-        "gemma4" | "granite-embed-multi-311m" => characters(Whole::Newlines, true),
-        "sarvam-moe" => characters(Whole::None, false),
-        "whitespace" => Pre { characters: true, drop_spaces: true, ..plain(&[Cut::Isolate(r"\S+")]) },
-        _ => return None,
-    })
-}
+    ),
+    ("superbpe", plain(&[Cut::Isolate(r"\p{N}+"), Cut::Thousands(Grouping::Between)])),
+    ("gemma4 granite-embed-multi-311m", characters(Whole::Newlines, true)),
+    ("sarvam-moe", characters(Whole::None, false)),
+    ("whitespace", Pre { characters: true, drop_spaces: true, ..plain(&[Cut::Isolate(r"\S+")]) }),
+];
 
 /// CLIP's, whose spaces are pieces that nothing is made of.
 pub(super) const CLIP: &[Cut] = &[Cut::Isolate(r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+|\s+")];

@@ -179,6 +179,7 @@ fn final_spaces(text: &str) -> usize {
 }
 
 /// Cuts digits into threes.
+#[cold]
 fn thousands(text: &str, grouping: Grouping, each: &mut dyn FnMut(&str)) {
     let mut from = 0;
     let mut cut = |to: usize| {

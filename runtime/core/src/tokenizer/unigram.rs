@@ -4,7 +4,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::vocab::{Kind, Vocab, try_with_capacity};
+use super::vocab::{Kind, Vocab, mix};
 use super::{Error, SPACE};
 
 /// How much less than the worst token an unknown character scores, as SentencePiece has it.
@@ -14,8 +14,7 @@ const UNKNOWN_PENALTY: f32 = 10.0;
 pub(super) struct Unigram<'a> {
     scores: &'a [[u8; 4]],
     unknown_score: f64,
-    /// Whether there are tokens of each length in bytes.
-    lengths: Vec<bool>,
+    prefixes: Prefixes,
     charsmap: Charsmap<'a>,
     /// Whether a text begins with a space that is not its own.
     pub(super) space_prefix: bool,
@@ -32,19 +31,16 @@ impl<'a> Unigram<'a> {
         space_prefix: bool,
         merge_spaces: bool,
     ) -> Result<Unigram<'a>, Error> {
-        let mut lengths = try_with_capacity(vocab.longest() + 1)?;
-        lengths.resize(vocab.longest() + 1, false);
+        let mut prefixes = Prefixes::new(vocab.len())?;
         let mut worst = f32::MAX;
         for (id, score) in (0..).zip(scores) {
-            if let Some(found) = vocab.bytes(id).and_then(|text| lengths.get_mut(text.len())) {
-                *found = true;
-            }
+            prefixes.add(vocab.text(id).unwrap_or_default());
             if vocab.kind(id) == Some(Kind::Normal) {
                 worst = worst.min(f32::from_le_bytes(*score));
             }
         }
         let unknown_score = f64::from(worst - UNKNOWN_PENALTY);
-        Ok(Unigram { scores, unknown_score, lengths, charsmap, space_prefix, merge_spaces })
+        Ok(Unigram { scores, unknown_score, prefixes, charsmap, space_prefix, merge_spaces })
     }
 
     /// A text as the vocabulary spells it.
@@ -76,7 +72,7 @@ impl<'a> Unigram<'a> {
         out
     }
 
-    /// Appends the ids of a text. Takes time in proportion to the text and the number of lengths of tokens.
+    /// Appends the ids of a text. Takes time in proportion to the text and to the longest token.
     pub(super) fn encode(&self, text: &str, vocab: &Vocab<'_>, unknown: Option<u32>, ids: &mut Vec<u32>) {
         let text = self.normalized(text);
         let bytes = text.as_bytes();
@@ -94,8 +90,13 @@ impl<'a> Unigram<'a> {
                     *champion = (score + added, id, at);
                 }
             };
-            let longest = self.lengths.len().min(bytes.len() - at + 1);
-            for (length, _) in self.lengths.iter().enumerate().take(longest).skip(1).filter(|(_, found)| **found) {
+            let (mut length, mut prefix) = (0, Prefixes::EMPTY);
+            for next in text.get(at..).unwrap_or_default().chars() {
+                length += next.len_utf8();
+                prefix = Prefixes::extended(prefix, next);
+                if length > vocab.longest() || !self.prefixes.may_contain(prefix) {
+                    break;
+                }
                 let Some(id) = bytes.get(at..at + length).and_then(|token| vocab.plain_id(token)) else { continue };
                 known |= length == c.len_utf8();
                 let own = self.scores.get(id as usize).map_or(0.0, |score| f32::from_le_bytes(*score));
@@ -122,6 +123,43 @@ impl<'a> Unigram<'a> {
         if let Some(added) = ids.get_mut(start..) {
             added.reverse();
         }
+    }
+}
+
+/// What tokens begin with: a Bloom filter, so that few texts are looked up that no token begins with.
+struct Prefixes {
+    bits: Vec<u32>,
+}
+
+impl Prefixes {
+    const EMPTY: u64 = 0;
+
+    fn new(tokens: usize) -> Result<Prefixes, Error> {
+        // A bit for each of some characters of each token, with room to spare.
+        let words = tokens.next_power_of_two();
+        let refused = Error::OutOfMemory { bytes: words.saturating_mul(size_of::<u32>()) };
+        Ok(Prefixes { bits: smidgen_targets::zeroed(words).ok_or(refused)? })
+    }
+
+    /// The hash of a text with one more character.
+    fn extended(hash: u64, c: char) -> u64 {
+        mix(hash ^ u64::from(u32::from(c)).wrapping_mul(0x9E37_79B9_7F4A_7C15))
+    }
+
+    fn add(&mut self, token: &str) {
+        let last = self.bits.len() - 1;
+        let mut hash = Prefixes::EMPTY;
+        for c in token.chars() {
+            hash = Prefixes::extended(hash, c);
+            if let Some(word) = self.bits.get_mut((hash >> 5) as usize & last) {
+                *word |= 1 << (hash & 31);
+            }
+        }
+    }
+
+    fn may_contain(&self, hash: u64) -> bool {
+        let last = self.bits.len() - 1;
+        self.bits.get((hash >> 5) as usize & last).is_some_and(|word| word >> (hash & 31) & 1 == 1)
     }
 }
 

@@ -2,6 +2,7 @@
 
 extern crate std;
 
+mod families;
 mod split;
 
 use std::borrow::ToOwned;
