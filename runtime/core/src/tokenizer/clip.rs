@@ -80,7 +80,6 @@ pub(super) fn clean(text: &str) -> String {
 
 /// Unicode's normalization form C (Unicode Standard Annex 15).
 pub(super) fn composed(text: &str) -> Cow<'_, str> {
-    let unsettled = |text: &str| text.char_indices().find(|(_, c)| !is_settled(*c)).map(|(at, _)| at);
     let Some(mut first) = unsettled(text) else { return Cow::Borrowed(text) };
     // Nothing is composed with what comes before a settled character.
     let mut out = String::with_capacity(text.len());
@@ -101,6 +100,20 @@ pub(super) fn composed(text: &str) -> Cow<'_, str> {
     }
     out.push_str(rest);
     Cow::Owned(out)
+}
+
+/// Where the first character is that is not settled.
+fn unsettled(text: &str) -> Option<usize> {
+    let mut from = 0;
+    loop {
+        // Characters below U+0300 begin with a lesser byte, and none continues with one of these.
+        let at = from + text.as_bytes().get(from..)?.iter().position(|&byte| byte >= 0xCC)?;
+        let c = text.get(at..)?.chars().next()?;
+        if !is_settled(c) {
+            return Some(at);
+        }
+        from = at + c.len_utf8();
+    }
 }
 
 /// Appends what a text is composed to.

@@ -22,19 +22,41 @@ struct Alternative {
     first: First,
 }
 
+/// A set of ASCII characters.
+#[derive(Clone, Copy, Default)]
+struct Ascii([u64; 2]);
+
+impl Ascii {
+    fn add(&mut self, c: char) {
+        let point = u32::from(c);
+        if let Some(word) = self.0.get_mut((point >> 6) as usize) {
+            *word |= 1 << (point & 63);
+        }
+    }
+
+    fn contains(self, c: char) -> bool {
+        let point = u32::from(c);
+        self.0[(point >> 6 & 1) as usize] >> (point & 63) & 1 == 1
+    }
+
+    fn or(self, other: Ascii) -> Ascii {
+        Ascii([self.0[0] | other.0[0], self.0[1] | other.0[1]])
+    }
+}
+
 /// What a match can begin with.
 #[derive(Clone, Copy, Default)]
 struct First {
-    ascii: u128,
+    ascii: Ascii,
     /// Characters that are not ASCII.
     others: bool,
 }
 
 impl First {
-    const ANY: First = First { ascii: u128::MAX, others: true };
+    const ANY: First = First { ascii: Ascii([u64::MAX; 2]), others: true };
 
     fn or(self, other: First) -> First {
-        First { ascii: self.ascii | other.ascii, others: self.others || other.others }
+        First { ascii: self.ascii.or(other.ascii), others: self.others || other.others }
     }
 
     fn of(list: &[Alternative]) -> First {
@@ -42,7 +64,7 @@ impl First {
     }
 
     fn admits(self, c: char) -> bool {
-        if c.is_ascii() { self.ascii >> u32::from(c) & 1 == 1 } else { self.others }
+        if c.is_ascii() { self.ascii.contains(c) } else { self.others }
     }
 }
 
@@ -60,7 +82,7 @@ enum Item {
 /// A set of characters.
 #[derive(Default)]
 struct Class {
-    ascii: u128,
+    ascii: Ascii,
     /// Bits of [`kind`].
     kinds: u16,
     ranges: Vec<(char, char)>,
@@ -87,7 +109,7 @@ const LETTER: u16 = UPPER | TITLE | LOWER | CASELESS;
 impl Class {
     fn add(&mut self, first: char, last: char) {
         for c in first..=last.min('\x7F') {
-            self.ascii |= 1 << u32::from(c);
+            self.ascii.add(c);
         }
         if last > '\x7F' {
             self.ranges.push((first.max('\u{80}'), last));
@@ -98,19 +120,19 @@ impl Class {
         self.kinds |= kinds;
         for c in '\0'..='\x7F' {
             if kind(c, kinds) & kinds != 0 {
-                self.ascii |= 1 << u32::from(c);
+                self.ascii.add(c);
             }
         }
     }
 
     fn negate(&mut self) {
         self.negated = !self.negated;
-        self.ascii = !self.ascii;
+        self.ascii = Ascii(self.ascii.0.map(|word| !word));
     }
 
     fn contains(&self, c: char) -> bool {
         if c.is_ascii() {
-            return self.ascii >> u32::from(c) & 1 == 1;
+            return self.ascii.contains(c);
         }
         let found = self.kinds != 0 && kind(c, self.kinds) & self.kinds != 0 || is_in(c, &self.ranges);
         found != self.negated && !(self.not_han && is_han(c))

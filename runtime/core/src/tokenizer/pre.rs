@@ -17,6 +17,9 @@ pub(super) enum Cut {
     },
     /// The same as `Isolate(r"\s+$")` in time that does not grow with the square of the text.
     FinalSpaces,
+    /// Of spaces without a line's end as many as 512, 256, … 4, 2 or 1 are a piece, the most first: after `Words`, what
+    /// `\s{512}(?!\S)|\s{256}(?!\S)|…|\s{1,2}(?!\S)|\s` in the place of `\s+(?!\S)|\s+` isolates, without looking at a run again and again.
+    Blanks,
     /// Digits are cut into threes from the right end of their run, in time that does not grow with the square of its length.
     Thousands(Grouping),
 }
@@ -138,12 +141,7 @@ static TABLE: &[(&str, Pre)] = &[
             ),
         ]),
     ),
-    (
-        "jais-2",
-        plain(&[Cut::Isolate(
-            r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s{512}(?!\S)|\s{256}(?!\S)|\s{128}(?!\S)|\s{64}(?!\S)|\s{32}(?!\S)|\s{16}(?!\S)|\s{8}(?!\S)|\s{4}(?!\S)|\s{1,2}(?!\S)|\s",
-        )]),
-    ),
+    ("jais-2", plain(&[Cut::Words { digits: 3 }, Cut::Blanks])),
     (
         "exaone-moe",
         plain(&[Cut::Isolate(

@@ -13,6 +13,7 @@ enum Step {
     Gpt2,
     Words(usize),
     FinalSpaces,
+    Blanks,
     Thousands(Grouping),
 }
 
@@ -24,8 +25,8 @@ impl Step {
             Step::Gpt2 => gpt2(text),
             Step::Words(digits) => words(text, *digits),
             Step::FinalSpaces => final_spaces(text),
-            // It cuts a text at once, so that the time does not grow with the square of a number's length.
-            Step::Thousands(_) => text.len(),
+            // These cut a text at once, so that the time does not grow with the square of a run's length.
+            Step::Blanks | Step::Thousands(_) => text.len(),
         }
     }
 }
@@ -42,6 +43,7 @@ impl Splitter {
                 Cut::Gpt2 => Step::Gpt2,
                 Cut::Words { digits } => Step::Words(digits),
                 Cut::FinalSpaces => Step::FinalSpaces,
+                Cut::Blanks => Step::Blanks,
                 Cut::Thousands(grouping) => Step::Thousands(grouping),
             })
         };
@@ -56,12 +58,15 @@ impl Splitter {
 
 fn split(steps: &[Step], mut text: &str, each: &mut dyn FnMut(&str)) {
     let Some((step, later)) = steps.split_first() else { return each(text) };
-    if let Step::Thousands(grouping) = step {
-        return thousands(text, *grouping, &mut |piece| split(later, piece, each));
+    let mut cut = |piece: &str| split(later, piece, each);
+    match step {
+        Step::Blanks => return blanks(text, &mut cut),
+        Step::Thousands(grouping) => return thousands(text, *grouping, &mut cut),
+        _ => {}
     }
     while !text.is_empty() {
         let (piece, rest) = text.split_at_checked(step.first(text).max(1)).unwrap_or((text, ""));
-        split(later, piece, each);
+        cut(piece);
         text = rest;
     }
 }
@@ -175,6 +180,24 @@ fn final_spaces(text: &str) -> usize {
     match text.trim_end_matches(is_space).len() {
         0 => text.len(),
         body => body,
+    }
+}
+
+/// Cuts a text of nothing but spaces, none of which ends a line.
+#[cold]
+fn blanks(text: &str, each: &mut dyn FnMut(&str)) {
+    if !text.chars().all(|c| is_space(c) && !is_newline(c)) {
+        return each(text);
+    }
+    let mut rest = text;
+    let mut left = text.chars().count();
+    while left > 0 {
+        let count = if left < 4 { left.min(2) } else { 1 << left.ilog2().min(9) };
+        let length = rest.chars().take(count).map(char::len_utf8).sum();
+        let (piece, later) = rest.split_at_checked(length).unwrap_or((rest, ""));
+        each(piece);
+        rest = later;
+        left -= count;
     }
 }
 

@@ -10,6 +10,9 @@ use super::{Error, SPACE};
 /// How much less than the worst token an unknown character scores, as SentencePiece has it.
 const UNKNOWN_PENALTY: f32 = 10.0;
 
+/// Most bytes that a table puts in place of a match.
+const LONGEST_REPLACEMENT: usize = 1024;
+
 /// Scores and rules of a vocabulary.
 pub(super) struct Unigram<'a> {
     scores: &'a [[u8; 4]],
@@ -173,13 +176,15 @@ pub(super) struct Charsmap<'a> {
 }
 
 impl<'a> Charsmap<'a> {
-    /// Nothing if a length or the text of the replacements is wrong.
+    /// Nothing if a length or the text of the replacements is wrong, or one is too long.
     pub(super) fn parse(bytes: &'a [u8]) -> Option<Charsmap<'a>> {
         let (&length, rest) = bytes.split_first_chunk()?;
         let (trie, replacements) = rest.split_at_checked(usize::try_from(u32::from_le_bytes(length)).ok()?)?;
         let (trie, []) = trie.as_chunks() else { return None };
         let replacements = core::str::from_utf8(replacements).ok().filter(|all| all.ends_with('\0'))?;
-        (!trie.is_empty()).then_some(Charsmap { trie, replacements })
+        // So that a text cannot grow without bounds; those of real tables have some dozens of bytes.
+        let are_short = replacements.split('\0').all(|text| text.len() <= LONGEST_REPLACEMENT);
+        (!trie.is_empty() && are_short).then_some(Charsmap { trie, replacements })
     }
 
     fn unit(&self, at: usize) -> Option<u32> {

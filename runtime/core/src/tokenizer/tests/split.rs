@@ -52,7 +52,7 @@ fn pre_tokenizers_cut_as_their_expressions_say() {
             count += 1;
         }
     }
-    assert_eq!((texts.len(), count), (23, 91));
+    assert_eq!((texts.len(), count), (24, 91));
 }
 
 #[test]
@@ -83,5 +83,23 @@ fn expressions_of_other_syntax_are_refused() {
         // A lone parenthesis is a character, which is never what was meant.
         let compiled = Pattern::compile(expression).is_some();
         assert!(!compiled || matches!(expression, "(" | "(?=a)" | "(a)"), "{expression}");
+    }
+}
+
+/// Time must not grow with the square of a run's length.
+#[test]
+fn long_runs_are_cut_in_time() {
+    let names = SPLITS.lines().filter_map(|line| line.strip_prefix("pre ")?.split(' ').next());
+    for name in names {
+        let splitter = Splitter::new(pre::named(name).unwrap().cuts).unwrap();
+        for unit in [
+            "a", "A", "aA", "1", " ", "\n", " \n", "!", "'", "a ", "\u{301}", "字", "é", "🙂", "\u{3000}", "/", "1a",
+            "IMG",
+        ] {
+            let text = unit.repeat(1 << 14);
+            let mut length = 0;
+            splitter.split(&text, &mut |piece| length += piece.len());
+            assert_eq!(length, text.len(), "{name} {unit:?}");
+        }
     }
 }
