@@ -210,7 +210,15 @@ impl Pattern {
 
     /// Where the first match begins that is not at the start of the text.
     fn find(&self, text: &str) -> usize {
-        let mut later = text.char_indices().skip(1).filter(|(_, c)| self.first.admits(*c));
+        // A byte from 0xC0 on begins a character; those below that are not ASCII continue one.
+        let begins = |byte: u8| {
+            if byte.is_ascii() {
+                self.first.ascii.contains(char::from(byte))
+            } else {
+                self.first.others && byte >= 0xC0
+            }
+        };
+        let mut later = text.bytes().enumerate().skip(1).filter(|(_, byte)| begins(*byte));
         later.find(|(at, _)| self.matched(text, *at) > 0).map_or(text.len(), |(at, _)| at)
     }
 }

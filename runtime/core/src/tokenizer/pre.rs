@@ -1,7 +1,8 @@
 //! The pre-tokenizers that `tokenizer.ggml.pre` names: for each how a text is cut before merging, and what else its models expect.
 //!
 //! Names and expressions are those of llama.cpp. Where it replaces the expression of a model's own `tokenizer.json` by one without
-//! letter case (`gpt-4o`, `tekken`, `kimi-k2`), the model's own is here.
+//! letter case (`gpt-4o`, `tekken`, `kimi-k2`), or matches one without it (`youtu`, `tiny_aya`), the model's own is here, and matched
+//! as it is written.
 
 /// One step of cutting a text. Each cuts every piece of the one before.
 #[derive(Clone, Copy, Debug)]
