@@ -1,7 +1,8 @@
 //! Tokenizers against the ids that llama.cpp gives, for real vocabularies.
 //!
 //! The vocabularies lie in `vocab` of the folder `SMIDGEN_SHARED`, or of `shared` beside the workspace; SmolLM2's own in the
-//! model that `SMIDGEN_SMOLLM2` names, or in the user's cache. What is absent is said by name.
+//! model that `SMIDGEN_SMOLLM2` names, or in the user's cache. All vocabularies of llama.cpp, `models` in its sources, are looked at in
+//! the folder that `SMIDGEN_VOCABULARIES` names. What is absent is said by name.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -141,4 +142,74 @@ fn qwen2() {
 #[test]
 fn smollm2_in_its_model() {
     check("smollm2", &smollm2(), &shared().join("vocab/smollm2"));
+}
+
+/// XLM-RoBERTa's vocabulary against sentencepiece: `unigram.jsonl` has the ids that its library, 0.2, gives for a model made of the
+/// file's pieces, scores and table of normalizations.
+#[test]
+fn unigram_as_sentencepiece_has_it() {
+    let shared = shared().join("vocab");
+    let named = std::env::var_os("SMIDGEN_VOCABULARIES").map(PathBuf::from);
+    let models = [Some(shared), named].map(|folder| folder.map(|path| path.join("ggml-vocab-nomic-bert-moe.gguf")));
+    let Some(bytes) = models.iter().flatten().find_map(|path| std::fs::read(path).ok()) else {
+        return say("unigram_as_sentencepiece_has_it: SKIPPED, ggml-vocab-nomic-bert-moe.gguf is absent");
+    };
+    let file = Gguf::parse(&bytes).unwrap();
+    let tokenizer = Tokenizer::parse(&file).unwrap();
+    let mut count = 0;
+    for line in include_str!("unigram.jsonl").lines() {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        let text = line["text"].as_str().unwrap();
+        let ids: Vec<u64> = line["ids"].as_array().unwrap().iter().map(|id| id.as_u64().unwrap()).collect();
+        let got: Vec<u64> = tokenizer.encode(text, Special::Text).into_iter().map(u64::from).collect();
+        assert_eq!(got, ids, "{text:?}");
+        count += 1;
+    }
+    say(&format!("unigram: {count} texts agree"));
+}
+
+/// The vocabularies of llama.cpp's sources that it has ids for, and those that it only has.
+const WITH_IDS: [&str; 15] = [
+    "bert-bge",
+    "command-r",
+    "deepseek-coder",
+    "deepseek-llm",
+    "falcon",
+    "gemma-4",
+    "gpt-2",
+    "llama-bpe",
+    "llama-spm",
+    "mpt",
+    "phi-3",
+    "qwen2",
+    "qwen35",
+    "refact",
+    "starcoder",
+];
+const WITHOUT_IDS: [&str; 4] = ["aquila", "baichuan", "gpt-neox", "nomic-bert-moe"];
+
+#[test]
+fn all_vocabularies_of_llama_cpp() {
+    let Some(folder) = std::env::var_os("SMIDGEN_VOCABULARIES").map(PathBuf::from) else {
+        return say("all_vocabularies_of_llama_cpp: SKIPPED, SMIDGEN_VOCABULARIES names no folder");
+    };
+    for name in WITH_IDS {
+        let model = folder.join(format!("ggml-vocab-{name}.gguf"));
+        check(name, &model, &model);
+    }
+    for name in WITHOUT_IDS {
+        let model = folder.join(format!("ggml-vocab-{name}.gguf"));
+        let Ok(bytes) = std::fs::read(&model) else {
+            say(&format!("{name}: absent ({})", model.display()));
+            continue;
+        };
+        let file = Gguf::parse(&bytes).unwrap();
+        let tokenizer = Tokenizer::parse(&file).unwrap();
+        let text = "Hello, world! Zwölf Boxkämpfer 123 — 我想在apple工作 🦙";
+        let decoded = tokenizer.decode(&tokenizer.encode(text, Special::Text), false);
+        // This one has no llama.
+        let expected = if name == "nomic-bert-moe" { text.replace("🦙", "") } else { text.into() };
+        say(&format!("{name}: opened, {} ids", tokenizer.encode(text, Special::Text).len()));
+        assert_eq!(decoded, expected, "{name}");
+    }
 }

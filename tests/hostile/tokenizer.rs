@@ -254,3 +254,122 @@ fn odd_but_harmless_files_open() {
     let changes = [("tokens", tokens.into()), ("scores", scores.into()), ("token_type", types.into())];
     assert_eq!(open(&spm(), &changes), Ok(8));
 }
+
+const UNIGRAM_TOKENS: &[&str] = &["<pad>", "</s>", "<unk>", "▁", "a", "b", "ab", "<s>"];
+const UNIGRAM_SCORES: &[f32] = &[0.0, 0.0, 0.0, -3.0, -2.0, -1.5, -1.0, 0.0];
+const UNIGRAM_TYPES: &[i32] = &[3, 3, 2, 1, 1, 1, 1, 3];
+
+fn unigram() -> Vec<Entry<'static>> {
+    vec![
+        ("model", "t5".into()),
+        ("tokens", UNIGRAM_TOKENS.into()),
+        ("scores", UNIGRAM_SCORES.into()),
+        ("token_type", UNIGRAM_TYPES.into()),
+        ("add_space_prefix", true.into()),
+    ]
+}
+
+#[test]
+fn unigram_of_wrong_lengths_types_and_ids() {
+    assert_eq!(open(&unigram(), &[]), Ok(8));
+    let key = "tokenizer.ggml.scores";
+    assert_eq!(open(&without(unigram(), "scores"), &[]), Err(Error::Missing { key }));
+    for found in [0, 1, 7, 9] {
+        let scores = vec![0.0f32; found];
+        let error = Error::WrongLength { key, found, expected: 8 };
+        assert_eq!(open(&unigram(), &[("scores", scores.as_slice().into())]), Err(error));
+    }
+    for key in ["tokenizer.ggml.remove_extra_whitespaces", "tokenizer.ggml.add_space_prefix"] {
+        let name = key.rsplit('.').next().unwrap();
+        assert_eq!(open(&unigram(), &[(name, 1u32.into())]), Err(Error::WrongType { key, expected: "bool" }));
+    }
+    // By default the ends of texts are tokens 1, unknown is 2 and padding 0.
+    let small = [
+        ("tokens", UNIGRAM_TOKENS[..2].into()),
+        ("scores", UNIGRAM_SCORES[..2].into()),
+        ("token_type", UNIGRAM_TYPES[..2].into()),
+    ];
+    let error = Error::SpecialId { key: "tokenizer.ggml.unknown_token_id", id: 2, tokens: 2 };
+    assert_eq!(open(&unigram(), &small), Err(error));
+    let missing = Err(Error::Missing { key: "tokenizer.ggml.bos_token_id" });
+    assert_eq!(open(&unigram(), &[("add_bos_token", true.into())]), missing);
+}
+
+#[test]
+fn scores_that_are_no_numbers_are_harmless() {
+    for score in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX, f32::MIN, -0.0] {
+        for others in [score, -1.0] {
+            let mut scores = [others; 8];
+            scores[5] = score;
+            assert_eq!(open(&unigram(), &[("scores", scores.as_slice().into())]), Ok(8));
+            let types: &[i32] = &[3, 3, 2, 4, 5, 1, 6, 9];
+            let changes = [("scores", scores.as_slice().into()), ("token_type", types.into())];
+            assert_eq!(open(&unigram(), &changes), Err(Error::ByteToken { id: 6 }));
+            let types: &[i32] = &[3, 3, 2, 4, 5, 2, 0, 9];
+            let changes = [("scores", scores.as_slice().into()), ("token_type", types.into())];
+            assert_eq!(open(&unigram(), &changes), Ok(8));
+        }
+    }
+}
+
+/// A table of normalizations: a trie of these units, and replacements.
+fn charsmap(units: &[u32], replacements: &[u8]) -> Vec<u8> {
+    let mut bytes = (units.len() as u32 * 4).to_le_bytes().to_vec();
+    bytes.extend(units.iter().flat_map(|unit| unit.to_le_bytes()));
+    bytes.extend_from_slice(replacements);
+    bytes
+}
+
+#[test]
+fn tables_of_normalizations_that_are_none() {
+    let good = charsmap(&[0; 4], b"x\0");
+    assert_eq!(open(&unigram(), &[("precompiled_charsmap", good.as_slice().into())]), Ok(8));
+    let mut tables: Vec<Vec<u8>> = vec![vec![], vec![0], vec![0; 3], vec![0; 4]];
+    tables.extend([charsmap(&[], b"x\0"), charsmap(&[0], b""), charsmap(&[0], b"x"), charsmap(&[0], b"\xFF\0")]);
+    tables.push(charsmap(&[0], &[&[b'x'; 1025][..], b"\0"].concat()));
+    for length in [1u32, 2, 3, 5, 15, 17, 18, 19, 100, u32::MAX, u32::MAX - 3] {
+        tables.push([&length.to_le_bytes()[..], &good[4..]].concat());
+    }
+    for table in tables {
+        let bytes = table.len();
+        let opened = open(&unigram(), &[("precompiled_charsmap", table.as_slice().into())]);
+        assert_eq!(opened, Err(Error::Charsmap { bytes }), "{bytes}");
+    }
+    let text = Error::Charsmap { bytes: 3 }.to_string();
+    assert!(text.contains("precompiled_charsmap") && !text.contains('\n'));
+    let error = Error::WrongType { key: "tokenizer.ggml.precompiled_charsmap", expected: "array of u8" };
+    for value in [NewValue::from("x"), NewValue::from(1u32), NewValue::from(&[0u32; 8] as &[u32])] {
+        assert_eq!(open(&unigram(), &[("precompiled_charsmap", value)]), Err(error.clone()));
+    }
+}
+
+#[test]
+fn tries_that_lead_astray_normalize_nothing() {
+    // Units that lead out of the trie, to themselves, or to replacements that are not there or begin within a character.
+    let a = u32::from(b'a');
+    for root in [0, 1 << 10, 96 << 10, 1 << 9 | 1 << 10, u32::MAX, u32::MAX << 10] {
+        for unit in [a, a | 1 << 8, a | 1 << 8 | 1 << 10, a | 1 << 8 | u32::MAX << 9 & !(1 << 31), u32::MAX] {
+            for leaf in [0, 1, 2, 1 << 31, 1 << 31 | 1, 1 << 31 | 2, u32::MAX, u32::MAX >> 1] {
+                let mut units = vec![leaf; 256];
+                units[0] = root;
+                for at in [97, 96, 1] {
+                    units[at] = unit;
+                }
+                let table = charsmap(&units, "é\0".as_bytes());
+                assert_eq!(open(&unigram(), &[("precompiled_charsmap", table.as_slice().into())]), Ok(8));
+            }
+        }
+    }
+}
+
+#[test]
+fn kinds_of_tokenizers_that_are_not_there_are_named() {
+    for name in ["rwkv", "plamo2", "hybriddna", "none", "no_vocab", "test", ""] {
+        let error = open(&bpe(), &[("model", name.into())]).unwrap_err();
+        assert_eq!(error, Error::UnknownModel { name: name.to_string() });
+        assert!(error.to_string().contains(&format!("{name:?}")));
+    }
+    for name in ["", " ", "gpt-2 phi-2", "gpt-2 ", "GPT-2", "qwen", "llama"] {
+        assert_eq!(open(&bpe(), &[("pre", name.into())]), Err(Error::UnknownPre { name: name.to_string() }));
+    }
+}

@@ -79,11 +79,46 @@ pub(super) fn clean(text: &str) -> String {
 }
 
 /// Unicode's normalization form C (Unicode Standard Annex 15).
-fn composed(text: &str) -> Cow<'_, str> {
-    // What is composed or decomposed begins here, and so do marks.
-    if text.chars().all(|c| c < '\u{300}') {
-        return Cow::Borrowed(text);
+pub(super) fn composed(text: &str) -> Cow<'_, str> {
+    let Some(mut first) = unsettled(text) else { return Cow::Borrowed(text) };
+    // Nothing is composed with what comes before a settled character.
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    loop {
+        let start = rest.get(..first).and_then(|before| before.char_indices().next_back()).map_or(0, |(at, _)| at);
+        let (before, tail) = rest.split_at_checked(start).unwrap_or((rest, ""));
+        let own = tail.chars().next().map_or(0, char::len_utf8);
+        let end = tail.get(own..).and_then(|tail| tail.find(is_settled)).map_or(tail.len(), |at| own + at);
+        let (part, later) = tail.split_at_checked(end).unwrap_or((tail, ""));
+        out.push_str(before);
+        compose_into(part, &mut out);
+        rest = later;
+        match unsettled(rest) {
+            Some(next) => first = next,
+            None => break,
+        }
     }
+    out.push_str(rest);
+    Cow::Owned(out)
+}
+
+/// Where the first character is that is not settled.
+fn unsettled(text: &str) -> Option<usize> {
+    let mut from = 0;
+    loop {
+        // Characters below U+0300 begin with a lesser byte, and none continues with one of these.
+        let at = from + text.as_bytes().get(from..)?.iter().position(|&byte| byte >= 0xCC)?;
+        let c = text.get(at..)?.chars().next()?;
+        if !is_settled(c) {
+            return Some(at);
+        }
+        from = at + c.len_utf8();
+    }
+}
+
+/// Appends what a text is composed to.
+#[cold]
+fn compose_into(text: &str, composed: &mut String) {
     let mut parts = Vec::with_capacity(text.len());
     text.chars().for_each(|c| push_parts(c, &mut parts));
     // Marks of one character in the order of their classes.
@@ -111,7 +146,32 @@ fn composed(text: &str) -> Cow<'_, str> {
             }
         }
     }
-    Cow::Owned(out.into_iter().map(|(c, _)| c).collect())
+    composed.extend(out.into_iter().map(|(c, _)| c));
+}
+
+/// Whether a character is known to stay as it is after any other. Most of what is written is of these.
+fn is_settled(c: char) -> bool {
+    matches!(
+        c,
+        '\u{0}'..='\u{2FF}'
+            | '\u{388}'..='\u{482}'
+            | '\u{488}'..='\u{590}'
+            | '\u{621}'..='\u{64A}'
+            | '\u{E01}'..='\u{E30}'
+            | '\u{108E}'..='\u{1160}'
+            | '\u{11C3}'..='\u{135C}'
+            | '\u{1E00}'..='\u{1F70}'
+            | '\u{2002}'..='\u{20CF}'
+            | '\u{212C}'..='\u{2328}'
+            | '\u{232B}'..='\u{2ADB}'
+            | '\u{2E00}'..='\u{3029}'
+            | '\u{3041}'..='\u{3096}'
+            | '\u{309B}'..='\u{A66E}'
+            | '\u{ABEE}'..='\u{D7FF}'
+            | '\u{E000}'..='\u{F8FF}'
+            | '\u{FE30}'..='\u{101FC}'
+            | '\u{1F000}'..='\u{2F7FF}'
+    )
 }
 
 /// A character's full decomposition, each part with its class.
@@ -144,7 +204,52 @@ fn join(first: char, second: char) -> Option<char> {
 
 #[cfg(test)]
 mod tests {
-    use super::{clean, composed};
+    use super::super::compose::{class, compose};
+    use super::{clean, compose_into, composed, is_settled, push_parts};
+    use alloc::string::String;
+
+    #[test]
+    fn settled_characters_stay_as_they_are() {
+        for c in ('\0'..=char::MAX).filter(|c| is_settled(*c)) {
+            let mut alone = String::new();
+            compose_into(c.encode_utf8(&mut [0; 4]), &mut alone);
+            assert!(alone.chars().eq([c]) && class(c) == 0, "{c:?}");
+        }
+        // Of pairs that become one character, the second is none of them; the first may be.
+        for second in ('\0'..=char::MAX).filter(|c| is_settled(*c)) {
+            for first in [
+                'a',
+                'A',
+                'o',
+                '\u{3b1}',
+                '\u{928}',
+                '\u{9c7}',
+                '\u{1b05}',
+                '\u{304b}',
+                '\u{11131}',
+                '\u{1100}',
+                '\u{ac00}',
+            ] {
+                assert_eq!(compose(first, second), None, "{second:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_character_is_composed_as_unicode_15_1_says() {
+        let mut hash = 0xcbf2_9ce4_8422_2325u64;
+        for c in '\0'..=char::MAX {
+            let mut own = [0; 4];
+            let alone = composed(c.encode_utf8(&mut own)).into_owned();
+            alone.chars().for_each(|c| hash = (hash ^ u64::from(c)).wrapping_mul(0x100_0000_01b3));
+            let mut parts = alloc::vec::Vec::new();
+            push_parts(c, &mut parts);
+            let parts: String = parts.into_iter().map(|(c, _)| c).collect();
+            assert_eq!(composed(&parts), alone, "{c:?}");
+        }
+        // FNV-1a over the code points, by another program.
+        assert_eq!(hash, 0xa757_821c_7f21_b4df);
+    }
 
     #[test]
     fn texts_are_composed() {
@@ -160,6 +265,8 @@ mod tests {
             ("a\u{327}\u{301}", "\u{e1}\u{327}"),
             ("a\u{305}\u{301}", "a\u{305}\u{301}"),
             ("\u{301}e", "\u{301}e"),
+            ("caffe\u{301}e\u{300} e\u{301}", "caff\u{e9}\u{e8} \u{e9}"),
+            ("\u{2126}x\u{1100}\u{1161}\u{11a8}", "\u{3a9}x\u{ac01}"),
             ("\u{340}", "\u{300}"),
             ("\u{958}", "\u{915}\u{93c}"),
             ("\u{1112}\u{1161}\u{11ab}", "\u{d55c}"),

@@ -18,9 +18,14 @@ def rows(values, width, digits):
         yield "    " + " ".join(f"0x{v:0{digits}x}," for v in values[i : i + width])
 
 
+# As in decompose.py.
+BLOCKS = [(0xF900, 0xFADA), (0x2F800, 0x2FA1E)]
+
 classes = []
 marks = []
 pairs = []
+decomposed = 0
+composed = []
 inside = 0
 for point in range(0x110000):
     c = chr(point)
@@ -31,13 +36,19 @@ for point in range(0x110000):
     if not parts or parts[0].startswith("<"):
         continue
     first, second = (int(part, 16) for part in (parts + ["0"])[:2])
-    if unicodedata.category(c) == "Mn":
-        marks.append(point << 42 | first << 21 | second)
+    is_mark = unicodedata.category(c) == "Mn"
     if second and unicodedata.normalize("NFC", c) == c:
-        pairs.append(first << 42 | second << 21 | point)
+        composed.append((first, second, len(marks) if is_mark else decomposed, is_mark))
+    if is_mark:
+        marks.append(point << 42 | first << 21 | second)
+    elif not any(start <= point < end for start, end in BLOCKS):
+        decomposed += 1
 
-pairs.sort()
+# Places in decompose.rs' table, and after them those in the table of marks.
+pairs = [place + (decomposed if is_mark else 0) for _, _, place, is_mark in sorted(composed)]
 print(f"""//! Canonical combining classes and compositions. Written by compose.py from Unicode {unicodedata.unidata_version}; do not edit.
+
+use super::decompose::PAIRS;
 
 /// The canonical combining class; 0 for what begins a sequence.
 pub(super) fn class(c: char) -> u8 {{
@@ -51,8 +62,14 @@ pub(super) fn class(c: char) -> u8 {{
 /// The character that two become, if they do. Hangul syllables are not in the table.
 pub(super) fn compose(first: char, second: char) -> Option<char> {{
     let wanted = (first as u64) << 21 | second as u64;
-    let at = PAIRS.binary_search_by_key(&wanted, |&pair| pair >> 21).ok()?;
-    char::from_u32(*PAIRS.get(at)? as u32 & 0x1f_ffff)
+    let at = COMPOSED.binary_search_by_key(&wanted, |&place| pair(place) & ((1 << 42) - 1)).ok()?;
+    char::from_u32((pair(*COMPOSED.get(at)?) >> 42) as u32)
+}}
+
+/// A character and its parts, by their place in the table of decompositions or, after its end, in that of marks.
+fn pair(place: u16) -> u64 {{
+    let place = usize::from(place);
+    PAIRS.get(place).or_else(|| MARKS.get(place.wrapping_sub(PAIRS.len()))).copied().unwrap_or_default()
 }}
 
 /// One step of the canonical decomposition of a non-spacing mark.
@@ -65,7 +82,7 @@ pub(super) fn decompose_mark(c: char) -> Option<(char, Option<char>)> {{
 """)
 for text, name, values, kind, width, digits in [
     ("`code point << 8 | class` from there on, ascending.", "CLASSES", classes, "u32", 10, 8),
-    ("`first << 42 | second << 21 | composed`, ascending.", "PAIRS", pairs, "u64", 6, 16),
+    ("Places of the pairs that become one character, ascending by their parts.", "COMPOSED", pairs, "u16", 18, 3),
     ("`code point << 42 | first part << 21 | second part`, ascending.", "MARKS", marks, "u64", 6, 16),
 ]:
     print(f"/// {text}\n#[rustfmt::skip]\nstatic {name}: [{kind}; {len(values)}] = [")

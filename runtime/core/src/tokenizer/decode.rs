@@ -47,18 +47,26 @@ impl<'a> Tokenizer<'a> {
 
     /// Whether a text begins with a space that is not its own.
     fn leads_with_space(&self) -> bool {
-        matches!(self.scheme, Scheme::Spm { space_prefix: true, .. } | Scheme::WordPiece(_))
+        match &self.scheme {
+            Scheme::Spm { space_prefix, .. } => *space_prefix,
+            Scheme::Unigram(unigram) => unigram.space_prefix || unigram.merge_spaces,
+            Scheme::WordPiece(_) => true,
+            Scheme::Bpe(_) | Scheme::Clip { .. } => false,
+        }
     }
 
     fn append(&self, id: u32, bytes: &mut Vec<u8>) {
         let (Some(text), Some(kind)) = (self.vocab.text(id), self.vocab.kind(id)) else { return };
+        let escaped = match &self.scheme {
+            Scheme::Spm { .. } | Scheme::Unigram(_) | Scheme::WordPiece(_) => true,
+            Scheme::Bpe(bpe) => bpe.pre.characters,
+            Scheme::Clip { .. } => false,
+        };
         match (kind, &self.scheme) {
             (Kind::Control | Kind::Unknown | Kind::UserDefined, _) => bytes.extend_from_slice(text.as_bytes()),
             (Kind::Byte, _) => bytes.extend(byte_of(text.as_bytes())),
-            (Kind::Normal, Scheme::Spm { .. } | Scheme::WordPiece(_)) => {
-                bytes.extend_from_slice(unescape(text).as_bytes())
-            }
-            (Kind::Normal, Scheme::Bpe { .. } | Scheme::Clip { .. }) => {
+            (Kind::Normal, _) if escaped => bytes.extend_from_slice(unescape(text).as_bytes()),
+            (Kind::Normal, _) => {
                 let end = text.strip_suffix(clip::END).filter(|_| matches!(self.scheme, Scheme::Clip { .. }));
                 for c in end.unwrap_or(text).chars() {
                     match byte_of_char(c) {

@@ -1,9 +1,11 @@
 //! Text to token ids and back, by the vocabulary inside a GGUF file.
 //!
-//! Four families, as `tokenizer.ggml.model` names them: `gpt2`, byte-level BPE over pieces that the rules of
-//! `tokenizer.ggml.pre` cut, `llama`, SentencePiece's BPE by scores with a fallback to bytes, `bert`, WordPiece, and `clip`, byte-level BPE
-//! over words. Ids agree with llama.cpp's, for `clip`, which it has not, with Hugging Face's, but for two points of safety: control tokens never arise from plain text, however it is spelled, and special tokens are
-//! found left to right, the longest first.
+//! Five families, as `tokenizer.ggml.model` names them: `gpt2`, byte-level BPE over the pieces into which the pre-tokenizer of
+//! `tokenizer.ggml.pre` cuts a text (`gemma4` and `whitespace`, the same over characters), `llama`, SentencePiece's BPE by scores with a
+//! fallback to bytes, `t5`, SentencePiece's Unigram, `bert`, WordPiece, and `clip`, byte-level BPE over words. Ids agree with llama.cpp's
+//! and, where it departs from a model's own tokenizer or has none, with that: texts are composed (NFC) for `qwen2` and others, and letter
+//! case divides words for `gpt-4o` and others. Two points are for safety: control tokens never arise from plain text, however it is
+//! spelled, and special tokens are found left to right, the longest first.
 //!
 //! ```
 //! use smidgen::tokenizer::{Error, Special, Tokenizer};
@@ -22,11 +24,14 @@ mod decompose;
 mod error;
 mod merge;
 mod parse;
+mod pattern;
+mod pre;
 mod special;
 mod split;
 #[cfg(all(test, feature = "std"))]
 mod tests;
 mod unicode;
+mod unigram;
 mod vocab;
 mod wordpiece;
 
@@ -38,9 +43,11 @@ use alloc::vec::Vec;
 pub use decode::Decoder;
 pub use error::Error;
 use merge::{Merger, Merges};
+use pre::{Pre, Whole};
 use special::Specials;
-use split::Rules;
+use split::Splitter;
 use unicode::{Category, category};
+use unigram::Unigram;
 use vocab::{NONE, Vocab, char_of_byte};
 
 /// Whether a text may spell control tokens such as `<|im_end|>`. User-defined tokens are found in either case.
@@ -62,6 +69,8 @@ pub struct Tokenizer<'a> {
     specials: Specials,
     /// Special tokens swallow the ASCII spaces after them, but for those named here.
     strips: Option<[Option<u32>; 3]>,
+    /// The special token that swallows the spaces before it.
+    mask: Option<u32>,
     ids: Ids,
     add_bos: bool,
     add_eos: bool,
@@ -70,10 +79,7 @@ pub struct Tokenizer<'a> {
 }
 
 enum Scheme<'a> {
-    Bpe {
-        rules: Rules,
-        merges: Merges,
-    },
+    Bpe(Bpe),
     Spm {
         scores: &'a [[u8; 4]],
         /// Whether text begins with a space that is not its own.
@@ -81,11 +87,21 @@ enum Scheme<'a> {
         /// Whether words can be merged one by one.
         word_by_word: bool,
     },
+    Unigram(Unigram<'a>),
     WordPiece(wordpiece::Cleaning),
     Clip {
+        splitter: Splitter,
         bytes: Box<clip::Bytes>,
         merges: Merges,
     },
+}
+
+/// BPE over the pieces of a pre-tokenizer.
+struct Bpe {
+    pre: Pre,
+    splitter: Splitter,
+    merges: Merges,
+    lowercase: bool,
 }
 
 impl Scheme<'_> {
@@ -110,7 +126,7 @@ impl<'a> Tokenizer<'a> {
     /// The ids of `text`, without the BOS and EOS of [`encode_prompt`](Tokenizer::encode_prompt).
     ///
     /// Takes n log n time in the length of the text. Bytes that the vocabulary cannot spell become its unknown token
-    /// (`llama`) or nothing (`gpt2`, `clip`), as in llama.cpp; so do whole words (`bert`).
+    /// (`llama`) or nothing (`gpt2`, `clip`), as in llama.cpp; so do characters in a row (`t5`) and whole words (`bert`).
     pub fn encode(&self, text: &str, special: Special) -> Vec<u32> {
         let mut ids = Vec::with_capacity(text.len() / 4 + 1);
         self.encode_into(text, special, &mut ids);
@@ -145,13 +161,16 @@ impl<'a> Tokenizer<'a> {
         while !rest.is_empty() {
             let found = self.specials.find(&self.vocab, rest, special == Special::Parse);
             let (at, token) = found.map_or((rest.len(), None), |(at, id)| (at, Some(id)));
-            let (plain, tail) = rest.split_at_checked(at).unwrap_or((rest, ""));
+            let (mut plain, tail) = rest.split_at_checked(at).unwrap_or((rest, ""));
+            if token.is_some() && token == self.mask {
+                plain = plain.trim_end_matches(is_blank);
+            }
             // Longer runs than this are cut, so that offsets fit in 32 bits.
-            let mut plain = plain;
             while !plain.is_empty() {
                 let (part, later) = plain.split_at_checked(plain.floor_char_boundary(1 << 30)).unwrap_or((plain, ""));
                 match &self.scheme {
-                    Scheme::Bpe { rules, merges } => self.encode_bpe(part, rules, merges, &mut merger, ids),
+                    Scheme::Bpe(bpe) => self.encode_bpe(part, bpe, &mut merger, ids),
+                    Scheme::Unigram(unigram) => unigram.encode(part, &self.vocab, self.ids.unknown, ids),
                     Scheme::Spm { scores, space_prefix, word_by_word } => {
                         let mut spelled = String::with_capacity(part.len() + part.len() / 2);
                         spelled.extend(space_prefix.then_some(SPACE));
@@ -167,7 +186,7 @@ impl<'a> Tokenizer<'a> {
                     Scheme::WordPiece(cleaning) => {
                         wordpiece::encode(part, *cleaning, &self.vocab, self.ids.unknown, ids);
                     }
-                    Scheme::Clip { bytes, merges } => Rules::CLIP.split(&clip::clean(part), &mut |word| {
+                    Scheme::Clip { splitter, bytes, merges } => splitter.split(&clip::clean(part), &mut |word| {
                         if !word.starts_with(|c| category(c) == Category::Space) {
                             clip::merge(word.as_bytes(), true, bytes, merges, &mut merger);
                             ids.extend(merger.symbols().map(|symbol| symbol.id).filter(|&id| id != NONE));
@@ -181,29 +200,83 @@ impl<'a> Tokenizer<'a> {
                 ids.push(id);
                 rest = rest.get(self.vocab.bytes(id).map_or(0, <[u8]>::len)..).unwrap_or_default();
                 if self.strips.is_some_and(|kept| !kept.contains(&Some(id))) {
-                    rest = rest.trim_start_matches(|c: char| c.is_ascii_whitespace() || c == '\u{B}');
+                    rest = rest.trim_start_matches(is_blank);
                 }
             }
         }
     }
 
-    fn encode_bpe(&self, text: &str, rules: &Rules, merges: &Merges, merger: &mut Merger, ids: &mut Vec<u32>) {
+    fn encode_bpe(&self, text: &str, bpe: &Bpe, merger: &mut Merger, ids: &mut Vec<u32>) {
+        let Bpe { pre, splitter, merges, lowercase } = bpe;
+        let mut text = if pre.compose { clip::composed(text) } else { Cow::Borrowed(text) };
+        if *lowercase {
+            text = text.chars().flat_map(char::to_lowercase).collect();
+        }
+        if pre.characters && !pre.drop_spaces {
+            text = escape(text);
+        }
         let mut spelled = String::new();
-        rules.split(text, &mut |piece| {
-            if rules.whole_pieces && piece.len() <= self.vocab.longest() {
-                spelled.clear();
-                spelled.extend(piece.bytes().map(char_of_byte));
-                if let Some(id) = self.vocab.plain_id(spelled.as_bytes()) {
+        splitter.split(&text, &mut |piece| {
+            if pre.drop_spaces && piece.starts_with(|c| category(c) == Category::Space) {
+                return;
+            }
+            let is_whole = match pre.whole {
+                Whole::None => false,
+                Whole::Newlines => piece.bytes().all(|byte| byte == b'\n'),
+                Whole::All => true,
+            };
+            if is_whole && piece.len() <= self.vocab.longest() {
+                let spelling = if pre.characters {
+                    piece
+                } else {
+                    spelled.clear();
+                    spelled.extend(piece.bytes().map(char_of_byte));
+                    &spelled
+                };
+                if let Some(id) = self.vocab.plain_id(spelling.as_bytes()) {
                     return ids.push(id);
                 }
             }
             merger.clear();
-            for byte in piece.bytes() {
-                merger.push(self.bytes[usize::from(byte)], 1);
+            if pre.characters {
+                self.push_characters(piece, merger);
+            } else {
+                for byte in piece.bytes() {
+                    merger.push(self.bytes[usize::from(byte)], 1);
+                }
             }
             merger.run(|left, right| merges.get(left.id, right.id));
-            ids.extend(merger.symbols().map(|symbol| symbol.id).filter(|&id| id != NONE));
+            for symbol in merger.symbols() {
+                let end = symbol.start as usize + symbol.len as usize;
+                match symbol.id {
+                    NONE if pre.characters => {
+                        self.push_bytes(
+                            piece.get(symbol.start as usize..end).unwrap_or_default().as_bytes(),
+                            None,
+                            ids,
+                        );
+                    }
+                    NONE => {}
+                    id => ids.push(id),
+                }
+            }
         });
+    }
+
+    /// Gives a merger the token of each character, or [`NONE`].
+    fn push_characters(&self, text: &str, merger: &mut Merger) {
+        for c in text.chars() {
+            let id = self.vocab.plain_id(c.encode_utf8(&mut [0; 4]).as_bytes());
+            merger.push(id.unwrap_or(NONE), c.len_utf8() as u32);
+        }
+    }
+
+    /// Appends the token of each byte, or `unknown`.
+    fn push_bytes(&self, bytes: &[u8], unknown: Option<u32>, ids: &mut Vec<u32>) {
+        for &byte in bytes {
+            let id = self.bytes[usize::from(byte)];
+            ids.extend(if id == NONE { unknown } else { Some(id) });
+        }
     }
 
     /// Merges a text with SentencePiece's spelling of spaces.
@@ -212,12 +285,7 @@ impl<'a> Tokenizer<'a> {
             spelled.as_bytes().get(start as usize..start as usize + len as usize).unwrap_or_default()
         };
         merger.clear();
-        let mut start = 0;
-        for c in spelled.chars() {
-            let len = c.len_utf8() as u32;
-            merger.push(self.vocab.plain_id(bytes(start, len)).unwrap_or(NONE), len);
-            start += len;
-        }
+        self.push_characters(spelled, merger);
         merger.run(|left, right| {
             let len = left.len + right.len;
             if len as usize > self.vocab.longest() {
@@ -227,13 +295,9 @@ impl<'a> Tokenizer<'a> {
             Some((priority(f32::from_le_bytes(*scores.get(id as usize)?)), id))
         });
         for symbol in merger.symbols() {
-            if symbol.id != NONE {
-                ids.push(symbol.id);
-                continue;
-            }
-            for &byte in bytes(symbol.start, symbol.len) {
-                let id = self.bytes[usize::from(byte)];
-                ids.extend(if id == NONE { self.ids.unknown } else { Some(id) });
+            match symbol.id {
+                NONE => self.push_bytes(bytes(symbol.start, symbol.len), self.ids.unknown, ids),
+                id => ids.push(id),
             }
         }
     }
@@ -243,7 +307,7 @@ impl<'a> Tokenizer<'a> {
         self.vocab.len()
     }
 
-    /// How the file spells a token: byte-level BPE writes a space as `Ġ`, SentencePiece and WordPiece as `▁`; CLIP ends words
+    /// How the file spells a token: byte-level BPE writes a space as `Ġ`, SentencePiece, Unigram and WordPiece as `▁`; CLIP ends words
     /// in `</w>`.
     pub fn token_text(&self, id: u32) -> Option<&'a str> {
         self.vocab.text(id)
@@ -310,6 +374,11 @@ impl<'a> Tokenizer<'a> {
     }
 }
 
+/// Whether a special token may swallow a character.
+fn is_blank(c: char) -> bool {
+    c.is_ascii_whitespace() || c == '\u{B}'
+}
+
 /// How SentencePiece writes a space.
 const SPACE: char = '▁';
 
@@ -324,6 +393,11 @@ fn priority(score: f32) -> u32 {
     // Adding zero makes −0 equal to 0.
     let bits = (score + 0.0).to_bits();
     if bits >> 31 == 0 { !(bits | 1 << 31) } else { bits }
+}
+
+/// SentencePiece's spelling of a text.
+fn escape(text: Cow<'_, str>) -> Cow<'_, str> {
+    if text.contains(' ') { Cow::Owned(text.replace(' ', "▁")) } else { text }
 }
 
 /// A SentencePiece spelling with its spaces.

@@ -8,11 +8,13 @@ use smidgen_gguf::{Gguf, Value, ValueKind};
 
 use super::error::Error;
 use super::merge::Merges;
+use super::pre::{self, Pre};
 use super::special::Specials;
-use super::split::Rules;
+use super::split::Splitter;
+use super::unigram::{Charsmap, Unigram};
 use super::vocab::{Key, Kind, MAX_ENTRIES, NONE, Texts, Vocab, byte_of, char_of_byte, try_with_capacity};
 use super::wordpiece::Cleaning;
-use super::{Ids, Scheme, Tokenizer, clip};
+use super::{Bpe, Ids, Scheme, Tokenizer, clip};
 
 const MODEL: &str = "tokenizer.ggml.model";
 const PRE: &str = "tokenizer.ggml.pre";
@@ -22,6 +24,8 @@ const SCORES: &str = "tokenizer.ggml.scores";
 const MERGES: &str = "tokenizer.ggml.merges";
 const ADD_BOS: &str = "tokenizer.ggml.add_bos_token";
 const ADD_EOS: &str = "tokenizer.ggml.add_eos_token";
+const MERGE_SPACES: &str = "tokenizer.ggml.remove_extra_whitespaces";
+const CHARSMAP: &str = "tokenizer.ggml.precompiled_charsmap";
 const ADD_SPACE_PREFIX: &str = "tokenizer.ggml.add_space_prefix";
 const BOS: &str = "tokenizer.ggml.bos_token_id";
 const EOS: &str = "tokenizer.ggml.eos_token_id";
@@ -92,14 +96,15 @@ impl<'a> Tokenizer<'a> {
         let is_clip = file.get("general.architecture").is_some_and(|name| name.as_str() == Some("clip"));
         let model = string(file, MODEL)?.or(is_clip.then_some("clip")).ok_or(Error::Missing { key: MODEL })?;
         let parse_scheme = match model {
-            "gpt2" => Parsed::bpe,
+            "gpt2" | "gemma4" | "whitespace" => Parsed::bpe,
             "llama" => Parsed::sentencepiece,
+            "t5" => Parsed::unigram,
             "bert" => Parsed::wordpiece,
             "clip" => Parsed::clip,
             _ => return Err(Error::UnknownModel { name: String::from(model) }),
         };
         let mut vocab = read_vocab(file)?;
-        let Parsed { scheme, mut add_bos, mut add_eos, bos_key, eos_key, mut ids, strips } =
+        let Parsed { scheme, mut add_bos, mut add_eos, bos_key, eos_key, mut ids, strips, mask } =
             parse_scheme(file, &mut vocab)?;
 
         for (key, id) in [
@@ -113,7 +118,8 @@ impl<'a> Tokenizer<'a> {
             *id = special_id(file, key, *id, vocab.len())?;
         }
         if !scheme.is_framed() {
-            add_bos = flag(file, ADD_BOS)?.unwrap_or(add_bos);
+            let forced = matches!(&scheme, Scheme::Bpe(bpe) if bpe.pre.force_bos);
+            add_bos = flag(file, ADD_BOS)?.unwrap_or(add_bos) || forced;
             add_eos = flag(file, ADD_EOS)?.unwrap_or(add_eos);
         }
         for (wanted, id, key) in [(add_bos, ids.bos, bos_key), (add_eos, ids.eos, eos_key)] {
@@ -122,9 +128,9 @@ impl<'a> Tokenizer<'a> {
             }
         }
         let ends = find_ends(&mut vocab, &mut ids);
-        let bytes = byte_tokens(&vocab, matches!(scheme, Scheme::Bpe { .. }))?;
+        let bytes = byte_tokens(&vocab, matches!(&scheme, Scheme::Bpe(bpe) if !bpe.pre.characters))?;
         let specials = Specials::new(&vocab)?;
-        Ok(Tokenizer { vocab, scheme, bytes, specials, strips, ids, add_bos, add_eos, ends })
+        Ok(Tokenizer { vocab, scheme, bytes, specials, strips, mask, ids, add_bos, add_eos, ends })
     }
 }
 
@@ -139,20 +145,52 @@ struct Parsed<'a> {
     ids: Ids,
     /// See [`Tokenizer::strips`].
     strips: Option<[Option<u32>; 3]>,
+    /// See [`Tokenizer::mask`].
+    mask: Option<u32>,
 }
 
 impl<'a> Parsed<'a> {
     fn new(scheme: Scheme<'a>, ids: Ids) -> Parsed<'a> {
-        Parsed { scheme, add_bos: true, add_eos: false, bos_key: BOS, eos_key: EOS, ids, strips: None }
+        Parsed { scheme, add_bos: true, add_eos: false, bos_key: BOS, eos_key: EOS, ids, strips: None, mask: None }
     }
 
-    /// Byte-level BPE.
+    /// BPE over the pieces of a pre-tokenizer.
     fn bpe(file: &Gguf<'a>, vocab: &mut Vocab<'a>) -> Result<Parsed<'a>, Error> {
-        let pre = string(file, PRE)?.unwrap_or("default");
-        let rules = Rules::named(pre).ok_or_else(|| Error::UnknownPre { name: String::from(pre) })?;
-        let add_bos = rules.add_bos;
-        let scheme = Scheme::Bpe { rules, merges: read_merges(file, vocab)? };
-        Ok(Parsed { add_bos, ..Parsed::new(scheme, Ids::default()) })
+        let named = string(file, PRE)?.unwrap_or("default");
+        // These models have one pre-tokenizer each, which some of their files leave out.
+        let name = string(file, MODEL)?.filter(|model| *model != "gpt2").unwrap_or(named);
+        let pre = pre::named(name).ok_or_else(|| Error::UnknownPre { name: String::from(name) })?;
+        let lowercase = pre.drop_spaces && flag(file, LOWERCASE)?.unwrap_or(false);
+        let Pre { cuts, add_bos, .. } = pre;
+        let scheme = Bpe { pre, splitter: splitter(cuts, name)?, merges: read_merges(file, vocab)?, lowercase };
+        let mask = match name {
+            "jina-v2-de" | "jina-v2-es" | "jina-v2-code" => vocab.id(b"<mask>"),
+            "modern-bert" => vocab.id(b"[MASK]"),
+            _ => None,
+        };
+        Ok(Parsed { add_bos, mask, ..Parsed::new(Scheme::Bpe(scheme), Ids::default()) })
+    }
+
+    /// SentencePiece's Unigram.
+    fn unigram(file: &Gguf<'a>, vocab: &mut Vocab<'a>) -> Result<Parsed<'a>, Error> {
+        let scores = numbers(file, SCORES, ValueKind::F32, vocab.len())?.ok_or(Error::Missing { key: SCORES })?;
+        let charsmap = match file.get(CHARSMAP) {
+            None => Charsmap::default(),
+            Some(value) => {
+                let table = value.as_array().filter(|array| matches!(array.kind(), ValueKind::I8 | ValueKind::U8));
+                let bytes = table.ok_or(Error::WrongType { key: CHARSMAP, expected: "array of u8" })?.bytes();
+                Charsmap::parse(bytes).ok_or(Error::Charsmap { bytes: bytes.len() })?
+            }
+        };
+        let space_prefix = flag(file, ADD_SPACE_PREFIX)?.unwrap_or(false);
+        let merge_spaces = flag(file, MERGE_SPACES)?.unwrap_or(false);
+        let scheme = Unigram::new(vocab, scores, charsmap, space_prefix, merge_spaces)?;
+        let ids = Ids { eos: Some(1), unknown: Some(2), padding: Some(0), ..Ids::default() };
+        // Files do not say that it swallows spaces; llama.cpp knows it by the architecture.
+        let architecture = string(file, "general.architecture")?.unwrap_or_default();
+        let mask = matches!(architecture, "nomic-bert-moe" | "jina-bert-v3").then(|| vocab.id(b"<mask>")).flatten();
+        let parsed = Parsed::new(Scheme::Unigram(scheme), ids);
+        Ok(Parsed { add_bos: false, add_eos: true, mask, ..parsed })
     }
 
     /// SentencePiece's BPE.
@@ -186,11 +224,17 @@ impl<'a> Parsed<'a> {
         for id in [ids.bos, ids.eos].into_iter().flatten() {
             vocab.set_kind(id, Kind::Control);
         }
+        let splitter = splitter(pre::CLIP, "clip")?;
         let bytes = Box::new(clip::bytes(vocab));
         let has_merges = file.get(MERGES).is_some();
         let merges = if has_merges { read_merges(file, vocab)? } else { clip::merges(vocab, &bytes)? };
-        Ok(Parsed { add_eos: true, ..Parsed::new(Scheme::Clip { bytes, merges }, ids) })
+        Ok(Parsed { add_eos: true, ..Parsed::new(Scheme::Clip { splitter, bytes, merges }, ids) })
     }
+}
+
+/// What cuts texts for the pre-tokenizer `name`.
+fn splitter(cuts: &[pre::Cut], name: &str) -> Result<Splitter, Error> {
+    Splitter::new(cuts).ok_or_else(|| Error::UnknownPre { name: String::from(name) })
 }
 
 /// The tokens of a file and their types.

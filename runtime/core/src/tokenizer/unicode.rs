@@ -27,6 +27,12 @@ pub(super) fn category(c: char) -> Category {
     if let Some(&bits) = ASCII.get(point as usize) {
         return named(u32::from(bits));
     }
+    beyond_ascii(point)
+}
+
+// Not inlined, for the sake of the size of all that asks.
+#[inline(never)]
+fn beyond_ascii(point: u32) -> Category {
     let page = (point >> 8) as usize;
     let (from, to) = match (PAGES.get(page), PAGES.get(page + 1)) {
         (Some(&from), Some(&to)) => (from as usize, to as usize + 1),

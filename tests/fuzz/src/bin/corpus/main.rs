@@ -101,24 +101,40 @@ fn tokenizers(corpus: &Corpus) -> io::Result<()> {
         corpus.put(name, &[&file.bytes()[..], &[0xff], text.as_bytes()].concat())
     };
     let bpe = chat_model(&SMALL, Format::Q8_0);
-    for rules in ["gpt-2", "llama-bpe", "qwen2", "smollm"] {
+    for rules in ["gpt-2", "llama-bpe", "qwen2", "smollm", "gpt-4o", "kimi-k2", "deepseek-coder", "tiny_aya"] {
         put(rules, bpe.clone().set("tokenizer.ggml.pre", Meta::Str(rules)))?;
     }
     put("bert", seeded_bert::with_words(File::default()))?;
     put("clip", seeded_clip::model_of(1, Format::Q8_0))?;
     let tokens = ["<unk>", "<s>", "</s>", "<0x0A>", "\u{2581}", "a", "b", "ab", "l", "e", "ll", "H", "\u{2581}a"];
     let scores: &[f32] = &[0.0, 0.0, 0.0, 0.0, -3.0, -2.0, -1.5, -1.0, -4.0, -5.0, -2.5, -6.0, -0.5];
-    let mut writer = smidgen_gguf::Writer::new();
     let kinds: &[i32] = &[2, 3, 3, 6, 1, 1, 1, 1, 1, 1, 1, 1, 4];
-    let mut put = |key: &str, value: smidgen_gguf::NewValue| {
-        writer.metadata(&format!("tokenizer.ggml.{key}"), value).expect("metadata")
-    };
-    put("model", "llama".into());
-    put("tokens", (&tokens[..]).into());
-    put("scores", scores.into());
-    put("token_type", kinds.into());
-    let spm = writer.write(&[], Vec::new()).expect("a file");
-    corpus.put("spm", &[&spm[..], &[0xff], text.as_bytes()].concat())
+    let merges: &[&str] = &["a b", "l l", "\u{2581} a"];
+    // A trie with one entry, by which H becomes ab.
+    let mut units = [0u32; 512];
+    units[0] = 256 << 10;
+    units[256 ^ 72] = 72 | 1 << 8 | 72 << 10;
+    units[256] = 1 << 31;
+    let mut charsmap = 2048u32.to_le_bytes().to_vec();
+    charsmap.extend(units.iter().flat_map(|unit| unit.to_le_bytes()));
+    charsmap.extend(b"ab\0");
+    for (name, model) in [("spm", "llama"), ("unigram", "t5"), ("characters", "gemma4")] {
+        let mut writer = smidgen_gguf::Writer::new();
+        let mut put = |key: &str, value: smidgen_gguf::NewValue| {
+            writer.metadata(&format!("tokenizer.ggml.{key}"), value).expect("metadata")
+        };
+        put("model", model.into());
+        put("tokens", (&tokens[..]).into());
+        put("scores", scores.into());
+        put("token_type", kinds.into());
+        put("merges", merges.into());
+        put("precompiled_charsmap", charsmap.as_slice().into());
+        put("bos_token_id", 1u32.into());
+        put("add_space_prefix", true.into());
+        let file = writer.write(&[], Vec::new()).expect("a file");
+        corpus.put(name, &[&file[..], &[0xff], text.as_bytes()].concat())?;
+    }
+    Ok(())
 }
 
 fn checkpoints(corpus: &Corpus) -> io::Result<()> {

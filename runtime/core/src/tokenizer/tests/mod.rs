@@ -2,6 +2,9 @@
 
 extern crate std;
 
+mod families;
+mod split;
+
 use std::borrow::ToOwned;
 use std::string::{String, ToString};
 use std::vec::Vec;
@@ -9,7 +12,8 @@ use std::{format, vec};
 
 use smidgen_gguf::{Gguf, NewValue, Writer};
 
-use super::split::Rules;
+use super::pre;
+use super::split::Splitter;
 use super::unicode::category;
 use super::vocab::{NONE, byte_of_char, char_of_byte};
 use super::{Merger, Special, Tokenizer};
@@ -523,7 +527,7 @@ const SPLITS: [(&str, [&str; 12]); 6] = [
 
 fn split(pre: &str, text: &str) -> Vec<String> {
     let mut pieces = Vec::new();
-    Rules::named(pre).unwrap().split(text, &mut |piece| pieces.push(piece.to_owned()));
+    Splitter::new(pre::named(pre).unwrap().cuts).unwrap().split(text, &mut |piece| pieces.push(piece.to_owned()));
     pieces
 }
 
@@ -561,5 +565,5 @@ fn other_names_of_the_same_rules() {
             assert_eq!(split(name, text), split(same, text), "{name}");
         }
     }
-    assert!(Rules::named("no-such").is_none() && Rules::named("").is_none());
+    assert!(pre::named("no-such").is_none() && pre::named("").is_none());
 }
