@@ -1,6 +1,6 @@
 //! A saved state goes on as if nothing had happened, bit for bit, and what is no state of this model is refused.
 
-use smidgen::{KvType, Model, Options, RunError, Session, StateError};
+use smidgen::{Entry, KvType, Model, Options, RunError, Session, StateError};
 use smidgen_convert::pack;
 use smidgen_gguf::Gguf;
 use smidgen_quant::Format;
@@ -106,4 +106,43 @@ fn what_is_no_state_of_this_model_is_refused() {
         assert!(other.restore(0, &damaged).is_err(), "byte {at}");
     }
     assert!(saved(&other) == before);
+}
+
+/// States are kept by apps: what one version has saved, later ones restore. These are the hashes of states of the first version of the form.
+#[test]
+fn states_are_what_they_were() {
+    let other = Shape { biases: true, tied: false, rotated: 32, ..Shape::default() };
+    for (kv, shape, expected) in
+        [(KvType::F16, Shape::default(), 0xf43f_bc1d_0ec2_93df), (KvType::Q8_0, other, 0x1f06_ad3d_1f45_643f)]
+    {
+        let bytes = seeded::model(&shape, Format::Q4_0).bytes();
+        let model = Model::parse(&[Gguf::parse(&bytes).unwrap()]).unwrap();
+        let tokens = seeded::tokens(21, model.vocabulary(), 5);
+        let mut session = Session::new(&model, &options(kv, CONTEXT), detect()).unwrap();
+        session.forward(0, &tokens, &Serial).unwrap();
+        let fnv = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
+        assert_eq!(saved(&session).iter().fold(0xcbf2_9ce4_8422_2325, fnv), expected, "{kv:?}");
+    }
+}
+
+/// Embeddings are known again by their digests.
+#[test]
+fn a_state_with_embeddings() {
+    let bytes = bytes(1);
+    let model = Model::parse(&[Gguf::parse(&bytes).unwrap()]).unwrap();
+    let values = vec![0.25; model.decoder().unwrap().width()];
+    let options = options(KvType::F16, CONTEXT);
+    let mut session = Session::new(&model, &options, detect()).unwrap();
+    session.run(&[Entry::token(0, 5), Entry::embedding(0, &values, 77), Entry::token(0, 6)], &Serial).unwrap();
+    let state = saved(&session);
+    assert_eq!(state[..8], *b"smidgen2");
+    let rest = bits(session.forward(0, &[7], &Serial).unwrap());
+    let mut other = Session::new(&model, &options, detect()).unwrap();
+    other.restore(1, &state).unwrap();
+    assert!(other.tokens(1).eq([Some(5), None, Some(6)]));
+    assert!(bits(other.forward(1, &[7], &Serial).unwrap()) == rest);
+    // An id that is none.
+    let mut damaged = state.clone();
+    damaged[40 + 16 + 3] = 1;
+    assert_eq!(other.restore(0, &damaged), Err(StateError::Damaged));
 }

@@ -26,13 +26,12 @@ pub(crate) fn plan<'a>(checkpoint: &Checkpoint<'a>) -> Result<Plan<'a>, Error> {
         return Err(unsupported("hidden_act", format!("{activation:?}")));
     }
     let context = number("max_position_embeddings")?;
-    if let Some(window) = config.get_u32("sliding_window")?
-        && window < context
-    {
-        return Err(unsupported("sliding_window", window.to_string()));
-    }
 
     let mut planner = Planner::new(checkpoint, "llama");
+    // A window that no context exceeds is none.
+    if let Some(window) = config.get_u32("sliding_window")?.filter(|window| *window < context) {
+        planner.hyper("attention.sliding_window", window);
+    }
     planner.hyper("block_count", layers);
     planner.hyper("context_length", context);
     planner.hyper("embedding_length", hidden);

@@ -89,7 +89,7 @@ typedef int32_t smidgen_status;
 #define SMIDGEN_ERROR_INTERNAL 19
 
 /* The version of this ABI: 65536 times the major number, plus the minor number; see smidgen_abi_version. */
-#define SMIDGEN_ABI_VERSION 65536u
+#define SMIDGEN_ABI_VERSION 65537u
 
 /* As the length of a string: the string is null-terminated. */
 #define SMIDGEN_TEXT_END SIZE_MAX
@@ -142,6 +142,9 @@ typedef int32_t smidgen_status;
 
 /* The KV cache holds int8 with scales, which takes about half the memory. */
 #define SMIDGEN_KV_Q8_0 1u
+
+/* The KV cache holds f32, which takes twice the memory. Since ABI 1.1. */
+#define SMIDGEN_KV_F32 2u
 
 /* The generation ended with an end-of-text token. */
 #define SMIDGEN_FINISH_END 1u

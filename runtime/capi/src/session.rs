@@ -206,6 +206,7 @@ pub(crate) fn options(model: &smidgen::Model, params: &smidgen_session_params) -
     options.kv = match params.kv {
         SMIDGEN_KV_F16 => smidgen::KvType::F16,
         SMIDGEN_KV_Q8_0 => smidgen::KvType::Q8_0,
+        SMIDGEN_KV_F32 => smidgen::KvType::F32,
         other => return Err(Failure::argument(format_args!("kv is {other}, but must be one of SMIDGEN_KV_..."))),
     };
     Ok(options)

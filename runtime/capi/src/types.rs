@@ -48,7 +48,7 @@ pub const SMIDGEN_ERROR_NOT_FINITE: smidgen_status = 18;
 pub const SMIDGEN_ERROR_INTERNAL: smidgen_status = 19;
 
 /// The version of this ABI: 65536 times the major number, plus the minor number; see `smidgen_abi_version`.
-pub const SMIDGEN_ABI_VERSION: u32 = 1 << 16;
+pub const SMIDGEN_ABI_VERSION: u32 = 65537;
 /// As the length of a string: the string is null-terminated.
 pub const SMIDGEN_TEXT_END: usize = usize::MAX;
 
@@ -87,6 +87,8 @@ pub const SMIDGEN_AUDIO_BEGIN: u32 = 1;
 pub const SMIDGEN_KV_F16: u32 = 0;
 /// The KV cache holds int8 with scales, which takes about half the memory.
 pub const SMIDGEN_KV_Q8_0: u32 = 1;
+/// The KV cache holds f32, which takes twice the memory. Since ABI 1.1.
+pub const SMIDGEN_KV_F32: u32 = 2;
 
 /// The generation ended with an end-of-text token.
 pub const SMIDGEN_FINISH_END: u32 = 1;

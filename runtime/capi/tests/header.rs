@@ -127,7 +127,6 @@ fn entries() -> Vec<Entry> {
                     let value = quote::ToTokens::to_token_stream(&item.expr).to_string();
                     let value = match (c_type(&item.ty).as_str(), value.as_str()) {
                         ("size_t", "usize :: MAX") => "SIZE_MAX".into(),
-                        ("uint32_t", "1 << 16") => "65536u".into(),
                         ("uint32_t", _) => format!("{value}u"),
                         ("smidgen_status", _) => value,
                         other => panic!("{other:?}"),

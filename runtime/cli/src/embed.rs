@@ -1,11 +1,12 @@
 //! `smidgen embed`.
 
-use crate::args::EmbedArgs;
+use crate::args::{EmbedArgs, Ids};
 use crate::{Outcome, open, progress, tell};
 use serde_json::json;
-use smidgen::encoder::text::{Options, Pooling, Session, Text};
+use smidgen::encoder::text::{Options, Pooling, Session, Text, TextEncoder};
 use smidgen::tokenizer::Tokenizer;
 use smidgen_host::ThreadPool;
+use std::fmt::{self, Display, Formatter};
 use std::io::{BufWriter, IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -18,7 +19,22 @@ const MANY: usize = 256;
 /// The names of the texts for messages, and their bytes.
 struct Inputs {
     unit: &'static str,
-    texts: Vec<Vec<u8>>,
+    texts: Vec<Input>,
+}
+
+/// What is embedded.
+enum Input {
+    Text(Vec<u8>),
+    Ids(Vec<u32>),
+}
+
+impl Display for Input {
+    fn fmt(&self, f: &mut Formatter) -> fmt::Result {
+        match self {
+            Input::Text(text) => f.write_str(&String::from_utf8_lossy(text)),
+            Input::Ids(ids) => write!(f, "{ids:?}"),
+        }
+    }
 }
 
 pub(crate) fn embed(args: &EmbedArgs) -> Result<ExitCode, Box<dyn std::error::Error>> {
@@ -50,12 +66,15 @@ pub(crate) fn embed(args: &EmbedArgs) -> Result<ExitCode, Box<dyn std::error::Er
 fn inputs(args: &EmbedArgs) -> Result<Inputs, Box<dyn std::error::Error>> {
     let lines = |bytes: Vec<u8>| {
         let bytes = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
-        bytes.split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect()
+        bytes.split(|byte| *byte == b'\n').map(|line| Input::Text(line.to_vec())).collect::<Vec<_>>()
     };
-    let texts: Vec<Vec<u8>> = match (&args.file, args.text.as_slice()) {
+    if let Some(Ids(ids)) = &args.tokens {
+        return Ok(Inputs { unit: "--tokens", texts: vec![Input::Ids(ids.clone())] });
+    }
+    let texts = match (&args.file, args.text.as_slice()) {
         (Some(path), _) if path != Path::new("-") => lines(open::file_bytes(path)?),
         (None, [first, rest @ ..]) if first != "-" || !rest.is_empty() => {
-            let texts = args.text.iter().map(|text| text.clone().into_bytes()).collect();
+            let texts = args.text.iter().map(|text| Input::Text(text.clone().into_bytes())).collect();
             return Ok(Inputs { unit: "text", texts });
         }
         _ => lines(open::stdin_bytes()?),
@@ -74,7 +93,11 @@ struct Embedder<'m, 'a> {
 
 impl Embedder<'_, '_> {
     /// The tokens of an input; if it has an error, that is printed and there are none.
-    fn text(&mut self, model: &smidgen::encoder::text::TextEncoder, name: &str, bytes: &[u8]) -> Text {
+    fn text(&mut self, model: &TextEncoder, name: &str, input: &Input) -> Text {
+        let bytes = match input {
+            Input::Text(bytes) => bytes,
+            Input::Ids(ids) => return Text { tokens: ids.clone(), second: ids.len(), uncut: ids.len() },
+        };
         let text = std::str::from_utf8(bytes)
             .map_err(|error| format!("the text is not UTF-8 at byte {}", error.valid_up_to()))
             .and_then(|text| model.text(&self.tokenizer, text, None).map_err(|error| error.to_string()));
@@ -152,7 +175,7 @@ impl Embedder<'_, '_> {
     /// Prints the inputs by their similarity to a query, best first; of equal ones the earlier.
     fn rank(&mut self, query: &str, inputs: &Inputs, json: bool) -> Outcome {
         let mut wanted = Vec::new();
-        let of_query = Inputs { unit: "--similarity", texts: vec![query.as_bytes().to_vec()] };
+        let of_query = Inputs { unit: "--similarity", texts: vec![Input::Text(query.as_bytes().to_vec())] };
         self.run(&of_query, |_, embedding| {
             wanted.extend_from_slice(embedding.unwrap_or_default());
             Ok(())
@@ -168,7 +191,7 @@ impl Embedder<'_, '_> {
         ranked.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
         let mut out = BufWriter::new(std::io::stdout().lock());
         for (similarity, number) in ranked {
-            let text = inputs.texts.get(number).map(|text| String::from_utf8_lossy(text)).unwrap_or_default();
+            let text = inputs.texts.get(number).map(Input::to_string).unwrap_or_default();
             if json {
                 writeln!(out, "{}", json!({ "text": text, "similarity": similarity, "number": number + 1 }))?;
             } else {

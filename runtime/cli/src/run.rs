@@ -65,9 +65,9 @@ pub(crate) fn run(args: &RunArgs) -> Fallible<ExitCode> {
     let parts = open::parts(&file)?;
     let model = open::model(&file, &parts)?;
     let tokenizer = open::tokenizer(&file, &parts)?;
-    let template = if args.raw { None } else { template(&parts, &tokenizer)? };
+    let template = if args.raw || args.tokens.is_some() { None } else { template(&parts, &tokenizer)? };
     let terminal = io::stdin().is_terminal();
-    let chat = args.chat || text.is_none() && terminal && template.is_some() && !args.ids;
+    let chat = args.chat || args.tokens.is_none() && text.is_none() && terminal && template.is_some() && !args.ids;
     if chat && template.is_none() {
         return Err(format!("--chat: {} has no chat template; use -p and --raw", args.model.display()).into());
     }
@@ -78,6 +78,7 @@ pub(crate) fn run(args: &RunArgs) -> Fallible<ExitCode> {
     }
     let switch = switch(args, template.as_ref())?;
     let text = match text {
+        _ if args.tokens.is_some() => None,
         None if !chat && terminal => return Err("there is no prompt: give -p TEXT, -f FILE or - for stdin".into()),
         None if !chat => Some(open::stdin()?),
         text => text,
@@ -167,6 +168,7 @@ impl Run<'_, '_> {
     fn once(&mut self, text: &str, pool: &dyn Pool) -> Fallible<ExitCode> {
         // A prompt without a template is all the user's own, so it may spell special tokens.
         let prompt = match &self.template {
+            None if self.args.tokens.is_some() => self.args.tokens.iter().flat_map(|ids| ids.0.clone()).collect(),
             None => self.tokenizer.encode_prompt(text, Special::Parse),
             Some(_) => self.rendered(&[message("user", text.into(), String::new())])?,
         };

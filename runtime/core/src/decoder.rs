@@ -1,7 +1,7 @@
 //! A decoder as data: what families fill in and the one forward pass runs.
 
 use crate::activations::Activations;
-use crate::blocks::{Layer, Mixer, Norm, Outliers, Rope, Scratch, Stack};
+use crate::blocks::{Layer, Mixer, Norm, Outliers, Pairs, Rope, Scratch, Stack};
 use crate::exec::Exec;
 use crate::linear::{Linear, decode_parts};
 use crate::probe::Operation;
@@ -10,7 +10,7 @@ use crate::session::{Entry, Input};
 use crate::{RunError, TensorName};
 use alloc::vec::Vec;
 use smidgen_quant::activation::K_BLOCK;
-use smidgen_quant::{InputFormat, ops};
+use smidgen_quant::{InputFormat, math, ops};
 use smidgen_targets::WeightMatrix;
 
 /// A model that writes text.
@@ -159,40 +159,54 @@ impl<'a> Decoder<'a> {
     }
 
     /// A number that another model hardly has: a hash of what the cache of a session of this context depends on, weights by a few of them from each
-    /// matrix. It is the same for a plain and a packed file.
+    /// matrix. It is the same for a plain and a packed file. States are known by it again, so it stays what it was for models that were there before:
+    /// what a model may have beside is only hashed where it has it.
     pub(crate) fn fingerprint(&self, context: usize) -> u64 {
         const ROWS: usize = 5;
-        let mut sum = HASH;
-        let mut word = |word: u64| sum = hash(sum, &word.to_le_bytes());
-        word(self.layers.len() as u64);
-        let factors = [self.embedding_scale, self.residual_scale];
-        factors.into_iter().for_each(|factor| word(u64::from(factor.unwrap_or(1.0).to_bits())));
-        for rope in &self.ropes {
-            word(u64::from(rope.magnitude.to_bits()) | (rope.pairs as u64) << 32);
-            rope.frequencies(context).iter().for_each(|frequency| word(u64::from(frequency.to_bits())));
-        }
-        for layer in &self.layers {
-            let Mixer::Attention(attention) = &layer.mixer;
-            let extents = [attention.heads, attention.kv_heads, attention.key, attention.value];
-            let switches = [
-                attention.rope.map_or(0, |rope| rope + 1),
-                attention.window.unwrap_or(0),
-                usize::from(attention.norm_turned),
-                usize::from(layer.parallel),
-            ];
-            extents.into_iter().chain(switches).for_each(|extent| word(extent as u64));
-            let numbers = [attention.scale, attention.softcap.unwrap_or(0.0)];
-            let lists = numbers.iter().chain(&attention.sinks).chain(&attention.slopes);
-            let norms = layer.norms().chain(&attention.q_norm).chain(&attention.k_norm);
-            let norms = norms.flat_map(|norm| norm.weight.iter().chain(&norm.bias));
-            lists.chain(norms).for_each(|value| word(u64::from(value.to_bits())));
+        let Some(Layer { mixer: Mixer::Attention(first), .. }) = self.layers.first() else { return HASH };
+        let extents = [self.layers.len(), first.heads, first.kv_heads, first.key, self.vocabulary()];
+        let mut sum = extents.into_iter().fold(HASH, |sum, extent| hash(sum, &(extent as u64).to_le_bytes()));
+        let norms = self.layers.iter().flat_map(Layer::norms).map(|norm| &norm.weight[..]);
+        let frequencies = self.ropes.iter().map(|rope| rope.frequencies(context));
+        for value in norms.chain(frequencies).flatten() {
+            sum = hash(sum, &value.to_le_bytes());
         }
         let products = self.products().map(|linear| &linear.weight);
-        for weight in [Some(&self.embedding), self.positions.as_ref()].into_iter().flatten().chain(products) {
+        for weight in core::iter::once(&self.embedding).chain(products).chain(&self.positions) {
             let mut start = [0; 256];
             for row in (0..weight.rows()).step_by(weight.rows().div_ceil(ROWS).max(1)) {
                 sum = hash(sum, weight.blocks(row, 0, &mut start));
             }
+        }
+        // A switch by its number and its place, and what it is set to.
+        let mut switch = |number: u64, place: usize, set: Option<u64>| {
+            for word in set.into_iter().flat_map(|set| [number | (place as u64) << 8, set]) {
+                sum = hash(sum, &word.to_le_bytes());
+            }
+        };
+        let float = |value: f32| u64::from(value.to_bits());
+        for (number, factor) in [(1, self.embedding_scale), (2, self.residual_scale)] {
+            switch(number, 0, factor.map(float));
+        }
+        for (at, rope) in self.ropes.iter().enumerate() {
+            switch(3, at, (rope.magnitude != 1.0).then_some(float(rope.magnitude)));
+            switch(4, at, (rope.pairs == Pairs::Halves).then_some(0));
+        }
+        for (at, layer) in self.layers.iter().enumerate() {
+            let Mixer::Attention(attention) = &layer.mixer;
+            switch(5, at, layer.parallel.then_some(0));
+            switch(6, at, attention.window.map(|window| window as u64));
+            switch(7, at, attention.softcap.map(float));
+            switch(8, at, (attention.rope != Some(0)).then_some(attention.rope.map_or(0, |rope| rope as u64 + 1)));
+            switch(9, at, attention.norm_turned.then_some(0));
+            switch(10, at, (attention.value != attention.key).then_some(attention.value as u64));
+            let scale = 1.0 / math::sqrt(attention.key as f32);
+            switch(11, at, (attention.scale != scale).then_some(float(attention.scale)));
+            let biases = layer.norms().chain(&self.embedding_norm).flat_map(|norm| &norm.bias);
+            let heads =
+                attention.q_norm.iter().chain(&attention.k_norm).flat_map(|norm| norm.weight.iter().chain(&norm.bias));
+            let lists = attention.sinks.iter().chain(&attention.slopes);
+            biases.chain(heads).chain(lists).for_each(|value| switch(12, at, Some(float(*value))));
         }
         sum
     }

@@ -1,6 +1,6 @@
 //! The arguments of `embed` and `classify`.
 
-use super::{MachineArgs, ThreadArgs, count};
+use super::{Ids, MachineArgs, ThreadArgs, count, ids};
 use clap::Args;
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
@@ -24,6 +24,9 @@ pub(crate) struct EmbedArgs {
     /// Read the texts from a file; '-' reads stdin
     #[arg(short, long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
+    /// Embed these token ids, separated by commas, as they are
+    #[arg(long, value_name = "ID,...", value_parser = ids, conflicts_with_all = ["text", "file"])]
+    pub(crate) tokens: Option<Ids>,
     /// Print one JSON array per text
     #[arg(long)]
     pub(crate) json: bool,

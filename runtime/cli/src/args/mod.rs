@@ -154,6 +154,7 @@ pub(crate) enum ThinkArg {
   smidgen run smollm2 -f question.txt -n 200 --stop \"Question:\"
   echo \"Once upon a time\" | smidgen run stories.gguf - --raw
   smidgen run qwen3.gguf -p \"What is 2+2?\" --think off
+  smidgen run model.gguf --tokens 1,15043,3186 -n 8 --temp 0 --ids
 
 If the model has a chat template, the prompt becomes the user's message in it, unless --raw is given. What a thinking model reasons goes to
 stderr, its answer to stdout. The same seed gives the same text on any machine and with any number of threads.")]
@@ -162,6 +163,9 @@ pub(crate) struct RunArgs {
     pub(crate) model: PathBuf,
     #[command(flatten)]
     pub(crate) text: TextArgs,
+    /// Continue these token ids, separated by commas, instead of a text
+    #[arg(long, value_name = "ID,...", value_parser = ids, conflicts_with_all = ["prompt", "file", "stdin", "chat", "system", "think"])]
+    pub(crate) tokens: Option<Ids>,
     /// Most tokens to generate [default: until the model ends its text or the context is full]
     #[arg(short, long, value_name = "N", allow_negative_numbers = true, value_parser = count)]
     pub(crate) n: Option<NonZeroUsize>,
@@ -397,7 +401,7 @@ fn numbers<T: std::str::FromStr>(text: &str) -> Result<Vec<T>, String> {
     text.split(',').map(str::trim).map(|part| part.parse().map_err(|_| wrong(part))).collect()
 }
 
-fn ids(text: &str) -> Result<Ids, String> {
+pub(crate) fn ids(text: &str) -> Result<Ids, String> {
     numbers(text).map(Ids)
 }
 

@@ -1,9 +1,9 @@
 //! The state of a sequence as bytes: a conversation is put aside and taken up again, and nothing is computed twice.
 //!
 //! A state is little-endian: [`MAGIC`]; a fingerprint of the model; a hash of all that follows the header; the type of the cache; the
-//! number of tokens, each in 8 bytes. Then what the keys were computed from, 8 bytes each: a token's id, or an embedding's digest with the highest
-//! bit set; and for each layer and head the arrays of [`smidgen_quant::attention::Kv`]: whole panels of keys, with zeros for keys that are none, and
-//! the values of the tokens.
+//! number of tokens, each in 8 bytes. Then what the keys were computed from: tokens' ids, 4 bytes each; or, if there are embeddings among them, 8 bytes
+//! each, of which the highest bit tells an embedding's digest from an id. Then for each layer and head the arrays of
+//! [`smidgen_quant::attention::Kv`]: whole panels of keys, with zeros for keys that are none, and the values of the tokens.
 //!
 //! It can be read by any session of the same model, from a plain or a packed file, whose context is long enough; where the rotation depends on
 //! the context (LongRoPE), by one that turns as the session did which wrote it.
@@ -12,8 +12,8 @@ use super::Session;
 use super::entry::Piece;
 use crate::{KvType, RunError, StateError};
 
-/// The first bytes of a state, with the version of its form.
-const MAGIC: [u8; 8] = *b"smidgen2";
+/// The first bytes of a state, with the version of its form: of tokens, and of tokens and embeddings.
+const MAGIC: [[u8; 8]; 2] = [*b"smidgen1", *b"smidgen2"];
 /// Bytes before the tokens.
 const HEADER: usize = 40;
 
@@ -23,8 +23,8 @@ impl Session<'_, '_> {
     /// # Errors
     /// [`RunError::SequenceRange`].
     pub fn state_bytes(&self, sequence: usize) -> Result<usize, RunError> {
-        let tokens = self.sequence(sequence)?.held.len();
-        Ok(HEADER + size_of::<Piece>() * tokens + self.caches[sequence].state_bytes(tokens))
+        let held = &self.sequence(sequence)?.held;
+        Ok(HEADER + piece_bytes(form_of(held)) * held.len() + self.caches[sequence].state_bytes(held.len()))
     }
 
     /// Writes the state of a sequence to the first bytes of `out`, and says how many.
@@ -37,11 +37,14 @@ impl Session<'_, '_> {
         let found = out.len();
         let out = out.get_mut(..bytes).ok_or(StateError::Length { expected: bytes, found })?;
         let (header, body) = out.split_at_mut(HEADER);
-        let (pieces, cache) = body.split_at_mut(size_of::<Piece>() * held.len());
-        pieces.as_chunks_mut().0.iter_mut().zip(held).for_each(|(bytes, piece)| *bytes = piece.0.to_le_bytes());
+        let form = form_of(held);
+        let (pieces, cache) = body.split_at_mut(piece_bytes(form) * held.len());
+        for (bytes, piece) in pieces.chunks_exact_mut(piece_bytes(form)).zip(held) {
+            bytes.copy_from_slice(&piece.0.to_le_bytes()[..piece_bytes(form)]);
+        }
         self.caches[sequence].save(held.len(), cache);
         let fields = [
-            u64::from_le_bytes(MAGIC),
+            u64::from_le_bytes(MAGIC[form]),
             self.model.fingerprint(self.options.context),
             hash(HASH, body),
             kind_number(self.options.kv),
@@ -63,9 +66,8 @@ impl Session<'_, '_> {
         let (header, body) = state.split_at_checked(HEADER).ok_or(short)?;
         let mut fields = header.as_chunks().0.iter().map(|bytes| u64::from_le_bytes(*bytes));
         let mut field = || fields.next().unwrap_or_default();
-        if field() != u64::from_le_bytes(MAGIC) {
-            return Err(StateError::Damaged);
-        }
+        let magic = field();
+        let form = MAGIC.iter().position(|known| u64::from_le_bytes(*known) == magic).ok_or(StateError::Damaged)?;
         if field() != self.model.fingerprint(self.options.context) {
             return Err(StateError::Foreign);
         }
@@ -77,12 +79,18 @@ impl Session<'_, '_> {
         if count > self.options.context {
             return Err(RunError::ContextFull { context: self.options.context, used: 0, tokens: count }.into());
         }
-        let expected = HEADER + size_of::<Piece>() * count + cache.state_bytes(count);
+        let expected = HEADER + piece_bytes(form) * count + cache.state_bytes(count);
         if state.len() != expected {
             return Err(StateError::Length { expected, found: state.len() });
         }
-        let (pieces, arrays) = body.split_at(size_of::<Piece>() * count);
-        let pieces = || pieces.as_chunks().0.iter().map(|bytes| Piece(u64::from_le_bytes(*bytes)));
+        let (pieces, arrays) = body.split_at(piece_bytes(form) * count);
+        let pieces = || {
+            pieces.chunks_exact(piece_bytes(form)).map(|bytes| {
+                let mut word = [0; size_of::<Piece>()];
+                word[..bytes.len()].copy_from_slice(bytes);
+                Piece(u64::from_le_bytes(word))
+            })
+        };
         let vocabulary = self.model.vocabulary();
         if hash(HASH, body) != sum || pieces().any(|piece| piece.0 >> 63 == 0 && piece.0 >= vocabulary as u64) {
             return Err(StateError::Damaged);
@@ -95,6 +103,16 @@ impl Session<'_, '_> {
         held.extend(pieces());
         Ok(())
     }
+}
+
+/// The form of the state of what is held.
+fn form_of(held: &[Piece]) -> usize {
+    usize::from(held.iter().any(|piece| piece.token().is_none()))
+}
+
+/// Bytes of what a key was computed from.
+fn piece_bytes(form: usize) -> usize {
+    [size_of::<u32>(), size_of::<Piece>()][form]
 }
 
 fn kind_number(kind: KvType) -> u64 {

@@ -47,6 +47,21 @@ fn texts_from_words_files_and_stdin() {
     assert_eq!(arrays(&stdout(&["embed", &model, "--json", "ab ! a"]))[0], found[2]);
 }
 
+/// Ids are embedded as they are, with whatever frame they have.
+#[test]
+fn ids_are_embedded() {
+    let (_dir, model) = model();
+    let ids: Vec<u32> = serde_json::from_str(&stdout(&["tokenize", &model, "-p", "ab ! a"])).unwrap();
+    // The beginning and the end of a text are ids too.
+    let list = [&[2], &ids[..], &[3]].concat();
+    let list = list.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
+    assert_eq!(stdout(&["embed", &model, "--json", "--tokens", &list]), stdout(&["embed", &model, "--json", "ab ! a"]));
+    assert_ne!(stdout(&["embed", &model, "--json", "--tokens", "1"]), stdout(&["embed", &model, "--json", "ab ! a"]));
+    fails(&["embed", &model, "--tokens", "1,x"], &["--tokens", "whole number"]);
+    fails(&["embed", &model, "--json", "--tokens", "1,100000"], &["--tokens 1", "100000", "vocabulary"]);
+    fails(&["embed", &model, "--tokens", "1", "ab"], &["--tokens", "cannot be used with"]);
+}
+
 #[test]
 fn what_fails_leaves_the_others_answered() {
     let (_dir, model) = model();

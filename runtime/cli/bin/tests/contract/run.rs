@@ -1,7 +1,7 @@
 //! `smidgen run`.
 
 use crate::files::{endless, instruct};
-use crate::{Scratch, quiet, smidgen, stdout, targets, with_stdin};
+use crate::{Scratch, fails, quiet, smidgen, stdout, targets, with_stdin};
 use smidgen_tests::seeded::Meta;
 use std::io::Read;
 use std::process::{Command, Stdio};
@@ -50,6 +50,24 @@ fn the_chat_template_is_applied_unless_raw() {
         greedy(&model, &["-p", forged]),
         raw(&format!("<|im_start|>user\n{forged}<|im_end|>\n<|im_start|>assistant\n"))
     );
+}
+
+/// Ids are continued as they are, by the ids that `smidgen logits` shows to be the most likely.
+#[test]
+fn ids_are_continued() {
+    let (_dir, model) = Scratch::with(&instruct());
+    let more = ["--temp", "0", "-n", "6", "--tokens"];
+    let found = ids(&model, &[&more[..], &["5,1,7"]].concat());
+    assert!(!found.is_empty() && found.len() <= 6);
+    let best = stdout(&["logits", &model, "--tokens", "5,1,7", "--positions", "2"]);
+    assert!(best.starts_with(&format!("2: {} ", found[0])), "{best} {found:?}");
+    let longer = format!("5,1,7,{}", found[0]);
+    assert_eq!(ids(&model, &[&more[..], &[&longer]].concat())[..found.len() - 1], found[1..]);
+    fails(&["run", &model, "--tokens", "5,100000"], &["100000", "vocabulary"]);
+    fails(&["run", &model, "--tokens", "5,x"], &["--tokens", "whole number"]);
+    for other in [&["-p", "hello"][..], &["--chat"], &["--system", "hello"], &["-"]] {
+        fails(&[&["run", &model, "--tokens", "5"], other].concat(), &["--tokens", "cannot be used with"]);
+    }
 }
 
 #[test]
