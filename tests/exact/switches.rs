@@ -74,6 +74,21 @@ fn every_switch() {
     }
 }
 
+/// Panels change no bits, also where a tensor holds several products.
+#[test]
+fn packed_files_give_the_same_bits() {
+    for switch in all() {
+        let (plain, mut packed) = (switch.file.bytes(), Vec::new());
+        smidgen_convert::pack(&plain, &mut packed, &mut |_| ()).unwrap();
+        let tokens = seeded::tokens(20, 97, 5);
+        let [plain, packed] = [plain, packed].map(|bytes| {
+            let model = Model::parse(&[Gguf::parse(&bytes).unwrap()]).unwrap();
+            run(&model, &tokens, Options::new(CONTEXT), smidgen_targets::detect(), &Serial)
+        });
+        assert!(plain == packed, "{}", switch.name);
+    }
+}
+
 /// Which factors LongRoPE takes is the session's context's matter, and its states say so.
 #[test]
 fn long_factors_are_of_long_contexts() {

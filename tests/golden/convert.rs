@@ -159,6 +159,35 @@ fn scaled_positions() {
     assert!(matches!(converted(&files, &tensors, Options::default()), Err(Error::Unsupported { .. })));
 }
 
+/// A window that some context exceeds is in the file, and the model sees no farther.
+#[test]
+fn windows() {
+    let file = chat_model(&small(), Format::F32);
+    let (mut files, tensors) = llama(&file);
+    let made = |files: &[(&str, Value)]| converted(files, &tensors, Options::default()).unwrap();
+    let plain = made(&files);
+    let context = files[0].1["max_position_embeddings"].as_u64().unwrap();
+    files[0].1["sliding_window"] = json!(context);
+    assert!(made(&files) == plain);
+    files[0].1["sliding_window"] = json!(4);
+    let windowed = made(&files);
+    let window = Gguf::parse(&windowed).unwrap().get("llama.attention.sliding_window").and_then(|value| value.as_u64());
+    assert_eq!(window, Some(4));
+    let logits = |bytes: &[u8], tokens: &[u32]| {
+        let model = smidgen::Model::parse(&[Gguf::parse(bytes).unwrap()]).unwrap();
+        let options = smidgen::Options::new(16);
+        let mut session = smidgen::Session::new(&model, &options, smidgen_targets::detect()).unwrap();
+        session.forward(0, tokens, &smidgen_targets::Serial).unwrap().to_vec()
+    };
+    // Of two layers each sees three tokens back: what is seven back does not matter, and what is six back does.
+    let [far, near] = [[1, 9, 2, 3, 4, 5, 6, 7, 8], [1, 2, 9, 3, 4, 5, 6, 7, 8]];
+    let text = [1, 2, 2, 3, 4, 5, 6, 7, 8];
+    assert!(
+        logits(&windowed, &text) == logits(&windowed, &far) && logits(&windowed, &text) != logits(&windowed, &near)
+    );
+    assert!(logits(&plain, &text) != logits(&plain, &far));
+}
+
 /// A BERT of two layers that classifies.
 fn bert() -> (Vec<(&'static str, Value)>, Vec<Stored>) {
     let mut random = Random(3);

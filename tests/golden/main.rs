@@ -3,6 +3,7 @@
 mod arch;
 mod audio;
 mod convert;
+mod families;
 mod gguf_peers;
 mod image;
 mod micro;

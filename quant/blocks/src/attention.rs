@@ -53,7 +53,7 @@ pub struct Spec<'a> {
     pub value: usize,
     /// Factor of the scores.
     pub scale: f32,
-    /// Scores `s` become `cap · tanh(s / cap)` (Gemma Team, "Gemma 2").
+    /// Scores `s` become `cap · tanh(s / cap)` (Bello et al., "Neural Combinatorial Optimization").
     pub softcap: Option<f32>,
     /// A score without a value for each head that shares the keys, which the queries of a call take in turn; or none.
     pub sinks: &'a [f32],
