@@ -3,9 +3,9 @@
 #![no_main]
 
 use libfuzzer_sys::{fuzz_mutator, fuzz_target};
+use smidgen::encoder::{image, text};
 use smidgen::frontend::image::Image;
 use smidgen::models::micro::Micro;
-use smidgen::encoder::{image, text};
 use smidgen::{KvType, Model, Options, Session};
 use smidgen_convert::{pack, unpack};
 use smidgen_gguf::Gguf;
@@ -74,7 +74,8 @@ fn answer(model: &Model, kernels: &'static KernelSet) -> Vec<u32> {
         )
         && planes.values.len() <= MEMORY / 4
     {
-        if let Ok(mut session) = image::Session::new(encoder, &image::Options { tokens: 4, ..Default::default() }, kernels)
+        if let Ok(mut session) =
+            image::Session::new(encoder, &image::Options { tokens: 4, ..Default::default() }, kernels)
         {
             session
                 .features(std::slice::from_ref(&planes), &Serial, |_, found| found.map(&mut keep).unwrap_or_default());

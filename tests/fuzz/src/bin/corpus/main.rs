@@ -12,7 +12,7 @@ use smidgen_quant::Format;
 use smidgen_targets::Serial;
 use smidgen_tests::chat::{TEMPLATE, VOCABULARY, chat_model};
 use smidgen_tests::seeded::{File, Meta, Shape, model};
-use smidgen_tests::{Random, checkpoint, micro, seeded, seeded_bert, seeded_clip, seeded_vit};
+use smidgen_tests::{Random, checkpoint, micro, seeded, seeded_bert, seeded_clip, seeded_vit, switches};
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
@@ -76,6 +76,9 @@ fn gguf(corpus: &Corpus) -> io::Result<()> {
     };
     corpus.put("vit", &seeded_vit::model(&vit, Format::Q8_0).bytes())?;
     corpus.put("clip", &shrunk(seeded_clip::model_of(1, Format::Q8_0)).bytes())?;
+    for (number, switch) in switches::all().into_iter().enumerate() {
+        corpus.put(&format!("switch-{number}"), &switch.file.bytes())?;
+    }
     corpus.put("micro", &micro::wake_word("word", Some(0.5)))
 }
 
@@ -239,7 +242,7 @@ fn states(corpus: &Corpus) -> io::Result<()> {
                 session.forward(0, &tokens, &Serial).expect("room for the tokens");
             }
             let mut state = vec![0; session.state_bytes(0).expect("a sequence")];
-            session.save(0, &tokens, &mut state).expect("as many tokens as there are");
+            session.save(0, &mut state).expect("room for it");
             corpus.put(&format!("{kind}-{held}"), &state)?;
         }
     }
