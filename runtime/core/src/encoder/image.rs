@@ -1,4 +1,4 @@
-//! Models that see: classifiers of images, and their features.
+//! Models that see: classifiers of images, features of images, and CLIP's tower, whose embeddings lie in one space with those of texts.
 
 use super::{Encoder, Head, Pooling};
 use crate::RunError;
@@ -50,13 +50,13 @@ pub struct ImageEncoder<'a> {
     pub prefix: Vec<f32>,
     /// Added to the tokens. `[prefix + grid · grid × width]`
     pub positions: Linear<'a>,
-    /// Of the sum, if there is one (CLIP).
+    /// Of the sum of tokens and positions, if there is one (CLIP).
     pub pre_norm: Option<Norm>,
     /// The layers.
     pub encoder: Encoder<'a>,
-    /// Of what comes out, if there is one.
+    /// Of what comes out of the layers, if there is one.
     pub post_norm: Option<Norm>,
-    /// For classification.
+    /// For classification; CLIP's projection to embeddings.
     pub head: Option<Head<'a>>,
     /// `general.architecture` of its file.
     pub(crate) architecture: &'static str,

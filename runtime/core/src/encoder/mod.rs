@@ -2,7 +2,7 @@
 //!
 //! A pass takes the tokens of many inputs one after another, of any lengths. What becomes of an input does not depend on the others.
 //! One session runs passes, pools the tokens of each input and applies the last products. [`text::Session`] and [`image::Session`] are its two
-//! front ends: they turn inputs into tokens, and say what can be asked.
+//! front ends: they check inputs, turn them into tokens, and say what can be asked.
 
 mod batch;
 pub mod image;
@@ -47,7 +47,7 @@ pub enum Pooling {
     Last,
 }
 
-/// What turns what is pooled of an input into scores.
+/// The last products of a model: what is pooled of an input becomes scores (logits).
 #[derive(Clone, Debug)]
 pub struct Head<'a> {
     /// A product before an activation function, if there is one. `[any × width]`

@@ -1,4 +1,5 @@
-//! Models that read: embeddings of texts, sequence classifiers, and cross-encoders that rank pairs of texts (Reimers and Gurevych, "Sentence-BERT").
+//! Models that read: embeddings of texts, sequence classifiers, and cross-encoders that rank pairs of texts (Reimers and Gurevych, "Sentence-BERT");
+//! CLIP's tower, whose embeddings lie in one space with those of images.
 
 use super::{Encoder, Head, Pooling};
 use crate::RunError;
@@ -43,9 +44,9 @@ pub struct TextEncoder<'a> {
     pub norm: Option<Norm>,
     /// The layers.
     pub encoder: Encoder<'a>,
-    /// Of what comes out, if there is one (CLIP).
+    /// Of what comes out of the layers, if there is one (CLIP).
     pub post_norm: Option<Norm>,
-    /// From a text's token to its embedding, if there is a product between (CLIP). `[any × width]`
+    /// From what is pooled of a text to its embedding, if there is a product between (CLIP). `[any × width]`
     pub projection: Option<Linear<'a>>,
     /// For classification, by a text's first token.
     pub head: Option<Head<'a>>,
