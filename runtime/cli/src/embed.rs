@@ -3,7 +3,8 @@
 use crate::args::{EmbedArgs, Ids};
 use crate::{Outcome, open, progress, tell};
 use serde_json::json;
-use smidgen::encoder::text::{Options, Pooling, Session, Text, TextEncoder};
+use smidgen::encoder::Pooling;
+use smidgen::encoder::text::{Options, Session, Text, TextEncoder};
 use smidgen::tokenizer::Tokenizer;
 use smidgen_host::ThreadPool;
 use std::fmt::{self, Display, Formatter};

@@ -1,6 +1,7 @@
 //! The functions between the products of a feed-forward network.
 
 use crate::exec::Exec;
+use smidgen_quant::math;
 use smidgen_quant::ops::{self, Xielu};
 
 /// A function of each number by itself.
@@ -19,6 +20,8 @@ pub enum ActivationFn {
     Relu,
     /// `max(x, 0)²`
     ReluSquared,
+    /// See [`smidgen_quant::math::tanh`].
+    Tanh,
     /// See [`ops::xielu`].
     Xielu(Xielu),
 }
@@ -33,6 +36,7 @@ impl ActivationFn {
             ActivationFn::GeluQuick => (exec.kernels.gelu_quick)(x),
             ActivationFn::Relu => ops::relu(x),
             ActivationFn::ReluSquared => ops::relu_squared(x),
+            ActivationFn::Tanh => x.iter_mut().for_each(|x| *x = math::tanh(*x)),
             ActivationFn::Xielu(by) => ops::xielu(x, by),
         }
     }

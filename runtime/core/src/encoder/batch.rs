@@ -1,24 +1,29 @@
-//! Sequences of tokens, some at a time: what the sessions of texts and of images have in common.
+//! The tokens of some inputs, one after another, through the layers, and what is pooled of them.
 
-use super::Encoder;
+use super::{Encoder, Pooling};
+use crate::RunError;
 use crate::blocks::{Item, Norm, Scratch};
 use crate::exec::Exec;
 use crate::kv::{Cache, KvType, Shape};
 use crate::memory::try_with_capacity;
-use crate::{RunError, TensorName};
 use alloc::vec::Vec;
 use smidgen_quant::attention::KEYS;
-use smidgen_targets::Pool;
 
 /// Where an input's tokens are in a pass.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Place {
-    /// Number of the input.
-    pub(crate) input: usize,
     /// Its first token in the pass.
     pub(crate) start: usize,
     /// Its tokens.
     pub(crate) len: usize,
+}
+
+impl Place {
+    /// The number of the input that token `t` of a pass is of, and the token's number in it. The first place starts at 0.
+    pub(super) fn of(places: &[Place], t: usize) -> (usize, usize) {
+        let number = places.partition_point(|place| place.start <= t) - 1;
+        (number, t - places[number].start)
+    }
 }
 
 /// Panels of keys that an input takes.
@@ -57,9 +62,9 @@ impl Batch {
         })
     }
 
-    /// Tokens, and panels of one input each, that there is room for.
-    pub(crate) fn room(&self) -> (usize, usize) {
-        (self.room[0], self.room[1])
+    /// Tokens of the longest pass.
+    pub(crate) fn most_tokens(&self) -> usize {
+        self.room[0]
     }
 
     /// Leaves no input in it.
@@ -69,30 +74,26 @@ impl Batch {
         self.used = 0;
     }
 
-    /// Tokens of the pass.
-    pub(crate) fn tokens(&self) -> usize {
-        self.items.len()
+    /// Whether there is room for an input of this length.
+    pub(crate) fn fits(&self, len: usize) -> bool {
+        let [tokens, room, most] = self.room;
+        self.places.len() < most && len <= tokens - self.items.len() && panels(len) <= room - self.used
     }
 
-    /// Puts an input of this length into the pass. Whether there was room.
-    fn take(&mut self, input: usize, len: usize) -> bool {
-        let (start, sequence, [tokens, room, most]) = (self.tokens(), self.places.len(), self.room);
-        let fits = sequence < most && start + len <= tokens && self.used + panels(len) <= room;
-        if fits {
-            let offset = self.used * KEYS;
-            self.used += panels(len);
-            self.places.push(Place { input, start, len });
-            self.items.extend((0..len).map(|slot| Item {
-                sequence,
-                cache: 0,
-                offset,
-                slot,
-                sees: slot + 1,
-                keys: len,
-                position: [slot as u32; 3],
-            }));
-        }
-        fits
+    /// Puts an input of this length into the pass, which has room for it.
+    pub(crate) fn push(&mut self, len: usize) {
+        let (start, sequence, offset) = (self.items.len(), self.places.len(), self.used * KEYS);
+        self.used += panels(len);
+        self.places.push(Place { start, len });
+        self.items.extend((0..len).map(|slot| Item {
+            sequence,
+            cache: 0,
+            offset,
+            slot,
+            sees: slot + 1,
+            keys: len,
+            position: [slot as u32; 3],
+        }));
     }
 
     /// Where the inputs are, and the residual stream of the pass, `[tokens × width]`.
@@ -113,74 +114,26 @@ impl Batch {
         }
         exec.is_finite()
     }
-}
 
-/// A session, as [`run`] sees it.
-pub(crate) trait Passes {
-    /// What becomes a sequence of tokens.
-    type Input;
-    /// What is asked of it.
-    type Want: Copy;
-
-    fn batch(&mut self) -> &mut Batch;
-    /// Forgets the last pass.
-    fn clear(&mut self) {
-        self.batch().clear();
-    }
-    /// Tokens of an input, if it can be run. Given the same input it says the same.
-    fn check(&mut self, input: &Self::Input, want: Self::Want) -> Result<usize, RunError>;
-    /// Runs the inputs of the batch, of which there is one at least. Whether all numbers are finite.
-    fn pass(&mut self, inputs: &[Self::Input], pool: &dyn Pool, want: Self::Want) -> bool;
-    /// What was asked of input `number` of the last pass.
-    fn result(&mut self, number: usize, want: Self::Want) -> &[f32];
-    /// The first tensor with a weight that is not finite.
-    fn first_not_finite(&self) -> Option<TensorName>;
-}
-
-/// Calls `each` with the number and the result of every input, in order.
-pub(crate) fn run<S: Passes>(
-    session: &mut S,
-    inputs: &[S::Input],
-    pool: &dyn Pool,
-    want: S::Want,
-    mut each: impl FnMut(usize, Result<&[f32], RunError>),
-) {
-    let mut next = 0;
-    while next < inputs.len() {
-        let first = next;
-        next = fill(session, inputs, first, want);
-        let finite = session.batch().places.is_empty() || session.pass(inputs, pool, want);
-        let mut done = 0;
-        for (number, input) in inputs.iter().enumerate().take(next).skip(first) {
-            if let Err(error) = session.check(input, want) {
-                each(number, Err(error));
-            } else if finite {
-                each(number, Ok(session.result(done, want)));
-                done += 1;
-            } else {
-                // One of the inputs spoils the pass: each is asked by itself.
-                let alone = inputs.get(..=number).unwrap_or(inputs);
-                fill(session, alone, number, want);
-                if session.pass(inputs, pool, want) {
-                    each(number, Ok(session.result(0, want)));
-                } else {
-                    each(number, Err(RunError::NotFinite { tensor: session.first_not_finite() }));
+    /// Pools the states of each input into a row, `[inputs × width]`.
+    pub(crate) fn pool(&mut self, pooling: Pooling, rows: &mut [f32], width: usize, exec: &Exec) {
+        let (places, states) = self.states();
+        let states = &*states;
+        exec.rows(rows, width, |i, row| {
+            let Place { start, len } = places[i];
+            let state = |t: usize| &states[(start + t) * width..][..width];
+            match pooling {
+                Pooling::None => {}
+                Pooling::Token(token) => row.copy_from_slice(state(token)),
+                Pooling::Last => row.copy_from_slice(state(len - 1)),
+                Pooling::MeanFrom(first) => {
+                    row.fill(0.0);
+                    (first..len).for_each(|t| (exec.kernels.add)(row, state(t)));
+                    let factor = 1.0 / (len - first) as f32;
+                    row.iter_mut().for_each(|x| *x *= factor);
                 }
             }
-        }
+            exec.check(row);
+        });
     }
-}
-
-/// Fills a pass with inputs from number `first` on, those that cannot be run left out. Returns the number of the first that is not looked at
-/// yet.
-fn fill<S: Passes>(session: &mut S, inputs: &[S::Input], first: usize, want: S::Want) -> usize {
-    session.clear();
-    for (number, input) in inputs.iter().enumerate().skip(first) {
-        if let Ok(len) = session.check(input, want)
-            && !session.batch().take(number, len)
-        {
-            return number;
-        }
-    }
-    inputs.len()
 }

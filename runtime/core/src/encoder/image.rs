@@ -1,23 +1,14 @@
-//! Models that see: classifiers of images, and their features.
+//! Models that see: classifiers of images, features of images, and CLIP's tower, whose embeddings lie in one space with those of texts.
 
-use super::Encoder;
-use crate::blocks::{ActivationFn, Norm};
+use super::{Encoder, Head, Pooling};
+use crate::RunError;
+use crate::blocks::Norm;
 use crate::frontend::image::{Image, Planes, Preprocess};
 use crate::linear::Linear;
-use crate::{RunError, TensorName};
 use alloc::string::String;
 use alloc::vec::Vec;
 
 pub use super::image_session::{Options, Session};
-
-/// What of an image's tokens are its features.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pooling {
-    /// The mean of the patches' tokens.
-    Mean,
-    /// The first token, which is of no patch.
-    First,
-}
 
 /// Hyper-parameters beside the encoder's.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,7 +21,7 @@ pub struct Config {
     pub channels: usize,
     /// Tokens before those of the patches: the class token and the distillation token.
     pub prefix: usize,
-    /// `pooling_type`
+    /// `pooling_type`: what of an image's tokens are its features.
     pub pooling: Pooling,
 }
 
@@ -46,21 +37,6 @@ impl Config {
     }
 }
 
-/// What turns features into scores.
-#[derive(Clone, Debug)]
-pub struct Head<'a> {
-    /// A product before an activation function, if there is one. `[any × width]`
-    pub dense: Option<Linear<'a>>,
-    /// Of that product.
-    pub activation: ActivationFn,
-    /// `[outputs × width]`, or what the product before gives.
-    pub output: Linear<'a>,
-    /// Scores of the second token, which are averaged with those of the first (DeiT). `[outputs × width]`
-    pub second: Option<Linear<'a>>,
-    /// Names of the outputs, in order; empty if the file has none.
-    pub labels: Vec<String>,
-}
-
 /// A model that sees.
 #[derive(Clone, Debug)]
 pub struct ImageEncoder<'a> {
@@ -74,13 +50,13 @@ pub struct ImageEncoder<'a> {
     pub prefix: Vec<f32>,
     /// Added to the tokens. `[prefix + grid · grid × width]`
     pub positions: Linear<'a>,
-    /// Of the sum, if there is one (CLIP).
+    /// Of the sum of tokens and positions, if there is one (CLIP).
     pub pre_norm: Option<Norm>,
     /// The layers.
     pub encoder: Encoder<'a>,
-    /// Of what comes out, if there is one.
+    /// Of what comes out of the layers, if there is one.
     pub post_norm: Option<Norm>,
-    /// For classification.
+    /// For classification; CLIP's projection to embeddings.
     pub head: Option<Head<'a>>,
     /// `general.architecture` of its file.
     pub(crate) architecture: &'static str,
@@ -103,16 +79,5 @@ impl<'a> ImageEncoder<'a> {
     /// Those of [`Preprocess::apply`].
     pub fn planes(&self, image: &Image) -> Result<Planes, RunError> {
         self.preprocess.apply(image)
-    }
-
-    /// Products that are not the encoder's or the patches'.
-    pub(super) fn heads(&self) -> impl Iterator<Item = &Linear<'a>> {
-        self.head.iter().flat_map(|head| head.dense.iter().chain([&head.output]).chain(&head.second))
-    }
-
-    /// The first tensor with a weight that is not finite. Reads all weights.
-    pub(crate) fn first_not_finite(&self) -> Option<TensorName> {
-        let all = [&self.patches, &self.positions].into_iter().chain(self.encoder.products()).chain(self.heads());
-        all.into_iter().find(|linear| !linear.is_finite()).map(|linear| linear.name)
     }
 }

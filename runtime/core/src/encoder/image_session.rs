@@ -1,15 +1,17 @@
 //! Images through the model, many at a time.
 
-use super::batch::{self, Batch, Passes, Place, panels};
-use super::image::{Head, ImageEncoder, Pooling};
+use super::batch::Place;
+use super::image::ImageEncoder;
+use super::session::{self, Asked, Front};
+use super::{Encoder, Head, Pooling};
+use crate::RunError;
 use crate::activations::{Activations, Quantized};
+use crate::blocks::Norm;
 use crate::exec::{Exec, Precision};
 use crate::frontend::image::Planes;
 use crate::linear::Linear;
-use crate::memory::zeroed;
-use crate::{RunError, TensorName};
+use crate::memory::{try_reserve, zeroed};
 use alloc::vec::Vec;
-use smidgen_quant::{InputFormat, ops};
 use smidgen_targets::{KernelSet, Pool};
 
 /// What a session is to hold.
@@ -28,29 +30,21 @@ impl Default for Options {
     }
 }
 
-/// A model at work.
+/// A model at work. Everything is allocated when it is made, but for embeddings of positions.
 ///
 /// The same image gives the same bits whatever the others are, whichever kernels and threads compute them.
 #[derive(Debug)]
-pub struct Session<'m, 'a> {
+pub struct Session<'m, 'a>(session::Session<Images<'m, 'a>>);
+
+/// The front end.
+#[derive(Debug)]
+struct Images<'m, 'a> {
     model: &'m ImageEncoder<'a>,
-    kernels: &'static KernelSet,
-    precision: Precision,
-    batch: Batch,
-    /// Embeddings of positions for grids of other sizes than the last image's too.
+    /// Embeddings of positions for the grids of the pass and of some before it.
     grids: Vec<Grid>,
-    /// Pixels by patch. `[tokens × channels · patch · patch]`
+    /// Pixels by token; zeros for tokens that are of no patch. `[tokens × channels · patch · patch]`
     pixels: Vec<f32>,
-    /// What the convolution makes of them. `[tokens × width]`
-    embedded: Vec<f32>,
-    /// Features of the images of a pass. `[images × width]`
-    pooled: Vec<f32>,
-    /// `[images × outputs of the product before the last]`
-    dense: Vec<f32>,
-    /// `[images × outputs]`
-    scores: Vec<f32>,
-    /// `[images × outputs]`
-    second: Vec<f32>,
+    /// Nothing: a convolution's input is not rounded.
     quantized: Quantized,
 }
 
@@ -66,14 +60,6 @@ struct Grid {
 /// Grids that are kept from pass to pass.
 const GRIDS: usize = 8;
 
-/// What is asked of an image.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Want {
-    Tokens,
-    Features,
-    Scores,
-}
-
 impl<'m, 'a> Session<'m, 'a> {
     /// Allocates memory for passes.
     ///
@@ -84,77 +70,89 @@ impl<'m, 'a> Session<'m, 'a> {
         options: &Options,
         kernels: &'static KernelSet,
     ) -> Result<Session<'m, 'a>, RunError> {
-        if options.tokens == 0 {
-            return Err(RunError::OptionRange { option: "tokens", value: 0.0 });
-        }
-        let config = &model.config;
-        let own = config.tokens(config.image, config.image);
-        let tokens = options.tokens.max(own);
-        let images = tokens / own.min(tokens);
-        let panels = tokens.div_ceil(own) * panels(own);
-        let refused = RunError::OutOfMemory { bytes: usize::MAX };
-        let of = |values: usize, count: usize| values.checked_mul(count).ok_or(refused.clone());
-        let outputs = |linear: Option<&Linear>| linear.map_or(0, |linear| linear.weight.rows());
-        let head = model.head.as_ref();
-        let dense = outputs(head.and_then(|head| head.dense.as_ref()));
-        let uses = |form| model.heads().any(|linear| linear.weight.format().input_format() == form);
-        Ok(Session {
+        let own = model.config.tokens(model.config.image, model.config.image);
+        let pixels = options.tokens.max(own).checked_mul(model.patches.weight.cols());
+        let front = Images {
             model,
-            kernels,
-            precision: options.precision,
-            batch: Batch::new(&model.encoder, tokens, panels, images)?,
             grids: Vec::new(),
-            pixels: zeroed(of(tokens, model.patches.weight.cols())?)?,
-            embedded: zeroed(of(tokens, model.width())?)?,
-            pooled: zeroed(of(images, model.width())?)?,
-            dense: zeroed(of(images, dense)?)?,
-            scores: zeroed(of(images, outputs(head.map(|head| &head.output)))?)?,
-            second: zeroed(of(images, outputs(head.and_then(|head| head.second.as_ref())))?)?,
-            quantized: Quantized::new(
-                of(images, model.width().max(dense))?,
-                uses(InputFormat::Q8),
-                uses(InputFormat::Q8K),
-            )?,
-        })
+            pixels: zeroed(pixels.ok_or(RunError::OutOfMemory { bytes: usize::MAX })?)?,
+            quantized: Quantized::new(0, false, false)?,
+        };
+        let asked = [scores(model).ok()];
+        session::Session::new(front, [options.tokens, own, own], &asked, options.precision, kernels).map(Session)
     }
 
     /// The model.
     pub fn model(&self) -> &'m ImageEncoder<'a> {
-        self.model
+        self.0.front.model
     }
 
     /// Calls `each` with the number and the features of every image, in order: [`ImageEncoder::width`] values. An image that has none is an error
     /// of its own: [`RunError::ImageSize`], [`RunError::ContextFull`] for one of more tokens than the session holds, [`RunError::NotFinite`],
     /// [`RunError::OutOfMemory`].
     pub fn features(&mut self, images: &[Planes], pool: &dyn Pool, each: impl FnMut(usize, Result<&[f32], RunError>)) {
-        batch::run(self, images, pool, Want::Features, each);
+        self.0.run(images, pool, Ok(Asked::states(self.model().config.pooling)), each);
     }
 
     /// As [`features`](Self::features), with all of an image's tokens after the last norm, one after another.
     pub fn tokens(&mut self, images: &[Planes], pool: &dyn Pool, each: impl FnMut(usize, Result<&[f32], RunError>)) {
-        batch::run(self, images, pool, Want::Tokens, each);
+        self.0.run(images, pool, Ok(Asked::states(Pooling::None)), each);
     }
 
     /// As [`features`](Self::features), with the scores (logits) of every image: as many as the head has outputs. [`RunError::Purpose`] where
     /// there is no head.
     pub fn classify(&mut self, images: &[Planes], pool: &dyn Pool, each: impl FnMut(usize, Result<&[f32], RunError>)) {
-        batch::run(self, images, pool, Want::Scores, each);
+        self.0.run(images, pool, scores(self.model()), each);
+    }
+}
+
+fn scores<'m>(model: &'m ImageEncoder) -> Result<Asked<'m>, RunError> {
+    Asked::scores(model.config.pooling, model.head.as_ref(), model.architecture)
+}
+
+impl Front for Images<'_, '_> {
+    type Input = Planes;
+
+    fn layers(&self) -> (&Encoder<'_>, Option<&Norm>) {
+        (&self.model.encoder, self.model.post_norm.as_ref())
     }
 
-    /// Makes the tokens that go into the layers.
-    fn embed(&mut self, exec: &Exec, images: &[Planes]) {
-        let model = self.model;
+    fn tokens(&self, image: &Planes) -> Result<usize, RunError> {
+        let config = &self.model.config;
+        let Planes { width, height, ref values } = *image;
+        let expected = width.checked_mul(height).and_then(|area| area.checked_mul(config.channels));
+        if width.min(height) < config.patch || expected != Some(values.len()) {
+            return Err(RunError::ImageSize { width, height, bytes: size_of_val(values.as_slice()) });
+        }
+        Ok(config.tokens(width, height))
+    }
+
+    fn clear(&mut self) {
+        if self.grids.len() > GRIDS {
+            self.grids.clear();
+        }
+    }
+
+    fn prepare(&mut self, image: &Planes) -> Result<(), RunError> {
+        let side = self.model.config.patch;
+        if !self.grids.iter().any(|grid| grid.is_for(image, side)) {
+            let (columns, rows) = (image.width / side, image.height / side);
+            let embeddings = self.model.position_embeddings(columns, rows)?;
+            try_reserve(&mut self.grids, 1)?;
+            self.grids.push(Grid { columns, rows, embeddings });
+        }
+        Ok(())
+    }
+
+    /// The convolution of patches, and the tokens before them, with the embeddings of positions, normalized if the model does so.
+    fn fill(&mut self, images: &[Planes], places: &[Place], states: &mut [f32], exec: &Exec) {
+        let Images { model, grids, pixels, quantized } = self;
         let (width, prefix, side) = (model.width(), model.config.prefix, model.config.patch);
-        let tokens = self.batch.tokens();
-        let Session { batch, grids, pixels, embedded, quantized, .. } = self;
-        let ((places, states), grids) = (batch.states(), grids.as_slice());
-        // Before the patches of image `i` are those of `i` others, which have tokens that are of no patch too.
-        let first_patch = |i: usize| places[i].start - i * prefix;
         let inputs = model.patches.weight.cols();
-        let pixels = &mut pixels[..(tokens - places.len() * prefix) * inputs];
-        exec.rows(pixels, inputs, |number, row| {
-            let i = first_at(places.len(), |i| first_patch(i) <= number);
-            let (patch, image) = (number - first_patch(i), &images[places[i].input]);
+        let pixels = &mut pixels[..states.len() / width * inputs];
+        exec.rows(pixels, inputs, |t, row| {
+            let (number, token) = Place::of(places, t);
+            let (image, Some(patch)) = (&images[number], token.checked_sub(prefix)) else { return row.fill(0.0) };
             let columns = image.width / side;
             let first = patch / columns * side * image.width + patch % columns * side;
             let planes = image.values.chunks_exact(image.width * image.height);
@@ -165,18 +163,14 @@ impl<'m, 'a> Session<'m, 'a> {
             }
             exec.check(row);
         });
-        let embedded = &mut embedded[..pixels.len() / inputs * width];
-        model.patches.apply(exec, &mut Activations::new(pixels, inputs, quantized), embedded);
+        model.patches.apply(exec, &mut Activations::new(pixels, inputs, quantized), states);
         exec.rows(states, width, |t, row| {
-            let i = first_at(places.len(), |i| places[i].start <= t);
-            let (token, image) = (t - places[i].start, &images[places[i].input]);
-            let from = match token.checked_sub(prefix) {
-                None => &model.prefix[token * width..][..width],
-                Some(patch) => &embedded[(first_patch(i) + patch) * width..][..width],
-            };
-            row.copy_from_slice(from);
-            // There is one since the image was checked.
-            if let Some(grid) = grids.iter().find(|grid| grid.is_for(image, side)) {
+            let (number, token) = Place::of(places, t);
+            if token < prefix {
+                row.copy_from_slice(&model.prefix[token * width..][..width]);
+            }
+            // There is one since the image was prepared.
+            if let Some(grid) = grids.iter().find(|grid| grid.is_for(&images[number], side)) {
                 (exec.kernels.add)(row, &grid.embeddings[token * width..][..width]);
             }
             if let Some(norm) = &model.pre_norm {
@@ -186,138 +180,16 @@ impl<'m, 'a> Session<'m, 'a> {
         });
     }
 
-    /// Features of the images of a pass; with [`Pooling::First`] from the token of this number.
-    fn pool(&mut self, exec: &Exec, token: usize, pooling: Pooling) {
+    fn matrices(&self) -> impl Iterator<Item = &Linear<'_>> {
         let model = self.model;
-        let (width, prefix) = (model.width(), model.config.prefix);
-        let (places, states) = self.batch.states();
-        let states = &*states;
-        exec.rows(&mut self.pooled[..places.len() * width], width, |i, row| {
-            let Place { start, len, .. } = places[i];
-            let state = |t: usize| &states[(start + t) * width..][..width];
-            match pooling {
-                Pooling::First => row.copy_from_slice(state(token)),
-                Pooling::Mean => {
-                    row.fill(0.0);
-                    (prefix..len).for_each(|t| (exec.kernels.add)(row, state(t)));
-                    let factor = 1.0 / (len - prefix) as f32;
-                    row.iter_mut().for_each(|x| *x *= factor);
-                }
-            }
-            exec.check(row);
-        });
+        let products = model.encoder.products().chain(model.head.iter().flat_map(Head::products));
+        [&model.patches, &model.positions].into_iter().chain(products)
     }
-
-    /// Scores of the images of a pass.
-    fn score(&mut self, exec: &Exec, head: &Head) {
-        let (images, width) = (self.batch.places.len(), self.model.width());
-        if let Some(linear) = &head.second {
-            self.pool(exec, 1, Pooling::First);
-            let pooled = &self.pooled[..images * width];
-            linear.apply(exec, &mut Activations::new(pooled, width, &mut self.quantized), &mut self.second);
-        }
-        self.pool(exec, 0, self.model.config.pooling);
-        let (mut input, mut cols) = (&self.pooled[..images * width], width);
-        if let Some(dense) = &head.dense {
-            let outputs = dense.weight.rows();
-            let out = &mut self.dense[..images * outputs];
-            let mut input_of = Activations::new(input, cols, &mut self.quantized);
-            dense.apply_then(exec, &mut input_of, out, |row| head.activation.apply(exec, row));
-            (input, cols) = (out, outputs);
-        }
-        head.output.apply(exec, &mut Activations::new(input, cols, &mut self.quantized), &mut self.scores);
-        if head.second.is_some() {
-            ops::add(&mut self.scores, &self.second);
-            self.scores.iter_mut().for_each(|score| *score *= 0.5);
-        }
-    }
-}
-
-/// The last of `count` sorted things that `starts` before a place; the first starts before all.
-fn first_at(count: usize, starts: impl Fn(usize) -> bool) -> usize {
-    let (mut low, mut high) = (0, count);
-    while high - low > 1 {
-        let middle = low.midpoint(high);
-        if starts(middle) { low = middle } else { high = middle }
-    }
-    low
 }
 
 impl Grid {
     /// Whether an image with patches of this side has such a grid.
     fn is_for(&self, image: &Planes, side: usize) -> bool {
         (self.columns, self.rows) == (image.width / side, image.height / side)
-    }
-}
-
-impl Passes for Session<'_, '_> {
-    type Input = Planes;
-    type Want = Want;
-
-    fn batch(&mut self) -> &mut Batch {
-        &mut self.batch
-    }
-
-    fn clear(&mut self) {
-        self.batch.clear();
-        if self.grids.len() > GRIDS {
-            self.grids.clear();
-        }
-    }
-
-    fn check(&mut self, image: &Planes, want: Want) -> Result<usize, RunError> {
-        let model = self.model;
-        let Planes { width, height, ref values } = *image;
-        if want == Want::Scores && model.head.is_none() {
-            let purpose = "classify: it has no head";
-            return Err(RunError::Purpose { architecture: model.architecture, purpose });
-        }
-        let expected = width.checked_mul(height).and_then(|area| area.checked_mul(model.config.channels));
-        if width.min(height) < model.config.patch || expected != Some(values.len()) {
-            return Err(RunError::ImageSize { width, height, bytes: size_of_val(values.as_slice()) });
-        }
-        let (tokens, (context, room)) = (model.config.tokens(width, height), self.batch.room());
-        if tokens > context || panels(tokens) > room {
-            return Err(RunError::ContextFull { context, used: 0, tokens });
-        }
-        let side = model.config.patch;
-        if self.grids.iter().any(|grid| grid.is_for(image, side)) {
-            return Ok(tokens);
-        }
-        let (columns, rows) = (width / side, height / side);
-        let embeddings = model.position_embeddings(columns, rows)?;
-        self.grids.try_reserve(1).map_err(|_| RunError::OutOfMemory { bytes: size_of::<Grid>() })?;
-        self.grids.push(Grid { columns, rows, embeddings });
-        Ok(tokens)
-    }
-
-    fn pass(&mut self, images: &[Planes], pool: &dyn Pool, want: Want) -> bool {
-        let (model, exec) = (self.model, Exec::new(self.kernels, pool, self.precision));
-        self.embed(&exec, images);
-        if self.batch.layers(&model.encoder, model.post_norm.as_ref(), &exec) {
-            match &model.head {
-                Some(head) if want == Want::Scores => self.score(&exec, head),
-                _ if want == Want::Features => self.pool(&exec, 0, model.config.pooling),
-                _ => {}
-            }
-        }
-        exec.is_finite()
-    }
-
-    fn result(&mut self, number: usize, want: Want) -> &[f32] {
-        let model = self.model;
-        let (width, outputs) = (model.width(), model.head.as_ref().map_or(0, |head| head.output.weight.rows()));
-        match want {
-            Want::Scores => &self.scores[number * outputs..][..outputs],
-            Want::Features => &self.pooled[number * width..][..width],
-            Want::Tokens => {
-                let Place { start, len, .. } = self.batch.places[number];
-                &self.batch.states().1[start * width..][..len * width]
-            }
-        }
-    }
-
-    fn first_not_finite(&self) -> Option<TensorName> {
-        self.model.first_not_finite()
     }
 }

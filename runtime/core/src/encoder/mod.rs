@@ -1,18 +1,22 @@
 //! Models that read texts or see images: layers whose tokens see all of their input, without padding and without a cache that is kept.
 //!
-//! A pass takes the rows of many inputs one after another, of any lengths. What becomes of an input does not depend on the others.
+//! A pass takes the tokens of many inputs one after another, of any lengths. What becomes of an input does not depend on the others.
+//! One session runs passes, pools the tokens of each input and applies the last products. [`text::Session`] and [`image::Session`] are its two
+//! front ends: they check inputs, turn them into tokens, and say what can be asked.
 
 mod batch;
 pub mod image;
 mod image_session;
 mod positions;
+mod session;
 pub mod text;
 mod text_session;
 
 use crate::LoadError;
-use crate::blocks::{Layer, Norm, Outliers, Rope, Stack};
+use crate::blocks::{ActivationFn, Layer, Norm, Outliers, Rope, Stack};
 use crate::linear::Linear;
 use crate::memory::zeroed;
+use alloc::string::String;
 use alloc::vec::Vec;
 use smidgen_quant::InputFormat;
 
@@ -28,6 +32,41 @@ pub struct Encoder<'a> {
     /// Channels of the residual stream that the products of what comes from it multiply unrounded, in ascending order; mostly none. Those products have
     /// their weights in [`Linear::unrounded`].
     pub outliers: Vec<usize>,
+}
+
+/// What of an input's tokens is its embedding, or its features.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pooling {
+    /// Each token has its own: as many embeddings as tokens, one after another, never normalized.
+    None,
+    /// The mean of the tokens from this number on: of all of a text's, `[CLS]` and `[SEP]` among them; of an image's patches.
+    MeanFrom(usize),
+    /// The token of this number: 0 is a text's `[CLS]`, and an image's class token.
+    Token(usize),
+    /// The last token, `[SEP]`; CLIP's `<|endoftext|>`.
+    Last,
+}
+
+/// The last products of a model: what is pooled of an input becomes scores (logits).
+#[derive(Clone, Debug)]
+pub struct Head<'a> {
+    /// A product before an activation function, if there is one. `[any × width]`
+    pub dense: Option<Linear<'a>>,
+    /// Of that product.
+    pub activation: ActivationFn,
+    /// `[outputs × width]`, or what the product before gives.
+    pub output: Linear<'a>,
+    /// Scores of the second token, which are averaged with those of the first (DeiT). `[outputs × width]`
+    pub second: Option<Linear<'a>>,
+    /// Names of the outputs, in order; empty if the file has none.
+    pub labels: Vec<String>,
+}
+
+impl<'a> Head<'a> {
+    /// All products.
+    fn products(&self) -> impl Iterator<Item = &Linear<'a>> {
+        self.dense.iter().chain([&self.output]).chain(&self.second)
+    }
 }
 
 impl<'a> Encoder<'a> {

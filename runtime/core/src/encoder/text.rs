@@ -1,28 +1,16 @@
-//! Models that read: embeddings of texts, sequence classifiers, and cross-encoders that rank pairs of texts (Reimers and Gurevych, "Sentence-BERT").
+//! Models that read: embeddings of texts, sequence classifiers, and cross-encoders that rank pairs of texts (Reimers and Gurevych, "Sentence-BERT");
+//! CLIP's tower, whose embeddings lie in one space with those of images.
 
-use super::Encoder;
+use super::{Encoder, Head, Pooling};
+use crate::RunError;
 use crate::blocks::Norm;
 use crate::linear::Linear;
 use crate::memory::try_with_capacity;
 use crate::tokenizer::{Special, Tokenizer};
-use crate::{RunError, TensorName};
 use alloc::string::String;
 use alloc::vec::Vec;
 
 pub use super::text_session::{Options, Session};
-
-/// What of a text's tokens is its embedding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pooling {
-    /// Each token has its own: as many embeddings as tokens, one after another, never normalized.
-    None,
-    /// The mean of all tokens, `[CLS]` and `[SEP]` among them.
-    Mean,
-    /// The first token, `[CLS]`.
-    First,
-    /// The last token, `[SEP]`; CLIP's `<|endoftext|>`.
-    Last,
-}
 
 /// Hyper-parameters beside the encoder's.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,21 +23,10 @@ pub struct Config {
     pub max_tokens: usize,
     /// Types of tokens: 2 where pairs of texts are told apart.
     pub types: usize,
-    /// `pooling_type`
+    /// `pooling_type`: what of a text's tokens is its embedding.
     pub pooling: Pooling,
     /// `pooling_normalize`: whether embeddings are divided by their length.
     pub normalize: bool,
-}
-
-/// What turns a text's first token into scores.
-#[derive(Clone, Debug)]
-pub struct Head<'a> {
-    /// A product before `tanh`, if there is one. `[width × width]`
-    pub dense: Option<Linear<'a>>,
-    /// `[outputs × width]`
-    pub output: Linear<'a>,
-    /// Names of the outputs, in order; empty if the file has none.
-    pub labels: Vec<String>,
 }
 
 /// A model that reads.
@@ -67,11 +44,11 @@ pub struct TextEncoder<'a> {
     pub norm: Option<Norm>,
     /// The layers.
     pub encoder: Encoder<'a>,
-    /// Of what comes out, if there is one (CLIP).
+    /// Of what comes out of the layers, if there is one (CLIP).
     pub post_norm: Option<Norm>,
-    /// From a text's token to its embedding, if there is a product between (CLIP). `[any × width]`
+    /// From what is pooled of a text to its embedding, if there is a product between (CLIP). `[any × width]`
     pub projection: Option<Linear<'a>>,
-    /// For classification.
+    /// For classification, by a text's first token.
     pub head: Option<Head<'a>>,
     /// `general.architecture` of its file.
     pub(crate) architecture: &'static str,
@@ -145,21 +122,5 @@ impl<'a> TextEncoder<'a> {
             tokens.push(end);
         }
         Ok(Text { second: types_from, tokens, uncut })
-    }
-
-    /// The products after the encoder.
-    pub(super) fn last_products(&self) -> impl Iterator<Item = &Linear<'a>> {
-        self.projection.iter().chain(self.head.iter().flat_map(|head| head.dense.iter().chain([&head.output])))
-    }
-
-    /// All products and tables.
-    fn matrices(&self) -> impl Iterator<Item = &Linear<'a>> {
-        let tables = [&self.tokens, &self.positions].into_iter().chain(&self.types);
-        tables.chain(self.encoder.products()).chain(self.last_products())
-    }
-
-    /// The first tensor with a weight that is not finite. Reads all weights.
-    pub(super) fn first_not_finite(&self) -> Option<TensorName> {
-        self.matrices().find(|linear| !linear.is_finite()).map(|linear| linear.name)
     }
 }

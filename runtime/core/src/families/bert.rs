@@ -2,7 +2,8 @@
 
 use super::tower::{self, BERT, Like, NormOrder, tensor};
 use crate::blocks::{ActivationFn, Norm};
-use crate::encoder::text::{Config, Head, Pooling, TextEncoder};
+use crate::encoder::text::{Config, TextEncoder};
+use crate::encoder::{Head, Pooling};
 use crate::source::Source;
 use crate::{Key, LoadError, MAX_CONTEXT, TensorName};
 
@@ -83,15 +84,15 @@ fn config(source: &Source, vocabulary: usize, types: usize, has_head: bool) -> R
     }
     let pooling = match source.integer(POOLING, 0)? {
         Some(0) => Pooling::None,
-        Some(1) => Pooling::Mean,
-        Some(2) => Pooling::First,
+        Some(1) => Pooling::MeanFrom(0),
+        Some(2) => Pooling::Token(0),
         Some(3) => Pooling::Last,
-        Some(4) => Pooling::First,
+        Some(4) => Pooling::Token(0),
         None => {
             if has_head {
-                Pooling::First
+                Pooling::Token(0)
             } else {
-                Pooling::Mean
+                Pooling::MeanFrom(0)
             }
         }
         Some(value) => return Err(LoadError::Unsupported { key: POOLING, value: value as u64 }),
@@ -108,5 +109,6 @@ fn head<'a>(source: &Source<'_, 'a>, width: usize) -> Result<Option<Head<'a>>, L
     let outputs = usize::try_from(output.dims[1]).unwrap_or(usize::MAX);
     let labels = tower::labels(source, LABELS, outputs)?;
     let dense = source.tensor(DENSE).map(|_| source.linear(DENSE, "cls.bias", width, width)).transpose()?;
-    Ok(Some(Head { dense, output: source.linear(OUTPUT, "cls.output.bias", outputs, width)?, labels }))
+    let output = source.linear(OUTPUT, "cls.output.bias", outputs, width)?;
+    Ok(Some(Head { dense, activation: ActivationFn::Tanh, output, second: None, labels }))
 }

@@ -7,8 +7,9 @@
 use super::tower::{self, TEXT, tensor};
 use super::vit::{self, Tower};
 use crate::blocks::ActivationFn;
-use crate::encoder::image::{Head, ImageEncoder};
-use crate::encoder::text::{self, Pooling, TextEncoder};
+use crate::encoder::image::ImageEncoder;
+use crate::encoder::text::{self, TextEncoder};
+use crate::encoder::{Head, Pooling};
 use crate::source::Source;
 use crate::{Key, LoadError, MAX_CONTEXT, Model, Similarity, TensorName};
 use alloc::boxed::Box;

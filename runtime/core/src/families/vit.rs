@@ -4,7 +4,8 @@
 
 use super::tower::{self, VISION, tensor};
 use crate::blocks::ActivationFn;
-use crate::encoder::image::{Config, Head, ImageEncoder, Pooling};
+use crate::encoder::image::{Config, ImageEncoder};
+use crate::encoder::{Head, Pooling};
 use crate::frontend::image::{Filter, Preprocess, Resize};
 use crate::source::Source;
 use crate::{Key, LoadError, TensorName};
@@ -42,8 +43,8 @@ pub(super) fn load<'a>(source: &Source<'_, 'a>) -> Result<ImageEncoder<'a>, Load
     let mut model = tower(source, &like)?;
     let activation = tower::activation(source, Key { architecture: ARCHITECTURE, name: "feed_forward_activation" })?;
     model.config.pooling = match source.integer(POOLING, 0)? {
-        Some(1) => Pooling::Mean,
-        Some(2) | None => Pooling::First,
+        Some(1) => Pooling::MeanFrom(model.config.prefix),
+        Some(2) | None => Pooling::Token(0),
         Some(value) => return Err(LoadError::Unsupported { key: POOLING, value: value as u64 }),
     };
     model.head = head(source, &model, activation.unwrap_or(like.activation))?;
@@ -64,7 +65,7 @@ pub(super) fn tower<'a>(source: &Source<'_, 'a>, like: &Tower) -> Result<ImageEn
     let mut prefix = source.vector(CLASS, width)?;
     prefix.extend(source.vector(DISTILLATION, width)?);
     let channels = preprocess.mean.len();
-    let pooling = Pooling::First;
+    let pooling = Pooling::Token(0);
     let config = Config { image, patch, channels, prefix: prefix.len() / width, pooling };
     let tokens = config.tokens(image, image);
     Ok(ImageEncoder {
