@@ -58,11 +58,6 @@ impl<'a> Decoder<'a> {
         self.layers.iter().map(Layer::slot).map(|slot| slot.heads * (slot.key + slot.value)).sum()
     }
 
-    /// Whether a session of this context is beyond what the model was trained for.
-    pub fn is_stretched(&self, context: usize) -> bool {
-        context > self.context
-    }
-
     pub(crate) fn stack(&self) -> Stack<'_, 'a> {
         Stack {
             width: self.width(),

@@ -77,7 +77,7 @@ pub fn generate(
     let batch = session.options().batch;
     let (before, last) = request.prompt.split_at(request.prompt.len().saturating_sub(1) / batch * batch);
     for part in before.chunks(batch) {
-        session.forward(0, part, pool)?;
+        session.append(0, part, pool)?;
         if each("").is_break() {
             return Ok(Generated { tokens, finish: Finish::Cancelled });
         }

@@ -107,6 +107,15 @@ impl Session<'_, '_> {
         Ok(Rows { session: self })
     }
 
+    /// Appends tokens to a sequence, of which later ones will see them.
+    ///
+    /// # Errors
+    /// Those of [`forward`](Self::forward).
+    pub fn append(&mut self, sequence: usize, tokens: &[u32], pool: &dyn Pool) -> Result<(), RunError> {
+        self.advance(Call::new(tokens.len(), &|number| Entry::token(sequence, tokens[number]), pool))?;
+        self.sound(sequence)
+    }
+
     /// Appends tokens to a sequence and returns the logits after the last one.
     ///
     /// # Errors
