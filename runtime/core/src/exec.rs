@@ -20,8 +20,6 @@ pub(crate) struct Exec<'p> {
     pub(crate) kernels: &'static KernelSet,
     pub(crate) pool: &'p dyn Pool,
     pub(crate) precision: Precision,
-    /// Whether queries are rounded before they meet keys that are.
-    pub(crate) rounds_queries: bool,
     /// Whether every output so far is finite. Rounding to int8 would hide a NaN, so products are looked at, or what is made of them before that.
     finite: AtomicBool,
     /// Whoever is told of each operation, and the number of the layer that is run: 0 before the first, from 1 on.
@@ -31,9 +29,8 @@ pub(crate) struct Exec<'p> {
 
 impl<'p> Exec<'p> {
     pub(crate) fn new(kernels: &'static KernelSet, pool: &'p dyn Pool, precision: Precision) -> Exec<'p> {
-        let rounds_queries = precision == Precision::Law;
         let (finite, layer) = (AtomicBool::new(true), AtomicUsize::new(0));
-        Exec { kernels, pool, precision, rounds_queries, finite, probe: None, layer }
+        Exec { kernels, pool, precision, finite, probe: None, layer }
     }
 
     /// The same with someone who is told of each operation.

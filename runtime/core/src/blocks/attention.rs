@@ -3,7 +3,7 @@
 
 use super::{Norm, Pass};
 use crate::activations::Activations;
-use crate::exec::Exec;
+use crate::exec::{Exec, Precision};
 use crate::kv::Cache;
 use crate::linear::{Linear, apply_all};
 use crate::probe::Operation;
@@ -135,7 +135,7 @@ impl<'a> Attention<'a> {
             return;
         }
         // Queries meet keys that are rounded to binary16 or less.
-        let rounded = exec.rounds_queries && caches.iter().all(Cache::is_rounded);
+        let rounded = exec.precision == Precision::Law && caches.iter().all(Cache::is_rounded);
         let turn = |t: usize, row: &mut [f32], norm: &Option<Norm>| {
             if let Some(norm) = norm.as_ref().filter(|_| !self.norm_turned) {
                 norm.apply(exec, row);
