@@ -245,6 +245,9 @@ fn tensors_and_keys_beyond_the_architecture() {
     let file = good().set("llama.nextn_predict_layers", Meta::U32(1));
     let bytes = file.with_floats("blk.1.nextn.enorm.weight", &[256], &[1.0; 256]).bytes();
     assert_eq!(Model::parse(&[Gguf::parse(&bytes).unwrap()]).unwrap().decoder().unwrap().layers.len(), 1);
+    // A file with more layers than it says gives nonsense if the rest is left out.
+    let file = good().set("llama.block_count", Meta::U32(1));
+    refused(file, LoadError::SurplusTensor { name: "blk.1.attn_k.weight".into() });
     let file = good().set("llama.nextn_predict_layers", Meta::U32(2));
     refused(file, LoadError::KeyRange { key: key("nextn_predict_layers"), value: 2, least: 1, most: 1 });
 }

@@ -6,6 +6,7 @@ use crate::{Key, LoadError, TensorName};
 use alloc::string::ToString;
 use alloc::vec::Vec;
 use core::cell::Cell;
+use core::ops::Range;
 use smidgen_gguf::{Gguf, Tensor, TensorType, Value};
 use smidgen_targets::{Format, Layout, WeightMatrix};
 
@@ -84,11 +85,12 @@ impl<'f, 'a> Source<'f, 'a> {
         self.get(&key.to_string())
     }
 
-    /// Refuses what a decoder of so many layers did not ask for though it changes what is computed: tensors, and keys that are known to.
+    /// Refuses what a decoder did not ask for though it changes what is computed: tensors, and keys that are known to. The layers `further` predict
+    /// further tokens, and are not run.
     ///
     /// # Errors
     /// [`LoadError::SurplusTensor`], [`LoadError::SurplusKey`].
-    pub(crate) fn refuse_rest(&self, architecture: &'static str, layers: usize) -> Result<(), LoadError> {
+    pub(crate) fn refuse_rest(&self, architecture: &'static str, further: Range<usize>) -> Result<(), LoadError> {
         for ((name, neutral), asked) in SIGNIFICANT.iter().zip(&self.asked) {
             let key = Key { architecture, name };
             let Some(value) = self.get(&key.to_string()).filter(|_| !asked.get()) else { continue };
@@ -97,12 +99,11 @@ impl<'f, 'a> Source<'f, 'a> {
                 return Err(LoadError::SurplusKey { key });
             }
         }
-        // Layers beyond those that are run predict further tokens.
-        let beyond = |name: &str| {
+        let not_run = |name: &str| {
             let number = name.strip_prefix("blk.").and_then(|rest| rest.split('.').next());
-            number.and_then(|number| number.parse::<usize>().ok()).is_some_and(|number| number >= layers)
+            number.and_then(|number| number.parse().ok()).is_some_and(|number| further.contains(&number))
         };
-        let rest = self.tensors.iter().find(|(tensor, asked)| !asked.get() && !beyond(tensor.name));
+        let rest = self.tensors.iter().find(|(tensor, asked)| !asked.get() && !not_run(tensor.name));
         match rest {
             Some((tensor, _)) => Err(LoadError::SurplusTensor { name: tensor.name.chars().take(64).collect() }),
             None => Ok(()),

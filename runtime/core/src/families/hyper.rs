@@ -34,6 +34,8 @@ pub(super) struct Hyper<'s, 'f, 'a> {
     pub(super) architecture: &'static str,
     /// `block_count`, without layers that predict further tokens (`nextn_predict_layers`), which are not run.
     pub(super) layers: usize,
+    /// `nextn_predict_layers`
+    pub(super) further: usize,
     /// `embedding_length`
     pub(super) width: usize,
     /// `feed_forward_length`
@@ -63,7 +65,8 @@ impl<'s, 'f, 'a> Hyper<'s, 'f, 'a> {
         };
         let all = bounded("block_count", source.required(key("block_count"), 1)?, MAX_LAYERS)?;
         let further = source.integer(key("nextn_predict_layers"), 0)?.unwrap_or(0);
-        let layers = all - bounded("nextn_predict_layers", further, all as u64 - 1)?;
+        let further = bounded("nextn_predict_layers", further, all as u64 - 1)?;
+        let layers = all - further;
         let width = source.required(key("embedding_length"), 1)?;
         let per_layer = |name| source.per_layer(key(name), all);
         let feed_forward = per_layer("feed_forward_length")?;
@@ -94,6 +97,7 @@ impl<'s, 'f, 'a> Hyper<'s, 'f, 'a> {
             source,
             architecture,
             layers,
+            further,
             width,
             feed_forward,
             heads,

@@ -102,7 +102,7 @@ pub(crate) fn load<'a>(source: &Source<'_, 'a>, name: &str) -> Result<Option<Mod
     let Some((architecture, load)) = DECODERS.iter().find(|(known, _)| *known == name) else { return Ok(None) };
     let hyper = Hyper::parse(source, architecture)?;
     let decoder = load(&hyper)?;
-    source.refuse_rest(architecture, hyper.layers)?;
+    source.refuse_rest(architecture, hyper.layers..hyper.layers + hyper.further)?;
     Ok(Some(Model { decoder: Some(Box::new(decoder)), ..nothing(architecture) }))
 }
 
