@@ -32,6 +32,15 @@ fn tensor(layer: impl Into<Option<usize>>, part: &'static str) -> TensorName {
     TensorName { layer: layer.into(), part }
 }
 
+/// Layers that are not run would leave embeddings that look well.
+#[test]
+fn what_the_model_does_not_use() {
+    let file = good().set("bert.block_count", Meta::U32(1));
+    refused(file, LoadError::SurplusTensor { name: "blk.1.attn_k.bias".into() });
+    let file = good().with_floats("token_embd_norm.scale", &[1], &[1.0]);
+    refused(file, LoadError::SurplusTensor { name: "token_embd_norm.scale".into() });
+}
+
 #[test]
 fn the_good_model_is_accepted() {
     let bytes = good().bytes();

@@ -113,10 +113,13 @@ fn row_42_sizes_that_do_not_divide() {
     let file = good().set("llama.attention.head_count_kv", Meta::U32(8));
     let divisor = 8;
     refused(file, LoadError::NotDivisible { key: key("attention.head_count"), value, divisor_key, divisor });
-    for (value, least, most) in [(63, 2, 64), (66, 2, 64)] {
-        let file = good().set("llama.rope.dimension_count", Meta::U32(value));
-        refused(file, LoadError::KeyRange { key: key("rope.dimension_count"), value: value.into(), least, most });
-    }
+    let file = good().set("llama.rope.dimension_count", Meta::U32(66));
+    refused(file, LoadError::KeyRange { key: key("rope.dimension_count"), value: 66, least: 2, most: 64 });
+    let file = good().set("llama.rope.dimension_count", Meta::U32(63));
+    refused(file, LoadError::Odd { key: key("rope.dimension_count"), value: 63 });
+    let odd = seeded::model(&Shape { head_size: 63, ..Shape::default() }, Format::F32);
+    let odd = odd.without("llama.rope.dimension_count");
+    refused(odd, LoadError::Odd { key: key("attention.key_length"), value: 63 });
 }
 
 #[test]
@@ -243,11 +246,13 @@ fn tensors_and_keys_beyond_the_architecture() {
     }
     // Layers that predict further tokens are not run, and their tensors are none of ours.
     let file = good().set("llama.nextn_predict_layers", Meta::U32(1));
-    let bytes = file.with_floats("blk.1.nextn.enorm.weight", &[256], &[1.0; 256]).bytes();
+    let bytes = file.with_floats("blk.1.nextn.eh_proj.weight", &[256], &[1.0; 256]).bytes();
     assert_eq!(Model::parse(&[Gguf::parse(&bytes).unwrap()]).unwrap().decoder().unwrap().layers.len(), 1);
     // A file with more layers than it says gives nonsense if the rest is left out.
     let file = good().set("llama.block_count", Meta::U32(1));
     refused(file, LoadError::SurplusTensor { name: "blk.1.attn_k.weight".into() });
+    let (tensor, file) = (tensor(1, "nextn.eh_proj.weight"), good().set("llama.nextn_predict_layers", Meta::U32(1)));
+    refused(file, LoadError::MissingTensor { tensor });
     let file = good().set("llama.nextn_predict_layers", Meta::U32(2));
     refused(file, LoadError::KeyRange { key: key("nextn_predict_layers"), value: 2, least: 1, most: 1 });
 }

@@ -67,6 +67,8 @@ pub enum LoadError {
     KeyRange { key: Key, value: u64, least: u64, most: u64 },
     /// A float that must be finite and positive.
     KeyNumber { key: Key, value: f32 },
+    /// A size of which pairs are to turn.
+    Odd { key: Key, value: u64 },
     /// A size that another must divide.
     NotDivisible { key: Key, value: u64, divisor_key: Key, divisor: u64 },
     /// An array that has not the number of elements that it should have: not one for each layer, not one for each channel.
@@ -118,6 +120,9 @@ impl fmt::Display for LoadError {
                 write!(f, "{key} is {value}, expected {least} to {most}")
             }
             LoadError::KeyNumber { key, value } => write!(f, "{key} is {value}, expected a positive finite number"),
+            LoadError::Odd { key, value } => {
+                write!(f, "{key} is {value}, but must be even, as pairs of dimensions turn")
+            }
             LoadError::NotDivisible { key, value, divisor_key, divisor } => {
                 write!(f, "{key} is {value}, not a multiple of {divisor_key}, which is {divisor}")
             }
@@ -130,7 +135,10 @@ impl fmt::Display for LoadError {
             LoadError::UnknownRopeScaling { key, name } => {
                 write!(f, "{key} is {name:?}, which is not supported (none, linear, llama3, yarn and longrope are)")
             }
-            LoadError::RopeFrequency { index, value } => write!(f, "rotary frequency {index} is {value}"),
+            LoadError::RopeFrequency { index, value } => write!(
+                f,
+                "rotary frequency {index} is {value}, by rope.freq_base, rope.scaling and the factors of the file"
+            ),
             LoadError::MissingTensor { tensor } => write!(f, "tensor {tensor} is missing"),
             LoadError::TensorShape { tensor, expected, found } => {
                 write!(f, "tensor {tensor} has the shape {found:?}, expected {expected:?}")
@@ -139,7 +147,10 @@ impl fmt::Display for LoadError {
                 write!(f, "tensor {tensor} is of type {found}, which is not supported")
             }
             LoadError::SurplusTensor { name } => {
-                write!(f, "tensor {name:?} is none that this architecture has, so results would be wrong without it")
+                write!(
+                    f,
+                    "tensor {name:?} is none that this architecture has in a model of so many layers, so results would be wrong without it"
+                )
             }
             LoadError::SurplusKey { key } => {
                 write!(f, "{key} is not supported for this architecture, so results would be wrong without it")

@@ -85,7 +85,7 @@ impl<'f, 'a> Source<'f, 'a> {
         self.get(&key.to_string())
     }
 
-    /// Refuses what a decoder did not ask for though it changes what is computed: tensors, and keys that are known to. The layers `further` predict
+    /// Refuses what a loader did not ask for though it changes what is computed: tensors, and keys that are known to. The layers `further` predict
     /// further tokens, and are not run.
     ///
     /// # Errors

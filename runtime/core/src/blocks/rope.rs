@@ -113,8 +113,13 @@ impl RopeKeys {
     /// Dimensions of a head that turn.
     fn dimensions(&self, source: &Source) -> Result<usize, LoadError> {
         let key = self.key("rope.dimension_count");
-        let dimensions = source.integer(key, 2)?.unwrap_or(self.head);
-        if dimensions > self.head || !dimensions.is_multiple_of(2) {
+        let own = source.integer(key, 2)?;
+        let dimensions = own.unwrap_or(self.head);
+        if !dimensions.is_multiple_of(2) {
+            let key = if own.is_some() { key } else { self.key("attention.key_length") };
+            return Err(LoadError::Odd { key, value: dimensions as u64 });
+        }
+        if dimensions > self.head {
             let (value, most) = (dimensions as u64, self.head as u64);
             return Err(LoadError::KeyRange { key, value, least: 2, most });
         }

@@ -67,6 +67,14 @@ impl<'s, 'f, 'a> Hyper<'s, 'f, 'a> {
         let further = source.integer(key("nextn_predict_layers"), 0)?.unwrap_or(0);
         let further = bounded("nextn_predict_layers", further, all as u64 - 1)?;
         let layers = all - further;
+        for layer in layers..all {
+            // By this they are known to be such layers.
+            let tensor = TensorName { layer: Some(layer), part: "nextn.eh_proj.weight" };
+            source.tensor(tensor).ok_or(LoadError::MissingTensor { tensor })?;
+        }
+        if let Some(1..) = source.integer(key("expert_count"), 0)? {
+            return Err(LoadError::SurplusKey { key: key("expert_count") });
+        }
         let width = source.required(key("embedding_length"), 1)?;
         let per_layer = |name| source.per_layer(key(name), all);
         let feed_forward = per_layer("feed_forward_length")?;

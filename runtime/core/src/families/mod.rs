@@ -108,12 +108,16 @@ pub(crate) fn load<'a>(source: &Source<'_, 'a>, name: &str) -> Result<Option<Mod
 
 #[cfg(feature = "encoders")]
 fn load_bert<'a>(source: &Source<'_, 'a>) -> Result<Model<'a>, LoadError> {
-    Ok(Model { text_encoder: Some(Box::new(bert::load(source)?)), ..nothing(bert::ARCHITECTURE) })
+    let model = bert::load(source)?;
+    source.refuse_rest(bert::ARCHITECTURE, 0..0)?;
+    Ok(Model { text_encoder: Some(Box::new(model)), ..nothing(bert::ARCHITECTURE) })
 }
 
 #[cfg(feature = "encoders")]
 fn load_vit<'a>(source: &Source<'_, 'a>) -> Result<Model<'a>, LoadError> {
-    Ok(Model { image_encoder: Some(Box::new(vit::load(source)?)), ..nothing(vit::ARCHITECTURE) })
+    let model = vit::load(source)?;
+    source.refuse_rest(vit::ARCHITECTURE, 0..0)?;
+    Ok(Model { image_encoder: Some(Box::new(model)), ..nothing(vit::ARCHITECTURE) })
 }
 
 /// A model that can do nothing.
