@@ -8,7 +8,7 @@ const MOST: usize = 1 << 14;
 /// Most dimensions of a tensor.
 const MAX_DIMENSIONS: usize = 8;
 /// Most elements of a tensor.
-const MAX_ELEMENTS: usize = 1 << 28;
+const MAX_ELEMENTS: usize = 1 << 24;
 /// Most inputs or outputs of an operator.
 const MAX_OPERANDS: usize = 1 << 10;
 
