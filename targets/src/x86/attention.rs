@@ -384,7 +384,9 @@ unsafe fn softmax<V: VecF32>(
             spec.bend(*number + i, visible[i].to - 1, start, &mut scores[..panels]);
         }
         let from = visible[i].from.saturating_sub(start).min(n);
-        scores[..from].fill(f32::NEG_INFINITY);
+        if from > 0 {
+            scores[..from].fill(f32::NEG_INFINITY);
+        }
         scores[n..panels].fill(f32::NEG_INFINITY);
         scores[panels..].fill(0.0);
         let mut most = [V::splat(f32::NEG_INFINITY); 2];
