@@ -66,6 +66,10 @@ pub(crate) fn embed(args: &EmbedArgs) -> Result<ExitCode, Box<dyn std::error::Er
 /// The texts that were given: words, or the lines of a file or of stdin.
 fn inputs(args: &EmbedArgs) -> Result<Inputs, Box<dyn std::error::Error>> {
     let lines = |bytes: Vec<u8>| {
+        // A file without a byte has no line, one with a newline has an empty one.
+        if bytes.is_empty() {
+            return Vec::new();
+        }
         let bytes = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
         bytes.split(|byte| *byte == b'\n').map(|line| Input::Text(line.to_vec())).collect::<Vec<_>>()
     };

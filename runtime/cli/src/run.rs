@@ -83,6 +83,13 @@ pub(crate) fn run(args: &RunArgs) -> Fallible<ExitCode> {
         None if !chat => Some(open::stdin()?),
         text => text,
     };
+    // A file's last line ends with a newline, which nobody has written as part of the prompt.
+    let text = text.map(|text| match text.strip_suffix('\n') {
+        Some(line) if args.text.prompt.is_none() && !args.keep_newline => {
+            line.strip_suffix('\r').unwrap_or(line).to_owned()
+        }
+        _ => text,
+    });
     if text.as_deref() == Some("") {
         return Err("the prompt is empty: give -p TEXT, -f FILE or - for stdin".into());
     }

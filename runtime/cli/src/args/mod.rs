@@ -163,8 +163,11 @@ pub(crate) struct RunArgs {
     pub(crate) model: PathBuf,
     #[command(flatten)]
     pub(crate) text: TextArgs,
+    /// Keep the newline at the end of a file or of stdin, which is not part of the prompt otherwise
+    #[arg(long, conflicts_with = "chat")]
+    pub(crate) keep_newline: bool,
     /// Continue these token ids, separated by commas, instead of a text
-    #[arg(long, value_name = "ID,...", value_parser = ids, conflicts_with_all = ["prompt", "file", "stdin", "chat", "system", "think"])]
+    #[arg(long, value_name = "ID,...", value_parser = ids, conflicts_with_all = ["prompt", "file", "stdin", "keep_newline", "chat", "system", "think"])]
     pub(crate) tokens: Option<Ids>,
     /// Most tokens to generate [default: until the model ends its text or the context is full]
     #[arg(short, long, value_name = "N", allow_negative_numbers = true, value_parser = count)]

@@ -39,6 +39,12 @@ fn texts_from_words_files_and_stdin() {
     {
         assert_eq!(quiet(words, with_stdin(words, lines.as_bytes())), expected);
     }
+    // A file without a byte has no text, and one newline is an empty one.
+    let (nothing, newline) = (dir.write("nothing", ""), dir.write("newline", "\n"));
+    assert_eq!(stdout(&["embed", &model, "--json", "-f", &nothing]), "");
+    let words = ["embed", &model, "--json"];
+    assert_eq!(quiet(&words, with_stdin(&words, b"")), "");
+    assert_eq!(arrays(&stdout(&["embed", &model, "--json", "-f", &newline])), [found[1].clone()]);
     // One at a time as together, and the same floats as bytes.
     let bytes = smidgen(&["embed", &model, "-f", &file]).output().unwrap();
     assert!(bytes.status.success() && bytes.stderr.is_empty());

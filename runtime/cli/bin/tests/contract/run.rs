@@ -28,6 +28,16 @@ fn a_prompt_from_each_place_gives_the_same_text_and_nothing_else() {
         let words = [&["run", &model, "--temp", "0", "-n", "30"], dash].concat();
         assert_eq!(quiet(&words, with_stdin(&words, b"hello wor")), text, "{dash:?}");
     }
+    // One newline at the end of a file or of stdin is not part of the prompt, a second one is.
+    for (end, same) in [("\n", true), ("\r\n", true), ("\n\n", false), (" \n", false)] {
+        let (file, bytes) = (dir.write("lines.txt", format!("hello wor{end}")), format!("hello wor{end}"));
+        assert_eq!(greedy(&model, &["-f", &file]) == text, same, "{end:?}");
+        let words = ["run", &model, "--temp", "0", "-n", "30", "-"];
+        assert_eq!(quiet(&words, with_stdin(&words, bytes.as_bytes())) == text, same, "{end:?}");
+        let kept = greedy(&model, &["-f", &file, "--keep-newline"]);
+        assert!(kept != text && kept == greedy(&model, &["-p", &bytes]), "{end:?}");
+    }
+    fails(&["run", &model, "-f", &dir.write("newline.txt", "\n")], &["the prompt is empty"]);
     // A prompt may look like a flag.
     greedy(&model, &["-p", "--hello"]);
 }
