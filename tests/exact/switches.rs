@@ -208,6 +208,24 @@ fn errors_are_of_a_sequence_or_of_the_call() {
     let alone = run(&model, &tokens, options, &scalar::KERNELS, &Serial);
     assert!(found == [alone[8].clone(), alone[3].clone()]);
 
+    // What follows in later passes of the call is left out, and the others go on.
+    let few = Options { batch: 4, ..options };
+    let mut session = Session::new(&model, &few, &scalar::KERNELS).unwrap();
+    let mut batch = vec![Entry::embedding(1, &infinite, 1)];
+    batch.extend(tokens.iter().map(|token| Entry::token(1, *token)));
+    batch.extend(tokens.iter().map(|token| Entry::token(0, *token)));
+    for last in [9, 18] {
+        batch[last] = batch[last].wanting(Want::Logits);
+    }
+    let rows = session.run(&batch, &Serial).unwrap();
+    assert_eq!(rows.get(0).err(), Some(RunError::NotFinite { tensor: None }));
+    assert!(bits(rows.get(1).unwrap()) == alone[8]);
+    assert_eq!([0, 1, 2].map(|sequence| session.len(sequence)), [9, 0, 0]);
+    let mut session = Session::new(&model, &options, &scalar::KERNELS).unwrap();
+    session.forward(0, &tokens, &Serial).unwrap();
+    session.forward(1, &tokens[..2], &Serial).unwrap();
+    session.forward(2, &tokens[..4], &Serial).unwrap();
+
     let logits = |sequence, token| Entry::token(sequence, token).wanting(Want::Logits);
     let refused = |session: &mut Session, batch: &[Entry]| session.run(batch, &Serial).err().unwrap();
     let short = vec![0.0; width - 1];

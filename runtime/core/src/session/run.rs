@@ -290,6 +290,9 @@ impl Session<'_, '_> {
             self.places[n] = (number, own_row);
             n += 1;
         }
+        if n == 0 {
+            return true;
+        }
         let (model, items, places, entry) = (self.model, &self.items[..n], &self.places[..n], call.entry);
         exec.rows(self.scratch.stream(n), model.width(), |t, row| {
             model.embed(&exec, &entry(places[t].0), items[t].position[0], row);
