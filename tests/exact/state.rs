@@ -141,6 +141,21 @@ fn a_state_with_embeddings() {
     other.restore(1, &state).unwrap();
     assert!(other.tokens(1).eq([Some(5), None, Some(6)]));
     assert!(bits(other.forward(1, &[7], &Serial).unwrap()) == rest);
+    // Tokens alone have the narrow form only.
+    session.truncate(0, 0);
+    session.forward(0, &[5], &Serial).unwrap();
+    let narrow = saved(&session);
+    let mut wide = [b"smidgen2", &narrow[8..44], &[0; 4], &narrow[44..]].concat();
+    let step = |sum: u64, word: u64| {
+        let sum = (sum ^ word).wrapping_mul(0x0100_0000_01b3);
+        sum ^ sum >> 29
+    };
+    let (words, rest) = wide[40..].as_chunks::<8>();
+    let sum = words.iter().fold(0xcbf2_9ce4_8422_2325, |sum, word| step(sum, u64::from_le_bytes(*word)));
+    let sum = rest.iter().fold(sum, |sum, byte| step(sum, u64::from(*byte)));
+    wide[16..24].copy_from_slice(&sum.to_le_bytes());
+    assert_eq!(other.restore(0, &wide), Err(StateError::Damaged));
+    other.restore(0, &narrow).unwrap();
     // An id that is none.
     let mut damaged = state.clone();
     damaged[40 + 16 + 3] = 1;

@@ -168,7 +168,7 @@ enum ArrayMut<'a> {
 }
 
 impl Store {
-    /// The arrays in the order of [`Shape::parts`].
+    /// The arrays in the order of [`parts`].
     fn array(&self, number: usize) -> Array<'_> {
         match (self, number) {
             (Store::F32 { k, .. }, 0) => Array::F32(k),

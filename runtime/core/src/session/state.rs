@@ -92,7 +92,12 @@ impl Session<'_, '_> {
             })
         };
         let vocabulary = self.model.vocabulary();
-        if hash(HASH, body) != sum || pieces().any(|piece| piece.0 >> 63 == 0 && piece.0 >= vocabulary as u64) {
+        // One state has one form.
+        let is_wide = pieces().any(|piece| piece.token().is_none());
+        if hash(HASH, body) != sum
+            || is_wide != (form == 1)
+            || pieces().any(|piece| piece.0 >> 63 == 0 && piece.0 >= vocabulary as u64)
+        {
             return Err(StateError::Damaged);
         }
         // The law of attention relies on caches in which all is finite.
