@@ -257,6 +257,22 @@ fn tensors_and_keys_beyond_the_architecture() {
     refused(file, LoadError::KeyRange { key: key("nextn_predict_layers"), value: 2, least: 1, most: 1 });
 }
 
+/// A number of heads that no tensor has must not be believed before that is known: lists as long would be made.
+#[test]
+fn heads_beyond_the_tensors() {
+    for switch in smidgen_tests::switches::all() {
+        let architecture = switch.file.metadata.iter().find(|(key, _)| key == "general.architecture");
+        let Some((_, Meta::Str(architecture))) = architecture else { panic!("{}", switch.name) };
+        let mut file = switch.file.clone();
+        for (name, value) in [("head_count", 1 << 30), ("head_count_kv", 1), ("key_length", 2), ("value_length", 2)] {
+            file = file.set(&format!("{architecture}.attention.{name}"), Meta::U32(value));
+        }
+        let bytes = file.without(&format!("{architecture}.rope.dimension_count")).bytes();
+        let error = Model::parse(&[Gguf::parse(&bytes).unwrap()]).err();
+        assert!(matches!(error, Some(LoadError::TensorShape { .. })), "{}: {error:?}", switch.name);
+    }
+}
+
 #[test]
 fn windows_and_factors() {
     let with = |value| good().set("llama.attention.sliding_window", Meta::U32(4)).set(PATTERN, value);

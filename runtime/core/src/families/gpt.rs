@@ -27,7 +27,9 @@ pub(super) fn load<'a>(hyper: &Hyper<'_, '_, 'a>) -> Result<Decoder<'a>, LoadErr
 pub(super) fn load_bloom<'a>(hyper: &Hyper<'_, '_, 'a>) -> Result<Decoder<'a>, LoadError> {
     let norm = hyper.layer_norm()?;
     let decoder = hyper.decoder(norm, Vec::new(), &|of| {
-        layer(of, norm, Attention { slopes: slopes(hyper.heads), ..of.attention()? })
+        // The number of heads is a file's until its tensors have been found to have as many.
+        let attention = of.attention()?;
+        layer(of, norm, Attention { slopes: slopes(hyper.heads), ..attention })
     })?;
     let embedding_norm = Some(hyper.norm(tensor!("token_embd_norm"), hyper.width, norm)?);
     Ok(Decoder { embedding_norm, ..decoder })
