@@ -18,13 +18,16 @@
 //! ```
 
 mod clip;
+mod compat;
 mod compose;
 mod decode;
 mod decompose;
 mod error;
 mod merge;
+mod normal;
 mod parse;
 mod pattern;
+mod pipeline;
 mod pre;
 mod special;
 mod split;
@@ -43,6 +46,7 @@ use alloc::vec::Vec;
 pub use decode::Decoder;
 pub use error::Error;
 use merge::{Merger, Merges};
+use pipeline::Pipeline;
 use pre::{Pre, Whole};
 use special::Specials;
 use split::Splitter;
@@ -94,6 +98,7 @@ enum Scheme<'a> {
         bytes: Box<clip::Bytes>,
         merges: Merges,
     },
+    Pipeline(Box<Pipeline<'a>>),
 }
 
 /// BPE over the pieces of a pre-tokenizer.
@@ -108,6 +113,11 @@ impl Scheme<'_> {
     /// Whether models have never seen a text without its beginning and end, whatever their files say.
     fn is_framed(&self) -> bool {
         matches!(self, Scheme::WordPiece(_) | Scheme::Clip { .. })
+    }
+
+    /// Whether models have seen texts that spell their own beginning or end twice.
+    fn doubles(&self) -> bool {
+        self.is_framed() || matches!(self, Scheme::Pipeline(pipeline) if pipeline.is_framed)
     }
 }
 
@@ -141,7 +151,7 @@ impl<'a> Tokenizer<'a> {
         let bos = self.ids.bos.filter(|_| self.add_bos);
         ids.extend(bos);
         self.encode_into(text, special, &mut ids);
-        let doubled = self.scheme.is_framed();
+        let doubled = self.scheme.doubles();
         if let (Some(bos), [first, second, ..]) = (bos, ids.as_slice())
             && *first == bos
             && *second == bos
@@ -156,6 +166,9 @@ impl<'a> Tokenizer<'a> {
     }
 
     fn encode_into(&self, text: &str, special: Special, ids: &mut Vec<u32>) {
+        if let Scheme::Pipeline(pipeline) = &self.scheme {
+            return self.encode_pipeline(text, special, pipeline, ids);
+        }
         let mut merger = Merger::default();
         let mut rest = text;
         while !rest.is_empty() {
@@ -186,6 +199,7 @@ impl<'a> Tokenizer<'a> {
                     Scheme::WordPiece(cleaning) => {
                         wordpiece::encode(part, *cleaning, &self.vocab, self.ids.unknown, ids);
                     }
+                    Scheme::Pipeline(_) => {}
                     Scheme::Clip { splitter, bytes, merges } => splitter.split(&clip::clean(part), &mut |word| {
                         if !word.starts_with(|c| category(c) == Category::Space) {
                             clip::merge(word.as_bytes(), true, bytes, merges, &mut merger);
@@ -206,9 +220,19 @@ impl<'a> Tokenizer<'a> {
         }
     }
 
+    fn encode_pipeline(&self, text: &str, special: Special, pipeline: &Pipeline<'_>, ids: &mut Vec<u32>) {
+        let mut rest = text;
+        // Longer texts than this are cut, so that offsets fit in 32 bits.
+        while !rest.is_empty() {
+            let (part, later) = rest.split_at_checked(rest.floor_char_boundary(1 << 28)).unwrap_or((rest, ""));
+            pipeline.encode(part, special == Special::Parse, &self.vocab, self.ids.unknown, ids);
+            rest = later;
+        }
+    }
+
     fn encode_bpe(&self, text: &str, bpe: &Bpe, merger: &mut Merger, ids: &mut Vec<u32>) {
         let Bpe { pre, splitter, merges, lowercase } = bpe;
-        let mut text = if pre.compose { clip::composed(text) } else { Cow::Borrowed(text) };
+        let mut text = if pre.compose { normal::composed(text) } else { Cow::Borrowed(text) };
         if *lowercase {
             text = text.chars().flat_map(char::to_lowercase).collect();
         }
