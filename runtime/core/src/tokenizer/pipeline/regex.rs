@@ -57,7 +57,7 @@ enum Step {
     Match,
 }
 
-/// What the matches in a text share.
+/// What attempts share until there is a match.
 #[derive(Default)]
 struct Memory {
     /// Ways that were tried after another had failed.
@@ -91,25 +91,23 @@ impl Regex {
     }
 
     /// The leftmost match from byte `from` on.
-    fn find(&self, text: &str, from: usize, memory: &mut Memory) -> Option<(usize, usize)> {
+    fn find(&self, text: &str, from: usize) -> Option<(usize, usize)> {
+        let mut memory = Memory::default();
         let rest = text.get(from..)?;
         let starts = rest.char_indices().map(|(at, _)| from + at).chain([text.len()]);
-        starts.into_iter().find_map(|at| self.matched(text, at, memory).map(|end| (at, end)))
+        starts.into_iter().find_map(|at| self.matched(text, at, &mut memory).map(|end| (at, end)))
     }
 
     /// Calls `each` with the start and the end of every match, in order. None begins in another, and an empty one does not follow another at once.
     pub(super) fn matches(&self, text: &str, each: &mut dyn FnMut(usize, usize)) {
         let (mut from, mut last) = (0, None);
-        let mut memory = Memory::default();
-        while let Some((start, end)) = self.find(text, from, &mut memory) {
+        while let Some((start, end)) = self.find(text, from) {
             if start == end && last == Some(end) {
                 let Some(c) = char_at(text, end) else { return };
                 from = end + c.len_utf8();
                 continue;
             }
             each(start, end);
-            // Only what leads nowhere is remembered, and this has led somewhere.
-            memory = Memory::default();
             (from, last) = (end, Some(end));
         }
     }
@@ -137,12 +135,14 @@ impl Regex {
                     None => None,
                 },
                 Step::Assert(assertion) => holds(*assertion, text, pos).then_some((pc + 1, pos)),
-                Step::Look { not, next } => (self.run(pc + 1, text, pos, memory).is_some() != *not).then_some((*next, pos)),
+                Step::Look { not, next } => {
+                    (self.run(pc + 1, text, pos, &mut Memory::default()).is_some() != *not).then_some((*next, pos))
+                }
                 Step::Behind { set, not } => {
                     let c = text.get(..pos).and_then(|before| before.chars().next_back());
                     (c.is_some_and(|c| set.contains(c)) != *not).then_some((pc + 1, pos))
                 }
-                Step::Atomic { next } => self.run(pc + 1, text, pos, memory).map(|end| (*next, end)),
+                Step::Atomic { next } => self.run(pc + 1, text, pos, &mut Memory::default()).map(|end| (*next, end)),
             };
             if let Some(next) = next {
                 (pc, pos) = next;
