@@ -46,6 +46,10 @@ const PRECISION: &str = "how exact sums are in a Python program";
 const DRAWN: &str = "the command says how tokens are drawn";
 const LENGTH: &str = "the command says how long a generation is";
 const PROSE: &str = "prose, of which the tensors' shapes allow one form only";
+const BY_CALL: &str = "Python programs set it anew at each call";
+const OFFSETS: &str = "where tokens lie in the text, not which they are";
+const BY_TEMPLATE: &str = "the post_processor of tokenizer.json, or the model's kind, says it";
+const SPECULATION: &str = "for a second model that drafts";
 const BY_TOKENIZER: &str = "the tokenizer's files name the token";
 
 /// The harmless fields of each file; a name that ends in `/` stands for the files of that folder.
@@ -54,6 +58,12 @@ const TABLES: &[(&str, &[Rule])] = &[
     ("model.safetensors.index.json", &[("metadata", ANY, ELSEWHERE)]),
     ("preprocessor_config.json", IMAGE_FIELDS),
     ("processor_config.json", PROCESSOR_FIELDS),
+    ("tokenizer.json", TOKENIZER_FIELDS),
+    ("tokenizer_config.json", TOKENIZER_CONFIG_FIELDS),
+    ("special_tokens_map.json", &[]),
+    ("added_tokens.json", &[]),
+    ("generation_config.json", GENERATION_FIELDS),
+    ("chat_template.json", &[("chat_template", ANY, "another file has the template")]),
     ("modules.json", MODULE_FIELDS),
     ("sentence_bert_config.json", SENTENCE_FIELDS),
     ("config_sentence_transformers.json", SENTENCES_FIELDS),
@@ -214,10 +224,8 @@ const IMAGE_FIELDS: &[Rule] = &[
     ("auto_map", ANY, "names Python code, of which nothing is run"),
 ];
 
-const PROCESSOR_FIELDS: &[Rule] = &[
-    ("processor_class", ANY, ELSEWHERE),
-    ("auto_map", ANY, "names Python code, of which nothing is run"),
-];
+const PROCESSOR_FIELDS: &[Rule] =
+    &[("processor_class", ANY, ELSEWHERE), ("auto_map", ANY, "names Python code, of which nothing is run")];
 
 const MODULE_FIELDS: &[Rule] =
     &[("*.idx", ANY, "modules are in order"), ("*.name", ANY, "a module's name in a Python program")];
@@ -230,6 +238,124 @@ const SENTENCES_FIELDS: &[Rule] = &[
     ("prompts", ANY, "the text before a text is the user's to give"),
     ("default_prompt_name", "null", "no text is put before texts"),
     ("similarity_fn_name", ANY, "who compares embeddings chooses how"),
+];
+
+const TOKENIZER_FIELDS: &[Rule] = &[
+    ("version", ANY, ELSEWHERE),
+    ("truncation", ANY, BY_CALL),
+    ("padding", ANY, BY_CALL),
+    ("model.cache_capacity", ANY, MEMORY),
+    ("pre_tokenizer.trim_offsets", ANY, OFFSETS),
+    ("pre_tokenizer.pretokenizers.*.trim_offsets", ANY, OFFSETS),
+    ("decoder.trim_offsets", ANY, OFFSETS),
+    ("decoder.add_prefix_space", ANY, "says of texts what the pre_tokenizer does"),
+    ("decoder.use_regex", ANY, "says of texts what the pre_tokenizer does"),
+    ("decoder.split", ANY, "says of texts what the pre_tokenizer does"),
+    ("decoder.decoders.*.trim_offsets", ANY, OFFSETS),
+    ("decoder.decoders.*.add_prefix_space", ANY, "says of texts what the pre_tokenizer does"),
+    ("decoder.decoders.*.use_regex", ANY, "says of texts what the pre_tokenizer does"),
+    ("decoder.decoders.*.split", ANY, "says of texts what the pre_tokenizer does"),
+];
+
+const TOKENIZER_CONFIG_FIELDS: &[Rule] = &[
+    ("tokenizer_class", ANY, "tokenizer.json says what the tokenizer does"),
+    ("processor_class", ANY, ELSEWHERE),
+    ("tokenizer_file", ANY, ELSEWHERE),
+    ("name_or_path", ANY, ELSEWHERE),
+    ("backend", ANY, ELSEWHERE),
+    ("is_local", ANY, ELSEWHERE),
+    ("local_files_only", ANY, ELSEWHERE),
+    ("from_slow", ANY, ELSEWHERE),
+    ("use_fast", ANY, "both forms of a tokenizer give the same tokens"),
+    ("special_tokens_map_file", ANY, ELSEWHERE),
+    ("auto_map", ANY, "names Python code, of which nothing is run"),
+    ("model_max_length", ANY, "the model's own length is the limit"),
+    ("max_len", ANY, "the older name of model_max_length"),
+    ("max_length", ANY, BY_CALL),
+    ("stride", ANY, BY_CALL),
+    ("truncation", ANY, BY_CALL),
+    ("truncation_side", ANY, BY_CALL),
+    ("truncation_strategy", ANY, BY_CALL),
+    ("padding", ANY, BY_CALL),
+    ("padding_side", ANY, BY_CALL),
+    ("pad_to_multiple_of", ANY, BY_CALL),
+    ("pad_token_type_id", ANY, BY_CALL),
+    ("model_input_names", ANY, OUTPUTS),
+    ("return_token_type_ids", ANY, OUTPUTS),
+    ("clean_up_tokenization_spaces", ANY, "tokens are decoded as they are spelled"),
+    ("spaces_between_special_tokens", ANY, "tokens are decoded as they are spelled"),
+    ("split_special_tokens", "false", "special tokens are found"),
+    ("errors", ANY, "bytes that are not UTF-8 are always replaced"),
+    ("legacy", ANY, "tokenizer.json has the steps"),
+    ("sp_model_kwargs", ANY, "tokenizer.json has the steps"),
+    ("use_default_system_prompt", ANY, "the chat template has the prompt"),
+    ("never_split", "null | []", "no token is kept whole"),
+    ("do_basic_tokenize", "true", "texts are cut into words"),
+    ("normalizer_type", "null", "tokenizer.json has the steps"),
+    ("vocab_file", ANY, ELSEWHERE),
+    ("merges_file", ANY, ELSEWHERE),
+    // Where tokenizer.json has a template these say it again.
+    ("add_bos_token", ANY, BY_TEMPLATE),
+    ("add_eos_token", ANY, BY_TEMPLATE),
+    ("bos_token_id", ANY, "bos_token names the token"),
+    ("eos_token_id", ANY, "eos_token names the token"),
+    ("pad_token_id", ANY, "pad_token names the token"),
+    ("unk_token_id", ANY, "unk_token names the token"),
+];
+
+const GENERATION_FIELDS: &[Rule] = &[
+    ("_from_model_config", ANY, ELSEWHERE),
+    ("transformers_version", ANY, ELSEWHERE),
+    ("bos_token_id", ANY, BY_TOKENIZER),
+    ("pad_token_id", ANY, BY_TOKENIZER),
+    ("decoder_start_token_id", ANY, "there is no decoder that begins with a token of its own"),
+    ("chat_format", ANY, "the chat template has the format"),
+    ("trust_remote_code", ANY, "no code is run"),
+    ("do_sample", ANY, DRAWN),
+    ("temperature", ANY, DRAWN),
+    ("top_k", ANY, DRAWN),
+    ("top_p", ANY, DRAWN),
+    ("min_p", ANY, DRAWN),
+    ("top_h", ANY, DRAWN),
+    ("typical_p", ANY, DRAWN),
+    ("epsilon_cutoff", ANY, DRAWN),
+    ("eta_cutoff", ANY, DRAWN),
+    ("seed", ANY, DRAWN),
+    ("repetition_penalty", ANY, DRAWN),
+    ("presence_penalty", ANY, DRAWN),
+    ("frequency_penalty", ANY, DRAWN),
+    ("encoder_repetition_penalty", ANY, DRAWN),
+    ("no_repeat_ngram_size", ANY, DRAWN),
+    ("penalty_alpha", ANY, DRAWN),
+    ("guidance_scale", ANY, DRAWN),
+    ("renormalize_logits", ANY, DRAWN),
+    ("remove_invalid_values", ANY, DRAWN),
+    ("num_beams", ANY, DRAWN),
+    ("num_beam_groups", ANY, DRAWN),
+    ("diversity_penalty", ANY, DRAWN),
+    ("early_stopping", ANY, DRAWN),
+    ("length_penalty", ANY, DRAWN),
+    ("num_return_sequences", ANY, DRAWN),
+    ("max_length", ANY, LENGTH),
+    ("max_new_tokens", ANY, LENGTH),
+    ("max_window_size", ANY, LENGTH),
+    ("min_length", ANY, LENGTH),
+    ("min_new_tokens", ANY, LENGTH),
+    ("max_time", ANY, LENGTH),
+    ("use_cache", ANY, MEMORY),
+    ("cache_implementation", ANY, MEMORY),
+    ("cache_config", ANY, MEMORY),
+    ("disable_compile", ANY, MEMORY),
+    ("output_attentions", ANY, OUTPUTS),
+    ("output_hidden_states", ANY, OUTPUTS),
+    ("output_scores", ANY, OUTPUTS),
+    ("output_logits", ANY, OUTPUTS),
+    ("return_dict_in_generate", ANY, OUTPUTS),
+    ("num_assistant_tokens", ANY, SPECULATION),
+    ("num_assistant_tokens_schedule", ANY, SPECULATION),
+    ("assistant_confidence_threshold", ANY, SPECULATION),
+    ("prompt_lookup_num_tokens", ANY, SPECULATION),
+    ("is_assistant", ANY, SPECULATION),
 ];
 
 /// What became of each field of the checkpoint's sidecar files, after the plan has been made.
@@ -291,7 +417,10 @@ fn fits(pattern: &str, path: &str) -> bool {
 
 /// Whether a value is one of those in a rule.
 fn allows(values: &str, value: &Value) -> bool {
-    values == ANY || values.split(" | ").any(|allowed| serde_json::from_str(allowed).is_ok_and(|allowed: Value| allowed == *value))
+    values == ANY
+        || values
+            .split(" | ")
+            .any(|allowed| serde_json::from_str(allowed).is_ok_and(|allowed: Value| allowed == *value))
 }
 
 /// That no field is unknown.

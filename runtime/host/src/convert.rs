@@ -2,7 +2,7 @@
 
 use crate::{Error, ModelFile, files, output};
 use memmap2::Mmap;
-use smidgen_convert::{CONFIG, File, INDEX, Options, SIDECARS, WEIGHTS, shards};
+use smidgen_convert::{CHAT_TEMPLATES, CONFIG, File, INDEX, Options, SIDECARS, WEIGHTS, shards};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -36,11 +36,21 @@ impl Folder {
             }
         }
         names.extend(SIDECARS.iter().filter(|name| folder.has(name)).map(|name| (*name).to_owned()));
+        names.extend(folder.names_in(CHAT_TEMPLATES, "jinja"));
         for name in names {
             let map = files::map(&folder.path.join(&name))?;
             folder.files.push((name, map));
         }
         Ok(folder)
+    }
+
+    /// The files of a folder in the folder that have an extension, sorted.
+    fn names_in(&self, folder: &str, extension: &str) -> Vec<String> {
+        let entries = fs::read_dir(self.path.join(folder)).into_iter().flatten().flatten();
+        let names = entries.filter(|entry| entry.path().extension().is_some_and(|found| found == extension));
+        let mut names: Vec<_> = names.map(|entry| format!("{folder}{}", entry.file_name().to_string_lossy())).collect();
+        names.sort_unstable();
+        names
     }
 
     fn has(&self, name: &str) -> bool {

@@ -96,7 +96,8 @@ pub(super) fn gemma3(of: &mut Conversion) -> Done {
         of.number("final_logit_softcapping", None, "final_logit_softcapping")?;
     }
     of.windows(4096, 6, &["sliding_window_pattern", "_sliding_window_pattern"])?;
-    let (full, local) = (Rotation::of(&of.config, Some("full_attention")), Rotation::of(&of.config, Some("sliding_attention")));
+    let (full, local) =
+        (Rotation::of(&of.config, Some("full_attention")), Rotation::of(&of.config, Some("sliding_attention")));
     of.rotation(&full, Some(1_000_000.0), 1.0)?;
     let base = match of.config.get_f32("rope_local_base_freq")? {
         Some(base) => base,

@@ -54,6 +54,19 @@ use unicode::{Category, category};
 use unigram::Unigram;
 use vocab::{NONE, Vocab, char_of_byte};
 
+/// Whether an expression can be one of a file's steps.
+///
+/// # Errors
+/// What is not supported in it.
+pub fn check_expression(expression: &str) -> Result<(), &'static str> {
+    pipeline::regex::Regex::compile(expression).map(|_| ())
+}
+
+/// Whether a token of this name ends a generation, and counts as a control token, where a file does not list its steps.
+pub fn ends_by_name(token: &str) -> bool {
+    parse::ends_by_name(token)
+}
+
 /// Whether a text may spell control tokens such as `<|im_end|>`. User-defined tokens are found in either case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Special {

@@ -266,6 +266,11 @@ fn read_vocab<'a>(file: &Gguf<'a>) -> Result<Vocab<'a>, Error> {
     Vocab::new(Texts(texts.bytes()), kinds)
 }
 
+/// Whether a token of this name ends a generation.
+pub(super) fn ends_by_name(token: &str) -> bool {
+    TURN_ENDS.contains(&token) || OTHER_ENDS.contains(&token)
+}
+
 /// Ids of further tokens that end a generation.
 fn end_ids(file: &Gguf<'_>, tokens: usize) -> Result<Vec<u32>, Error> {
     let Some(list) = array(file, END_IDS, ValueKind::U32)? else { return Ok(Vec::new()) };
