@@ -38,4 +38,5 @@ pub use mixture::{Facts, Mixture};
 pub use pack::{pack, unpack};
 pub use plan::{Data, Plan, Planned, Planner};
 pub use quantize::quantize;
+pub use sentences::MODULES;
 pub use write::{Options, write};

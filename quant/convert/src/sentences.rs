@@ -7,7 +7,7 @@ use crate::plan::Planner;
 use crate::Error;
 
 /// The modules in order.
-pub(crate) const MODULES: &str = "modules.json";
+pub const MODULES: &str = "modules.json";
 /// How long a text may be.
 const SENTENCES: &str = "sentence_bert_config.json";
 /// The folder of pooling where there is no list of modules.
