@@ -1,8 +1,8 @@
 //! Which architecture a checkpoint has, and so who plans its file.
 
 use crate::checkpoint::{Checkpoint, File};
-use crate::plan::Plan;
 use crate::fields::{self, Field, Rule};
+use crate::plan::Plan;
 use crate::{Error, Options, bert, clip, decoders, vit, write};
 use std::io::Write;
 

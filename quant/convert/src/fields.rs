@@ -214,10 +214,8 @@ const IMAGE_FIELDS: &[Rule] = &[
     ("auto_map", ANY, "names Python code, of which nothing is run"),
 ];
 
-const PROCESSOR_FIELDS: &[Rule] = &[
-    ("processor_class", ANY, ELSEWHERE),
-    ("auto_map", ANY, "names Python code, of which nothing is run"),
-];
+const PROCESSOR_FIELDS: &[Rule] =
+    &[("processor_class", ANY, ELSEWHERE), ("auto_map", ANY, "names Python code, of which nothing is run")];
 
 const MODULE_FIELDS: &[Rule] =
     &[("*.idx", ANY, "modules are in order"), ("*.name", ANY, "a module's name in a Python program")];
@@ -250,11 +248,8 @@ pub(crate) fn fates(checkpoint: &Checkpoint) -> Result<Vec<Field>, Error> {
 /// Adds the field at `path` or, if nobody read it as a whole and no rule is about it, those in it.
 fn walk(checkpoint: &Checkpoint, file: &str, rules: &[&Rule], path: String, value: &Value, fields: &mut Vec<Field>) {
     let rule = rules.iter().find(|(pattern, values, _)| fits(pattern, &path) && allows(values, value));
-    let fate = match rule {
-        _ if checkpoint.reads().has(file, &path) => Fate::Used,
-        Some((.., reason)) => Fate::Harmless(reason),
-        None => Fate::Unknown,
-    };
+    let by_rule = rule.map_or(Fate::Unknown, |(.., reason)| Fate::Harmless(reason));
+    let fate = checkpoint.reads().fate(file, &path).unwrap_or(by_rule);
     match value {
         // An absent field and null are the same.
         Value::Null => {}
@@ -291,7 +286,10 @@ fn fits(pattern: &str, path: &str) -> bool {
 
 /// Whether a value is one of those in a rule.
 fn allows(values: &str, value: &Value) -> bool {
-    values == ANY || values.split(" | ").any(|allowed| serde_json::from_str(allowed).is_ok_and(|allowed: Value| allowed == *value))
+    values == ANY
+        || values
+            .split(" | ")
+            .any(|allowed| serde_json::from_str(allowed).is_ok_and(|allowed: Value| allowed == *value))
 }
 
 /// That no field is unknown.

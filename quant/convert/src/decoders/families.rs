@@ -63,15 +63,19 @@ const FALCON_NAMES: &[&str] =
     &["self_attention.query_key_value", "self_attention.dense", "mlp.dense_h_to_4h", "mlp.dense_4h_to_h"];
 const ATTENTION_BIAS: (&str, bool, &[&str]) = ("attention_bias", false, ATTENTION_NAMES);
 const MLP_BIAS: (&str, bool, &[&str]) = ("mlp_bias", false, MLP_NAMES);
-const USE_BIAS: (&str, bool, &[&str]) = ("use_bias", false, &[
-    "self_attn.q_proj",
-    "self_attn.k_proj",
-    "self_attn.v_proj",
-    "self_attn.o_proj",
-    "mlp.gate_proj",
-    "mlp.up_proj",
-    "mlp.down_proj",
-]);
+const USE_BIAS: (&str, bool, &[&str]) = (
+    "use_bias",
+    false,
+    &[
+        "self_attn.q_proj",
+        "self_attn.k_proj",
+        "self_attn.v_proj",
+        "self_attn.o_proj",
+        "mlp.gate_proj",
+        "mlp.up_proj",
+        "mlp.down_proj",
+    ],
+);
 
 /// Llama's, which the others change.
 const LLAMA: Family = Family {
@@ -135,7 +139,15 @@ const GPT_OUTER: &[Row] = &[
 pub(super) const FAMILIES: &[Family] = &[
     LLAMA,
     Family { names: &["mistral"], fields: &SAID, biases: &[], particular: mistral, ..LLAMA },
-    Family { names: &["qwen2"], architecture: "qwen2", fields: &SAID, layer: HALVES, biases: &[], particular: qwen, ..LLAMA },
+    Family {
+        names: &["qwen2"],
+        architecture: "qwen2",
+        fields: &SAID,
+        layer: HALVES,
+        biases: &[],
+        particular: qwen,
+        ..LLAMA
+    },
     Family {
         names: &["qwen3"],
         fields: &HEADS_OF_128,
@@ -318,14 +330,11 @@ pub(super) const FAMILIES: &[Family] = &[
             ("ffn_up", "mlp.c_fc", Product(Inner, Width)),
             ("ffn_down", "mlp.c_proj", Product(Width, Inner)),
         ],
-        biases: &[("use_bias", true, &[
-            "self_attn.q_proj",
-            "self_attn.k_proj",
-            "self_attn.v_proj",
-            "self_attn.o_proj",
-            "mlp.c_fc",
-            "mlp.c_proj",
-        ])],
+        biases: &[(
+            "use_bias",
+            true,
+            &["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.c_fc", "mlp.c_proj"],
+        )],
         particular: starcoder2,
         ..LLAMA
     },
@@ -402,7 +411,14 @@ pub(super) const FAMILIES: &[Family] = &[
         particular: internlm2,
         ..LLAMA
     },
-    Family { names: &["ernie4_5"], architecture: "ernie4_5", layer: HALVES, biases: &[USE_BIAS], particular: ernie, ..LLAMA },
+    Family {
+        names: &["ernie4_5"],
+        architecture: "ernie4_5",
+        layer: HALVES,
+        biases: &[USE_BIAS],
+        particular: ernie,
+        ..LLAMA
+    },
     Family { names: &["smollm3"], architecture: "smollm3", particular: smollm3, ..LLAMA },
     Family {
         names: &["exaone4"],
@@ -478,22 +494,8 @@ pub(super) const FAMILIES: &[Family] = &[
         names: &["seed_oss"],
         fields: &HEADS_OF_128,
         architecture: "seed_oss",
-        layer: &[
-            NORM,
-            Q,
-            K,
-            V,
-            O,
-            ("post_attention_norm", "post_attention_layernorm", Norm(Width)),
-            GATE,
-            UP,
-            DOWN,
-        ],
-        biases: &[
-            ("attention_bias", true, QKV_NAMES),
-            ("attention_out_bias", false, &["self_attn.o_proj"]),
-            MLP_BIAS,
-        ],
+        layer: &[NORM, Q, K, V, O, ("post_attention_norm", "post_attention_layernorm", Norm(Width)), GATE, UP, DOWN],
+        biases: &[("attention_bias", true, QKV_NAMES), ("attention_out_bias", false, &["self_attn.o_proj"]), MLP_BIAS],
         particular: seed,
         ..LLAMA
     },

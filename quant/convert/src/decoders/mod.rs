@@ -151,7 +151,8 @@ pub(crate) fn plan<'a>(checkpoint: &Checkpoint<'a>) -> Result<Plan<'a>, Error> {
     planner.finish(|name| {
         let end = |end: &&str| name.ends_with(*end);
         // Masks, and frequencies that are computed.
-        let made = ["rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias"];
+        let made =
+            ["rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias"];
         made.iter().any(|made| end(made)) || (tied && name == format!("{}.weight", family.head))
     })
 }
@@ -261,7 +262,12 @@ impl<'a> Conversion<'_, '_, 'a> {
         let has = self.planner.has(&format!("{}.weight", family.head));
         let tied = self.config.get_bool("tie_word_embeddings")?.unwrap_or(!has);
         if !tied {
-            self.tensor(family, &("output", family.head, Part::Product(Size::Vocabulary, Size::Width)), "output", family.head)?;
+            self.tensor(
+                family,
+                &("output", family.head, Part::Product(Size::Vocabulary, Size::Width)),
+                "output",
+                family.head,
+            )?;
         }
         Ok(tied)
     }
@@ -283,7 +289,8 @@ impl<'a> Conversion<'_, '_, 'a> {
             }
             Part::NormLessOne(size) => {
                 let weight = format!("{source}.weight");
-                let values = self.planner.take(&weight, &[get(size)])?.floats()?.iter().map(|value| value + 1.0).collect();
+                let values =
+                    self.planner.take(&weight, &[get(size)])?.floats()?.iter().map(|value| value + 1.0).collect();
                 self.planner.add(format!("{name}.weight"), &[get(size)], Data::Values(values));
                 if biased {
                     self.planner.tensor(format!("{name}.bias"), &format!("{source}.bias"), &[get(size)])?;
@@ -329,7 +336,8 @@ impl<'a> Conversion<'_, '_, 'a> {
     /// Adds these rows of a product of `outputs`, and of its bias.
     fn rows(&mut self, name: &str, source: &str, rows: Vec<u32>, outputs: u64, biased: bool) -> Result<(), Error> {
         let (width, count) = (self.sizes.get(Size::Width), rows.len() as u64);
-        for (part, from, to) in [("weight", &[outputs, width][..], &[count, width][..]), ("bias", &[outputs], &[count])] {
+        for (part, from, to) in [("weight", &[outputs, width][..], &[count, width][..]), ("bias", &[outputs], &[count])]
+        {
             if part == "weight" || biased {
                 let Tensor { dtype, data, .. } = *self.planner.take(&format!("{source}.{part}"), from)?;
                 self.planner.add(format!("{name}.{part}"), to, Data::Rows { dtype, bytes: data, rows: rows.clone() });
@@ -366,7 +374,9 @@ impl<'a> Conversion<'_, '_, 'a> {
 
     /// Whether each layer has a window, by `layer_types`; without, `slides` says it of a layer's number.
     fn slides(&self, slides: impl Fn(u32) -> bool) -> Result<Vec<bool>, Error> {
-        let Some(types) = self.config.get("layer_types") else { return Ok((0..self.sizes.layers).map(slides).collect()) };
+        let Some(types) = self.config.get("layer_types") else {
+            return Ok((0..self.sizes.layers).map(slides).collect());
+        };
         let kind = |kind: Json| match kind.str()? {
             "sliding_attention" => Ok(true),
             "full_attention" => Ok(false),

@@ -9,6 +9,7 @@ use smidgen_quant::math;
 
 type Done = Result<&'static [Row], Error>;
 
+const NO_WINDOW: &str = "no layer has a window";
 const BASE: f32 = 10_000.0;
 const SILU: &[&str] = &["silu", "swish"];
 const GELU_TANH: &[&str] = &["gelu_new", "gelu_pytorch_tanh", "gelu_fast"];
@@ -16,6 +17,7 @@ const GELU_TANH: &[&str] = &["gelu_new", "gelu_pytorch_tanh", "gelu_fast"];
 pub(super) fn llama(of: &mut Conversion) -> Done {
     of.only("hidden_act", SILU)?;
     of.no_windows()?;
+    of.leave_out(&["sliding_window"], "Llama has no window, whatever its configuration says");
     of.rope(Some(BASE), 1.0)?;
     Ok(&[])
 }
@@ -39,9 +41,7 @@ pub(super) fn qwen(of: &mut Conversion) -> Done {
     } else if of.slides(|_| false)?.contains(&true) {
         return Err(of.config.require("layer_types")?.unsupported());
     }
-    for unused in ["sliding_window", "max_window_layers"] {
-        of.config.get(unused).map(|field| field.u32()).transpose()?;
-    }
+    of.leave_out(&["sliding_window", "max_window_layers"], NO_WINDOW);
     of.rope(Some(BASE), 1.0)?;
     Ok(&[])
 }
@@ -96,7 +96,8 @@ pub(super) fn gemma3(of: &mut Conversion) -> Done {
         of.number("final_logit_softcapping", None, "final_logit_softcapping")?;
     }
     of.windows(4096, 6, &["sliding_window_pattern", "_sliding_window_pattern"])?;
-    let (full, local) = (Rotation::of(&of.config, Some("full_attention")), Rotation::of(&of.config, Some("sliding_attention")));
+    let (full, local) =
+        (Rotation::of(&of.config, Some("full_attention")), Rotation::of(&of.config, Some("sliding_attention")));
     of.rotation(&full, Some(1_000_000.0), 1.0)?;
     let base = match of.config.get_f32("rope_local_base_freq")? {
         Some(base) => base,
@@ -118,8 +119,8 @@ pub(super) fn phi3(of: &mut Conversion) -> Done {
     if let Some(window) = of.window(None)? {
         of.planner.hyper("attention.sliding_window", window);
     }
-    // Used by LongRoPE only, and said in any case.
-    of.config.get_u32("original_max_position_embeddings")?;
+    // Used by LongRoPE only.
+    of.leave_out(&["original_max_position_embeddings"], "nothing is scaled by it");
     of.rope(Some(BASE), 1.0)?;
     Ok(&[])
 }
@@ -286,7 +287,7 @@ pub(super) fn smollm3(of: &mut Conversion) -> Done {
     of.only("hidden_act", SILU)?;
     of.must_be("use_sliding_window", false)?;
     of.no_windows()?;
-    of.config.get_u32("sliding_window")?;
+    of.leave_out(&["sliding_window"], NO_WINDOW);
     if let Some(period) = of.config.get("no_rope_layer_interval")
         && period.u32()? != PERIOD
     {
@@ -316,9 +317,7 @@ pub(super) fn exaone4(of: &mut Conversion) -> Done {
         }
         of.windows(4096, 4, &[])?;
     } else {
-        if let Some(pattern) = pattern {
-            pattern.value();
-        }
+        of.leave_out(&["sliding_window_pattern"], NO_WINDOW);
         if of.config.get_u32("sliding_window")?.is_some() {
             return Err(of.config.require("sliding_window")?.unsupported());
         }
@@ -380,13 +379,22 @@ pub(super) fn apertus(of: &mut Conversion) -> Done {
 }
 
 impl Conversion<'_, '_, '_> {
+    /// Says that these fields have no effect in this model.
+    fn leave_out(&self, fields: &[&str], reason: &'static str) {
+        fields.iter().filter_map(|field| self.config.get(field)).for_each(|field| field.leave_out(reason));
+    }
+
     /// Writes the window, and which layers have it where that is not all but each `period`-th. The period may also be a field.
     fn windows(&mut self, default: u32, period: u32, fields: &[&str]) -> Result<(), Error> {
         let mut every = period;
-        for field in fields.iter().filter_map(|field| self.config.get(field)) {
-            every = field.u32()?;
-            if every == 0 {
-                return Err(field.unsupported());
+        if self.config.get("layer_types").is_some() {
+            self.leave_out(fields, "layer_types says it of each layer");
+        } else {
+            for field in fields.iter().filter_map(|field| self.config.get(field)) {
+                every = field.u32()?;
+                if every == 0 {
+                    return Err(field.unsupported());
+                }
             }
         }
         let window = self.config.get_u32("sliding_window")?;
