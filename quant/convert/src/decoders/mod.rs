@@ -6,6 +6,8 @@
 mod families;
 mod particular;
 mod rope;
+#[cfg(test)]
+mod tests;
 
 use crate::Error;
 use crate::checkpoint::Checkpoint;
