@@ -58,8 +58,8 @@ fn particular(name: &str) -> Value {
 fn config(family: &Family) -> Value {
     let fields = family.fields;
     let mut config = particular(family.names[0]).as_object().cloned().unwrap();
-    let mut set = |key: &str, value: Value| {
-        config.entry(key).or_insert(value);
+    let mut set = |keys: &str, value: Value| {
+        config.entry(keys.split('|').next().unwrap()).or_insert(value);
     };
     set("model_type", family.names[0].into());
     set(fields.layers, 2.into());
@@ -215,7 +215,7 @@ const SUMS: &[(&str, u64)] = &[
     ("cohere2", 0xe21e_299b_83e7_6099),
     ("gpt2", 0x0070_b08c_82bd_237b),
     ("gpt_bigcode", 0x8ece_bc32_14fc_679a),
-    ("bloom", 0xd5dd_34ed_bb8b_4021),
+    ("bloom", 0xa962_709a_8a6b_a292),
     ("starcoder2", 0xa2ca_ca76_9a1c_09d6),
     ("gpt_neox", 0x8d41_7602_5640_320a),
     ("falcon", 0x67a6_f097_3509_aa09),
