@@ -38,5 +38,6 @@ pub use mixture::{Facts, Mixture};
 pub use pack::{pack, unpack};
 pub use plan::{Data, Plan, Planned, Planner};
 pub use quantize::quantize;
+pub use sentences::MODULES;
 pub use tokenizer::CHAT_TEMPLATES;
 pub use write::{Options, write};

@@ -7,7 +7,7 @@ use crate::json::Json;
 use crate::plan::Planner;
 
 /// The modules in order.
-pub(crate) const MODULES: &str = "modules.json";
+pub const MODULES: &str = "modules.json";
 /// How long a text may be.
 const SENTENCES: &str = "sentence_bert_config.json";
 /// The folder of pooling where there is no list of modules.
@@ -38,12 +38,20 @@ pub(crate) fn plan(planner: &mut Planner, classifies: bool, positions: u32) -> R
     let (mut folder, mut normalize) = (Some(POOLING.to_owned()), false);
     if let Some(folders) = folders {
         folder = None;
-        for (field, kind, path) in folders {
-            match kind.rsplit('.').next().unwrap_or(kind) {
-                "Transformer" => {}
+        for (module, path) in folders {
+            let kind = module.require("type")?;
+            match kind.str()?.rsplit('.').next().unwrap_or_default() {
+                "Transformer" => {
+                    if let Some(elsewhere) = module.get("path").filter(|_| !path.is_empty()) {
+                        return Err(elsewhere.unsupported());
+                    }
+                }
                 "Pooling" if folder.is_none() && !normalize => folder = Some(path),
-                "Normalize" if folder.is_some() => normalize = true,
-                _ => return Err(field.unsupported()),
+                "Normalize" if folder.is_some() => {
+                    normalize = true;
+                    module.get("path").inspect(|path| path.leave_out("there is nothing to configure"));
+                }
+                _ => return Err(kind.unsupported()),
             }
         }
     }

@@ -40,7 +40,7 @@ pub use chat::thinking::{Markers, Part, Splitter};
 #[cfg(feature = "chat")]
 pub use chat::{ChatTemplate, Data, Message};
 #[cfg(feature = "convert")]
-pub use convert::{convert, is_tflite, quantize};
+pub use convert::{convert, explain, is_tflite, quantize};
 pub use error::Error;
 pub use files::ModelFile;
 #[cfg(feature = "image")]
@@ -53,7 +53,7 @@ pub use pool::{MAX_THREADS, ThreadPool, physical_cores};
 #[cfg(feature = "pull")]
 pub use pull::{Form, Progress, Silent, Stage, cache_dir, find, pull, resolve};
 #[cfg(feature = "convert")]
-pub use smidgen_convert::{Mixture, Options};
+pub use smidgen_convert::{Fate, Field, Mixture, Options};
 
 /// `text` on one line of reasonable length.
 #[cfg(any(feature = "chat", feature = "image", feature = "pull"))]

@@ -72,10 +72,8 @@ impl<'c> Rotation<'c> {
                 return Err(field.unsupported());
             }
         }
-        // Of another scaling.
-        for unused in ["beta_fast", "beta_slow"].iter().filter_map(|name| parameters.get(name)) {
-            unused.f32()?;
-        }
+        let others = ["beta_fast", "beta_slow"].iter().filter_map(|name| parameters.get(name));
+        others.for_each(|field| field.leave_out("of another way to scale"));
         Ok(Some(alpha))
     }
 }
@@ -107,6 +105,11 @@ impl Conversion<'_, '_, '_> {
             }
             "llama3" => self.llama3(scaling, base, turned),
             "yarn" => self.yarn(scaling),
+            "dynamic" => {
+                // Turns are raised in longer texts than the context's only.
+                scaling.get("factor").inspect(|factor| factor.leave_out("nothing changes within the context"));
+                Ok(())
+            }
             "longrope" | "su" => self.longrope(scaling, turned),
             kind => Err(scaling.field_unsupported("rope_type", format!("{kind:?}"))),
         }
