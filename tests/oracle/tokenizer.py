@@ -76,7 +76,7 @@ def byte_level(**kw):
     tokenizer = Tokenizer(models.BPE(**kw))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(vocab_size=700, special_tokens=["</s>"], initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False)
+    trainer = trainers.BpeTrainer(vocab_size=700, special_tokens=["<s>", "</s>"], initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False)
     tokenizer.train_from_iterator(corpus("bytes"), trainer)
     return tokenizer
 
@@ -186,9 +186,6 @@ EXPRESSIONS = {
     "any": r".{1,4}",
 }
 
-REFUSED = []
-
-
 def cases():
     b, c, w, u = byte_level, characters, wordpiece, unigram
     forms = {
@@ -259,12 +256,21 @@ def cases():
         yield f"added {flags:04b}, bert", added(w(), *tokens)
     yield "added over each other", added(b(), special("<tok>"), special("<tok><tok>"), AddedToken("<to", normalized=True), AddedToken("ok>"), AddedToken("new"), special("newer", rstrip=True))
     yield "added spaces", added(b(), AddedToken("  ", normalized=False), special("<tok>", rstrip=True, lstrip=True), AddedToken("\n"), AddedToken(" foo bar", lstrip=True))
-    frame = lambda tokenizer, single: processors.TemplateProcessing(single=single, special_tokens=[("</s>", tokenizer.token_to_id("</s>"))])
-    for single in ("</s> $A", "$A </s>", "</s> $A </s>"):
+    frame = lambda tokenizer, single: processors.TemplateProcessing(single=single, special_tokens=[(name, tokenizer.token_to_id(name)) for name in ("<s>", "</s>")])
+    for single in ("<s> $A", "$A </s>", "<s> $A </s>"):
         made = b()
         yield f"frame {single}", changed(made, post_processor=frame(made, single))
     made = b()
-    yield "frame in a sequence", changed(made, post_processor=processors.Sequence([processors.ByteLevel(), frame(made, "</s> $A")]))
+    yield "frame in a sequence", changed(made, post_processor=processors.Sequence([processors.ByteLevel(), frame(made, "<s> $A")]))
+    for kind in (processors.BertProcessing, processors.RobertaProcessing):
+        yield f"frame {kind.__name__}", changed(b(), post_processor=kind(("</s>", 1), ("<s>", 0)))
+    # Refused.
+    yield "pre scripts", changed(c(), pre_tokenizer=P.UnicodeScripts())
+    yield "dropout", b(dropout=0.5)
+    yield "words", Tokenizer(models.WordLevel({"<unk>": 0, "a": 1}, unk_token="<unk>"))
+    made = b()
+    yield "frame of two", changed(made, post_processor=frame(made, "<s> <s> $A"))
+    yield "expression names", changed(c(), pre_tokenizer=P.Split(Regex("(?<n>a)"), "isolated"))
 
 
 def files(name, tokenizer):

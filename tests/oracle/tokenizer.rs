@@ -10,7 +10,15 @@ use std::io::Write;
 use std::process::Command;
 
 /// Kinds that `convert` refuses, with what it says of them.
-const REFUSED: &[(&str, &str)] = &[];
+const REFUSED: &[(&str, &str)] = &[
+    ("normalizer replace-empty", "may match nothing"),
+    ("normalizer replace-empty, first", "may match nothing"),
+    ("pre scripts", "UnicodeScripts"),
+    ("dropout", "dropout"),
+    ("words", "WordLevel"),
+    ("frame of two", "more than one token"),
+    ("expression names", "a group of this kind"),
+];
 /// Texts that the script writes for each kind.
 const TEXTS: usize = 400;
 
@@ -115,7 +123,7 @@ fn tokens_are_those_of_hugging_face() {
             }
             // A language model is not given a beginning or an end twice.
             let (framed, got) = (numbers(&case["framed"][i]), tokenizer.encode_prompt(text, Special::Parse));
-            let doubles = |ids: &[u32], id: Option<u32>| id.is_some() && id == ids.first().copied() || id == ids.last().copied();
+            let doubles = |ids: &[u32], id: Option<u32>| id.is_some() && (id == ids.first().copied() || id == ids.last().copied());
             if got != framed && (reads || !(doubles(&expected, tokenizer.bos()) || doubles(&expected, tokenizer.eos()))) {
                 wrong.push(format!("{name}, framed: {text:?}\n   is {got:?}\n  not {framed:?}"));
             }
@@ -128,7 +136,13 @@ fn tokens_are_those_of_hugging_face() {
         assert!(is_listed, "{name} is refused: {error}");
     }
     assert_eq!(refused.len(), REFUSED.len(), "kinds that are listed as refused are converted");
-    let mut kinds: Vec<&str> = wrong.iter().map(|text| text.split(':').next().unwrap_or_default()).collect();
-    kinds.dedup();
-    assert!(wrong.is_empty(), "{}\nof {kinds:?}", wrong.iter().take(20).cloned().collect::<Vec<_>>().join("\n"));
+    let mut kinds: Vec<(&str, usize)> = Vec::new();
+    for kind in wrong.iter().map(|text| text.split(": \"").next().unwrap_or_default()) {
+        match kinds.last_mut().filter(|(last, _)| *last == kind) {
+            Some((_, count)) => *count += 1,
+            None => kinds.push((kind, 1)),
+        }
+    }
+    let shown = wrong.iter().take(20).cloned().collect::<Vec<_>>().join("\n");
+    assert!(wrong.is_empty(), "{shown}\nof {kinds:?}");
 }

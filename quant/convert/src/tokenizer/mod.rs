@@ -237,7 +237,12 @@ fn steps<'c>(part: Option<Json<'c>>, list: &str) -> Result<Vec<Json<'c>>, Error>
             match part.get(list) {
                 Some(parts) => {
                     kind_of(&part);
+                    let before = flat.len();
                     flat.extend(parts.list()?);
+                    if flat.len() == before {
+                        // None at all.
+                        parts.value();
+                    }
                 }
                 None if kind_of(&part) == "Sequence" => return Err(part.missing(list)),
                 None => flat.push(part),

@@ -221,9 +221,9 @@ impl Vocabulary {
             let wrong = || vocab.wrong("a list of tokens with their scores");
             let [token, score] = entry.as_array().map(Vec::as_slice).ok_or_else(wrong)? else { return Err(wrong()) };
             let token = token.as_str().ok_or_else(wrong)?;
-            if self.ids.contains_key(token) {
-                let reason = format!("the token {token:.64?} is there twice");
-                return Err(Error::Tokenizer { file: TOKENIZER.into(), reason });
+            // Of equal tokens the last counts.
+            if let Some(&before) = self.ids.get(token) {
+                self.set(TOKENIZER, before, &format!("[PAD{before}]"), Kind::Unused)?;
             }
             self.set_model(TOKENIZER, id, token)?;
             if let Some(slot) = self.scores.get_mut(id as usize) {

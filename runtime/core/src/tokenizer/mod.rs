@@ -54,12 +54,12 @@ use unicode::{Category, category};
 use unigram::Unigram;
 use vocab::{NONE, Vocab, char_of_byte};
 
-/// Whether an expression can be one of a file's steps.
+/// Whether an expression can be one of a file's steps: `Ok(true)` if a match of it may be empty.
 ///
 /// # Errors
 /// What is not supported in it.
-pub fn check_expression(expression: &str) -> Result<(), &'static str> {
-    pipeline::regex::Regex::compile(expression).map(|_| ())
+pub fn check_expression(expression: &str) -> Result<bool, &'static str> {
+    pipeline::regex::Regex::compile(expression).map(|regex| regex.may_be_empty())
 }
 
 /// Whether a token of this name ends a generation, and counts as a control token, where a file does not list its steps.

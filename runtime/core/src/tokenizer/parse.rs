@@ -220,8 +220,9 @@ impl<'a> Parsed<'a> {
         let scheme = Pipeline::parse(file, vocab)?;
         let or = |key, other| if file.get(key).is_some() { key } else { other };
         let (bos_key, eos_key) = (or(CLS, BOS), or(SEP, EOS));
+        let is_framed = scheme.is_framed;
         let parsed = Parsed::new(Scheme::Pipeline(Box::new(scheme)), Ids::default());
-        Ok(Parsed { add_bos: false, bos_key, eos_key, ..parsed })
+        Ok(Parsed { add_bos: is_framed, add_eos: is_framed, bos_key, eos_key, ..parsed })
     }
 
     /// CLIP's BPE.

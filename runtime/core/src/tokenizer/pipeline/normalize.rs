@@ -231,6 +231,10 @@ fn precompiled(text: &str, head: usize, charsmap: &Charsmap<'_>) -> Normalized {
         }
         at += length.max(1);
     }
+    // What is removed at the start counts for what follows it.
+    if head > 0 && new_head == 0 {
+        new_head = out.chars().next().map_or(0, char::len_utf8);
+    }
     Normalized { text: out, head: new_head }
 }
 

@@ -25,6 +25,7 @@ pub(crate) struct Regex {
     program: Vec<Step>,
     /// What a match can begin with; nothing if it may be empty or begin with a look around.
     first: Option<Set>,
+    may_be_empty: bool,
 }
 
 #[derive(Debug)]
@@ -77,7 +78,12 @@ impl Regex {
         let mut program = Vec::new();
         emit(&node, &mut program)?;
         program.push(Step::Match);
-        Ok(Regex { program, first: first(&node) })
+        Ok(Regex { program, first: first(&node), may_be_empty: node.may_be_empty() })
+    }
+
+    /// Whether a match may be empty.
+    pub(crate) fn may_be_empty(&self) -> bool {
+        self.may_be_empty
     }
 
     /// The end of the match that begins at byte `at`.
