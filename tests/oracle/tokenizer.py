@@ -1,10 +1,11 @@
 """Small tokenizers of every kind, by Hugging Face's `tokenizers`, and the ids that it gives for 400 random texts each.
 
 Each line of the output is a JSON map: `name`, `files` (names and texts of the files of a checkpoint, without weights), `texts`, `ids` (with
-special tokens found), `framed` (with the tokens before and after a text). Seeds are the names.
+special tokens found), `framed` (with the tokens before and after a text). Seeds are the names, with what SMIDGEN_SEED adds.
 """
 
 import json
+import os
 import random
 import sys
 
@@ -281,7 +282,7 @@ def files(name, tokenizer):
 
 
 for name, tokenizer in cases():
-    rng = random.Random(name)
+    rng = random.Random(name + os.environ.get("SMIDGEN_SEED", ""))
     texts = [text(rng) for _ in range(TEXTS)]
     ids = [tokenizer.encode(text, add_special_tokens=False).ids for text in texts]
     framed = [tokenizer.encode(text).ids for text in texts]

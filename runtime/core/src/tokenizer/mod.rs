@@ -110,6 +110,8 @@ enum Scheme<'a> {
         splitter: Splitter,
         bytes: Box<clip::Bytes>,
         merges: Merges,
+        /// Special tokens that are found in the text that was made lower case.
+        normalized: Specials,
     },
     Pipeline(Box<Pipeline<'a>>),
 }
@@ -213,12 +215,26 @@ impl<'a> Tokenizer<'a> {
                         wordpiece::encode(part, *cleaning, &self.vocab, self.ids.unknown, ids);
                     }
                     Scheme::Pipeline(_) => {}
-                    Scheme::Clip { splitter, bytes, merges } => splitter.split(&clip::clean(part), &mut |word| {
-                        if !word.starts_with(|c| category(c) == Category::Space) {
-                            clip::merge(word.as_bytes(), true, bytes, merges, &mut merger);
-                            ids.extend(merger.symbols().map(|symbol| symbol.id).filter(|&id| id != NONE));
+                    Scheme::Clip { splitter, bytes, merges, normalized } => {
+                        let text = clip::clean(part);
+                        let mut rest = text.as_str();
+                        while !rest.is_empty() {
+                            let found = (!normalized.is_empty())
+                                .then(|| normalized.find(&self.vocab, rest, special == Special::Parse))
+                                .flatten();
+                            let (at, id) = found.map_or((rest.len(), None), |(at, id)| (at, Some(id)));
+                            let (words, tail) = rest.split_at_checked(at).unwrap_or((rest, ""));
+                            splitter.split(words, &mut |word| {
+                                if !word.starts_with(|c| category(c) == Category::Space) {
+                                    clip::merge(word.as_bytes(), true, bytes, merges, &mut merger);
+                                    ids.extend(merger.symbols().map(|symbol| symbol.id).filter(|&id| id != NONE));
+                                }
+                            });
+                            ids.extend(id);
+                            let length = id.and_then(|id| self.vocab.bytes(id)).map_or(0, <[u8]>::len);
+                            rest = tail.get(length..).unwrap_or_default();
                         }
-                    }),
+                    }
                 }
                 plain = later;
             }
