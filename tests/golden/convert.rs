@@ -30,7 +30,7 @@ fn converted(files: &[(&str, Value)], tensors: &[Stored], options: Options) -> R
 }
 
 fn with(mixture: Mixture) -> Options {
-    Options { mixture: Some(mixture), packed: false }
+    Options { mixture: Some(mixture), ..Options::default() }
 }
 
 #[test]
@@ -80,7 +80,13 @@ fn formats_are_those_of_the_encoders() {
         let (mut again, mut packed, mut expected, mut unpacked) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         quantize(&[&out], with(mixture), &mut again, &mut |_, _| ()).unwrap();
         assert!(again == out, "{}", mixture.name());
-        quantize(&[&bytes], Options { mixture: Some(mixture), packed: true }, &mut packed, &mut |_, _| ()).unwrap();
+        quantize(
+            &[&bytes],
+            Options { mixture: Some(mixture), packed: true, ..Options::default() },
+            &mut packed,
+            &mut |_, _| (),
+        )
+        .unwrap();
         if pack(&out, &mut expected, &mut |_| ()).is_ok() {
             assert!(packed == expected, "{}", mixture.name());
             quantize(&[&packed], with(mixture), &mut unpacked, &mut |_, _| ()).unwrap();

@@ -2,7 +2,7 @@
 
 use crate::checkpoint::{Checkpoint, File};
 use crate::plan::Plan;
-use crate::{Error, Options, bert, clip, llama, vit, write};
+use crate::{Clamped, Error, Options, bert, clip, llama, vit, write};
 use std::io::Write;
 
 /// Makes a plan for one architecture.
@@ -49,7 +49,7 @@ pub fn convert(
     options: Options,
     out: &mut dyn Write,
     progress: &mut dyn FnMut(u64, u64),
-) -> Result<(), Error> {
+) -> Result<Clamped, Error> {
     let checkpoint = Checkpoint::read(files)?;
     write::write(&plan(&checkpoint)?, options, out, progress)
 }

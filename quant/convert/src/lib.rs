@@ -34,4 +34,4 @@ pub use mixture::{Facts, Mixture};
 pub use pack::{pack, unpack};
 pub use plan::{Data, Plan, Planned, Planner};
 pub use quantize::quantize;
-pub use write::{Options, write};
+pub use write::{Clamped, Options, write};

@@ -2,10 +2,12 @@
 
 use crate::Error;
 use crate::models::{Package, PackageManager};
+use crate::temporary::Running;
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::PoisonError;
 use std::time::Duration;
 
 const POLL: Duration = Duration::from_millis(50);
@@ -91,9 +93,10 @@ pub(crate) fn fetch(
 }
 
 /// Waits for the program's end; returns whether it succeeded and what it wrote to stderr.
-fn watch(child: Child, dir: &Path, seen: &mut dyn FnMut(u64)) -> io::Result<(bool, String)> {
-    let mut running = Running(child);
-    let stderr = running.0.stderr.take();
+fn watch(mut child: Child, dir: &Path, seen: &mut dyn FnMut(u64)) -> io::Result<(bool, String)> {
+    let stderr = child.stderr.take();
+    let running = Running::new(child);
+    let try_wait = || running.0.lock().unwrap_or_else(PoisonError::into_inner).try_wait();
     let reader = std::thread::spawn(move || {
         let mut text = Vec::new();
         if let Some(mut stderr) = stderr {
@@ -104,24 +107,13 @@ fn watch(child: Child, dir: &Path, seen: &mut dyn FnMut(u64)) -> io::Result<(boo
         String::from_utf8_lossy(&text).into_owned()
     });
     let status = loop {
-        if let Some(status) = running.0.try_wait()? {
+        if let Some(status) = try_wait()? {
             break status;
         }
         seen(largest_file(dir, 8));
         std::thread::sleep(POLL);
     };
     Ok((status.success(), reader.join().unwrap_or_default()))
-}
-
-/// Ends the program if its caller goes away first.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // Both fail when it has ended already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 /// The length of the largest file below `dir`. Package managers copy a finished download, so a sum would count twice.

@@ -24,6 +24,9 @@ pub(crate) struct ConvertArgs {
     /// Pack the tensors in panels: faster, but readable by Smidgen only
     #[arg(long)]
     pub(crate) pack: bool,
+    /// Make weights that are too large for their format its largest value, instead of ending
+    #[arg(long)]
+    pub(crate) clamp: bool,
 }
 
 #[derive(Debug, Args)]
@@ -45,6 +48,9 @@ pub(crate) struct QuantizeArgs {
     /// Pack the tensors in panels: faster, but readable by Smidgen only
     #[arg(long)]
     pub(crate) pack: bool,
+    /// Make weights that are too large for their format its largest value, instead of ending
+    #[arg(long)]
+    pub(crate) clamp: bool,
 }
 
 #[derive(Debug, Args)]
