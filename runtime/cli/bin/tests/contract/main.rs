@@ -6,6 +6,8 @@ mod convert;
 mod embed;
 mod errors;
 mod files;
+#[cfg(unix)]
+mod interrupted;
 mod micro;
 mod run;
 mod think;
