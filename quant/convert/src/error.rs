@@ -102,14 +102,18 @@ impl fmt::Display for Error {
             Error::Overflow { tensor, row, column, value, format } => {
                 write!(
                     f,
-                    "tensor {tensor:?} has a weight in row {row}, column {column} that is too large for {}: {value:?}; use {}--clamp",
-                    format.name(),
-                    match format {
-                        smidgen_quant::Format::F32 => "",
-                        smidgen_quant::Format::BF16 => "F32, or ",
-                        _ => "BF16 or F32, or ",
-                    }
-                )
+                    "tensor {tensor:?} has a weight in row {row}, column {column} that is too large for {}: ",
+                    format.name()
+                )?;
+                // As short as the source has it.
+                let short = *value as f32;
+                if f64::from(short) == *value { write!(f, "{short:?}") } else { write!(f, "{value:?}") }?;
+                let instead = match format {
+                    smidgen_quant::Format::F32 => "",
+                    smidgen_quant::Format::BF16 => "F32, or ",
+                    _ => "BF16 or F32, or ",
+                };
+                write!(f, "; use {instead}--clamp")
             }
             Error::Encode { tensor, error } => write!(f, "tensor {tensor:?}: {error}"),
             Error::Tokenizer { file, reason } => write!(f, "{file}: {reason}"),

@@ -317,7 +317,7 @@ impl Row<'_, '_> {
             };
             first += block * len;
             if !self.clamp {
-                let largest = weights.iter().enumerate().max_by(|a, b| a.1.abs().total_cmp(&b.1.abs()));
+                let largest = weights.iter().enumerate().rev().max_by(|a, b| a.1.abs().total_cmp(&b.1.abs()));
                 let (column, value) = largest.map_or((0, 0.0), |(column, value)| (column, *value));
                 return Err(self.overflow(format, first + column, value.into()));
             }

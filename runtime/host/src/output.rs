@@ -24,7 +24,12 @@ pub(crate) fn replace(from: &Path, to: &Path, fill: Fill) -> Result<(), Error> {
     let name = to.file_name().unwrap_or_default();
     let mut part = name.to_owned();
     part.push(".part");
-    let (part, file) = Temporary::make(to.with_file_name(part), |part| open(part, to))?;
+    let part = to.with_file_name(part);
+    if fs::canonicalize(&part).is_ok_and(|part| fs::canonicalize(from).is_ok_and(|from| from == part)) {
+        let error = io::Error::other("this is the input, and would be replaced while it is read; name another output");
+        return Err(Error::Write { path: part, error });
+    }
+    let (part, file) = Temporary::make(part, |part| open(part, to))?;
     sweep(to, name);
     // It stays locked until it has its name.
     let _locked = write(from, to, file, fill)?;

@@ -238,6 +238,16 @@ fn a_part_that_is_no_file_is_refused() {
     assert_eq!(names(&dir.path("")), ["out.gguf.part"]);
 }
 
+#[test]
+fn an_input_that_would_be_the_part_is_refused() {
+    let dir = Scratch::new();
+    let input = dir.path("out.gguf.part");
+    fs::rename(dir.small(), &input).unwrap();
+    let before = fs::read(&input).unwrap();
+    fails(&["quantize", &input, &dir.path("out.gguf"), "Q8_0"], &[&input, "this is the input"]);
+    assert!(fs::read(&input).unwrap() == before);
+}
+
 /// `pull` with a package manager that begins a download and never ends it.
 fn pull(dir: &Scratch, model: &str, last: &str) -> Command {
     fs::create_dir_all(dir.path("in-bin")).unwrap();
