@@ -8,6 +8,7 @@ mod errors;
 mod files;
 #[cfg(unix)]
 mod interrupted;
+mod metadata;
 mod micro;
 mod run;
 mod think;
