@@ -23,6 +23,10 @@ pub enum Error {
     Tflite(tflite::Error),
     /// A file that the conversion needs is missing.
     MissingFile { file: String },
+    /// Weights are pickled: reading them would run a program.
+    Pickled { file: String },
+    /// Some of the weights files are missing, by their names.
+    Shards { file: String, count: u32, found: usize },
     /// A text file is not UTF-8; the place in bytes.
     Encoding { file: String, offset: usize },
     /// A sidecar file is not valid JSON; line and column count from 1.
@@ -33,6 +37,8 @@ pub enum Error {
     WrongField { file: String, field: String, expected: &'static str },
     /// A field has a value that the converter does not know.
     Unsupported { file: String, field: String, value: String },
+    /// A field that the conversion does not know.
+    UnknownField { file: String, field: String, value: String },
     /// The index names a weights file outside of the folder.
     ShardName { file: String, name: String },
     /// A tensor that the index promises is not in the weights file it names.
@@ -71,6 +77,15 @@ impl fmt::Display for Error {
             Error::SafeTensors { file, error } => write!(f, "{file}: {error}"),
             Error::Tflite(error) => error.fmt(f),
             Error::MissingFile { file } => write!(f, "{file} is missing; download it with the checkpoint"),
+            Error::Pickled { file } => {
+                write!(f, "{file}: the weights are pickled, which is not read; save them as safetensors first")
+            }
+            Error::Shards { file, count, found } => {
+                write!(
+                    f,
+                    "{file} is one of {count} weights files, of which {found} are there; is the checkpoint complete?"
+                )
+            }
             Error::Encoding { file, offset } => write!(f, "{file}: the text is not UTF-8 at offset {offset}"),
             Error::Json { file, line, column, reason } => {
                 write!(f, "{file}: line {line}, column {column}: {reason}")
@@ -80,6 +95,10 @@ impl fmt::Display for Error {
             Error::Unsupported { file, field, value } => {
                 write!(f, "{file}: {field:?} is {value}, which is not supported")
             }
+            Error::UnknownField { file, field, value } => write!(
+                f,
+                "{file}: {field:?} is {value}, a field that is not known and may change results; delete it from the file if it does not"
+            ),
             Error::ShardName { file, name } => {
                 write!(f, "{file}: the weights file {name:?} is not in the same folder")
             }

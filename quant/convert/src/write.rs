@@ -147,7 +147,7 @@ impl Planned<'_> {
             dtype => Err(self.unreadable(dtype.name())),
         };
         let format = match self.data {
-            Data::Stored { dtype, .. } | Data::Rotary { dtype, .. } => {
+            Data::Stored { dtype, .. } | Data::Rows { dtype, .. } | Data::Transposed { dtype, .. } => {
                 stored(dtype).map(|kept| wanted.unwrap_or(kept))?
             }
             Data::Values(_) => wanted.unwrap_or(Format::F32),
@@ -181,16 +181,18 @@ impl Planned<'_> {
     fn read(&self, row: usize, values: &mut [f32]) -> Result<(), Error> {
         match &self.data {
             Data::Stored { dtype, bytes } => self.decode(*dtype, bytes, row, values),
-            Data::Rotary { dtype, bytes, head } if self.dims.len() > 1 => {
-                self.decode(*dtype, bytes, half_apart(row, *head), values)
+            Data::Rows { dtype, bytes, rows } if self.dims.len() > 1 => {
+                let stored = *rows.get(row).ok_or_else(|| self.short())?;
+                self.decode(*dtype, bytes, stored as usize, values)
             }
-            Data::Rotary { dtype, bytes, head } => {
-                let mut stored = vec![0.0; values.len()];
-                self.decode(*dtype, bytes, row, &mut stored)?;
-                for (i, value) in values.iter_mut().enumerate() {
-                    *value = stored.get(half_apart(i, *head)).copied().unwrap_or(0.0);
-                }
-                Ok(())
+            Data::Rows { dtype, bytes, rows } => {
+                let each = rows.iter().zip(values.chunks_exact_mut(1));
+                each.into_iter().try_for_each(|(stored, value)| self.decode(*dtype, bytes, *stored as usize, value))
+            }
+            Data::Transposed { dtype, bytes } => {
+                let rows = self.dims.get(1).map_or(1, |rows| *rows as usize);
+                let each = values.chunks_exact_mut(1).enumerate();
+                each.into_iter().try_for_each(|(col, value)| self.decode(*dtype, bytes, col * rows + row, value))
             }
             Data::Values(all) => {
                 values.copy_from_slice(
@@ -218,10 +220,13 @@ impl Planned<'_> {
     fn wide(&self, row: usize, column: usize, cols: usize) -> Option<f64> {
         let (bytes, at) = match &self.data {
             Data::Stored { dtype: Dtype::F64, bytes } => (bytes, row * cols + column),
-            Data::Rotary { dtype: Dtype::F64, bytes, head } if self.dims.len() > 1 => {
-                (bytes, half_apart(row, *head) * cols + column)
+            Data::Rows { dtype: Dtype::F64, bytes, rows } if self.dims.len() > 1 => {
+                (bytes, *rows.get(row)? as usize * cols + column)
             }
-            Data::Rotary { dtype: Dtype::F64, bytes, head } => (bytes, half_apart(column, *head)),
+            Data::Rows { dtype: Dtype::F64, bytes, rows } => (bytes, *rows.get(column)? as usize),
+            Data::Transposed { dtype: Dtype::F64, bytes } => {
+                (bytes, column * self.dims.get(1).map_or(1, |rows| *rows as usize) + row)
+            }
             _ => return None,
         };
         bytes.as_chunks().0.get(at).map(|bytes| f64::from_le_bytes(*bytes))
@@ -276,7 +281,9 @@ impl Row<'_, '_> {
         let mut clamped = 0;
         let mut peak = peak(values);
         if !peak.is_finite() {
-            clamped = self.clamp_wide(values)?;
+            let wide = self.clamp_wide(values)?;
+            // In every other format they are clamped once more.
+            clamped = if format == Format::F32 { wide } else { 0 };
             peak = f32::MAX;
         }
         format.encode(values, out).map_err(|error| tensor.failed(error))?;
@@ -354,12 +361,6 @@ impl Row<'_, '_> {
 /// The largest magnitude; not finite if some value is not.
 fn peak(values: &[f32]) -> f32 {
     f32::from_bits(values.iter().fold(0, |peak, value| peak.max(value.to_bits() & (u32::MAX >> 1))))
-}
-
-/// Where row `row` of heads with neighbouring rotary pairs comes from, if there the two of a pair are half a head apart.
-fn half_apart(row: usize, head: usize) -> usize {
-    let within = row % head;
-    row - within + within / 2 + within % 2 * (head / 2)
 }
 
 /// Copies a row of blocks, taking it out of its panel if `kind` is packed.

@@ -2,8 +2,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+#[cfg(feature = "pull")]
 use std::process::Child;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+#[cfg(feature = "pull")]
+use std::sync::Arc;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// How often a folder is removed again into which something was written meanwhile, and the pause before each time.
@@ -21,6 +24,7 @@ struct List {
 #[derive(Clone)]
 enum Item {
     Path(PathBuf),
+    #[cfg(feature = "pull")]
     Program(Arc<Mutex<Child>>),
 }
 
@@ -28,7 +32,9 @@ impl Item {
     fn is(&self, other: &Item) -> bool {
         match (self, other) {
             (Item::Path(own), Item::Path(other)) => own == other,
+            #[cfg(feature = "pull")]
             (Item::Program(own), Item::Program(other)) => Arc::ptr_eq(own, other),
+            #[cfg(feature = "pull")]
             _ => false,
         }
     }
@@ -45,6 +51,7 @@ pub fn remove_temporaries() {
     list.ending = true;
     for item in std::mem::take(&mut list.items).into_iter().rev() {
         match item {
+            #[cfg(feature = "pull")]
             Item::Program(program) => end(&program),
             Item::Path(path) => remove(&path),
         }
@@ -81,6 +88,7 @@ fn remove(path: &Path) {
     }
 }
 
+#[cfg(feature = "pull")]
 fn end(program: &Mutex<Child>) {
     let mut program = program.lock().unwrap_or_else(PoisonError::into_inner);
     // Both fail when it has ended already.
@@ -103,6 +111,7 @@ impl Temporary {
     }
 
     /// Gives a file in this folder its final name.
+    #[cfg(feature = "pull")]
     pub(crate) fn rename_inside(&self, from: &Path, to: &Path) -> std::io::Result<()> {
         let _list = list();
         fs::rename(from, to)
@@ -128,9 +137,11 @@ impl Drop for Temporary {
     }
 }
 
+#[cfg(feature = "pull")]
 /// A program that ends when its owner does.
 pub(crate) struct Running(pub(crate) Arc<Mutex<Child>>);
 
+#[cfg(feature = "pull")]
 impl Running {
     pub(crate) fn new(child: Child) -> Running {
         let program = Arc::new(Mutex::new(child));
@@ -139,6 +150,7 @@ impl Running {
     }
 }
 
+#[cfg(feature = "pull")]
 impl Drop for Running {
     fn drop(&mut self) {
         let mut list = list();
