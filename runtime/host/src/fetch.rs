@@ -6,8 +6,7 @@ use crate::temporary::Running;
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::PoisonError;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 const POLL: Duration = Duration::from_millis(50);
@@ -63,21 +62,21 @@ pub(crate) fn fetch(
     let failed = |reason: &str| Error::Download { package: package.to_string(), reason: crate::one_line(reason) };
     for command in commands {
         let Some((program, arguments)) = command.split_first() else { continue };
-        let child = Command::new(program)
+        let mut command = Command::new(program);
+        command
             .args(arguments)
             .current_dir(dir)
             // The half-written file stays inside the cache, where its growth can be watched and its rest be cleaned away.
             .envs(["TMPDIR", "TEMP", "TMP", "npm_config_cache"].map(|name| (name, dir)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn();
-        let child = match child {
-            Ok(child) => child,
+            .stderr(Stdio::piped());
+        let running = match Running::start(&mut command) {
+            Ok(running) => running,
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => return Err(failed(&format!("{program} does not start: {error}"))),
         };
-        let (success, stderr) = watch(child, dir, seen).map_err(|error| failed(&error.to_string()))?;
+        let (success, stderr) = watch(&running, dir, seen).map_err(|error| failed(&error.to_string()))?;
         if success {
             return downloaded(dir, package.manager).ok_or_else(|| failed("it left no package"));
         }
@@ -93,10 +92,8 @@ pub(crate) fn fetch(
 }
 
 /// Waits for the program's end; returns whether it succeeded and what it wrote to stderr.
-fn watch(mut child: Child, dir: &Path, seen: &mut dyn FnMut(u64)) -> io::Result<(bool, String)> {
-    let stderr = child.stderr.take();
-    let running = Running::new(child);
-    let try_wait = || running.0.lock().unwrap_or_else(PoisonError::into_inner).try_wait();
+fn watch(running: &Running, dir: &Path, seen: &mut dyn FnMut(u64)) -> io::Result<(bool, String)> {
+    let stderr = running.child().stderr.take();
     let reader = std::thread::spawn(move || {
         let mut text = Vec::new();
         if let Some(mut stderr) = stderr {
@@ -107,7 +104,8 @@ fn watch(mut child: Child, dir: &Path, seen: &mut dyn FnMut(u64)) -> io::Result<
         String::from_utf8_lossy(&text).into_owned()
     });
     let status = loop {
-        if let Some(status) = try_wait()? {
+        let ended = running.child().try_wait()?;
+        if let Some(status) = ended {
             break status;
         }
         seen(largest_file(dir, 8));

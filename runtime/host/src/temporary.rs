@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 #[cfg(feature = "pull")]
-use std::process::Child;
+use std::process::{Child, Command};
 #[cfg(feature = "pull")]
 use std::sync::Arc;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -139,14 +139,21 @@ impl Drop for Temporary {
 
 #[cfg(feature = "pull")]
 /// A program that ends when its owner does.
-pub(crate) struct Running(pub(crate) Arc<Mutex<Child>>);
+pub(crate) struct Running(Arc<Mutex<Child>>);
 
 #[cfg(feature = "pull")]
 impl Running {
-    pub(crate) fn new(child: Child) -> Running {
-        let program = Arc::new(Mutex::new(child));
-        list().items.push(Item::Program(program.clone()));
-        Running(program)
+    /// Starts the program, with it on the list before a signal can come between.
+    pub(crate) fn start(command: &mut Command) -> std::io::Result<Running> {
+        let mut list = list();
+        let program = Arc::new(Mutex::new(command.spawn()?));
+        list.items.push(Item::Program(program.clone()));
+        Ok(Running(program))
+    }
+
+    /// The program.
+    pub(crate) fn child(&self) -> MutexGuard<'_, Child> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -101,7 +101,7 @@ fn checkpoints_that_are_none() {
     dir.write("model/model.safetensors", "");
     refused(&["model.safetensors", "empty"]);
     std::fs::remove_file(&weights).unwrap();
-    refused(&["model.safetensors", "no such file"]);
+    refused(&["model.safetensors", "is missing"]);
     dir.write("model/model.safetensors", &good);
 
     dir.write("model/config.json", "{\"model_type\":\n \"llama\",}");
