@@ -350,7 +350,7 @@ fn weights_in_several_files() {
         texts.extend(parts.iter().cloned());
         let all: Vec<_> = texts.iter().map(|(name, bytes)| File { name: (*name).into(), bytes }).collect();
         let mut out = Vec::new();
-        convert(&all, Options::default(), &mut out, &mut |_, _| ()).map(|()| out)
+        convert(&all, Options::default(), &mut out, &mut |_, _| ()).map(|_| out)
     };
     assert!(convert_with(&map(None), &parts).unwrap() == whole);
     let error = convert_with(&map(Some("classifier.bias")), &parts).unwrap_err();
