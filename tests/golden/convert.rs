@@ -147,7 +147,7 @@ fn scaled_positions() {
     let made = converted(&files, &tensors, Options::default()).unwrap();
     let made = Gguf::parse(&made).unwrap();
     assert_eq!(made.get("llama.rope.scaling.factor").map(|value| format!("{value:?}")), Some("F32(2.0)".into()));
-    files[0].1["rope_scaling"] = json!({"rope_type": "dynamic", "factor": 2.0});
+    files[0].1["rope_scaling"] = json!({"rope_type": "proportional", "factor": 2.0});
     assert!(matches!(converted(&files, &tensors, Options::default()), Err(Error::Unsupported { .. })));
 }
 

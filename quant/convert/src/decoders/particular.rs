@@ -17,7 +17,6 @@ const GELU_TANH: &[&str] = &["gelu_new", "gelu_pytorch_tanh", "gelu_fast"];
 pub(super) fn llama(of: &mut Conversion) -> Done {
     of.only("hidden_act", SILU)?;
     of.no_windows()?;
-    of.leave_out(&["sliding_window"], "Llama has no window, whatever its configuration says");
     of.rope(Some(BASE), 1.0)?;
     Ok(&[])
 }
@@ -132,6 +131,9 @@ pub(super) fn cohere(of: &mut Conversion) -> Done {
     ];
     of.only("hidden_act", SILU)?;
     of.number("logit_scale", Some(0.0625), "logit_scale")?;
+    if of.config.get("model_max_length").is_some() {
+        of.leave_out(&["max_position_embeddings"], "model_max_length is what counts");
+    }
     of.rope(None, 1.0)?;
     Ok(if of.config.get_bool("use_qk_norm")?.unwrap_or(false) { NORMS } else { &[] })
 }
@@ -163,7 +165,7 @@ pub(super) fn bigcode(of: &mut Conversion) -> Done {
 
 /// One head of keys, where queries share it.
 pub(super) fn shared(config: &Json) -> Result<Option<u32>, Error> {
-    let all = config.get_u32("num_kv_heads")?;
+    let all = config.get_u32("num_kv_heads")?.or(config.get_u32("n_head_kv")?);
     let own = config.get_bool("new_decoder_architecture")?.unwrap_or(false);
     let one = config.get_bool("multi_query")?.unwrap_or(true) && !own;
     if let Some(heads) = config.get_u32("num_key_value_heads")?
@@ -204,6 +206,7 @@ pub(super) fn falcon(of: &mut Conversion) -> Done {
         &[("attn_norm", "ln_mlp", Part::Norm(Size::Width)), ("attn_norm_2", "ln_attn", Part::Norm(Size::Width))];
     of.only("activation", &["gelu"])?;
     of.must_be("alibi", false)?;
+    of.must_be("apply_residual_connection_post_layernorm", false)?;
     of.must_be("parallel_attn", true)?;
     of.rope(Some(BASE), 1.0)?;
     let new = of.config.get_bool("new_decoder_architecture")?.unwrap_or(false);
@@ -287,7 +290,7 @@ pub(super) fn smollm3(of: &mut Conversion) -> Done {
     of.only("hidden_act", SILU)?;
     of.must_be("use_sliding_window", false)?;
     of.no_windows()?;
-    of.leave_out(&["sliding_window"], NO_WINDOW);
+    of.leave_out(&["sliding_window", "max_window_layers"], NO_WINDOW);
     if let Some(period) = of.config.get("no_rope_layer_interval")
         && period.u32()? != PERIOD
     {
@@ -336,8 +339,6 @@ pub(super) fn glm4(of: &mut Conversion) -> Done {
 /// The base is raised by a number instead of scaling (NTK-aware).
 pub(super) fn hunyuan(of: &mut Conversion) -> Done {
     of.only("hidden_act", SILU)?;
-    of.must_be("use_qk_norm", true)?;
-    of.must_be("use_cla", false)?;
     let rotation = Rotation::of(&of.config, None);
     let Some(alpha) = rotation.alpha()? else {
         of.rotation(&rotation, Some(BASE), 1.0)?;

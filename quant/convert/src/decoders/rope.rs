@@ -105,6 +105,11 @@ impl Conversion<'_, '_, '_> {
             }
             "llama3" => self.llama3(scaling, base, turned),
             "yarn" => self.yarn(scaling),
+            "dynamic" => {
+                // Turns are raised in longer texts than the context's only.
+                scaling.get("factor").inspect(|factor| factor.leave_out("nothing changes within the context"));
+                Ok(())
+            }
             "longrope" | "su" => self.longrope(scaling, turned),
             kind => Err(scaling.field_unsupported("rope_type", format!("{kind:?}"))),
         }
