@@ -6,6 +6,7 @@
 //! - [`Splitter`] tells a thinking model's reasoning from its answer;
 //! - [`pull`], [`find`] and [`resolve`] turn a model's short name into a file in the user's cache;
 //! - [`convert`], [`quantize`] and [`pack`] write files in other forms;
+//! - [`remove_temporaries`] removes what is not finished, when a signal ends the process;
 //! - [`Picture`] decodes image files.
 //!
 //! Everything that can fail returns [`Error`], whose text is one line that says what to do. The last three of these parts, and the chat
@@ -32,6 +33,8 @@ mod pack;
 mod pool;
 #[cfg(feature = "pull")]
 mod pull;
+#[cfg(feature = "convert")]
+mod temporary;
 
 #[cfg(feature = "chat")]
 pub use chat::prompt::{encode as encode_chat, encode_data as encode_chat_data};
@@ -53,7 +56,11 @@ pub use pool::{MAX_THREADS, ThreadPool, physical_cores};
 #[cfg(feature = "pull")]
 pub use pull::{Form, Progress, Silent, Stage, cache_dir, find, pull, resolve};
 #[cfg(feature = "convert")]
-pub use smidgen_convert::{Fate, Field, Mixture, Options};
+pub use smidgen_convert::{Clamped, Fate, Field, Mixture, Options};
+#[cfg(all(unix, feature = "convert"))]
+pub use temporary::ignores;
+#[cfg(feature = "convert")]
+pub use temporary::remove_temporaries;
 
 /// `text` on one line of reasonable length.
 #[cfg(any(feature = "chat", feature = "image", feature = "pull"))]
