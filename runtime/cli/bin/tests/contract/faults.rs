@@ -35,7 +35,7 @@ fn tokenizes(fault: &str, folders: &[&str]) {
         for case in cases.as_array().unwrap() {
             let text = dir.write("text", case["text"].as_str().unwrap());
             let found = stdout(&["tokenize", &model, "-f", &text, "--special"]);
-            let found: Vec<u64> = found.split_whitespace().map(|id| id.trim_matches(',').parse().unwrap()).collect();
+            let found: Vec<u64> = found.lines().map(|line| line.split_whitespace().next().unwrap().parse().unwrap()).collect();
             let ids: Vec<u64> = case["ids"].as_array().unwrap().iter().map(|id| id.as_u64().unwrap()).collect();
             assert_eq!(found, ids, "{fault}/{folder}: {}", case["text"]);
         }
@@ -149,8 +149,7 @@ fn classify_multi_label() {
 #[test]
 fn embed_nothing() {
     let Some(folder) = fault("embed-nothing") else { return };
-    let (dir, model) = (Scratch::new(), smidgen_tests::seeded_bert::with_words(crate::embed::encoder()));
-    let model = dir.write("bert.gguf", model.bytes());
+    let (_dir, model) = crate::embed::model();
     let empty = folder.join("empty.txt");
     assert_eq!(stdout(&["embed", &model, "-f", empty.to_str().unwrap(), "--json"]), "");
 }
