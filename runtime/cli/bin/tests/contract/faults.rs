@@ -35,7 +35,7 @@ fn tokenizes(fault: &str, folders: &[&str]) {
         for case in cases.as_array().unwrap() {
             let text = dir.write("text", case["text"].as_str().unwrap());
             let found = stdout(&["tokenize", &model, "-f", &text, "--special"]);
-            let found: Vec<u64> = found.lines().map(|line| line.split_whitespace().next().unwrap().parse().unwrap()).collect();
+            let found: Vec<u64> = serde_json::from_str(&found).unwrap();
             let ids: Vec<u64> = case["ids"].as_array().unwrap().iter().map(|id| id.as_u64().unwrap()).collect();
             assert_eq!(found, ids, "{fault}/{folder}: {}", case["text"]);
         }
