@@ -84,6 +84,7 @@ pub(crate) fn plan<'a>(checkpoint: &Checkpoint<'a>) -> Result<Plan<'a>, Error> {
         planner.linear("cls", &format!("{prefix}pooler.dense"), hidden, hidden)?;
         planner.linear("cls.output", "classifier", labels.len() as u64, hidden)?;
         planner.hyper("classifier.output_labels", labels);
+        crate::problem::problem(&mut planner)?;
     }
     planner.finish(|name| {
         let name = name.strip_prefix("bert.").unwrap_or(name);

@@ -18,6 +18,7 @@ mod meta;
 mod mixture;
 mod pack;
 mod plan;
+mod problem;
 mod quantize;
 pub mod safetensors;
 pub mod tflite;

@@ -325,7 +325,7 @@ fn head(planner: &mut Planner, names: &Names, width: u64) -> Result<(), Error> {
     if labels.len() as u64 == outputs {
         planner.hyper("classifier.output_labels", labels);
     }
-    Ok(())
+    crate::problem::problem(planner)
 }
 
 /// The classes in order of their numbers; none if they are not named.

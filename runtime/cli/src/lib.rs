@@ -34,7 +34,6 @@ use std::process::ExitCode;
 
 #[cfg(feature = "micro")]
 #[doc(hidden)]
-pub use listen::samples;
 
 /// The commands that this build leaves out, and the feature that has each.
 const LEFT_OUT: &[(&str, &str)] = &[
