@@ -13,8 +13,9 @@ pub struct Json<'c> {
     value: &'c Value,
 }
 
-/// Reads the text of a sidecar file.
+/// Reads the text of a sidecar file. A byte order mark before it, as some editors write, is passed over.
 pub(crate) fn parse(file: &str, bytes: &[u8]) -> Result<Value, Error> {
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     serde_json::from_slice(bytes).map_err(|error| Error::Json {
         file: file.into(),
         line: error.line(),

@@ -136,9 +136,9 @@ fn fmt<R: Read>(source: &mut Counted<R>, length: u32, at: u64) -> Result<(Format
     let bytes = frame / channels;
     let coding = match (tag, bytes, bits) {
         (1, 1, 1..=8) => Coding::U8,
-        (1, 2, 1..=16) => Coding::S16,
-        (1, 3, 1..=24) => Coding::S24,
-        (1, 4, 1..=32) => Coding::S32,
+        (1, 2, 9..=16) => Coding::S16,
+        (1, 3, 17..=24) => Coding::S24,
+        (1, 4, 25..=32) => Coding::S32,
         (3, 4, 32) => Coding::F32,
         (3, 8, 64) => Coding::F64,
         (6, 1, 8) => Coding::ALaw,

@@ -95,7 +95,7 @@ fn sounds_that_are_none() {
         ("none", wav(16_000, 0, 16, 1, &samples), &["0 channels"]),
         ("bits", wav(16_000, 1, 40, 1, &samples), &["40 bits"]),
         ("float", wav(16_000, 1, 16, 3, &samples), &["floating-point", "16 bits"]),
-        ("frame", changed(32, &[3, 0]), &["frames of 3 bytes"]),
+        ("frame", changed(32, &[3, 0]), &["16 bits in frames of 3 bytes"]),
         (
             "nan",
             wav(16_000, 1, 32, 3, &[1.0_f32, f32::NAN].map(f32::to_le_bytes).concat()),
