@@ -1,43 +1,66 @@
 //! Which architecture a checkpoint has, and so who plans its file.
 
 use crate::checkpoint::{Checkpoint, File};
+use crate::fields::{self, Field, Rule};
 use crate::plan::Plan;
 use crate::{Error, Options, bert, clip, llama, vit, write};
 use std::io::Write;
 
-/// Makes a plan for one architecture.
-type Planning = for<'c, 'a> fn(&'c Checkpoint<'a>) -> Result<Plan<'a>, Error>;
+/// An architecture that can be converted.
+pub(crate) struct Architecture {
+    /// `model_type` (or, in files that have none, `architecture`) of `config.json`.
+    names: &'static [&'static str],
+    plan: for<'c, 'a> fn(&'c Checkpoint<'a>) -> Result<Plan<'a>, Error>,
+    /// Fields of `config.json` that change nothing for this architecture.
+    pub(crate) harmless: &'static [Rule],
+}
 
-/// `model_type` (or, in files that have none, `architecture`) of `config.json`, and who plans it.
-const ARCHITECTURES: &[(&str, Planning)] = &[
-    ("bert", bert::plan),
-    ("llama", llama::plan),
-    ("mistral", llama::plan),
-    ("smollm", llama::plan),
-    ("vit", vit::plan),
-    ("deit", vit::plan),
-    ("dinov2", vit::plan),
-    ("clip", clip::plan),
-    ("clip_text_model", clip::plan),
-    ("clip_vision_model", clip::plan),
+const ARCHITECTURES: &[Architecture] = &[
+    Architecture { names: &["bert"], plan: bert::plan, harmless: fields::ENCODER },
+    Architecture { names: &["llama", "mistral", "smollm"], plan: llama::plan, harmless: fields::DECODER },
+    Architecture { names: &["vit", "deit", "dinov2"], plan: vit::plan, harmless: fields::VIT },
+    Architecture { names: &["clip", "clip_text_model", "clip_vision_model"], plan: clip::plan, harmless: fields::CLIP },
 ];
 
 /// Plans the GGUF file of a checkpoint.
 ///
 /// # Errors
-/// [`Error::UnknownArchitecture`], and what the architecture misses: [`Error::MissingTensor`], [`Error::WrongShape`],
+/// [`Error::UnknownArchitecture`], [`Error::UnknownField`] for what is in its sidecar files and nobody knows, and what the architecture misses: [`Error::MissingTensor`], [`Error::WrongShape`],
 /// [`Error::UnusedTensor`], [`Error::MissingField`], [`Error::WrongField`], [`Error::Unsupported`], [`Error::Tokenizer`].
 pub fn plan<'a>(checkpoint: &Checkpoint<'a>) -> Result<Plan<'a>, Error> {
+    let plan = plan_known(checkpoint)?;
+    fields::check(checkpoint)?;
+    Ok(plan)
+}
+
+/// What becomes of each field of a checkpoint's sidecar files.
+///
+/// # Errors
+/// Those of [`plan`], but for unknown fields.
+pub fn explain(checkpoint: &Checkpoint) -> Result<Vec<Field>, Error> {
+    plan_known(checkpoint)?;
+    fields::fates(checkpoint)
+}
+
+/// Plans the file, whatever else is in the sidecar files.
+fn plan_known<'a>(checkpoint: &Checkpoint<'a>) -> Result<Plan<'a>, Error> {
+    (of(checkpoint)?.plan)(checkpoint)
+}
+
+/// The architecture of a checkpoint.
+///
+/// # Errors
+/// [`Error::UnknownArchitecture`], [`Error::MissingField`], [`Error::WrongField`].
+pub(crate) fn of(checkpoint: &Checkpoint) -> Result<&'static Architecture, Error> {
     let config = checkpoint.config();
     let name = match config.get_str("model_type")? {
         Some(name) => name,
         None => config.get("architecture").map_or_else(|| config.require("model_type"), Ok)?.str()?,
     };
-    let Some((_, planning)) = ARCHITECTURES.iter().find(|(known, _)| *known == name) else {
-        let known: Vec<_> = ARCHITECTURES.iter().map(|(known, _)| *known).collect();
-        return Err(Error::UnknownArchitecture { name: name.chars().take(64).collect(), known: known.join(", ") });
-    };
-    planning(checkpoint)
+    ARCHITECTURES.iter().find(|architecture| architecture.names.contains(&name)).ok_or_else(|| {
+        let known: Vec<_> = ARCHITECTURES.iter().flat_map(|architecture| architecture.names).copied().collect();
+        Error::UnknownArchitecture { name: name.chars().take(64).collect(), known: known.join(", ") }
+    })
 }
 
 /// Converts a checkpoint to a GGUF file. `progress` is told the bytes of weights written and how many there will be.

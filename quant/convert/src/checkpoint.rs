@@ -1,8 +1,9 @@
 //! A trained model as it is published: `config.json`, weights in one or several safetensors files, and sidecar files.
 
 use crate::Error;
-use crate::json::{self, Json};
+use crate::json::{self, Json, Reads};
 use crate::safetensors::{SafeTensors, Tensor};
+use crate::sentences::MODULES;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -25,7 +26,9 @@ pub const SIDECARS: &[&str] = &[
     "modules.json",
     "1_Pooling/config.json",
     "sentence_bert_config.json",
+    "config_sentence_transformers.json",
     "preprocessor_config.json",
+    "processor_config.json",
 ];
 
 /// A file's place in the model's folder, and its bytes.
@@ -42,15 +45,39 @@ pub struct File<'a> {
 /// # Errors
 /// [`Error::Json`], [`Error::MissingField`], [`Error::WrongField`]; [`Error::ShardName`] for a name that leads out of the folder.
 pub fn shards(index: &[u8]) -> Result<Vec<String>, Error> {
-    let mut names: Vec<_> = weight_map(&json::parse(INDEX, index)?)?.into_values().collect();
+    let mut names: Vec<_> = weight_map(&Json::new(INDEX, &json::parse(INDEX, index)?))?.into_values().collect();
     names.sort_unstable();
     names.dedup();
     Ok(names)
 }
 
+/// The folders of a model's modules that have a configuration, from the text of `modules.json`: files of the model too.
+///
+/// # Errors
+/// [`Error::Json`], [`Error::MissingField`], [`Error::WrongField`]; a folder outside of the model's is one.
+pub fn modules(text: &[u8]) -> Result<Vec<String>, Error> {
+    let modules = json::parse(MODULES, text)?;
+    let folders = module_folders(&Json::new(MODULES, &modules))?;
+    Ok(folders.into_iter().map(|(.., folder)| folder).filter(|folder| !folder.is_empty()).collect())
+}
+
+/// The type of each module, as a field and as a text, and its folder, which is empty for the model itself.
+pub(crate) fn module_folders<'c>(modules: &Json<'c>) -> Result<Vec<(Json<'c>, &'c str, String)>, Error> {
+    let module = |module: Json<'c>| {
+        let (kind, path) = (module.require("type")?, module.get("path"));
+        let folder = path.as_ref().map_or(Ok(""), |path| path.str())?;
+        let inside = |part: &str| !matches!(part, "" | "." | "..") && !part.contains(['\\', ':', '\0']);
+        match path.filter(|_| !folder.is_empty() && !folder.split('/').all(inside)) {
+            Some(path) => Err(path.wrong("a folder in the model's folder")),
+            None => Ok((kind.clone(), kind.str()?, folder.to_owned())),
+        }
+    };
+    modules.list()?.map(module).collect()
+}
+
 /// The weights file of each tensor.
-fn weight_map(index: &Value) -> Result<BTreeMap<String, String>, Error> {
-    let map = Json::new(INDEX, index).require("weight_map")?;
+fn weight_map(index: &Json) -> Result<BTreeMap<String, String>, Error> {
+    let map = index.require("weight_map")?;
     let fields = map.value().as_object().ok_or_else(|| map.wrong("an object"))?;
     let entry = |(tensor, file): (&String, &Value)| {
         let name = file.as_str().ok_or_else(|| map.wrong("an object of strings"))?;
@@ -64,11 +91,12 @@ fn weight_map(index: &Value) -> Result<BTreeMap<String, String>, Error> {
 }
 
 /// A published model, checked and ready to be planned.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Checkpoint<'a> {
     sidecars: BTreeMap<String, Value>,
     texts: BTreeMap<String, &'a [u8]>,
     tensors: BTreeMap<String, Tensor<'a>>,
+    reads: Reads,
 }
 
 impl<'a> Checkpoint<'a> {
@@ -78,7 +106,7 @@ impl<'a> Checkpoint<'a> {
     /// # Errors
     /// [`Error::SafeTensors`], [`Error::Json`], [`Error::MissingFile`], [`Error::Duplicate`], [`Error::NotInShard`].
     pub fn read(files: &[File<'a>]) -> Result<Checkpoint<'a>, Error> {
-        let mut checkpoint = Checkpoint { sidecars: BTreeMap::new(), texts: BTreeMap::new(), tensors: BTreeMap::new() };
+        let mut checkpoint = Checkpoint::default();
         let mut places = BTreeMap::new();
         for File { name, bytes } in files {
             if name.ends_with(".safetensors") {
@@ -95,8 +123,8 @@ impl<'a> Checkpoint<'a> {
                 checkpoint.texts.insert(name.clone(), bytes);
             }
         }
-        if let Some(index) = checkpoint.sidecars.get(INDEX) {
-            for (tensor, file) in weight_map(index)? {
+        if let Some(index) = checkpoint.json(INDEX) {
+            for (tensor, file) in weight_map(&index)? {
                 if places.get(&tensor).is_none_or(|place| *place != file) {
                     return Err(Error::NotInShard { tensor, file });
                 }
@@ -113,12 +141,22 @@ impl<'a> Checkpoint<'a> {
 
     /// `config.json`.
     pub fn config(&self) -> Json<'_> {
-        Json::new(CONFIG, self.sidecars.get(CONFIG).unwrap_or(&Value::Null))
+        Json::noted(CONFIG, self.sidecars.get(CONFIG).unwrap_or(&Value::Null), &self.reads)
     }
 
     /// A sidecar file in JSON, if it is there.
-    pub fn json(&self, name: &'static str) -> Option<Json<'_>> {
-        self.sidecars.get(name).map(|value| Json::new(name, value))
+    pub fn json(&self, name: &str) -> Option<Json<'_>> {
+        self.sidecars.get_key_value(name).map(|(name, value)| Json::noted(name, value, &self.reads))
+    }
+
+    /// The sidecar files in JSON, sorted by name.
+    pub(crate) fn sidecars(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.sidecars.iter().map(|(name, value)| (name.as_str(), value))
+    }
+
+    /// The fields of sidecar files that were read so far.
+    pub(crate) fn reads(&self) -> &Reads {
+        &self.reads
     }
 
     /// A sidecar file of plain text, if it is there.

@@ -3,15 +3,12 @@
 
 use crate::Error;
 use crate::checkpoint::{CONFIG, Checkpoint};
-use crate::images::{Defaults, images};
+use crate::images::{Defaults, OPENAI, images};
 use crate::json::Json;
 use crate::plan::{Plan, Planner};
 use crate::safetensors::{Dtype, Tensor};
 use crate::tokenizer;
 use smidgen_quant::{Format, math};
-
-/// Means and deviations of the images that CLIP was trained with.
-const NORMAL: [[f32; 3]; 2] = [[0.481_454_66, 0.457_827_5, 0.408_210_73], [0.268_629_54, 0.261_302_6, 0.275_777_1]];
 
 /// How a tower is called: in keys, in names of tensors, and in checkpoints; and what configurations leave out, as they name only what differs
 /// from ViT-B/32.
@@ -168,7 +165,7 @@ fn vision(planner: &mut Planner, config: &Json) -> Result<(), Error> {
     }
     planner.hyper("vision.image_size", image);
     planner.hyper("vision.patch_size", patch);
-    let normal = NORMAL.map(Vec::from);
+    let normal = OPENAI.map(Vec::from);
     images(planner, "vision.", Defaults { stretched: false, size: image, crop: Some(image), bicubic: true, normal })?;
 
     let (width, side) = (extents.width, u64::from(patch));
@@ -194,7 +191,14 @@ fn text(planner: &mut Planner, config: &Json) -> Result<(), Error> {
     let context = config.get_u32("max_position_embeddings")?.unwrap_or(77);
     let vocabulary = config.get_u32("vocab_size")?.unwrap_or(49_408);
     planner.hyper("text.context_length", context);
-    tokenizer::clip(planner, vocabulary)?;
+    let end = tokenizer::clip(planner, vocabulary)?;
+    // The token whose embedding is the text's; by 2, which is none, old configurations mean the last.
+    if let Some(field) = config.get("eos_token_id")
+        && field.u32()? != end
+        && field.u32()? != 2
+    {
+        return Err(field.unsupported());
+    }
 
     let width = extents.width;
     for (name, source, rows) in

@@ -33,6 +33,8 @@ pub enum Error {
     WrongField { file: String, field: String, expected: &'static str },
     /// A field has a value that the converter does not know.
     Unsupported { file: String, field: String, value: String },
+    /// A field that the conversion does not know.
+    UnknownField { file: String, field: String, value: String },
     /// The index names a weights file outside of the folder.
     ShardName { file: String, name: String },
     /// A tensor that the index promises is not in the weights file it names.
@@ -78,6 +80,10 @@ impl fmt::Display for Error {
             Error::Unsupported { file, field, value } => {
                 write!(f, "{file}: {field:?} is {value}, which is not supported")
             }
+            Error::UnknownField { file, field, value } => write!(
+                f,
+                "{file}: {field:?} is {value}, a field that is not known and may change results; delete it from the file if it does not"
+            ),
             Error::ShardName { file, name } => {
                 write!(f, "{file}: the weights file {name:?} is not in the same folder")
             }

@@ -1,7 +1,19 @@
-//! JSON sidecar files, read with the file and the field in every error.
+//! JSON sidecar files, read with the file and the field in every error, and with a note of every field that was read.
 
 use crate::{Error, safetensors};
 use serde_json::Value;
+use std::cell::RefCell;
+use std::collections::HashSet;
+
+/// The fields that were read, by file and path. Of a field that holds others, all count as read with it.
+#[derive(Debug, Default)]
+pub(crate) struct Reads(RefCell<HashSet<(String, String)>>);
+
+impl Reads {
+    pub(crate) fn has(&self, file: &str, path: &str) -> bool {
+        self.0.borrow().contains(&(file.to_owned(), path.to_owned()))
+    }
+}
 
 /// A value in a sidecar file, and where it is.
 #[derive(Clone, Debug)]
@@ -11,12 +23,14 @@ pub struct Json<'c> {
     /// The path of the value in the file, such as `vision_config`; empty for the whole file.
     path: String,
     value: &'c Value,
+    reads: Option<&'c Reads>,
 }
 
-/// Reads the text of a sidecar file. A byte order mark before it, as some editors write, is passed over.
+/// Reads the text of a sidecar file.
 pub(crate) fn parse(file: &str, bytes: &[u8]) -> Result<Value, Error> {
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    serde_json::from_slice(bytes).map_err(|error| Error::Json {
+    // Editors of Windows begin a file with a byte order mark.
+    let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    serde_json::from_slice(text).map_err(|error| Error::Json {
         file: file.into(),
         line: error.line(),
         column: error.column(),
@@ -26,18 +40,44 @@ pub(crate) fn parse(file: &str, bytes: &[u8]) -> Result<Value, Error> {
 
 impl<'c> Json<'c> {
     pub(crate) fn new(file: &'c str, value: &'c Value) -> Json<'c> {
-        Json { file, path: String::new(), value }
+        Json { file, path: String::new(), value, reads: None }
     }
 
-    /// The value itself.
+    /// The same with a note of what is read.
+    pub(crate) fn noted(file: &'c str, value: &'c Value, reads: &'c Reads) -> Json<'c> {
+        Json { reads: Some(reads), ..Json::new(file, value) }
+    }
+
+    /// The value itself. All that it holds counts as read.
     pub fn value(&self) -> &'c Value {
+        if let Some(Reads(read)) = self.reads {
+            read.borrow_mut().insert((self.file.to_owned(), self.path.clone()));
+        }
         self.value
+    }
+
+    /// Whether the value is an object.
+    pub fn is_object(&self) -> bool {
+        self.value.is_object()
+    }
+
+    /// Whether the value is a list.
+    pub fn is_list(&self) -> bool {
+        self.value.is_array()
+    }
+
+    /// The names of an object's fields, in order.
+    ///
+    /// # Errors
+    /// [`Error::WrongField`].
+    pub fn keys(&self) -> Result<impl ExactSizeIterator<Item = &'c str> + use<'c>, Error> {
+        Ok(self.value.as_object().ok_or_else(|| self.wrong("an object"))?.keys().map(String::as_str))
     }
 
     /// A field of an object; none if it is absent or null.
     pub fn get(&self, key: &str) -> Option<Json<'c>> {
         let value = self.value.get(key).filter(|value| !value.is_null())?;
-        Some(Json { file: self.file, path: self.field(key), value })
+        Some(Json { path: self.field(key), value, ..*self })
     }
 
     /// A field that must be there.
@@ -52,6 +92,17 @@ impl<'c> Json<'c> {
         if self.path.is_empty() { key.into() } else { format!("{}.{key}", self.path) }
     }
 
+    /// That the value is one that the conversion does not know.
+    pub(crate) fn unsupported(&self) -> Error {
+        let value = short(self.value);
+        Error::Unsupported { file: self.file.into(), field: self.path.clone(), value }
+    }
+
+    /// That a field of the object has a value that the conversion does not know.
+    pub(crate) fn field_unsupported(&self, key: &str, value: String) -> Error {
+        Error::Unsupported { file: self.file.into(), field: self.field(key), value }
+    }
+
     /// That the value is not what was `expected`.
     pub fn wrong(&self, expected: &'static str) -> Error {
         Error::WrongField { file: self.file.into(), field: self.path.clone(), expected }
@@ -62,24 +113,24 @@ impl<'c> Json<'c> {
     /// # Errors
     /// [`Error::WrongField`], as for the other types.
     pub fn u32(&self) -> Result<u32, Error> {
-        let number = self.value.as_u64().and_then(|number| u32::try_from(number).ok());
+        let number = self.value().as_u64().and_then(|number| u32::try_from(number).ok());
         number.ok_or_else(|| self.wrong("a whole number from 0 to 4294967295"))
     }
 
     /// A number.
     pub fn f32(&self) -> Result<f32, Error> {
-        let number = self.value.as_f64().map(|number| number as f32).filter(|number| number.is_finite());
+        let number = self.value().as_f64().map(|number| number as f32).filter(|number| number.is_finite());
         number.ok_or_else(|| self.wrong("a number"))
     }
 
     /// A boolean.
     pub fn bool(&self) -> Result<bool, Error> {
-        self.value.as_bool().ok_or_else(|| self.wrong("true or false"))
+        self.value().as_bool().ok_or_else(|| self.wrong("true or false"))
     }
 
     /// A text.
     pub fn str(&self) -> Result<&'c str, Error> {
-        self.value.as_str().ok_or_else(|| self.wrong("a string"))
+        self.value().as_str().ok_or_else(|| self.wrong("a string"))
     }
 
     /// The elements of an array.
@@ -88,8 +139,9 @@ impl<'c> Json<'c> {
     /// [`Error::WrongField`].
     pub fn list(&self) -> Result<impl ExactSizeIterator<Item = Json<'c>> + use<'c>, Error> {
         let list = self.value.as_array().ok_or_else(|| self.wrong("a list"))?;
-        let (file, path) = (self.file, self.path.clone());
-        Ok(list.iter().enumerate().map(move |(i, value)| Json { file, path: format!("{path}[{i}]"), value }))
+        let Json { file, reads, .. } = *self;
+        let path = self.path.clone();
+        Ok(list.iter().enumerate().map(move |(i, value)| Json { file, path: format!("{path}[{i}]"), value, reads }))
     }
 
     /// The numbers of an array.
@@ -121,5 +173,18 @@ impl<'c> Json<'c> {
     /// A field that may be absent, as a text.
     pub fn get_str(&self, key: &str) -> Result<Option<&'c str>, Error> {
         self.get(key).map(|value| value.str()).transpose()
+    }
+}
+
+/// A value on one line, cut if it is long.
+pub(crate) fn short(value: &Value) -> String {
+    const MOST: usize = 64;
+    match value {
+        Value::Object(fields) if fields.len() > 3 => format!("an object of {} fields", fields.len()),
+        Value::Array(values) if values.len() > 8 => format!("a list of {} values", values.len()),
+        value => {
+            let text = value.to_string();
+            if text.chars().count() > MOST { text.chars().take(MOST).chain(['…']).collect() } else { text }
+        }
     }
 }

@@ -118,9 +118,27 @@ impl<'c, 'a> Planner<'c, 'a> {
     /// # Errors
     /// Those of [`take`](Planner::take).
     pub fn linear(&mut self, name: &str, source: &str, outputs: u64, inputs: u64) -> Result<(), Error> {
+        self.product(name, source, outputs, inputs, None)
+    }
+
+    /// The same where the configuration says whether there is a bias; `None` if it says nothing.
+    ///
+    /// # Errors
+    /// Those of [`take`](Planner::take).
+    pub fn product(
+        &mut self,
+        name: &str,
+        source: &str,
+        outputs: u64,
+        inputs: u64,
+        biased: Option<bool>,
+    ) -> Result<(), Error> {
         self.tensor(format!("{name}.weight"), &format!("{source}.weight"), &[outputs, inputs])?;
         let bias = format!("{source}.bias");
-        if self.has(&bias) { self.tensor(format!("{name}.bias"), &bias, &[outputs]) } else { Ok(()) }
+        if biased.unwrap_or_else(|| self.has(&bias)) {
+            self.tensor(format!("{name}.bias"), &bias, &[outputs])?;
+        }
+        Ok(())
     }
 
     /// Adds a layer norm: weight and bias of `[len]`.

@@ -1,12 +1,13 @@
 //! Vision transformers: ViT, DeiT and DINOv2 as Hugging Face names their tensors, and two families of small models with names of their
 //! own. Keys and tensors of the file are described in `docs/gguf.md`.
 
-use crate::Error;
-use crate::checkpoint::{CONFIG, Checkpoint};
-use crate::images::{Defaults, IMAGENET, images, scaled};
+use crate::checkpoint::Checkpoint;
+use crate::images::{Defaults, IMAGENET, images};
 use crate::json::Json;
 use crate::plan::{Data, Plan, Planner};
 use crate::safetensors::Dtype;
+use crate::{Error, labels};
+use serde_json::json;
 
 /// Where the queries, keys and values of a layer are.
 enum Attention {
@@ -184,13 +185,27 @@ fn keys(planner: &mut Planner, kind: &str, extents: &Extents) -> Result<(), Erro
     };
     planner.hyper("feed_forward_activation", activation);
     planner.hyper("attention.layer_norm_epsilon", either(&config, "layer_norm_eps", "norm_eps")?.f32()?);
-    if config.get_bool("use_swiglu_ffn")?.unwrap_or(false) {
-        let field = "use_swiglu_ffn".into();
-        return Err(Error::Unsupported { file: CONFIG.into(), field, value: "true".into() });
+    if let Some(field) = config.get("use_swiglu_ffn")
+        && field.bool()?
+    {
+        return Err(field.unsupported());
     }
     let order = config.get_str("norm_order")?.unwrap_or("pre");
     planner.hyper("norm_order", order);
-    scaled(config.get("rescale"))?;
+    for (key, known) in
+        [("cls_token", json!(true)), ("pooling", json!("cls")), ("head_dim", json!(extents.width / extents.heads))]
+    {
+        if let Some(field) = config.get(key)
+            && *field.value() != known
+        {
+            return Err(field.unsupported());
+        }
+    }
+    if let Some(field) = config.get("rescale")
+        && (field.f32()? * 255.0 - 1.0).abs() > 1e-5
+    {
+        return Err(field.wrong("1/255"));
+    }
     let imagenet = IMAGENET.map(Vec::from);
     let plain = Defaults {
         stretched: true,
@@ -245,16 +260,17 @@ fn layer(planner: &mut Planner, names: &Names, source: &str, number: u32, extent
     let (width, inner) = (u64::from(extents.width), u64::from(extents.inner));
     let name = |part: &str| format!("v.blk.{number}.{part}");
     let from = |part: &str| format!("{source}{part}");
+    let biased = planner.checkpoint.config().get_bool("qkv_bias")?;
     planner.norm(&name("ln1"), &from(names.norms[0]), width)?;
     match &names.attention {
         Attention::Apart(common) => {
             for (part, of) in [("attn_q", "query"), ("attn_k", "key"), ("attn_v", "value")] {
-                planner.linear(&name(part), &from(&format!("{common}{of}")), width, width)?;
+                planner.product(&name(part), &from(&format!("{common}{of}")), width, width, biased)?;
             }
         }
         Attention::Together([weight, bias]) => {
             together(planner, &name, "weight", &from(weight), &[3 * width, width], extents)?;
-            if planner.has(&from(bias)) {
+            if biased.unwrap_or_else(|| planner.has(&from(bias))) {
                 together(planner, &name, "bias", &from(bias), &[3 * width], extents)?;
             }
         }
@@ -307,6 +323,7 @@ fn scaled_floats(name: &str, data: &Data, factor: f32) -> Result<Vec<f32>, Error
 
 /// The classifier, if there is one.
 fn head(planner: &mut Planner, names: &Names, width: u64) -> Result<(), Error> {
+    labels::problem(planner)?;
     let distilled = planner.has("cls_classifier.weight");
     let output = if distilled { "cls_classifier" } else { names.output };
     let Some(weight) = planner.checkpoint.tensor(&format!("{output}.weight")) else { return Ok(()) };
@@ -321,19 +338,23 @@ fn head(planner: &mut Planner, names: &Names, width: u64) -> Result<(), Error> {
         planner.linear("cls.distillation", "distillation_classifier", outputs, width)?;
     }
     let config = planner.checkpoint.config();
-    let labels = labels(&config)?;
-    if labels.len() as u64 == outputs {
+    let named = config.get("labels").map(|labels| labels.list()).transpose()?;
+    let named = named.map(|labels| labels.map(|name| Ok(name.str()?.to_owned())).collect::<Result<_, Error>>());
+    let labels = match named {
+        Some(labels) => Some(labels?),
+        None => labels::read(&config)?,
+    };
+    if let Some(labels) = labels {
+        if labels.len() as u64 != outputs {
+            let key = if config.get("labels").is_some() { "labels" } else { "id2label" };
+            return Err(config.field_unsupported(key, format!("{} names for {outputs} outputs", labels.len())));
+        }
         planner.hyper("classifier.output_labels", labels);
     }
-    crate::problem::problem(planner)
-}
-
-/// The classes in order of their numbers; none if they are not named.
-fn labels(config: &Json) -> Result<Vec<String>, Error> {
-    if let Some(names) = config.get("labels") {
-        return names.list()?.map(|name| Ok(name.str()?.to_owned())).collect();
+    if let Some(classes) = config.get("classes")
+        && u64::from(classes.u32()?) != outputs
+    {
+        return Err(classes.wrong("the number of the classifier's outputs"));
     }
-    let Some(names) = config.get("id2label") else { return Ok(Vec::new()) };
-    let count = names.value().as_object().ok_or_else(|| names.wrong("an object"))?.len();
-    (0..count).map(|id| Ok(names.require(&id.to_string())?.str()?.to_owned())).collect()
+    Ok(())
 }

@@ -88,12 +88,12 @@ pub(super) fn describe(
     }
     listens(ports)?;
     for (field, what) in FIELDS {
-        if let (Field::Text(key), Some(text)) = (what, manifest.get_str(field)?) {
-            if field == "wake_word" {
-                writer.metadata("general.name", text)?;
-            }
-            writer.metadata(key, text)?;
+        let Field::Text(key) = what else { continue };
+        let Some(text) = manifest.get_str(field)? else { continue };
+        if field == "wake_word" {
+            writer.metadata("general.name", text)?;
         }
+        writer.metadata(key, text)?;
     }
     writer.metadata("micro.probability_cutoff", cutoff)?;
     writer.metadata("micro.sliding_window_size", window)?;
@@ -103,36 +103,107 @@ pub(super) fn describe(
 
 /// Refuses a field that is not in the table.
 fn check(object: &Json<'_>, prefix: &str, known: &[(&str, Field)], file: &str) -> Result<(), Error> {
-    let fields = object.value().as_object().ok_or_else(|| object.wrong("an object"))?;
-    let is_known = |name: &str| known.iter().any(|(field, _)| *field == name);
-    match fields.keys().find(|name| !is_known(name)) {
-        Some(name) => {
-            let field = format!("{prefix}{}", name.chars().take(64).collect::<String>());
-            Err(Error::Unsupported {
-                file: file.into(),
-                field,
-                value: "an unknown field of a wake word's manifest".into(),
-            })
-        }
-        None => Ok(()),
+    for name in object.keys()?.filter(|name| !known.iter().any(|(field, _)| field == name)) {
+        let field = format!("{prefix}{}", name.chars().take(64).collect::<String>());
+        let value = object.get(name).map_or("null".into(), |field| json::short(field.value()));
+        return Err(Error::UnknownField { file: file.into(), field, value });
     }
+    Ok(())
 }
 
 /// That a model takes rows of features and gives a probability.
 fn listens(ports: Option<[&Tensor<'_>; 2]>) -> Result<(), Error> {
     let Some([input, output]) = ports else { return Ok(()) };
-    let elements = |tensor: &Tensor<'_>| tensor.shape.iter().product::<usize>();
-    let rows = elements(input) / CHANNELS;
+    let rows = input.elements() / CHANNELS;
     let wrong =
-        |tensor: &Tensor<'_>, field| Error::Tflite(super::Error::WakeWord { tensor: tensor.name.into(), field });
+        |tensor: &Tensor<'_>, field| Error::Tflite(super::Error::WakeWord { tensor: tensor.name.clone(), field });
     if input.shape.last() != Some(&CHANNELS) || !(1..=MAX_ROWS).contains(&rows) {
         return Err(wrong(input, "the input has not 1 to 8 rows of 40 features"));
     }
-    if input.kind == Kind::UInt8 || input.zero()? != i8::MIN.into() {
+    if input.kind == Kind::UInt8 || input.zero()? != i32::from(i8::MIN) {
         return Err(wrong(input, "the input is not int8 with the zero point -128"));
     }
-    if elements(output) != 1 || output.kind != Kind::UInt8 {
+    if output.elements() != 1 || output.kind != Kind::UInt8 {
         return Err(wrong(output, "the output is not one probability of type uint8"));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+    use smidgen_gguf::{Gguf, NewTensor, TensorType};
+
+    fn good() -> Value {
+        json!({"type": "micro", "wake_word": "Okay", "author": "A", "website": "w", "model": "okay.tflite", "version": 2,
+            "trained_languages": ["en"], "micro": {"probability_cutoff": 0.9, "sliding_window_size": 5,
+                "feature_step_size": 10, "tensor_arena_size": 30000, "minimum_esphome_version": "2024.7.0"}})
+    }
+
+    fn written(text: &[u8]) -> Result<Vec<u8>, Error> {
+        let mut writer = Writer::new();
+        describe("okay.json", text, None, &mut writer)?;
+        let tensor = NewTensor { name: "x", dims: &[1], kind: TensorType::I8, data: &[0] };
+        Ok(writer.write(&[tensor], Vec::new())?)
+    }
+
+    #[test]
+    fn a_manifest_becomes_keys() {
+        for mark in [&b""[..], b"\xef\xbb\xbf"] {
+            let bytes = written(&[mark, good().to_string().as_bytes()].concat()).unwrap();
+            let file = Gguf::parse(&bytes).unwrap();
+            for (key, value) in [
+                ("general.name", "Str(\"Okay\")"),
+                ("micro.wake_word", "Str(\"Okay\")"),
+                ("general.author", "Str(\"A\")"),
+                ("general.url", "Str(\"w\")"),
+                ("micro.probability_cutoff", "F64(0.9)"),
+                ("micro.sliding_window_size", "U32(5)"),
+                ("micro.feature_step_size", "U32(10)"),
+            ] {
+                assert_eq!(file.get(key).map(|value| format!("{value:?}")).as_deref(), Some(value), "{key}");
+            }
+        }
+    }
+
+    /// What the runtime could not honour is refused by its name, and so is what nobody knows.
+    #[test]
+    fn manifests_that_cannot_be_honoured() {
+        let refused = |pointer: &str, field: &str, value: Value, named: &[&str]| {
+            let mut manifest = good();
+            manifest.pointer_mut(pointer).unwrap()[field] = value;
+            let error = written(manifest.to_string().as_bytes()).unwrap_err().to_string();
+            for name in [&["okay.json", field], named].concat() {
+                assert!(error.contains(name) && !error.contains('\n'), "{name}: {error}");
+            }
+        };
+        refused("", "version", 1.into(), &["1: features every 20 ms"]);
+        refused("", "version", 3.into(), &["3 instead of 2"]);
+        refused("", "version", "2".into(), &[]);
+        refused("", "version", Value::Null, &["missing"]);
+        refused("", "type", "macro".into(), &["macro"]);
+        refused("", "micro", Value::Null, &["missing"]);
+        refused("", "micro", 1.into(), &[]);
+        refused("", "wake_word", 1.into(), &[]);
+        refused("", "sample_rate", 16_000.into(), &["16000", "not known"]);
+        for field in ["probability_cutoff", "sliding_window_size", "feature_step_size"] {
+            refused("/micro", field, Value::Null, &["micro", "missing"]);
+            refused("/micro", field, "5".into(), &[]);
+        }
+        for window in [0, 65, 300] {
+            refused("/micro", "sliding_window_size", window.into(), &["1 to 64"]);
+        }
+        for step in [1, 20] {
+            refused("/micro", "feature_step_size", step.into(), &["10"]);
+        }
+        refused("/micro", "probability_cutoff", 1.01.into(), &[]);
+        refused("/micro", "sliding_window_average_size", 10.into(), &["version 1"]);
+        refused("/micro", "cooldown_ms", 1500.into(), &["1500"]);
+        let version_1 = json!({"type": "micro", "wake_word": "Okay", "model": "x.tflite", "version": 1,
+            "micro": {"probability_cutoff": 0.5, "sliding_window_average_size": 10}});
+        let error = written(version_1.to_string().as_bytes()).unwrap_err().to_string();
+        assert!(error.contains("\"version\" is 1: features every 20 ms"), "{error}");
+        assert!(written(b"[]").is_err() && written(b"").is_err());
+    }
 }

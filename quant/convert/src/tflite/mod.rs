@@ -30,6 +30,7 @@ pub fn convert(bytes: &[u8], manifest: Option<(&str, &[u8])>, out: &mut dyn Writ
     let arena = u32::try_from(arena).ok().filter(|length| *length < 1 << 31).ok_or(Error::TooLarge)?;
     let mut writer = Writer::new();
     writer.metadata("general.architecture", "micro")?;
+    let graph = memory.graph;
     if let Some((file, text)) = manifest {
         let ports = graph.inputs.first().zip(graph.outputs.first());
         manifest::describe(
@@ -40,7 +41,6 @@ pub fn convert(bytes: &[u8], manifest: Option<(&str, &[u8])>, out: &mut dyn Writ
         )?;
     }
     writer.metadata("micro.arena_length", arena.max(1))?;
-    let graph = memory.graph;
     for (name, list) in [("input", &graph.inputs), ("output", &graph.outputs)] {
         for &tensor in list {
             port(&mut writer, name, &graph.tensors[tensor], memory.input(tensor)?, &memory.memory)?;

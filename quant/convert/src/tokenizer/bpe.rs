@@ -69,7 +69,7 @@ fn pre_tokenizer(json: &Json, model: &Json) -> Result<&'static str, Error> {
     let kinds: Vec<_> = steps.iter().map(kind_of).collect();
     let splits = steps.first().and_then(|step| step.get("pattern")).and_then(|pattern| pattern.get("Regex"));
     let expression = splits.as_ref().map(|expression| expression.str()).transpose()?;
-    let flag = |step: &Json, key: &str| step.value().get(key).and_then(Value::as_bool).unwrap_or(true);
+    let flag = |step: &Json, key: &str| step.get(key).and_then(|flag| flag.value().as_bool()).unwrap_or(true);
     let whole = model.get_bool("ignore_merges")?.unwrap_or(false);
     match (kinds.as_slice(), steps.as_slice()) {
         (["ByteLevel"], [bytes]) if flag(bytes, "use_regex") => Ok("gpt-2"),

@@ -11,8 +11,9 @@ const MERGES: &str = "merges.txt";
 /// The tokens before and after a text.
 const FRAME: [(&str, &str); 2] = [("bos", "<|startoftext|>"), ("eos", "<|endoftext|>")];
 
-/// Writes the tokenizer of a model with `size` tokens: from `tokenizer.json`, or `vocab.json` and `merges.txt`.
-pub(crate) fn clip(planner: &mut Planner, size: u32) -> Result<(), Error> {
+/// Writes the tokenizer of a model with `size` tokens: from `tokenizer.json`, or `vocab.json` and `merges.txt`. Gives
+/// the id of the token that ends a text.
+pub(crate) fn clip(planner: &mut Planner, size: u32) -> Result<u32, Error> {
     let checkpoint = planner.checkpoint;
     let (mut vocabulary, pairs) = match (checkpoint.json(TOKENIZER), checkpoint.json(VOCAB), checkpoint.text(MERGES)?) {
         (Some(json), ..) => {
@@ -57,10 +58,12 @@ pub(crate) fn clip(planner: &mut Planner, size: u32) -> Result<(), Error> {
     vocabulary.write(planner, "clip", |token, _| token.to_owned());
     let spelled = pairs.iter().map(|(left, right)| format!("{} {}", bytes(left), bytes(right)));
     planner.metadata("tokenizer.ggml.merges", spelled.collect::<Vec<_>>());
+    let mut last = 0;
     for (role, token) in FRAME {
         if let Some(&id) = vocabulary.ids.get(token) {
             planner.metadata(format!("tokenizer.ggml.{role}_token_id"), id);
+            last = id;
         }
     }
-    Ok(())
+    Ok(last)
 }

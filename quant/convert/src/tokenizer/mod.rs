@@ -12,7 +12,6 @@ use crate::checkpoint::Checkpoint;
 use crate::json::Json;
 use crate::plan::Planner;
 use crate::{Error, Meta};
-use serde_json::Value;
 use std::collections::HashMap;
 
 const TOKENIZER: &str = "tokenizer.json";
@@ -115,7 +114,7 @@ fn special(checkpoint: &Checkpoint, role: &str) -> Result<Option<String>, Error>
     for file in [TOKENIZER_CONFIG, SPECIAL_TOKENS] {
         let Some(token) = checkpoint.json(file).and_then(|json| json.get(&format!("{role}_token"))) else { continue };
         // Either the text, or an object with it and how it is found.
-        let text = if token.value().is_object() { token.require("content")?.str()? } else { token.str()? };
+        let text = if token.is_object() { token.require("content")?.str()? } else { token.str()? };
         return Ok(Some(text.to_owned()));
     }
     Ok(None)
@@ -128,7 +127,7 @@ pub(crate) fn chat_template(planner: &mut Planner) -> Result<(), Error> {
     let template = checkpoint.json(TOKENIZER_CONFIG).and_then(|config| config.get("chat_template"));
     let template = match template {
         // Several templates, of which one is for chats.
-        Some(list) if list.value().is_array() => {
+        Some(list) if list.is_list() => {
             let mut found = None;
             for entry in list.list()? {
                 if entry.get_str("name")? == Some("default") {
@@ -162,7 +161,7 @@ fn steps<'c>(part: Option<Json<'c>>, list: &str) -> Result<Vec<Json<'c>>, Error>
 
 /// The `type` of a step.
 fn kind_of<'c>(step: &Json<'c>) -> &'c str {
-    step.value().get("type").and_then(Value::as_str).unwrap_or("")
+    step.get("type").and_then(|kind| kind.value().as_str()).unwrap_or("")
 }
 
 /// That a part of the tokenizer is not known.

@@ -1,0 +1,288 @@
+//! What becomes of each field of a checkpoint's sidecar files: it is used, it is known to change nothing, or the conversion ends with its name.
+
+use crate::checkpoint::{CONFIG, Checkpoint};
+use crate::{Error, architecture, json};
+use serde_json::Value;
+
+/// What becomes of a field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// The conversion read it.
+    Used,
+    /// It does not change what the model computes, for this reason.
+    Harmless(&'static str),
+    /// It is not known, so that the conversion is refused.
+    Unknown,
+}
+
+/// A field of a sidecar file.
+#[derive(Clone, Debug)]
+pub struct Field {
+    /// The file's name.
+    pub file: String,
+    /// The path of the field in the file, such as `rope_scaling.factor`.
+    pub path: String,
+    /// Its value in JSON, cut if it is long.
+    pub value: String,
+    /// What becomes of it.
+    pub fate: Fate,
+}
+
+/// A field without an effect: its path, in which `*` is any one name or number; its values in JSON, separated by ` | `, or `*` for all; and why.
+pub(crate) type Rule = (&'static str, &'static str, &'static str);
+
+const ANY: &str = "*";
+
+const TRAINING: &str = "for training only";
+const ELSEWHERE: &str = "describes the file, not the model";
+const OUTPUTS: &str = "chooses what a Python program is given back";
+const TYPES: &str = "each tensor is stored with its type";
+const TENSORS: &str = "the tensors that are there say it";
+const MEMORY: &str = "how memory is used, not what is computed";
+const INITIAL: &str = "the initial value of trained weights";
+const NO_POOLER: &str = "the pooler is not used";
+const DRAWN: &str = "the command says how tokens are drawn";
+const LENGTH: &str = "the command says how long a generation is";
+const PROSE: &str = "prose, of which the tensors' shapes allow one form only";
+const BY_TOKENIZER: &str = "the tokenizer's files name the token";
+
+/// The harmless fields of each file; a name that ends in `/` stands for the files of that folder.
+const TABLES: &[(&str, &[Rule])] = &[
+    (CONFIG, CONFIG_FIELDS),
+    ("model.safetensors.index.json", &[("metadata", ANY, ELSEWHERE)]),
+    ("preprocessor_config.json", IMAGE_FIELDS),
+    ("processor_config.json", PROCESSOR_FIELDS),
+    ("modules.json", MODULE_FIELDS),
+    ("sentence_bert_config.json", SENTENCE_FIELDS),
+    ("config_sentence_transformers.json", SENTENCES_FIELDS),
+];
+
+const CONFIG_FIELDS: &[Rule] = &[
+    ("_name_or_path", ANY, ELSEWHERE),
+    ("_commit_hash", ANY, ELSEWHERE),
+    ("architectures", ANY, TENSORS),
+    ("auto_map", ANY, "names Python code, of which nothing is run"),
+    ("transformers_version", ANY, ELSEWHERE),
+    ("torch_dtype", ANY, TYPES),
+    ("dtype", ANY, TYPES),
+    ("torchscript", ANY, MEMORY),
+    ("use_cache", ANY, MEMORY),
+    ("use_bfloat16", ANY, MEMORY),
+    ("_attn_implementation", ANY, MEMORY),
+    ("_attn_implementation_autoset", ANY, MEMORY),
+    ("attn_implementation", ANY, MEMORY),
+    ("_flash_attn_2_enabled", ANY, MEMORY),
+    ("use_flash_attn", ANY, MEMORY),
+    ("chunk_size_feed_forward", ANY, MEMORY),
+    ("gradient_checkpointing", ANY, TRAINING),
+    ("initializer_range", ANY, TRAINING),
+    ("initializer_factor", ANY, TRAINING),
+    ("attention_probs_dropout_prob", ANY, TRAINING),
+    ("attention_dropout", ANY, TRAINING),
+    ("hidden_dropout_prob", ANY, TRAINING),
+    ("hidden_dropout", ANY, TRAINING),
+    ("residual_dropout", ANY, TRAINING),
+    ("classifier_dropout", ANY, TRAINING),
+    ("classifier_dropout_prob", ANY, TRAINING),
+    ("embd_pdrop", ANY, TRAINING),
+    ("attn_pdrop", ANY, TRAINING),
+    ("resid_pdrop", ANY, TRAINING),
+    ("dropout", ANY, TRAINING),
+    ("embedding_dropout", ANY, TRAINING),
+    ("mask_feature_prob", ANY, TRAINING),
+    ("output_attentions", ANY, OUTPUTS),
+    ("output_hidden_states", ANY, OUTPUTS),
+    ("return_dict", ANY, OUTPUTS),
+    ("return_loss", ANY, OUTPUTS),
+    ("label2id", ANY, "id2label is its inverse"),
+    ("finetuning_task", ANY, ELSEWHERE),
+    ("task_specific_params", ANY, "generation's defaults for tasks by name"),
+    ("pretraining_tp", ANY, "how products are cut, not what they are"),
+    ("tokenizer_class", ANY, "tokenizer.json says what the tokenizer does"),
+    ("prefix", "null | \"\"", "no text is put before prompts"),
+    ("is_encoder_decoder", "false", "there is one stack of layers"),
+    ("add_cross_attention", "false", "there is no cross attention"),
+    ("cross_attention_hidden_size", "null", "there is no cross attention"),
+    ("tie_encoder_decoder", "false", "there is one stack of layers"),
+    ("decoder_start_token_id", ANY, "there is no decoder that begins with a token of its own"),
+    ("pruned_heads", "{}", "no head is left out"),
+];
+
+/// Of `config.json`, for encoders of texts.
+pub(crate) const ENCODER: &[Rule] = &[
+    ("is_decoder", "false", "attention goes both ways"),
+    ("directionality", "\"bidi\"", "attention goes both ways"),
+    ("tie_word_embeddings", ANY, "there is no language model's head"),
+    ("pad_token_id", ANY, BY_TOKENIZER),
+    ("bos_token_id", ANY, BY_TOKENIZER),
+    ("eos_token_id", ANY, BY_TOKENIZER),
+    ("sep_token_id", ANY, BY_TOKENIZER),
+    ("cls_token_id", ANY, BY_TOKENIZER),
+    ("mask_token_id", ANY, BY_TOKENIZER),
+    ("pooler_fc_size", ANY, NO_POOLER),
+    ("pooler_num_attention_heads", ANY, NO_POOLER),
+    ("pooler_num_fc_layers", ANY, NO_POOLER),
+    ("pooler_size_per_head", ANY, NO_POOLER),
+    ("pooler_type", ANY, NO_POOLER),
+];
+
+/// Of `config.json`, for language models.
+pub(crate) const DECODER: &[Rule] = &[
+    ("is_decoder", ANY, "attention is causal"),
+    ("pad_token_id", ANY, BY_TOKENIZER),
+    ("sep_token_id", ANY, BY_TOKENIZER),
+    ("unk_token_id", ANY, BY_TOKENIZER),
+    ("do_sample", ANY, DRAWN),
+    ("temperature", ANY, DRAWN),
+    ("top_k", ANY, DRAWN),
+    ("top_p", ANY, DRAWN),
+    ("max_length", ANY, LENGTH),
+    ("max_new_tokens", ANY, LENGTH),
+    ("min_length", ANY, LENGTH),
+];
+
+/// Of `config.json`, for vision transformers.
+pub(crate) const VIT: &[Rule] = &[
+    ("layerscale_value", ANY, INITIAL),
+    ("drop_path_rate", ANY, TRAINING),
+    ("use_mask_token", ANY, TRAINING),
+    ("encoder_stride", ANY, "for masked image modelling only"),
+    ("pooler_output_size", ANY, NO_POOLER),
+    ("pooler_act", ANY, NO_POOLER),
+    ("out_features", ANY, OUTPUTS),
+    ("_out_features", ANY, OUTPUTS),
+    ("out_indices", ANY, OUTPUTS),
+    ("_out_indices", ANY, OUTPUTS),
+    ("stage_names", ANY, OUTPUTS),
+    ("apply_layernorm", ANY, "for backbones, which are given other outputs"),
+    ("reshape_hidden_states", ANY, "for backbones, which are given other outputs"),
+    // Of models around PyTorch's own layers.
+    ("architecture", ANY, "the form of models without a model_type"),
+    ("source", ANY, ELSEWHERE),
+    ("parameters", ANY, ELSEWHERE),
+    ("final_norm", ANY, TENSORS),
+    ("head", ANY, TENSORS),
+    ("patch_order", ANY, PROSE),
+    ("qkv", ANY, PROSE),
+    ("attention_scale_note", ANY, PROSE),
+];
+
+/// Of `config.json`, for CLIP: those of its towers are the general ones.
+pub(crate) const CLIP: &[Rule] = &[
+    ("logit_scale_init_value", ANY, INITIAL),
+    ("pad_token_id", ANY, BY_TOKENIZER),
+    ("bos_token_id", ANY, BY_TOKENIZER),
+    ("vision_config_dict", ANY, "the older form of vision_config"),
+    ("text_config_dict", ANY, "the older form of text_config"),
+    ("projection_dim", ANY, "the whole has one of its own"),
+    ("model_type", ANY, "the name of a tower"),
+    ("tie_word_embeddings", ANY, "there is no language model's head"),
+];
+
+const IMAGE_FIELDS: &[Rule] = &[
+    ("processor_class", ANY, ELSEWHERE),
+    ("do_convert_rgb", ANY, "images are read as red, green and blue"),
+    ("do_pad", "false", "nothing is padded"),
+    ("do_flip_channel_order", "false", "channels stay red, green, blue"),
+    ("do_grayscale", "false", "channels stay red, green, blue"),
+    ("do_reduce_labels", "false", "for segmentation only"),
+    ("data_format", "\"channels_first\" | \"ChannelDimension.FIRST\"", "how arrays lie in a Python program"),
+    ("input_data_format", ANY, "how arrays lie in a Python program"),
+    ("return_tensors", ANY, OUTPUTS),
+    ("device", ANY, MEMORY),
+    ("disable_grouping", ANY, MEMORY),
+    ("_valid_processor_keys", ANY, ELSEWHERE),
+    ("auto_map", ANY, "names Python code, of which nothing is run"),
+];
+
+const PROCESSOR_FIELDS: &[Rule] =
+    &[("processor_class", ANY, ELSEWHERE), ("auto_map", ANY, "names Python code, of which nothing is run")];
+
+const MODULE_FIELDS: &[Rule] =
+    &[("*.idx", ANY, "modules are in order"), ("*.name", ANY, "a module's name in a Python program")];
+
+const SENTENCE_FIELDS: &[Rule] = &[("do_lower_case", "false", "texts keep their case")];
+
+const SENTENCES_FIELDS: &[Rule] = &[
+    ("__version__", ANY, ELSEWHERE),
+    ("model_type", "\"SentenceTransformer\"", ELSEWHERE),
+    ("prompts", ANY, "the text before a text is the user's to give"),
+    ("default_prompt_name", "null", "no text is put before texts"),
+    ("similarity_fn_name", ANY, "who compares embeddings chooses how"),
+];
+
+/// What became of each field of the checkpoint's sidecar files, after the plan has been made.
+///
+/// # Errors
+/// [`Error::UnknownArchitecture`] and the like.
+pub(crate) fn fates(checkpoint: &Checkpoint) -> Result<Vec<Field>, Error> {
+    let own = architecture::of(checkpoint)?.harmless;
+    let mut fields = Vec::new();
+    for (file, value) in checkpoint.sidecars() {
+        let Some((_, table)) = TABLES.iter().find(|(name, _)| *name == file) else { continue };
+        let rules: Vec<_> = table.iter().chain(own.iter().filter(|_| file == CONFIG)).collect();
+        walk(checkpoint, file, &rules, String::new(), value, &mut fields);
+    }
+    Ok(fields)
+}
+
+/// Adds the field at `path` or, if nobody read it as a whole and no rule is about it, those in it.
+fn walk(checkpoint: &Checkpoint, file: &str, rules: &[&Rule], path: String, value: &Value, fields: &mut Vec<Field>) {
+    let rule = rules.iter().find(|(pattern, values, _)| fits(pattern, &path) && allows(values, value));
+    let fate = match rule {
+        _ if checkpoint.reads().has(file, &path) => Fate::Used,
+        Some((.., reason)) => Fate::Harmless(reason),
+        None => Fate::Unknown,
+    };
+    match value {
+        // An absent field and null are the same.
+        Value::Null => {}
+        Value::Object(inner) if fate == Fate::Unknown => {
+            for (key, value) in inner {
+                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                walk(checkpoint, file, rules, path, value, fields);
+            }
+        }
+        Value::Array(inner) if fate == Fate::Unknown => {
+            for (i, value) in inner.iter().enumerate() {
+                walk(checkpoint, file, rules, format!("{path}[{i}]"), value, fields);
+            }
+        }
+        value => fields.push(Field { file: file.into(), path, value: json::short(value), fate }),
+    }
+}
+
+/// Whether a path is one of a pattern's.
+fn fits(pattern: &str, path: &str) -> bool {
+    // The towers of a model have the fields of models.
+    let path = path.strip_prefix("vision_config.").or_else(|| path.strip_prefix("text_config.")).unwrap_or(path);
+    let parts = |text: &str| text.replace('[', ".").replace(']', "");
+    let (pattern, path) = (parts(pattern), parts(path));
+    let (mut wanted, mut found) = (pattern.split('.'), path.split('.').filter(|part| !part.is_empty()));
+    loop {
+        match (wanted.next(), found.next()) {
+            (None, None) => return true,
+            (Some(wanted), Some(found)) if wanted == ANY || wanted == found => {}
+            _ => return false,
+        }
+    }
+}
+
+/// Whether a value is one of those in a rule.
+fn allows(values: &str, value: &Value) -> bool {
+    values == ANY
+        || values
+            .split(" | ")
+            .any(|allowed| serde_json::from_str(allowed).is_ok_and(|allowed: Value| allowed == *value))
+}
+
+/// That no field is unknown.
+///
+/// # Errors
+/// [`Error::UnknownField`] for the first.
+pub(crate) fn check(checkpoint: &Checkpoint) -> Result<(), Error> {
+    match fates(checkpoint)?.into_iter().find(|field| field.fate == Fate::Unknown) {
+        Some(Field { file, path, value, .. }) => Err(Error::UnknownField { file, field: path, value }),
+        None => Ok(()),
+    }
+}
