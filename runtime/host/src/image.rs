@@ -1,5 +1,8 @@
 //! Decoding of image files.
 
+mod jpeg;
+mod scan;
+
 use crate::{Error, one_line};
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
@@ -25,7 +28,9 @@ pub struct Picture {
 
 impl Picture {
     /// Reads and decodes a JPEG, PNG or WebP file, which is recognized by its first bytes. The image is rotated as its EXIF orientation
-    /// says, and transparency is dropped. Of an animation the first frame is taken.
+    /// says, and transparency is dropped. Of an animation the first frame is taken. Of samples of 16 bits the upper 8 are taken; grey ones
+    /// become red, green and blue, and so do cyan, magenta, yellow and black, without colour profiles. A JPEG file of which picture data are
+    /// missing is refused; one that lacks its end marker only is not.
     ///
     /// # Errors
     /// Each names the path: [`Error::Read`], [`Error::NotAnImage`], [`Error::ImageTooLarge`], [`Error::ImageDamaged`].
@@ -48,11 +53,17 @@ impl Picture {
     /// # Errors
     /// As for [`read`](Picture::read), but for [`Error::Read`].
     pub fn decode(bytes: &[u8], path: &Path) -> Result<Picture, Error> {
-        let damaged = |error: image::ImageError| Error::ImageDamaged {
-            path: path.to_owned(),
-            reason: one_line(&error.to_string()),
-        };
+        let faulty = |reason: String| Error::ImageDamaged { path: path.to_owned(), reason: one_line(&reason) };
+        let damaged = |error: image::ImageError| faulty(error.to_string());
+        let too_large = |width, height| Error::ImageTooLarge { path: path.to_owned(), width, height, most: MAX_PIXELS };
         let format = format_of(bytes).ok_or_else(|| Error::NotAnImage { path: path.to_owned() })?;
+        if format == ImageFormat::Jpeg {
+            let [width, height] = scan::size(bytes).map_err(faulty)?;
+            if (width * height) as u64 > MAX_PIXELS {
+                return Err(too_large(width as u32, height as u32));
+            }
+            return jpeg::decode(bytes).map(Picture::turned).map_err(faulty);
+        }
         let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
         let mut limits = Limits::default();
         limits.max_alloc = Some(MAX_BYTES);
@@ -60,13 +71,17 @@ impl Picture {
         let mut decoder = reader.into_decoder().map_err(damaged)?;
         let (width, height) = decoder.dimensions();
         if u64::from(width) * u64::from(height) > MAX_PIXELS {
-            return Err(Error::ImageTooLarge { path: path.to_owned(), width, height, most: MAX_PIXELS });
+            return Err(too_large(width, height));
         }
         let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-        let mut decoded = DynamicImage::from_decoder(decoder).map_err(damaged)?;
-        decoded.apply_orientation(orientation);
-        let decoded = decoded.into_rgb8();
-        Ok(Picture { width: decoded.width() as usize, height: decoded.height() as usize, pixels: decoded.into_raw() })
+        let decoded = DynamicImage::from_decoder(decoder).map_err(damaged)?;
+        Ok(Picture::turned((decoded, orientation)))
+    }
+
+    fn turned((mut image, orientation): (DynamicImage, Orientation)) -> Picture {
+        image.apply_orientation(orientation);
+        let (width, height) = (image.width() as usize, image.height() as usize);
+        Picture { width, height, pixels: eight_bits(image) }
     }
 
     /// The pixels as models take them.
@@ -75,6 +90,19 @@ impl Picture {
     /// [`smidgen::RunError::ImageSize`] if there are none.
     pub fn image(&self) -> Result<Image<'_>, smidgen::RunError> {
         Image::new(self.width, self.height, &self.pixels)
+    }
+}
+
+/// Red, green and blue of each pixel: of 16 bits the upper 8, as Pillow takes them.
+fn eight_bits(image: DynamicImage) -> Vec<u8> {
+    match image {
+        DynamicImage::ImageLuma16(_)
+        | DynamicImage::ImageLumaA16(_)
+        | DynamicImage::ImageRgb16(_)
+        | DynamicImage::ImageRgba16(_) => {
+            image.into_rgb16().into_raw().into_iter().map(|sample| (sample >> 8) as u8).collect()
+        }
+        image => image.into_rgb8().into_raw(),
     }
 }
 

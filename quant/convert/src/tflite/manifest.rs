@@ -20,8 +20,8 @@ enum Field {
     Text(&'static str),
     /// It is read below.
     Read,
-    /// It changes nothing here, for this reason.
-    Harmless(&'static str),
+    /// It changes nothing here.
+    Harmless,
 }
 
 /// Fields of a manifest. Others are refused, as they may change what is detected.
@@ -32,8 +32,10 @@ const FIELDS: [(&str, Field); 8] = [
     ("wake_word", Field::Text("micro.wake_word")),
     ("author", Field::Text("general.author")),
     ("website", Field::Text("general.url")),
-    ("model", Field::Harmless("the model is the file that the manifest lies beside")),
-    ("trained_languages", Field::Harmless("languages of the voices that the model was trained with")),
+    // The model is the file that the manifest lies beside.
+    ("model", Field::Harmless),
+    // Of the voices that the model was trained with.
+    ("trained_languages", Field::Harmless),
 ];
 
 /// Fields of `micro`.
@@ -42,8 +44,10 @@ const MICRO: [(&str, Field); 6] = [
     ("sliding_window_size", Field::Read),
     ("sliding_window_average_size", Field::Read),
     ("feature_step_size", Field::Read),
-    ("tensor_arena_size", Field::Harmless("bytes of another interpreter's arena; ours is planned")),
-    ("minimum_esphome_version", Field::Harmless("of the program on a device")),
+    // Bytes of another interpreter's arena; ours is planned.
+    ("tensor_arena_size", Field::Harmless),
+    // Of the program on a device.
+    ("minimum_esphome_version", Field::Harmless),
 ];
 
 /// Writes the metadata of a manifest. `ports` are the model's input and output.
