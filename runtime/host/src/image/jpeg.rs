@@ -29,6 +29,8 @@ pub(super) fn decode(bytes: &[u8]) -> Result<(DynamicImage, Orientation), String
     let orientation = decoder.exif().and_then(|exif| Orientation::from_exif_chunk(exif));
     let mut pixels = decoder.decode().map_err(told)?;
     match input {
+        // What the decoder calls so before it has looked at the number of components.
+        _ if whole.components < 4 => {}
         ColorSpace::CMYK => pixels = pixels.as_chunks().0.iter().flat_map(|pixel| of_cmyk(*pixel)).collect(),
         ColorSpace::YCCK => pixels = pixels.as_chunks().0.iter().flat_map(|pixel| of_cmyk(of_ycck(*pixel))).collect(),
         _ => {}
