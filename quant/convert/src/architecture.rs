@@ -1,9 +1,9 @@
 //! Which architecture a checkpoint has, and so who plans its file.
 
 use crate::checkpoint::{Checkpoint, File};
-use crate::fields::{self, Field, Rule};
 use crate::plan::Plan;
-use crate::{Error, Options, bert, clip, llama, vit, write};
+use crate::fields::{self, Field, Rule};
+use crate::{Error, Options, bert, clip, decoders, vit, write};
 use std::io::Write;
 
 /// An architecture that can be converted.
@@ -17,10 +17,12 @@ pub(crate) struct Architecture {
 
 const ARCHITECTURES: &[Architecture] = &[
     Architecture { names: &["bert"], plan: bert::plan, harmless: fields::ENCODER },
-    Architecture { names: &["llama", "mistral", "smollm"], plan: llama::plan, harmless: fields::DECODER },
     Architecture { names: &["vit", "deit", "dinov2"], plan: vit::plan, harmless: fields::VIT },
     Architecture { names: &["clip", "clip_text_model", "clip_vision_model"], plan: clip::plan, harmless: fields::CLIP },
 ];
+
+/// Language models, which are all planned alike.
+const DECODER: Architecture = Architecture { names: &[], plan: decoders::plan, harmless: fields::DECODER };
 
 /// Plans the GGUF file of a checkpoint.
 ///
@@ -57,8 +59,12 @@ pub(crate) fn of(checkpoint: &Checkpoint) -> Result<&'static Architecture, Error
         Some(name) => name,
         None => config.get("architecture").map_or_else(|| config.require("model_type"), Ok)?.str()?,
     };
+    if decoders::names().any(|known| known == name) {
+        return Ok(&DECODER);
+    }
     ARCHITECTURES.iter().find(|architecture| architecture.names.contains(&name)).ok_or_else(|| {
-        let known: Vec<_> = ARCHITECTURES.iter().flat_map(|architecture| architecture.names).copied().collect();
+        let encoders = ARCHITECTURES.iter().flat_map(|architecture| architecture.names).copied();
+        let known: Vec<_> = decoders::names().chain(encoders).collect();
         Error::UnknownArchitecture { name: name.chars().take(64).collect(), known: known.join(", ") }
     })
 }

@@ -1,9 +1,9 @@
 //! A trained model as it is published: `config.json`, weights in one or several safetensors files, and sidecar files.
 
 use crate::Error;
+use crate::sentences::MODULES;
 use crate::json::{self, Json, Reads};
 use crate::safetensors::{SafeTensors, Tensor};
-use crate::sentences::MODULES;
 use serde_json::Value;
 use std::collections::BTreeMap;
 

@@ -23,6 +23,10 @@ pub enum Error {
     Tflite(tflite::Error),
     /// A file that the conversion needs is missing.
     MissingFile { file: String },
+    /// Weights are pickled: reading them would run a program.
+    Pickled { file: String },
+    /// Some of the weights files are missing, by their names.
+    Shards { file: String, count: u32, found: usize },
     /// A text file is not UTF-8; the place in bytes.
     Encoding { file: String, offset: usize },
     /// A sidecar file is not valid JSON; line and column count from 1.
@@ -71,6 +75,12 @@ impl fmt::Display for Error {
             Error::SafeTensors { file, error } => write!(f, "{file}: {error}"),
             Error::Tflite(error) => error.fmt(f),
             Error::MissingFile { file } => write!(f, "{file} is missing; download it with the checkpoint"),
+            Error::Pickled { file } => {
+                write!(f, "{file}: the weights are pickled, which is not read; save them as safetensors first")
+            }
+            Error::Shards { file, count, found } => {
+                write!(f, "{file} is one of {count} weights files, of which {found} are there; is the checkpoint complete?")
+            }
             Error::Encoding { file, offset } => write!(f, "{file}: the text is not UTF-8 at offset {offset}"),
             Error::Json { file, line, column, reason } => {
                 write!(f, "{file}: line {line}, column {column}: {reason}")

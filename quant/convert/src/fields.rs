@@ -41,6 +41,8 @@ const TENSORS: &str = "the tensors that are there say it";
 const MEMORY: &str = "how memory is used, not what is computed";
 const INITIAL: &str = "the initial value of trained weights";
 const NO_POOLER: &str = "the pooler is not used";
+const NO_SUMMARY: &str = "for classifiers on the last token, which are not converted";
+const PRECISION: &str = "how exact sums are in a Python program";
 const DRAWN: &str = "the command says how tokens are drawn";
 const LENGTH: &str = "the command says how long a generation is";
 const PROSE: &str = "prose, of which the tensors' shapes allow one form only";
@@ -129,6 +131,23 @@ pub(crate) const ENCODER: &[Rule] = &[
 /// Of `config.json`, for language models.
 pub(crate) const DECODER: &[Rule] = &[
     ("is_decoder", ANY, "attention is causal"),
+    ("attention_softmax_in_fp32", ANY, PRECISION),
+    ("scale_attention_softmax_in_fp32", ANY, PRECISION),
+    ("reorder_and_upcast_attn", ANY, PRECISION),
+    ("slow_but_exact", ANY, PRECISION),
+    ("cache_implementation", ANY, MEMORY),
+    ("summary_activation", ANY, NO_SUMMARY),
+    ("summary_first_dropout", ANY, NO_SUMMARY),
+    ("summary_proj_to_labels", ANY, NO_SUMMARY),
+    ("summary_type", ANY, NO_SUMMARY),
+    ("summary_use_proj", ANY, NO_SUMMARY),
+    ("masked_softmax_fusion", ANY, MEMORY),
+    ("bias_dropout_fusion", ANY, MEMORY),
+    ("skip_bias_add", ANY, MEMORY),
+    ("skip_bias_add_qkv", ANY, MEMORY),
+    ("eod_token_id", ANY, BY_TOKENIZER),
+    ("bos_token_id", ANY, BY_TOKENIZER),
+    ("eos_token_id", ANY, BY_TOKENIZER),
     ("pad_token_id", ANY, BY_TOKENIZER),
     ("sep_token_id", ANY, BY_TOKENIZER),
     ("unk_token_id", ANY, BY_TOKENIZER),
@@ -195,8 +214,10 @@ const IMAGE_FIELDS: &[Rule] = &[
     ("auto_map", ANY, "names Python code, of which nothing is run"),
 ];
 
-const PROCESSOR_FIELDS: &[Rule] =
-    &[("processor_class", ANY, ELSEWHERE), ("auto_map", ANY, "names Python code, of which nothing is run")];
+const PROCESSOR_FIELDS: &[Rule] = &[
+    ("processor_class", ANY, ELSEWHERE),
+    ("auto_map", ANY, "names Python code, of which nothing is run"),
+];
 
 const MODULE_FIELDS: &[Rule] =
     &[("*.idx", ANY, "modules are in order"), ("*.name", ANY, "a module's name in a Python program")];
@@ -270,10 +291,7 @@ fn fits(pattern: &str, path: &str) -> bool {
 
 /// Whether a value is one of those in a rule.
 fn allows(values: &str, value: &Value) -> bool {
-    values == ANY
-        || values
-            .split(" | ")
-            .any(|allowed| serde_json::from_str(allowed).is_ok_and(|allowed: Value| allowed == *value))
+    values == ANY || values.split(" | ").any(|allowed| serde_json::from_str(allowed).is_ok_and(|allowed: Value| allowed == *value))
 }
 
 /// That no field is unknown.

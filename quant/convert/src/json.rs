@@ -80,12 +80,22 @@ impl<'c> Json<'c> {
         Some(Json { path: self.field(key), value, ..*self })
     }
 
+    /// Whether there is a field, be it null.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.value.get(key).is_some()
+    }
+
     /// A field that must be there.
     ///
     /// # Errors
     /// [`Error::MissingField`].
     pub fn require(&self, key: &str) -> Result<Json<'c>, Error> {
-        self.get(key).ok_or_else(|| Error::MissingField { file: self.file.into(), field: self.field(key) })
+        self.get(key).ok_or_else(|| self.missing(key))
+    }
+
+    /// That a field is missing.
+    pub(crate) fn missing(&self, key: &str) -> Error {
+        Error::MissingField { file: self.file.into(), field: self.field(key) }
     }
 
     fn field(&self, key: &str) -> String {

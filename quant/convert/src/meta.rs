@@ -29,6 +29,7 @@ values! {
     I32s(Vec<i32>);
     U32s(Vec<u32>);
     F32s(Vec<f32>);
+    Bools(Vec<bool>);
     Strs(Vec<String>);
 }
 
@@ -68,6 +69,7 @@ impl Meta<'_> {
             Meta::I32s(values) => put(values.as_slice().into()),
             Meta::U32s(values) => put(values.as_slice().into()),
             Meta::F32s(values) => put(values.as_slice().into()),
+            Meta::Bools(values) => put(values.as_slice().into()),
             Meta::Strs(values) => {
                 let values: Vec<&str> = values.iter().map(String::as_str).collect();
                 put(values.as_slice().into())

@@ -5,6 +5,7 @@ use crate::checkpoint::Checkpoint;
 use crate::safetensors::{Dtype, Tensor};
 use crate::{Error, Meta};
 use smidgen_gguf::TensorType;
+use smidgen_quant::Format;
 use std::collections::HashSet;
 
 /// Where a tensor's values come from, row by row.
@@ -17,15 +18,21 @@ pub enum Data<'a> {
         /// The elements.
         bytes: &'a [u8],
     },
-    /// The same with the rows of each head reordered: a rotary pair, which lies half a head apart in the source, becomes
-    /// neighbours, as the `llama` architecture of GGUF has it.
-    Rotary {
+    /// Some of their rows (of a vector, elements), by number.
+    Rows {
         /// Their type.
         dtype: Dtype,
         /// The elements.
         bytes: &'a [u8],
-        /// Rows of a head (for a vector, elements); even, and not 0.
-        head: usize,
+        /// The rows, in the order of the file that is written.
+        rows: Vec<u32>,
+    },
+    /// A matrix that is stored with its columns one after another.
+    Transposed {
+        /// The elements' type.
+        dtype: Dtype,
+        /// The elements.
+        bytes: &'a [u8],
     },
     /// Values that the conversion computed.
     Values(Vec<f32>),
@@ -174,6 +181,24 @@ impl<'c, 'a> Planner<'c, 'a> {
 }
 
 impl<'a> Tensor<'a> {
+    /// The values, for a tensor that is small.
+    ///
+    /// # Errors
+    /// [`Error::Dtype`] for a type of no weights.
+    pub(crate) fn floats(&self) -> Result<Vec<f32>, Error> {
+        let count = self.data.len() / self.dtype.bytes();
+        let mut values = vec![0.0; count];
+        let unreadable = || Error::Dtype { tensor: self.name.clone(), dtype: self.dtype.name().into() };
+        let format = match self.dtype {
+            Dtype::F32 => Format::F32,
+            Dtype::F16 => Format::F16,
+            Dtype::BF16 => Format::BF16,
+            _ => return Err(unreadable()),
+        };
+        format.decode(self.data, &mut values).map_err(|_| unreadable())?;
+        Ok(values)
+    }
+
     /// `count` rows (steps of the first extent) from `first` on, for a tensor that holds several of ours; fewer at its end.
     pub fn rows(&self, first: u64, count: u64) -> Data<'a> {
         let row = self.shape.iter().skip(1).product::<u64>().saturating_mul(self.dtype.bytes() as u64);

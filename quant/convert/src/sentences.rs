@@ -1,13 +1,13 @@
 //! What sentence-transformers keeps beside a model: `modules.json`, which says what is done to the tokens' embeddings, and the modules' own
 //! configurations.
 
-use crate::Error;
 use crate::checkpoint::{CONFIG, module_folders};
 use crate::json::Json;
 use crate::plan::Planner;
+use crate::Error;
 
 /// The modules in order.
-pub(crate) const MODULES: &str = "modules.json";
+pub const MODULES: &str = "modules.json";
 /// How long a text may be.
 const SENTENCES: &str = "sentence_bert_config.json";
 /// The folder of pooling where there is no list of modules.

@@ -128,7 +128,7 @@ impl Planned<'_> {
             dtype => Err(self.unreadable(dtype.name())),
         };
         let format = match self.data {
-            Data::Stored { dtype, .. } | Data::Rotary { dtype, .. } => {
+            Data::Stored { dtype, .. } | Data::Rows { dtype, .. } | Data::Transposed { dtype, .. } => {
                 stored(dtype).map(|kept| wanted.unwrap_or(kept))?
             }
             Data::Values(_) => wanted.unwrap_or(Format::F32),
@@ -186,16 +186,18 @@ impl Planned<'_> {
     fn read(&self, row: usize, values: &mut [f32]) -> Result<(), Error> {
         match &self.data {
             Data::Stored { dtype, bytes } => self.decode(*dtype, bytes, row, values),
-            Data::Rotary { dtype, bytes, head } if self.dims.len() > 1 => {
-                self.decode(*dtype, bytes, half_apart(row, *head), values)
+            Data::Rows { dtype, bytes, rows } if self.dims.len() > 1 => {
+                let stored = *rows.get(row).ok_or_else(|| self.short())?;
+                self.decode(*dtype, bytes, stored as usize, values)
             }
-            Data::Rotary { dtype, bytes, head } => {
-                let mut stored = vec![0.0; values.len()];
-                self.decode(*dtype, bytes, row, &mut stored)?;
-                for (i, value) in values.iter_mut().enumerate() {
-                    *value = stored.get(half_apart(i, *head)).copied().unwrap_or(0.0);
-                }
-                Ok(())
+            Data::Rows { dtype, bytes, rows } => {
+                let each = rows.iter().zip(values.chunks_exact_mut(1));
+                each.into_iter().try_for_each(|(stored, value)| self.decode(*dtype, bytes, *stored as usize, value))
+            }
+            Data::Transposed { dtype, bytes } => {
+                let rows = self.dims.get(1).map_or(1, |rows| *rows as usize);
+                let each = values.chunks_exact_mut(1).enumerate();
+                each.into_iter().try_for_each(|(col, value)| self.decode(*dtype, bytes, col * rows + row, value))
             }
             Data::Values(all) => {
                 values.copy_from_slice(
@@ -237,12 +239,6 @@ impl Planned<'_> {
         };
         format.decode(bytes, values).map_err(|error| self.failed(error))
     }
-}
-
-/// Where row `row` of heads with neighbouring rotary pairs comes from, if there the two of a pair are half a head apart.
-fn half_apart(row: usize, head: usize) -> usize {
-    let within = row % head;
-    row - within + within / 2 + within % 2 * (head / 2)
 }
 
 /// Copies a row of blocks, taking it out of its panel if `kind` is packed.

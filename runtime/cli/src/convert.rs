@@ -3,25 +3,44 @@
 use crate::args::{ConvertArgs, PackArgs, QuantizeArgs};
 use crate::{Outcome, progress};
 use indicatif::ProgressBar;
-use smidgen_host::{Direction, Options};
+use smidgen_host::{Direction, Fate, Field, Options};
+use std::io::{self, Write};
 use std::path::Path;
 
 /// Writes a checkpoint as a GGUF file.
 pub(crate) fn convert(args: &ConvertArgs) -> Outcome {
-    check_output(&args.input, &args.output)?;
-    let inside = args.output.parent().and_then(|parent| parent.canonicalize().ok()) == args.input.canonicalize().ok();
-    if inside && args.output.exists() && args.output.extension().is_none_or(|extension| extension != "gguf") {
-        return Err(format!("{}: this file is part of the input; name another file", args.output.display()).into());
-    }
-    if smidgen_host::is_tflite(&args.input) && (args.kind.is_some() || args.pack) {
+    if smidgen_host::is_tflite(&args.input) && (args.kind.is_some() || args.pack || args.explain) {
         return Err(format!(
-            "{}: a TensorFlow Lite file keeps its types; leave out --type and --pack",
+            "{}: a TensorFlow Lite file keeps its types and has no other files; leave out --type, --pack and --explain",
             args.input.display()
         )
         .into());
     }
+    if args.explain {
+        explain(&args.input)?;
+    }
+    let Some(output) = &args.output else { return Ok(()) };
+    check_output(&args.input, output)?;
+    let inside = output.parent().and_then(|parent| parent.canonicalize().ok()) == args.input.canonicalize().ok();
+    if inside && output.exists() && output.extension().is_none_or(|extension| extension != "gguf") {
+        return Err(format!("{}: this file is part of the input; name another file", output.display()).into());
+    }
     let options = Options { mixture: args.kind, packed: args.pack };
-    with_bar(|report| smidgen_host::convert(&args.input, &args.output, options, report))
+    with_bar(|report| smidgen_host::convert(&args.input, output, options, report))
+}
+
+/// Prints what becomes of each field.
+fn explain(input: &Path) -> Outcome {
+    let mut out = io::stdout().lock();
+    for Field { file, path, value, fate } in smidgen_host::explain(input)? {
+        let fate = match fate {
+            Fate::Used => "used".to_owned(),
+            Fate::Harmless(reason) => format!("left out: {reason}"),
+            _ => "not known: the conversion is refused".to_owned(),
+        };
+        writeln!(out, "{file}\t{path}\t{value}\t{fate}")?;
+    }
+    Ok(())
 }
 
 /// Writes a model in other formats.

@@ -2,7 +2,7 @@
 
 use crate::{Error, ModelFile, files, output};
 use memmap2::Mmap;
-use smidgen_convert::{CONFIG, File, INDEX, Options, SIDECARS, WEIGHTS, shards};
+use smidgen_convert::{CONFIG, Checkpoint, Field, File, INDEX, MODULES, Options, SIDECARS, WEIGHTS, modules, shards};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -25,22 +25,66 @@ impl Folder {
             path.push("model");
         }
         let mut folder = Folder { path, files: Vec::new() };
+        let failed = |error| Error::Convert { path: folder.path.clone(), error };
         let mut names = vec![weights.to_owned()];
+        let mut found = Vec::new();
         if folder.has(INDEX) {
             let index = files::map(&folder.path.join(INDEX))?;
-            let parts = shards(&index).map_err(|error| Error::Convert { path: folder.path.clone(), error })?;
+            let parts = shards(&index).map_err(failed)?;
             // A weights file that the index does not name is a model of its own.
             if metadata.is_dir() || parts.iter().any(|part| part == weights) {
-                folder.files.push((INDEX.into(), index));
+                found.push((INDEX.into(), index));
                 names = parts;
             }
+        } else if metadata.is_dir() && !folder.has(weights) {
+            names = folder.parts()?;
         }
-        names.extend(SIDECARS.iter().filter(|name| folder.has(name)).map(|name| (*name).to_owned()));
+        names.extend(SIDECARS.iter().map(|name| (*name).to_owned()));
+        if folder.has(MODULES) {
+            let folders = modules(&files::map(&folder.path.join(MODULES))?).map_err(failed)?;
+            names.extend(folders.into_iter().map(|module| format!("{module}/{CONFIG}")));
+        }
+        names.dedup();
+        let weights = |name: &String| name.ends_with(".safetensors");
+        names.retain(|name| weights(name) || folder.has(name));
+        folder.files = found;
         for name in names {
-            let map = files::map(&folder.path.join(&name))?;
-            folder.files.push((name, map));
+            // Pooling has a place of its own in the list, and in that of modules.
+            if folder.files.iter().all(|(known, _)| *known != name) {
+                let map = files::map(&folder.path.join(&name))?;
+                folder.files.push((name, map));
+            }
         }
         Ok(folder)
+    }
+
+    /// The weights files of a model that is split, has no index, and whose files are named `NAME-00001-of-0000N.safetensors`.
+    fn parts(&self) -> Result<Vec<String>, Error> {
+        let failed = |error| Error::Read { path: self.path.clone(), error };
+        let mut names = Vec::new();
+        let mut pickled = None;
+        for entry in fs::read_dir(&self.path).map_err(failed)? {
+            let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
+            if [".bin", ".pt", ".pth", ".ckpt"].iter().any(|end| name.ends_with(end)) && !name.contains("training_args") {
+                pickled = Some(name);
+            } else if let Some((_, count)) = part_of(&name) {
+                names.push((count, name));
+            }
+        }
+        names.sort_unstable();
+        let convert = |error| Error::Convert { path: self.path.clone(), error };
+        let numbers = || names.iter().filter_map(|(_, name)| part_of(name));
+        match (names.first(), pickled) {
+            (Some((count, _)), _) if numbers().eq((1..=*count).map(|part| (part, *count))) => {
+                Ok(names.into_iter().map(|(_, name)| name).collect())
+            }
+            (Some((count, name)), _) => {
+                let (file, count) = (name.clone(), *count);
+                Err(convert(smidgen_convert::Error::Shards { file, count, found: names.len() }))
+            }
+            (None, Some(file)) => Err(convert(smidgen_convert::Error::Pickled { file })),
+            (None, None) => Err(convert(smidgen_convert::Error::MissingFile { file: WEIGHTS.into() })),
+        }
     }
 
     fn has(&self, name: &str) -> bool {
@@ -50,6 +94,24 @@ impl Folder {
     fn files(&self) -> Vec<File<'_>> {
         self.files.iter().map(|(name, map)| File { name: name.clone(), bytes: map }).collect()
     }
+}
+
+/// The number of a weights file and how many there are, by its name.
+fn part_of(name: &str) -> Option<(u32, u32)> {
+    let (rest, count) = name.strip_suffix(".safetensors")?.rsplit_once("-of-")?;
+    let (_, part) = rest.rsplit_once('-')?;
+    let number = |digits: &str| if digits.len() == 5 { digits.parse().ok() } else { None };
+    Some((number(part)?, number(count)?))
+}
+
+/// What becomes of each field of the files beside the weights of the checkpoint at `from`, when it is converted.
+///
+/// # Errors
+/// [`Error::Read`], [`Error::NotACheckpoint`], [`Error::Convert`]; not for unknown fields, which are among the others.
+pub fn explain(from: &Path) -> Result<Vec<Field>, Error> {
+    let folder = Folder::open(from)?;
+    let failed = |error| Error::Convert { path: from.to_owned(), error };
+    smidgen_convert::explain(&Checkpoint::read(&folder.files()).map_err(failed)?).map_err(failed)
 }
 
 /// Converts the checkpoint at `from`, a folder with `config.json`, weights in safetensors and the model's other files, or the weights

@@ -43,7 +43,7 @@ pub use chat::thinking::{Markers, Part, Splitter};
 #[cfg(feature = "chat")]
 pub use chat::{ChatTemplate, Data, Message};
 #[cfg(feature = "convert")]
-pub use convert::{convert, is_tflite, quantize};
+pub use convert::{convert, explain, is_tflite, quantize};
 pub use error::Error;
 pub use files::ModelFile;
 #[cfg(feature = "image")]
@@ -56,7 +56,7 @@ pub use pool::{MAX_THREADS, ThreadPool, physical_cores};
 #[cfg(feature = "pull")]
 pub use pull::{Form, Progress, Silent, Stage, cache_dir, find, pull, resolve};
 #[cfg(feature = "convert")]
-pub use smidgen_convert::{Mixture, Options};
+pub use smidgen_convert::{Fate, Field, Mixture, Options};
 #[cfg(feature = "sound")]
 pub use sound::Sound;
 

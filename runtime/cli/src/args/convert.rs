@@ -10,14 +10,21 @@ use std::path::PathBuf;
   smidgen convert SmolLM2-135M-Instruct smollm2.Q4_K_M.gguf --type Q4_K_M
   smidgen convert model.safetensors model.gguf --type F16
   smidgen convert okay_nabu.tflite okay_nabu.gguf
+  smidgen convert Qwen3-0.6B --explain
 
-Architectures: bert, llama (also mistral and smollm), vit (also deit and dinov2), clip. Types: F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0,
+Language models, by the model_type of config.json: llama, mistral, smollm, smollm3, qwen2, qwen3, gemma, gemma2, gemma3_text, phi, phi3,
+cohere, cohere2, gpt2, gpt_bigcode, starcoder2, gpt_neox, bloom, falcon, stablelm, olmo2, olmo3, granite, minicpm, internlm2, ernie4_5,
+exaone4, glm4, hunyuan_v1_dense, nemotron, seed_oss, apertus. Encoders: bert, vit, deit, dinov2, clip. Types: F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0,
 Q5_1, IQ4_NL, Q2_K, Q2_K_S, Q3_K_S, Q3_K_M, Q3_K_L, Q4_K_S, Q4_K_M, Q5_K_S, Q5_K_M, Q6_K.")]
 pub(crate) struct ConvertArgs {
     /// Folder with config.json, weights and tokenizer, or the .safetensors file in it, or a .tflite file
     pub(crate) input: PathBuf,
     /// GGUF file to write
-    pub(crate) output: PathBuf,
+    #[arg(required_unless_present = "explain")]
+    pub(crate) output: Option<PathBuf>,
+    /// Print what becomes of each field of the files beside the weights
+    #[arg(long)]
+    pub(crate) explain: bool,
     /// Format of the weights [default: their format in the input]
     #[arg(long = "type", value_name = "TYPE", value_parser = mixture)]
     pub(crate) kind: Option<Mixture>,
