@@ -192,9 +192,7 @@ fn keys(planner: &mut Planner, kind: &str, extents: &Extents) -> Result<(), Erro
     }
     let order = config.get_str("norm_order")?.unwrap_or("pre");
     planner.hyper("norm_order", order);
-    for (key, known) in
-        [("cls_token", json!(true)), ("pooling", json!("cls")), ("head_dim", json!(extents.width / extents.heads))]
-    {
+    for (key, known) in [("cls_token", json!(true)), ("pooling", json!("cls")), ("head_dim", json!(extents.width / extents.heads))] {
         if let Some(field) = config.get(key)
             && *field.value() != known
         {
@@ -358,3 +356,4 @@ fn head(planner: &mut Planner, names: &Names, width: u64) -> Result<(), Error> {
     }
     Ok(())
 }
+

@@ -69,7 +69,7 @@ pub(super) fn describe(
     let micro = manifest.require("micro")?;
     check(&micro, "micro.", &MICRO, file)?;
     match version.u32()? {
-        1 => return Err(unsupported("version", "1: features every 20 ms".into())),
+        1 => return Err(unsupported("version", "1: version 1 has features every 20 ms".into())),
         2 => {}
         other => return Err(unsupported("version", format!("{other} instead of 2"))),
     }
@@ -107,12 +107,10 @@ pub(super) fn describe(
 
 /// Refuses a field that is not in the table.
 fn check(object: &Json<'_>, prefix: &str, known: &[(&str, Field)], file: &str) -> Result<(), Error> {
-    for name in object.keys()?.filter(|name| !known.iter().any(|(field, _)| field == name)) {
-        let field = format!("{prefix}{}", name.chars().take(64).collect::<String>());
-        let value = object.get(name).map_or("null".into(), |field| json::short(field.value()));
-        return Err(Error::UnknownField { file: file.into(), field, value });
-    }
-    Ok(())
+    let Some(name) = object.keys()?.find(|name| !known.iter().any(|(field, _)| field == name)) else { return Ok(()) };
+    let field = format!("{prefix}{}", name.chars().take(64).collect::<String>());
+    let value = object.get(name).map_or("null".into(), |field| json::short(field.value()));
+    Err(Error::UnknownField { file: file.into(), field, value })
 }
 
 /// That a model takes rows of features and gives a probability.
@@ -182,7 +180,7 @@ mod tests {
                 assert!(error.contains(name) && !error.contains('\n'), "{name}: {error}");
             }
         };
-        refused("", "version", 1.into(), &["1: features every 20 ms"]);
+        refused("", "version", 1.into(), &["version 1 has features every 20 ms"]);
         refused("", "version", 3.into(), &["3 instead of 2"]);
         refused("", "version", "2".into(), &[]);
         refused("", "version", Value::Null, &["missing"]);
@@ -207,7 +205,7 @@ mod tests {
         let version_1 = json!({"type": "micro", "wake_word": "Okay", "model": "x.tflite", "version": 1,
             "micro": {"probability_cutoff": 0.5, "sliding_window_average_size": 10}});
         let error = written(version_1.to_string().as_bytes()).unwrap_err().to_string();
-        assert!(error.contains("\"version\" is 1: features every 20 ms"), "{error}");
+        assert!(error.contains("\"version\" is 1: version 1 has features every 20 ms"), "{error}");
         assert!(written(b"[]").is_err() && written(b"").is_err());
     }
 }
