@@ -7,26 +7,12 @@ use smidgen_convert::{
 use smidgen_gguf::Gguf;
 use smidgen_quant::Format;
 use smidgen_tests::chat::chat_model;
-use smidgen_tests::checkpoint::{Stored, llama, safetensors};
+use smidgen_tests::checkpoint::{Stored, converted, llama, safetensors};
 use smidgen_tests::seeded::{self, Shape};
 use smidgen_tests::{Random, at_most};
 
-fn small() -> Shape {
+pub(crate) fn small() -> Shape {
     Shape { heads: 8, kv_heads: 4, head_size: 32, rotated: 32, biases: true, ..Shape::default() }
-}
-
-/// Converts a checkpoint of these JSON files and weights.
-fn converted(files: &[(&str, Value)], tensors: &[Stored], options: Options) -> Result<Vec<u8>, Error> {
-    let texts: Vec<_> = files.iter().map(|(name, value)| ((*name).to_owned(), value.to_string())).collect();
-    let weights = safetensors(tensors);
-    let mut all: Vec<_> =
-        texts.iter().map(|(name, text)| File { name: name.clone(), bytes: text.as_bytes() }).collect();
-    all.push(File { name: WEIGHTS.into(), bytes: &weights });
-    let (mut out, mut told) = (Vec::new(), Vec::new());
-    convert(&all, options, &mut out, &mut |done, total| told.push((done, total)))?;
-    let weights: u64 = Gguf::parse(&out).unwrap().tensors().map(|tensor| tensor.data.len() as u64).sum();
-    assert_eq!((told.first(), told.last()), (Some(&(0, weights)), Some(&(weights, weights))));
-    Ok(out)
 }
 
 fn with(mixture: Mixture) -> Options {
@@ -155,7 +141,7 @@ fn scaled_positions() {
     let made = converted(&files, &tensors, Options::default()).unwrap();
     let made = Gguf::parse(&made).unwrap();
     assert_eq!(made.get("llama.rope.scaling.factor").map(|value| format!("{value:?}")), Some("F32(2.0)".into()));
-    files[0].1["rope_scaling"] = json!({"rope_type": "yarn", "factor": 2.0});
+    files[0].1["rope_scaling"] = json!({"rope_type": "proportional", "factor": 2.0});
     assert!(matches!(converted(&files, &tensors, Options::default()), Err(Error::Unsupported { .. })));
 }
 
@@ -165,6 +151,10 @@ fn windows() {
     let file = chat_model(&small(), Format::F32);
     let (mut files, tensors) = llama(&file);
     let made = |files: &[(&str, Value)]| converted(files, &tensors, Options::default()).unwrap();
+    for field in ["attention_bias", "mlp_bias"] {
+        files[0].1.as_object_mut().unwrap().remove(field);
+    }
+    files[0].1["model_type"] = json!("mistral");
     let plain = made(&files);
     let context = files[0].1["max_position_embeddings"].as_u64().unwrap();
     files[0].1["sliding_window"] = json!(context);
@@ -189,7 +179,7 @@ fn windows() {
 }
 
 /// A BERT of two layers that classifies.
-fn bert() -> (Vec<(&'static str, Value)>, Vec<Stored>) {
+pub(crate) fn bert() -> (Vec<(&'static str, Value)>, Vec<Stored>) {
     let mut random = Random(3);
     let (width, inner, tokens) = (32, 64, 8);
     let mut tensors = vec![Stored {

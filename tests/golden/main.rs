@@ -4,6 +4,7 @@ mod arch;
 mod audio;
 mod convert;
 mod families;
+mod fields;
 mod gguf_peers;
 mod image;
 mod micro;

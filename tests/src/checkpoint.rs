@@ -2,7 +2,8 @@
 
 use crate::seeded::{File, Meta};
 use serde_json::{Map, Value, json};
-use smidgen_gguf::TensorType;
+use smidgen_convert::{Error, File as InFolder, Options, WEIGHTS, convert};
+use smidgen_gguf::{Gguf, TensorType};
 
 /// A tensor that a safetensors file gets.
 #[derive(Clone, Debug)]
@@ -40,6 +41,22 @@ pub fn safetensors(tensors: &[Stored]) -> Vec<u8> {
     raw(&Value::from(header).to_string(), &data)
 }
 
+/// Converts a checkpoint of these JSON files and weights.
+///
+/// # Errors
+/// Those of [`convert`].
+pub fn converted(files: &[(&str, Value)], tensors: &[Stored], options: Options) -> Result<Vec<u8>, Error> {
+    let texts: Vec<_> = files.iter().map(|(name, value)| (*name, value.to_string().into_bytes())).collect();
+    let weights = safetensors(tensors);
+    let mut all: Vec<_> = texts.iter().map(|(name, text)| InFolder { name: (*name).into(), bytes: text }).collect();
+    all.push(InFolder { name: WEIGHTS.into(), bytes: &weights });
+    let (mut out, mut told) = (Vec::new(), Vec::new());
+    convert(&all, options, &mut out, &mut |done, total| told.push((done, total)))?;
+    let weights: u64 = Gguf::parse(&out).unwrap().tensors().map(|tensor| tensor.data.len() as u64).sum();
+    assert_eq!((told.first(), told.last()), (Some(&(0, weights)), Some(&(weights, weights))));
+    Ok(out)
+}
+
 /// The checkpoint from which a converter makes the seeded `file` of the llama family with F32 weights and a byte-level vocabulary: `config.json`,
 /// `tokenizer.json`, `tokenizer_config.json` and the tensors.
 pub fn llama(file: &File) -> ([(&'static str, Value); 3], Vec<Stored>) {
@@ -48,6 +65,7 @@ pub fn llama(file: &File) -> ([(&'static str, Value); 3], Vec<Stored>) {
         other => panic!("{key}: {other:?}"),
     };
     let (heads, head) = (number("llama.attention.head_count"), number("llama.attention.key_length"));
+    let biased = file.tensors.iter().any(|tensor| tensor.name == "blk.0.attn_q.bias");
     let tied = !file.tensors.iter().any(|tensor| tensor.name == "output.weight");
     let config = json!({
         "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu",
@@ -55,7 +73,7 @@ pub fn llama(file: &File) -> ([(&'static str, Value); 3], Vec<Stored>) {
         "intermediate_size": number("llama.feed_forward_length"), "num_attention_heads": heads,
         "num_key_value_heads": number("llama.attention.head_count_kv"), "head_dim": head,
         "max_position_embeddings": number("llama.context_length"), "rms_norm_eps": 1e-5, "rope_theta": 10000.0,
-        "rope_scaling": null, "tie_word_embeddings": tied, "vocab_size": number("llama.vocab_size"),
+        "rope_scaling": null, "attention_bias": biased, "mlp_bias": biased, "tie_word_embeddings": tied, "vocab_size": number("llama.vocab_size"),
     });
     let stored = file.tensors.iter().map(|tensor| {
         assert_eq!(tensor.kind, TensorType::F32);

@@ -1,18 +1,18 @@
 //! Which architecture a checkpoint has, and so who plans its file.
 
 use crate::checkpoint::{Checkpoint, File};
-use crate::plan::Plan;
 use crate::fields::{self, Field, Rule};
+use crate::plan::Plan;
 use crate::{Error, Options, bert, clip, decoders, vit, write};
 use std::io::Write;
 
 /// An architecture that can be converted.
-pub(crate) struct Architecture {
+struct Architecture {
     /// `model_type` (or, in files that have none, `architecture`) of `config.json`.
     names: &'static [&'static str],
     plan: for<'c, 'a> fn(&'c Checkpoint<'a>) -> Result<Plan<'a>, Error>,
     /// Fields of `config.json` that change nothing for this architecture.
-    pub(crate) harmless: &'static [Rule],
+    harmless: &'static [Rule],
 }
 
 const ARCHITECTURES: &[Architecture] = &[
@@ -53,7 +53,7 @@ fn plan_known<'a>(checkpoint: &Checkpoint<'a>) -> Result<Plan<'a>, Error> {
 ///
 /// # Errors
 /// [`Error::UnknownArchitecture`], [`Error::MissingField`], [`Error::WrongField`].
-pub(crate) fn of(checkpoint: &Checkpoint) -> Result<&'static Architecture, Error> {
+fn of(checkpoint: &Checkpoint) -> Result<&'static Architecture, Error> {
     let config = checkpoint.config();
     let name = match config.get_str("model_type")? {
         Some(name) => name,
@@ -67,6 +67,14 @@ pub(crate) fn of(checkpoint: &Checkpoint) -> Result<&'static Architecture, Error
         let known: Vec<_> = decoders::names().chain(encoders).collect();
         Error::UnknownArchitecture { name: name.chars().take(64).collect(), known: known.join(", ") }
     })
+}
+
+/// The fields of `config.json` that change nothing for a checkpoint's architecture.
+///
+/// # Errors
+/// [`Error::UnknownArchitecture`], [`Error::MissingField`], [`Error::WrongField`].
+pub(crate) fn harmless(checkpoint: &Checkpoint) -> Result<[&'static [Rule]; 2], Error> {
+    Ok([of(checkpoint)?.harmless, decoders::harmless(checkpoint)])
 }
 
 /// Converts a checkpoint to a GGUF file. `progress` is told the bytes of weights written and how many there will be.

@@ -67,8 +67,8 @@ pub(crate) fn plan<'a>(checkpoint: &Checkpoint<'a>) -> Result<Plan<'a>, Error> {
         planner.linear(&name("ffn_down"), &source("output.dense"), hidden, inner)?;
         norm(&mut planner, &name("layer_output_norm"), &source("output.LayerNorm"), hidden)?;
     }
-    labels::problem(&mut planner)?;
     if classifies {
+        labels::problem(&mut planner)?;
         let labels = labels::read(&config)?.unwrap_or_else(|| labels::numbered(2));
         planner.linear("cls", &format!("{prefix}pooler.dense"), hidden, hidden)?;
         planner.linear("cls.output", "classifier", labels.len() as u64, hidden)?;

@@ -1,9 +1,9 @@
 //! A trained model as it is published: `config.json`, weights in one or several safetensors files, and sidecar files.
 
 use crate::Error;
-use crate::sentences::MODULES;
 use crate::json::{self, Json, Reads};
 use crate::safetensors::{SafeTensors, Tensor};
+use crate::sentences::MODULES;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -58,18 +58,18 @@ pub fn shards(index: &[u8]) -> Result<Vec<String>, Error> {
 pub fn modules(text: &[u8]) -> Result<Vec<String>, Error> {
     let modules = json::parse(MODULES, text)?;
     let folders = module_folders(&Json::new(MODULES, &modules))?;
-    Ok(folders.into_iter().map(|(.., folder)| folder).filter(|folder| !folder.is_empty()).collect())
+    Ok(folders.into_iter().map(|(_, folder)| folder).filter(|folder| !folder.is_empty()).collect())
 }
 
-/// The type of each module, as a field and as a text, and its folder, which is empty for the model itself.
-pub(crate) fn module_folders<'c>(modules: &Json<'c>) -> Result<Vec<(Json<'c>, &'c str, String)>, Error> {
+/// The modules, and the folder of each, which is empty for the model itself.
+pub(crate) fn module_folders<'c>(modules: &Json<'c>) -> Result<Vec<(Json<'c>, String)>, Error> {
     let module = |module: Json<'c>| {
-        let (kind, path) = (module.require("type")?, module.get("path"));
+        let path = module.get("path");
         let folder = path.as_ref().map_or(Ok(""), |path| path.str())?;
         let inside = |part: &str| !matches!(part, "" | "." | "..") && !part.contains(['\\', ':', '\0']);
         match path.filter(|_| !folder.is_empty() && !folder.split('/').all(inside)) {
             Some(path) => Err(path.wrong("a folder in the model's folder")),
-            None => Ok((kind.clone(), kind.str()?, folder.to_owned())),
+            None => Ok((module, folder.to_owned())),
         }
     };
     modules.list()?.map(module).collect()
@@ -165,6 +165,7 @@ impl<'a> Checkpoint<'a> {
     /// [`Error::Encoding`].
     pub fn text(&self, name: &str) -> Result<Option<&'a str>, Error> {
         let Some(bytes) = self.texts.get(name) else { return Ok(None) };
+        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         let failed = |error: std::str::Utf8Error| Error::Encoding { file: name.into(), offset: error.valid_up_to() };
         std::str::from_utf8(bytes).map(Some).map_err(failed)
     }

@@ -79,7 +79,10 @@ impl fmt::Display for Error {
                 write!(f, "{file}: the weights are pickled, which is not read; save them as safetensors first")
             }
             Error::Shards { file, count, found } => {
-                write!(f, "{file} is one of {count} weights files, of which {found} are there; is the checkpoint complete?")
+                write!(
+                    f,
+                    "{file} is one of {count} weights files, of which {found} are there; is the checkpoint complete?"
+                )
             }
             Error::Encoding { file, offset } => write!(f, "{file}: the text is not UTF-8 at offset {offset}"),
             Error::Json { file, line, column, reason } => {

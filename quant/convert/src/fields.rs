@@ -11,6 +11,8 @@ pub enum Fate {
     Used,
     /// It does not change what the model computes, for this reason.
     Harmless(&'static str),
+    /// It is known, but not with this value, so that the conversion is refused.
+    Unsupported,
     /// It is not known, so that the conversion is refused.
     Unknown,
 }
@@ -40,6 +42,7 @@ const TYPES: &str = "each tensor is stored with its type";
 const TENSORS: &str = "the tensors that are there say it";
 const MEMORY: &str = "how memory is used, not what is computed";
 const INITIAL: &str = "the initial value of trained weights";
+const NO_CLASSIFIER: &str = "there is no classifier";
 const NO_POOLER: &str = "the pooler is not used";
 const NO_SUMMARY: &str = "for classifiers on the last token, which are not converted";
 const PRECISION: &str = "how exact sums are in a Python program";
@@ -48,7 +51,7 @@ const LENGTH: &str = "the command says how long a generation is";
 const PROSE: &str = "prose, of which the tensors' shapes allow one form only";
 const BY_TOKENIZER: &str = "the tokenizer's files name the token";
 
-/// The harmless fields of each file; a name that ends in `/` stands for the files of that folder.
+/// The harmless fields of each file; a name that begins with `/` is of a file in a module's folder.
 const TABLES: &[(&str, &[Rule])] = &[
     (CONFIG, CONFIG_FIELDS),
     ("model.safetensors.index.json", &[("metadata", ANY, ELSEWHERE)]),
@@ -57,6 +60,7 @@ const TABLES: &[(&str, &[Rule])] = &[
     ("modules.json", MODULE_FIELDS),
     ("sentence_bert_config.json", SENTENCE_FIELDS),
     ("config_sentence_transformers.json", SENTENCES_FIELDS),
+    ("/config.json", POOLING_FIELDS),
 ];
 
 const CONFIG_FIELDS: &[Rule] = &[
@@ -84,7 +88,6 @@ const CONFIG_FIELDS: &[Rule] = &[
     ("hidden_dropout_prob", ANY, TRAINING),
     ("hidden_dropout", ANY, TRAINING),
     ("residual_dropout", ANY, TRAINING),
-    ("classifier_dropout", ANY, TRAINING),
     ("classifier_dropout_prob", ANY, TRAINING),
     ("embd_pdrop", ANY, TRAINING),
     ("attn_pdrop", ANY, TRAINING),
@@ -97,6 +100,41 @@ const CONFIG_FIELDS: &[Rule] = &[
     ("return_dict", ANY, OUTPUTS),
     ("return_loss", ANY, OUTPUTS),
     ("label2id", ANY, "id2label is its inverse"),
+    ("id2label", ANY, NO_CLASSIFIER),
+    ("num_labels", ANY, NO_CLASSIFIER),
+    ("_num_labels", ANY, NO_CLASSIFIER),
+    ("problem_type", ANY, NO_CLASSIFIER),
+    ("classifier_dropout", ANY, TRAINING),
+    ("is_llama_config", ANY, ELSEWHERE),
+    ("transformers.js_config", ANY, "for another program"),
+    ("output_past", ANY, OUTPUTS),
+    ("output_scores", ANY, OUTPUTS),
+    ("return_dict_in_generate", ANY, OUTPUTS),
+    ("tf_legacy_loss", ANY, TRAINING),
+    ("do_sample", ANY, DRAWN),
+    ("temperature", ANY, DRAWN),
+    ("top_k", ANY, DRAWN),
+    ("top_p", ANY, DRAWN),
+    ("typical_p", ANY, DRAWN),
+    ("repetition_penalty", ANY, DRAWN),
+    ("length_penalty", ANY, DRAWN),
+    ("diversity_penalty", ANY, DRAWN),
+    ("no_repeat_ngram_size", ANY, DRAWN),
+    ("encoder_no_repeat_ngram_size", ANY, DRAWN),
+    ("num_beams", ANY, DRAWN),
+    ("num_beam_groups", ANY, DRAWN),
+    ("num_return_sequences", ANY, DRAWN),
+    ("early_stopping", ANY, DRAWN),
+    ("exponential_decay_length_penalty", ANY, DRAWN),
+    ("remove_invalid_values", ANY, DRAWN),
+    ("bad_words_ids", ANY, DRAWN),
+    ("suppress_tokens", ANY, DRAWN),
+    ("begin_suppress_tokens", ANY, DRAWN),
+    ("forced_bos_token_id", ANY, DRAWN),
+    ("forced_eos_token_id", ANY, DRAWN),
+    ("max_length", ANY, LENGTH),
+    ("max_new_tokens", ANY, LENGTH),
+    ("min_length", ANY, LENGTH),
     ("finetuning_task", ANY, ELSEWHERE),
     ("task_specific_params", ANY, "generation's defaults for tasks by name"),
     ("pretraining_tp", ANY, "how products are cut, not what they are"),
@@ -151,13 +189,8 @@ pub(crate) const DECODER: &[Rule] = &[
     ("pad_token_id", ANY, BY_TOKENIZER),
     ("sep_token_id", ANY, BY_TOKENIZER),
     ("unk_token_id", ANY, BY_TOKENIZER),
-    ("do_sample", ANY, DRAWN),
-    ("temperature", ANY, DRAWN),
-    ("top_k", ANY, DRAWN),
-    ("top_p", ANY, DRAWN),
-    ("max_length", ANY, LENGTH),
-    ("max_new_tokens", ANY, LENGTH),
-    ("min_length", ANY, LENGTH),
+    ("attention_bias", "false", "there is no bias"),
+    ("mlp_bias", "false", "there is no bias"),
 ];
 
 /// Of `config.json`, for vision transformers.
@@ -191,6 +224,7 @@ pub(crate) const CLIP: &[Rule] = &[
     ("logit_scale_init_value", ANY, INITIAL),
     ("pad_token_id", ANY, BY_TOKENIZER),
     ("bos_token_id", ANY, BY_TOKENIZER),
+    ("eos_token_id", ANY, BY_TOKENIZER),
     ("vision_config_dict", ANY, "the older form of vision_config"),
     ("text_config_dict", ANY, "the older form of text_config"),
     ("projection_dim", ANY, "the whole has one of its own"),
@@ -214,13 +248,13 @@ const IMAGE_FIELDS: &[Rule] = &[
     ("auto_map", ANY, "names Python code, of which nothing is run"),
 ];
 
-const PROCESSOR_FIELDS: &[Rule] = &[
-    ("processor_class", ANY, ELSEWHERE),
-    ("auto_map", ANY, "names Python code, of which nothing is run"),
-];
+const PROCESSOR_FIELDS: &[Rule] =
+    &[("processor_class", ANY, ELSEWHERE), ("auto_map", ANY, "names Python code, of which nothing is run")];
 
 const MODULE_FIELDS: &[Rule] =
     &[("*.idx", ANY, "modules are in order"), ("*.name", ANY, "a module's name in a Python program")];
+
+const POOLING_FIELDS: &[Rule] = &[("include_prompt", ANY, "no text is put before texts")];
 
 const SENTENCE_FIELDS: &[Rule] = &[("do_lower_case", "false", "texts keep their case")];
 
@@ -237,34 +271,39 @@ const SENTENCES_FIELDS: &[Rule] = &[
 /// # Errors
 /// [`Error::UnknownArchitecture`] and the like.
 pub(crate) fn fates(checkpoint: &Checkpoint) -> Result<Vec<Field>, Error> {
-    let own = architecture::of(checkpoint)?.harmless;
+    let own = architecture::harmless(checkpoint)?;
     let mut fields = Vec::new();
     for (file, value) in checkpoint.sidecars() {
-        let Some((_, table)) = TABLES.iter().find(|(name, _)| *name == file) else { continue };
-        let rules: Vec<_> = table.iter().chain(own.iter().filter(|_| file == CONFIG)).collect();
+        let Some((_, table)) = TABLES.iter().find(|(name, _)| of_file(name, file)) else { continue };
+        let own = own.iter().flat_map(|rules| *rules).filter(|_| file == CONFIG);
+        let rules: Vec<_> = table.iter().chain(own).collect();
         walk(checkpoint, file, &rules, String::new(), value, &mut fields);
     }
     Ok(fields)
 }
 
+/// Whether a table is about a file.
+fn of_file(name: &str, file: &str) -> bool {
+    if name.starts_with('/') { file.ends_with(name) } else { name == file }
+}
+
 /// Adds the field at `path` or, if nobody read it as a whole and no rule is about it, those in it.
 fn walk(checkpoint: &Checkpoint, file: &str, rules: &[&Rule], path: String, value: &Value, fields: &mut Vec<Field>) {
-    let rule = rules.iter().find(|(pattern, values, _)| fits(pattern, &path) && allows(values, value));
-    let fate = match rule {
-        _ if checkpoint.reads().has(file, &path) => Fate::Used,
-        Some((.., reason)) => Fate::Harmless(reason),
-        None => Fate::Unknown,
-    };
+    let mut fitting = rules.iter().filter(|(pattern, ..)| fits(pattern, &path)).peekable();
+    let known = if fitting.peek().is_some() { Fate::Unsupported } else { Fate::Unknown };
+    let rule = fitting.find(|(_, values, _)| allows(values, value));
+    let by_rule = rule.map_or(known, |(.., reason)| Fate::Harmless(reason));
+    let fate = checkpoint.reads().fate(file, &path).unwrap_or(by_rule);
     match value {
         // An absent field and null are the same.
         Value::Null => {}
-        Value::Object(inner) if fate == Fate::Unknown => {
+        Value::Object(inner) if fate == Fate::Unknown && !inner.is_empty() => {
             for (key, value) in inner {
                 let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
                 walk(checkpoint, file, rules, path, value, fields);
             }
         }
-        Value::Array(inner) if fate == Fate::Unknown => {
+        Value::Array(inner) if fate == Fate::Unknown && !inner.is_empty() => {
             for (i, value) in inner.iter().enumerate() {
                 walk(checkpoint, file, rules, format!("{path}[{i}]"), value, fields);
             }
@@ -291,16 +330,23 @@ fn fits(pattern: &str, path: &str) -> bool {
 
 /// Whether a value is one of those in a rule.
 fn allows(values: &str, value: &Value) -> bool {
-    values == ANY || values.split(" | ").any(|allowed| serde_json::from_str(allowed).is_ok_and(|allowed: Value| allowed == *value))
+    values == ANY
+        || values
+            .split(" | ")
+            .any(|allowed| serde_json::from_str(allowed).is_ok_and(|allowed: Value| allowed == *value))
 }
 
 /// That no field is unknown.
 ///
 /// # Errors
-/// [`Error::UnknownField`] for the first.
+/// [`Error::UnknownField`] or [`Error::Unsupported`] for the first.
 pub(crate) fn check(checkpoint: &Checkpoint) -> Result<(), Error> {
-    match fates(checkpoint)?.into_iter().find(|field| field.fate == Fate::Unknown) {
-        Some(Field { file, path, value, .. }) => Err(Error::UnknownField { file, field: path, value }),
-        None => Ok(()),
+    for Field { file, path: field, value, fate } in fates(checkpoint)? {
+        match fate {
+            Fate::Unknown => return Err(Error::UnknownField { file, field, value }),
+            Fate::Unsupported => return Err(Error::Unsupported { file, field, value }),
+            Fate::Used | Fate::Harmless(_) => {}
+        }
     }
+    Ok(())
 }

@@ -121,8 +121,12 @@ fn class(file: &Json) -> Result<Option<Defaults>, Error> {
         let class = CLASSES.iter().find(|(class, ..)| Some(*class) == kind).ok_or_else(|| field.unsupported())?;
         found = Some(class);
     }
-    Ok(found.map(|&(_, stretched, size, crop, bicubic, normal)| {
-        Defaults { stretched, size, crop, bicubic, normal: normal.map(Vec::from) }
+    Ok(found.map(|&(_, stretched, size, crop, bicubic, normal)| Defaults {
+        stretched,
+        size,
+        crop,
+        bicubic,
+        normal: normal.map(Vec::from),
     }))
 }
 

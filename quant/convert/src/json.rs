@@ -1,17 +1,18 @@
 //! JSON sidecar files, read with the file and the field in every error, and with a note of every field that was read.
 
+use crate::fields::Fate;
 use crate::{Error, safetensors};
 use serde_json::Value;
 use std::cell::RefCell;
-use std::collections::HashSet;
+use std::collections::HashMap;
 
-/// The fields that were read, by file and path. Of a field that holds others, all count as read with it.
+/// The fields that were read, or left out for a reason, by file and path. Of a field that holds others, all count with it.
 #[derive(Debug, Default)]
-pub(crate) struct Reads(RefCell<HashSet<(String, String)>>);
+pub(crate) struct Reads(RefCell<HashMap<(String, String), Fate>>);
 
 impl Reads {
-    pub(crate) fn has(&self, file: &str, path: &str) -> bool {
-        self.0.borrow().contains(&(file.to_owned(), path.to_owned()))
+    pub(crate) fn fate(&self, file: &str, path: &str) -> Option<Fate> {
+        self.0.borrow().get(&(file.to_owned(), path.to_owned())).copied()
     }
 }
 
@@ -50,10 +51,19 @@ impl<'c> Json<'c> {
 
     /// The value itself. All that it holds counts as read.
     pub fn value(&self) -> &'c Value {
-        if let Some(Reads(read)) = self.reads {
-            read.borrow_mut().insert((self.file.to_owned(), self.path.clone()));
-        }
+        self.note(Fate::Used);
         self.value
+    }
+
+    /// Says that the field, with all that it holds, has no effect in this model, and why.
+    pub(crate) fn leave_out(&self, reason: &'static str) {
+        self.note(Fate::Harmless(reason));
+    }
+
+    fn note(&self, fate: Fate) {
+        if let Some(Reads(reads)) = self.reads {
+            reads.borrow_mut().insert((self.file.to_owned(), self.path.clone()), fate);
+        }
     }
 
     /// Whether the value is an object.

@@ -17,8 +17,7 @@ pub(crate) fn read(config: &Json) -> Result<Option<Vec<String>>, Error> {
     let Some(names) = config.get("id2label") else { return Ok(count.map(numbered)) };
     let found = names.keys()?.len();
     if let Some(count) = count.filter(|count| *count as usize != found) {
-        // The names are read, and found wanting.
-        names.value();
+        names.leave_out("num_labels is another number");
         return Ok(Some(numbered(count)));
     }
     (0..found).map(|id| Ok(names.require(&id.to_string())?.str()?.to_owned())).collect::<Result<_, _>>().map(Some)

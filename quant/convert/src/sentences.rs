@@ -1,10 +1,10 @@
 //! What sentence-transformers keeps beside a model: `modules.json`, which says what is done to the tokens' embeddings, and the modules' own
 //! configurations.
 
+use crate::Error;
 use crate::checkpoint::{CONFIG, module_folders};
 use crate::json::Json;
 use crate::plan::Planner;
-use crate::Error;
 
 /// The modules in order.
 pub const MODULES: &str = "modules.json";
@@ -38,12 +38,20 @@ pub(crate) fn plan(planner: &mut Planner, classifies: bool, positions: u32) -> R
     let (mut folder, mut normalize) = (Some(POOLING.to_owned()), false);
     if let Some(folders) = folders {
         folder = None;
-        for (field, kind, path) in folders {
-            match kind.rsplit('.').next().unwrap_or(kind) {
-                "Transformer" => {}
+        for (module, path) in folders {
+            let kind = module.require("type")?;
+            match kind.str()?.rsplit('.').next().unwrap_or_default() {
+                "Transformer" => {
+                    if let Some(elsewhere) = module.get("path").filter(|_| !path.is_empty()) {
+                        return Err(elsewhere.unsupported());
+                    }
+                }
                 "Pooling" if folder.is_none() && !normalize => folder = Some(path),
-                "Normalize" if folder.is_some() => normalize = true,
-                _ => return Err(field.unsupported()),
+                "Normalize" if folder.is_some() => {
+                    normalize = true;
+                    module.get("path").inspect(|path| path.leave_out("there is nothing to configure"));
+                }
+                _ => return Err(kind.unsupported()),
             }
         }
     }

@@ -192,7 +192,9 @@ fn keys(planner: &mut Planner, kind: &str, extents: &Extents) -> Result<(), Erro
     }
     let order = config.get_str("norm_order")?.unwrap_or("pre");
     planner.hyper("norm_order", order);
-    for (key, known) in [("cls_token", json!(true)), ("pooling", json!("cls")), ("head_dim", json!(extents.width / extents.heads))] {
+    for (key, known) in
+        [("cls_token", json!(true)), ("pooling", json!("cls")), ("head_dim", json!(extents.width / extents.heads))]
+    {
         if let Some(field) = config.get(key)
             && *field.value() != known
         {
@@ -321,10 +323,10 @@ fn scaled_floats(name: &str, data: &Data, factor: f32) -> Result<Vec<f32>, Error
 
 /// The classifier, if there is one.
 fn head(planner: &mut Planner, names: &Names, width: u64) -> Result<(), Error> {
-    labels::problem(planner)?;
     let distilled = planner.has("cls_classifier.weight");
     let output = if distilled { "cls_classifier" } else { names.output };
     let Some(weight) = planner.checkpoint.tensor(&format!("{output}.weight")) else { return Ok(()) };
+    labels::problem(planner)?;
     let outputs = weight.shape.first().copied().unwrap_or_default();
     let mut inner = width;
     if let Some(dense) = planner.checkpoint.tensor(&format!("{}.weight", names.dense)) {
@@ -356,4 +358,3 @@ fn head(planner: &mut Planner, names: &Names, width: u64) -> Result<(), Error> {
     }
     Ok(())
 }
-

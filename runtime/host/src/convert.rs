@@ -65,7 +65,8 @@ impl Folder {
         let mut pickled = None;
         for entry in fs::read_dir(&self.path).map_err(failed)? {
             let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
-            if [".bin", ".pt", ".pth", ".ckpt"].iter().any(|end| name.ends_with(end)) && !name.contains("training_args") {
+            if [".bin", ".pt", ".pth", ".ckpt"].iter().any(|end| name.ends_with(end)) && !name.contains("training_args")
+            {
                 pickled = Some(name);
             } else if let Some((_, count)) = part_of(&name) {
                 names.push((count, name));

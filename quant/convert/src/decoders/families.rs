@@ -2,6 +2,7 @@
 
 use super::particular::*;
 use super::{Family, Fields, KeyHeads, Of, Part, Row, Size};
+use crate::fields::Rule;
 use Part::{Grouped, Norm, NormLessOne, OfGroups, Product, Rotary, Transposed};
 use Size::{All, Context, Head, Inner, Keys, Queries, TwoInner, Vocabulary, Width};
 
@@ -63,15 +64,21 @@ const FALCON_NAMES: &[&str] =
     &["self_attention.query_key_value", "self_attention.dense", "mlp.dense_h_to_4h", "mlp.dense_4h_to_h"];
 const ATTENTION_BIAS: (&str, bool, &[&str]) = ("attention_bias", false, ATTENTION_NAMES);
 const MLP_BIAS: (&str, bool, &[&str]) = ("mlp_bias", false, MLP_NAMES);
-const USE_BIAS: (&str, bool, &[&str]) = ("use_bias", false, &[
-    "self_attn.q_proj",
-    "self_attn.k_proj",
-    "self_attn.v_proj",
-    "self_attn.o_proj",
-    "mlp.gate_proj",
-    "mlp.up_proj",
-    "mlp.down_proj",
-]);
+const USE_BIAS: (&str, bool, &[&str]) = (
+    "use_bias",
+    false,
+    &[
+        "self_attn.q_proj",
+        "self_attn.k_proj",
+        "self_attn.v_proj",
+        "self_attn.o_proj",
+        "mlp.gate_proj",
+        "mlp.up_proj",
+        "mlp.down_proj",
+    ],
+);
+
+const WINDOW_OF_LLAMA: Rule = ("sliding_window", "*", "Llama has no window, whatever its configuration says");
 
 /// Llama's, which the others change.
 const LLAMA: Family = Family {
@@ -85,6 +92,7 @@ const LLAMA: Family = Family {
     layer: &[NORM, TURNED_Q, TURNED_K, V, O, FFN_NORM, GATE, UP, DOWN],
     head: "lm_head",
     biases: &[ATTENTION_BIAS, MLP_BIAS],
+    harmless: &[("rope_interleaved", "false", "pairs lie half a head apart"), WINDOW_OF_LLAMA],
     particular: llama,
 };
 
@@ -123,6 +131,7 @@ const GEMMA: Family = Family {
         DOWN,
     ],
     biases: &[ATTENTION_BIAS],
+    harmless: &[],
     particular: gemma,
     ..LLAMA
 };
@@ -134,14 +143,24 @@ const GPT_OUTER: &[Row] = &[
 
 pub(super) const FAMILIES: &[Family] = &[
     LLAMA,
-    Family { names: &["mistral"], fields: &SAID, biases: &[], particular: mistral, ..LLAMA },
-    Family { names: &["qwen2"], architecture: "qwen2", fields: &SAID, layer: HALVES, biases: &[], particular: qwen, ..LLAMA },
+    Family { names: &["mistral"], fields: &SAID, biases: &[], harmless: &[], particular: mistral, ..LLAMA },
+    Family {
+        names: &["qwen2"],
+        architecture: "qwen2",
+        fields: &SAID,
+        layer: HALVES,
+        biases: &[],
+        harmless: &[],
+        particular: qwen,
+        ..LLAMA
+    },
     Family {
         names: &["qwen3"],
         fields: &HEADS_OF_128,
         architecture: "qwen3",
         layer: HALVES_WITH_NORMS,
         biases: &[ATTENTION_BIAS],
+        harmless: &[],
         particular: qwen,
         ..LLAMA
     },
@@ -162,6 +181,7 @@ pub(super) const FAMILIES: &[Family] = &[
             DOWN,
             ("post_ffw_norm", "post_feedforward_layernorm", NormLessOne(Width)),
         ],
+        harmless: &[],
         particular: gemma2,
         ..GEMMA
     },
@@ -183,6 +203,7 @@ pub(super) const FAMILIES: &[Family] = &[
             DOWN,
             ("post_ffw_norm", "post_feedforward_layernorm", NormLessOne(Width)),
         ],
+        harmless: &[],
         particular: gemma3,
         ..GEMMA
     },
@@ -201,6 +222,7 @@ pub(super) const FAMILIES: &[Family] = &[
             ("ffn_down", "mlp.fc2", Product(Width, Inner)),
         ],
         biases: &[],
+        harmless: &[],
         particular: phi,
         ..LLAMA
     },
@@ -210,15 +232,18 @@ pub(super) const FAMILIES: &[Family] = &[
         epsilon: ("rms_norm_eps", 1e-5, RMS),
         layer: &[NORM, ("attn_qkv", "self_attn.qkv_proj", Product(All, Width)), O, FFN_NORM, GATE_UP, DOWN],
         biases: &[],
+        harmless: &[],
         particular: phi3,
         ..LLAMA
     },
     Family {
         names: &["cohere"],
+        fields: &Fields { context: "model_max_length|max_position_embeddings", ..HF },
         architecture: "command-r",
         epsilon: ("layer_norm_eps", 1e-5, LAYER),
         layer: &[NORM, Q, K, V, O, GATE, UP, DOWN],
         biases: &[ATTENTION_BIAS],
+        harmless: &[],
         particular: cohere,
         ..LLAMA
     },
@@ -229,6 +254,7 @@ pub(super) const FAMILIES: &[Family] = &[
         epsilon: ("layer_norm_eps", 1e-5, LAYER),
         layer: &[NORM, Q, K, V, O, GATE, UP, DOWN],
         biases: &[ATTENTION_BIAS],
+        harmless: &[],
         particular: cohere2,
         ..LLAMA
     },
@@ -249,6 +275,7 @@ pub(super) const FAMILIES: &[Family] = &[
             ("ffn_down", "mlp.c_proj", Transposed(Width, Inner)),
         ],
         biases: &[],
+        harmless: &[],
         particular: gpt,
         ..LLAMA
     },
@@ -269,6 +296,7 @@ pub(super) const FAMILIES: &[Family] = &[
             ("ffn_down", "mlp.c_proj", Product(Width, Inner)),
         ],
         biases: &[],
+        harmless: &[],
         particular: bigcode,
         ..LLAMA
     },
@@ -276,9 +304,10 @@ pub(super) const FAMILIES: &[Family] = &[
         names: &["bloom"],
         architecture: "bloom",
         fields: &Fields {
-            layers: "n_layer",
-            inner: None,
-            heads: "n_head",
+            layers: "n_layer|num_hidden_layers",
+            width: "hidden_size|n_embed",
+            inner: Some("n_inner"),
+            heads: "n_head|num_attention_heads",
             kv_heads: KeyHeads::All,
             context: "seq_length",
             longest: Some(2048),
@@ -301,6 +330,7 @@ pub(super) const FAMILIES: &[Family] = &[
             ("ffn_down", "mlp.dense_4h_to_h", Product(Width, Inner)),
         ],
         biases: &[],
+        harmless: BLOOM,
         particular: bloom,
         ..LLAMA
     },
@@ -318,14 +348,12 @@ pub(super) const FAMILIES: &[Family] = &[
             ("ffn_up", "mlp.c_fc", Product(Inner, Width)),
             ("ffn_down", "mlp.c_proj", Product(Width, Inner)),
         ],
-        biases: &[("use_bias", true, &[
-            "self_attn.q_proj",
-            "self_attn.k_proj",
-            "self_attn.v_proj",
-            "self_attn.o_proj",
-            "mlp.c_fc",
-            "mlp.c_proj",
-        ])],
+        biases: &[(
+            "use_bias",
+            true,
+            &["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.c_fc", "mlp.c_proj"],
+        )],
+        harmless: STARCODER2,
         particular: starcoder2,
         ..LLAMA
     },
@@ -349,6 +377,7 @@ pub(super) const FAMILIES: &[Family] = &[
         ],
         head: "embed_out",
         biases: &[("attention_bias", true, &["attention.query_key_value", "attention.dense"])],
+        harmless: &[],
         particular: neox,
         ..LLAMA
     },
@@ -359,6 +388,7 @@ pub(super) const FAMILIES: &[Family] = &[
         epsilon: ("layer_norm_eps", 1e-5, LAYER),
         layer: &[NORM, Q, K, V, O, GATE, UP, DOWN],
         biases: &[("use_qkv_bias", false, QKV_NAMES)],
+        harmless: &[],
         particular: stablelm,
         ..LLAMA
     },
@@ -368,6 +398,7 @@ pub(super) const FAMILIES: &[Family] = &[
         epsilon: ("rms_norm_eps", 1e-5, RMS),
         layer: OLMO,
         biases: &[ATTENTION_BIAS],
+        harmless: &[],
         particular: olmo2,
         ..LLAMA
     },
@@ -377,11 +408,12 @@ pub(super) const FAMILIES: &[Family] = &[
         epsilon: ("rms_norm_eps", 1e-5, RMS),
         layer: OLMO,
         biases: &[ATTENTION_BIAS],
+        harmless: &[],
         particular: olmo3,
         ..LLAMA
     },
-    Family { names: &["granite"], architecture: "granite", particular: granite, ..LLAMA },
-    Family { names: &["minicpm"], architecture: "minicpm", biases: &[], particular: minicpm, ..LLAMA },
+    Family { names: &["granite"], architecture: "granite", harmless: &[], particular: granite, ..LLAMA },
+    Family { names: &["minicpm"], architecture: "minicpm", biases: &[], harmless: &[], particular: minicpm, ..LLAMA },
     Family {
         names: &["internlm2"],
         architecture: "internlm2",
@@ -399,11 +431,20 @@ pub(super) const FAMILIES: &[Family] = &[
         ],
         head: "output",
         biases: &[("bias", true, &["attention.wqkv", "attention.wo"])],
+        harmless: &[],
         particular: internlm2,
         ..LLAMA
     },
-    Family { names: &["ernie4_5"], architecture: "ernie4_5", layer: HALVES, biases: &[USE_BIAS], particular: ernie, ..LLAMA },
-    Family { names: &["smollm3"], architecture: "smollm3", particular: smollm3, ..LLAMA },
+    Family {
+        names: &["ernie4_5"],
+        architecture: "ernie4_5",
+        layer: HALVES,
+        biases: &[USE_BIAS],
+        harmless: &[],
+        particular: ernie,
+        ..LLAMA
+    },
+    Family { names: &["smollm3"], architecture: "smollm3", harmless: &[], particular: smollm3, ..LLAMA },
     Family {
         names: &["exaone4"],
         fields: &SAID,
@@ -411,6 +452,7 @@ pub(super) const FAMILIES: &[Family] = &[
         epsilon: ("rms_norm_eps", 1e-5, RMS),
         layer: AFTER,
         biases: &[],
+        harmless: &[],
         particular: exaone4,
         ..LLAMA
     },
@@ -432,6 +474,7 @@ pub(super) const FAMILIES: &[Family] = &[
             ("post_ffw_norm", "post_mlp_layernorm", Norm(Width)),
         ],
         biases: &[("attention_bias", false, QKV_NAMES)],
+        harmless: &[],
         particular: glm4,
         ..LLAMA
     },
@@ -453,6 +496,7 @@ pub(super) const FAMILIES: &[Family] = &[
             DOWN,
         ],
         biases: &[ATTENTION_BIAS],
+        harmless: HUNYUAN,
         particular: hunyuan,
         ..LLAMA
     },
@@ -471,6 +515,7 @@ pub(super) const FAMILIES: &[Family] = &[
             UP,
             DOWN,
         ],
+        harmless: &[],
         particular: nemotron,
         ..LLAMA
     },
@@ -478,22 +523,9 @@ pub(super) const FAMILIES: &[Family] = &[
         names: &["seed_oss"],
         fields: &HEADS_OF_128,
         architecture: "seed_oss",
-        layer: &[
-            NORM,
-            Q,
-            K,
-            V,
-            O,
-            ("post_attention_norm", "post_attention_layernorm", Norm(Width)),
-            GATE,
-            UP,
-            DOWN,
-        ],
-        biases: &[
-            ("attention_bias", true, QKV_NAMES),
-            ("attention_out_bias", false, &["self_attn.o_proj"]),
-            MLP_BIAS,
-        ],
+        layer: &[NORM, Q, K, V, O, ("post_attention_norm", "post_attention_layernorm", Norm(Width)), GATE, UP, DOWN],
+        biases: &[("attention_bias", true, QKV_NAMES), ("attention_out_bias", false, &["self_attn.o_proj"]), MLP_BIAS],
+        harmless: &[],
         particular: seed,
         ..LLAMA
     },
@@ -514,6 +546,7 @@ pub(super) const FAMILIES: &[Family] = &[
             DOWN,
         ],
         biases: &[ATTENTION_BIAS],
+        harmless: &[],
         particular: apertus,
         ..LLAMA
     },
@@ -523,7 +556,14 @@ pub(super) const FAMILIES: &[Family] = &[
 const FALCON: Family = Family {
     names: &["falcon"],
     architecture: "falcon",
-    fields: &Fields { inner: Some("ffn_hidden_size"), kv_heads: KeyHeads::One(shared), ..HF },
+    fields: &Fields {
+        layers: "num_hidden_layers|n_layer",
+        inner: Some("ffn_hidden_size"),
+        heads: "num_attention_heads|n_head",
+        kv_heads: KeyHeads::One(shared),
+        longest: Some(2048),
+        ..HF
+    },
     epsilon: ("layer_norm_epsilon", 1e-5, LAYER),
     prefixes: &["transformer.", ""],
     layers: "h",
@@ -536,8 +576,41 @@ const FALCON: Family = Family {
     ],
     head: "lm_head",
     biases: &[("bias", false, FALCON_NAMES)],
+    harmless: &[],
     particular: falcon,
 };
+
+const BLOOM: &[Rule] = &[("offset_alibi", "*", "distances count, not positions")];
+const STARCODER2: &[Rule] = &[
+    ("activation_function", "*", "hidden_act is what counts"),
+    ("layer_norm_epsilon", "*", "norm_epsilon is what counts"),
+    ("mlp_type", "\"default\"", "there are two products"),
+    ("norm_type", "\"layer_norm\"", "norms are layer norms"),
+    ("scale_attn_weights", "true", "scores are divided by the root of a head's size"),
+];
+const HUNYUAN: &[Rule] = &[
+    ("add_classification_head", "false", "there is no classifier"),
+    ("class_num", "*", "there is no classifier"),
+    ("dense_list", "*", "there is no classifier"),
+    ("pool_type", "*", "there is no classifier"),
+    ("attention_head_dim", "*", "head_dim is what counts"),
+    ("cla_share_factor", "*", "layers share no keys"),
+    ("use_cla", "false", "layers share no keys"),
+    ("use_mla", "false", "attention is not latent"),
+    ("use_qk_norm", "true", "queries and keys are normalized"),
+    ("use_rotary_pos_emb", "true", "positions turn pairs"),
+    ("norm_type", "\"rms\" | \"hf_rms\" | \"fused\"", "norms are RMS norms"),
+    ("num_experts", "1", "there are no experts"),
+    ("position_embedding_xdrope", "false", "positions turn pairs"),
+    ("enable_lm_head_fp32", "*", "how exact sums are in a Python program"),
+    ("org_vocab_size", "*", "vocab_size is what counts"),
+    ("im_start_id", "*", "the tokenizer's files name the token"),
+    ("im_end_id", "*", "the tokenizer's files name the token"),
+    ("im_newline_id", "*", "the tokenizer's files name the token"),
+    ("text_start_id", "*", "the tokenizer's files name the token"),
+    ("text_end_id", "*", "the tokenizer's files name the token"),
+    ("mask_init_id", "*", "for training only"),
+];
 
 /// Norms of all heads at once.
 const OLMO: &[Row] = &[

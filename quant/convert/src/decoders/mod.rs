@@ -6,9 +6,12 @@
 mod families;
 mod particular;
 mod rope;
+#[cfg(test)]
+mod tests;
 
 use crate::Error;
 use crate::checkpoint::Checkpoint;
+use crate::fields::Rule;
 use crate::json::Json;
 use crate::plan::{Data, Plan, Planner};
 use crate::safetensors::Tensor;
@@ -34,11 +37,13 @@ struct Family {
     head: &'static str,
     /// Fields that say whether tensors have biases, what they say if absent, and the tensors. What is in none of the lists has a bias if there is one.
     biases: &'static [(&'static str, bool, &'static [&'static str])],
+    /// Fields of `config.json` that change nothing in this family.
+    harmless: &'static [Rule],
     /// Adds keys, and refuses what cannot be done. Gives what layers have besides.
     particular: fn(&mut Conversion) -> Result<&'static [Row], Error>,
 }
 
-/// The names of the fields of sizes. Without a name a size is what others make of it.
+/// The names of the fields of sizes, `|` between several for one. Without a name a size is what others make of it.
 struct Fields {
     layers: &'static str,
     width: &'static str,
@@ -133,12 +138,21 @@ pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     FAMILIES.iter().flat_map(|family| family.names).copied()
 }
 
+/// The fields of `config.json` that change nothing in a checkpoint's family.
+pub(crate) fn harmless(checkpoint: &Checkpoint) -> &'static [Rule] {
+    family(&checkpoint.config()).map_or(&[], |family| family.harmless)
+}
+
+fn family(config: &Json) -> Result<&'static Family, Error> {
+    let name = config.require("model_type")?;
+    let of = |family: &&Family| name.str().is_ok_and(|name| family.names.contains(&name));
+    FAMILIES.iter().find(of).ok_or_else(|| name.unsupported())
+}
+
 /// Plans the file.
 pub(crate) fn plan<'a>(checkpoint: &Checkpoint<'a>) -> Result<Plan<'a>, Error> {
     let config = checkpoint.config();
-    let name = config.require("model_type")?;
-    let of = |family: &&Family| name.str().is_ok_and(|name| family.names.contains(&name));
-    let family = FAMILIES.iter().find(of).ok_or_else(|| name.unsupported())?;
+    let family = family(&config)?;
     let mut planner = Planner::new(checkpoint, family.architecture);
     let sizes = Sizes::read(&config, family.fields)?;
     sizes.write(&mut planner);
@@ -151,28 +165,32 @@ pub(crate) fn plan<'a>(checkpoint: &Checkpoint<'a>) -> Result<Plan<'a>, Error> {
     planner.finish(|name| {
         let end = |end: &&str| name.ends_with(*end);
         // Masks, and frequencies that are computed.
-        let made = ["rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias"];
+        let made =
+            ["rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias"];
         made.iter().any(|made| end(made)) || (tied && name == format!("{}.weight", family.head))
     })
 }
 
 impl Sizes {
     fn read(config: &Json, fields: &Fields) -> Result<Sizes, Error> {
-        let number = |key: &str| {
-            let field = config.require(key)?;
+        let named = |keys: &'static str| keys.split('|').find(|key| config.get(key).is_some());
+        let number = |keys: &'static str| {
+            let field = config.require(named(keys).or(keys.split('|').next()).unwrap_or(keys))?;
             field.u32().and_then(|number| if number == 0 { Err(field.wrong("a number above 0")) } else { Ok(number) })
         };
         let (width, heads) = (number(fields.width)?, number(fields.heads)?);
-        let inner = match fields.inner.map(|key| config.get_u32(key)).transpose()?.flatten() {
+        let inner = match fields.inner.and_then(named).map(|key| config.get_u32(key)).transpose()?.flatten() {
             Some(inner) => inner,
-            None => width.checked_mul(4).ok_or_else(|| config.field_unsupported(fields.width, width.to_string()))?,
+            None => width.checked_mul(4).ok_or_else(|| config.field_unsupported("hidden_size", width.to_string()))?,
         };
         // `null` is not absent.
         let absent = if config.has("head_dim") { None } else { fields.head };
         let head = match config.get_u32("head_dim")?.or(absent) {
             Some(head) => head,
             None if width.is_multiple_of(heads) => width / heads,
-            None => return Err(config.require(fields.heads)?.wrong("a divisor of the width")),
+            None => {
+                return Err(config.field_unsupported("num_attention_heads", format!("{heads} for a width of {width}")));
+            }
         };
         let kv_heads = match fields.kv_heads {
             KeyHeads::All => heads,
@@ -184,9 +202,11 @@ impl Sizes {
             return Err(config.field_unsupported("head_dim", head.to_string()));
         }
         if kv_heads == 0 || !heads.is_multiple_of(kv_heads) {
-            return Err(config.require(fields.heads)?.wrong("a multiple of the number of key's heads"));
+            return Err(
+                config.field_unsupported("num_key_value_heads", format!("{kv_heads} for {heads} heads of queries"))
+            );
         }
-        let context = match (config.get_u32(fields.context)?, fields.longest) {
+        let context = match (named(fields.context), fields.longest) {
             (None, Some(longest)) => longest,
             _ => number(fields.context)?,
         };
@@ -258,10 +278,19 @@ impl<'a> Conversion<'_, '_, 'a> {
                 self.tensor(family, row, &format!("blk.{number}.{}", row.0), &source)?;
             }
         }
-        let has = self.planner.has(&format!("{}.weight", family.head));
-        let tied = self.config.get_bool("tie_word_embeddings")?.unwrap_or(!has);
+        let checkpoint = self.planner.checkpoint;
+        let head = checkpoint.tensor(&format!("{}.weight", family.head));
+        let embedding = checkpoint.tensor(&format!("{prefix}{embedding}.weight"));
+        // A head of other values than the embedding's is one, whatever is said.
+        let own = head.zip(embedding).is_some_and(|(head, embedding)| head.data != embedding.data);
+        let tied = self.config.get_bool("tie_word_embeddings")?.unwrap_or(head.is_none()) && !own;
         if !tied {
-            self.tensor(family, &("output", family.head, Part::Product(Size::Vocabulary, Size::Width)), "output", family.head)?;
+            self.tensor(
+                family,
+                &("output", family.head, Part::Product(Size::Vocabulary, Size::Width)),
+                "output",
+                family.head,
+            )?;
         }
         Ok(tied)
     }
@@ -283,7 +312,8 @@ impl<'a> Conversion<'_, '_, 'a> {
             }
             Part::NormLessOne(size) => {
                 let weight = format!("{source}.weight");
-                let values = self.planner.take(&weight, &[get(size)])?.floats()?.iter().map(|value| value + 1.0).collect();
+                let values =
+                    self.planner.take(&weight, &[get(size)])?.floats()?.iter().map(|value| value + 1.0).collect();
                 self.planner.add(format!("{name}.weight"), &[get(size)], Data::Values(values));
                 if biased {
                     self.planner.tensor(format!("{name}.bias"), &format!("{source}.bias"), &[get(size)])?;
@@ -329,7 +359,8 @@ impl<'a> Conversion<'_, '_, 'a> {
     /// Adds these rows of a product of `outputs`, and of its bias.
     fn rows(&mut self, name: &str, source: &str, rows: Vec<u32>, outputs: u64, biased: bool) -> Result<(), Error> {
         let (width, count) = (self.sizes.get(Size::Width), rows.len() as u64);
-        for (part, from, to) in [("weight", &[outputs, width][..], &[count, width][..]), ("bias", &[outputs], &[count])] {
+        for (part, from, to) in [("weight", &[outputs, width][..], &[count, width][..]), ("bias", &[outputs], &[count])]
+        {
             if part == "weight" || biased {
                 let Tensor { dtype, data, .. } = *self.planner.take(&format!("{source}.{part}"), from)?;
                 self.planner.add(format!("{name}.{part}"), to, Data::Rows { dtype, bytes: data, rows: rows.clone() });
@@ -366,7 +397,9 @@ impl<'a> Conversion<'_, '_, 'a> {
 
     /// Whether each layer has a window, by `layer_types`; without, `slides` says it of a layer's number.
     fn slides(&self, slides: impl Fn(u32) -> bool) -> Result<Vec<bool>, Error> {
-        let Some(types) = self.config.get("layer_types") else { return Ok((0..self.sizes.layers).map(slides).collect()) };
+        let Some(types) = self.config.get("layer_types") else {
+            return Ok((0..self.sizes.layers).map(slides).collect());
+        };
         let kind = |kind: Json| match kind.str()? {
             "sliding_attention" => Ok(true),
             "full_attention" => Ok(false),

@@ -9,6 +9,7 @@ use smidgen_quant::math;
 
 type Done = Result<&'static [Row], Error>;
 
+const NO_WINDOW: &str = "no layer has a window";
 const BASE: f32 = 10_000.0;
 const SILU: &[&str] = &["silu", "swish"];
 const GELU_TANH: &[&str] = &["gelu_new", "gelu_pytorch_tanh", "gelu_fast"];
@@ -39,9 +40,7 @@ pub(super) fn qwen(of: &mut Conversion) -> Done {
     } else if of.slides(|_| false)?.contains(&true) {
         return Err(of.config.require("layer_types")?.unsupported());
     }
-    for unused in ["sliding_window", "max_window_layers"] {
-        of.config.get(unused).map(|field| field.u32()).transpose()?;
-    }
+    of.leave_out(&["sliding_window", "max_window_layers"], NO_WINDOW);
     of.rope(Some(BASE), 1.0)?;
     Ok(&[])
 }
@@ -96,7 +95,8 @@ pub(super) fn gemma3(of: &mut Conversion) -> Done {
         of.number("final_logit_softcapping", None, "final_logit_softcapping")?;
     }
     of.windows(4096, 6, &["sliding_window_pattern", "_sliding_window_pattern"])?;
-    let (full, local) = (Rotation::of(&of.config, Some("full_attention")), Rotation::of(&of.config, Some("sliding_attention")));
+    let (full, local) =
+        (Rotation::of(&of.config, Some("full_attention")), Rotation::of(&of.config, Some("sliding_attention")));
     of.rotation(&full, Some(1_000_000.0), 1.0)?;
     let base = match of.config.get_f32("rope_local_base_freq")? {
         Some(base) => base,
@@ -118,8 +118,8 @@ pub(super) fn phi3(of: &mut Conversion) -> Done {
     if let Some(window) = of.window(None)? {
         of.planner.hyper("attention.sliding_window", window);
     }
-    // Used by LongRoPE only, and said in any case.
-    of.config.get_u32("original_max_position_embeddings")?;
+    // Used by LongRoPE only.
+    of.leave_out(&["original_max_position_embeddings"], "nothing is scaled by it");
     of.rope(Some(BASE), 1.0)?;
     Ok(&[])
 }
@@ -131,6 +131,9 @@ pub(super) fn cohere(of: &mut Conversion) -> Done {
     ];
     of.only("hidden_act", SILU)?;
     of.number("logit_scale", Some(0.0625), "logit_scale")?;
+    if of.config.get("model_max_length").is_some() {
+        of.leave_out(&["max_position_embeddings"], "model_max_length is what counts");
+    }
     of.rope(None, 1.0)?;
     Ok(if of.config.get_bool("use_qk_norm")?.unwrap_or(false) { NORMS } else { &[] })
 }
@@ -162,7 +165,7 @@ pub(super) fn bigcode(of: &mut Conversion) -> Done {
 
 /// One head of keys, where queries share it.
 pub(super) fn shared(config: &Json) -> Result<Option<u32>, Error> {
-    let all = config.get_u32("num_kv_heads")?;
+    let all = config.get_u32("num_kv_heads")?.or(config.get_u32("n_head_kv")?);
     let own = config.get_bool("new_decoder_architecture")?.unwrap_or(false);
     let one = config.get_bool("multi_query")?.unwrap_or(true) && !own;
     if let Some(heads) = config.get_u32("num_key_value_heads")?
@@ -203,6 +206,7 @@ pub(super) fn falcon(of: &mut Conversion) -> Done {
         &[("attn_norm", "ln_mlp", Part::Norm(Size::Width)), ("attn_norm_2", "ln_attn", Part::Norm(Size::Width))];
     of.only("activation", &["gelu"])?;
     of.must_be("alibi", false)?;
+    of.must_be("apply_residual_connection_post_layernorm", false)?;
     of.must_be("parallel_attn", true)?;
     of.rope(Some(BASE), 1.0)?;
     let new = of.config.get_bool("new_decoder_architecture")?.unwrap_or(false);
@@ -286,7 +290,7 @@ pub(super) fn smollm3(of: &mut Conversion) -> Done {
     of.only("hidden_act", SILU)?;
     of.must_be("use_sliding_window", false)?;
     of.no_windows()?;
-    of.config.get_u32("sliding_window")?;
+    of.leave_out(&["sliding_window", "max_window_layers"], NO_WINDOW);
     if let Some(period) = of.config.get("no_rope_layer_interval")
         && period.u32()? != PERIOD
     {
@@ -316,9 +320,7 @@ pub(super) fn exaone4(of: &mut Conversion) -> Done {
         }
         of.windows(4096, 4, &[])?;
     } else {
-        if let Some(pattern) = pattern {
-            pattern.value();
-        }
+        of.leave_out(&["sliding_window_pattern"], NO_WINDOW);
         if of.config.get_u32("sliding_window")?.is_some() {
             return Err(of.config.require("sliding_window")?.unsupported());
         }
@@ -337,8 +339,6 @@ pub(super) fn glm4(of: &mut Conversion) -> Done {
 /// The base is raised by a number instead of scaling (NTK-aware).
 pub(super) fn hunyuan(of: &mut Conversion) -> Done {
     of.only("hidden_act", SILU)?;
-    of.must_be("use_qk_norm", true)?;
-    of.must_be("use_cla", false)?;
     let rotation = Rotation::of(&of.config, None);
     let Some(alpha) = rotation.alpha()? else {
         of.rotation(&rotation, Some(BASE), 1.0)?;
@@ -380,13 +380,22 @@ pub(super) fn apertus(of: &mut Conversion) -> Done {
 }
 
 impl Conversion<'_, '_, '_> {
+    /// Says that these fields have no effect in this model.
+    fn leave_out(&self, fields: &[&str], reason: &'static str) {
+        fields.iter().filter_map(|field| self.config.get(field)).for_each(|field| field.leave_out(reason));
+    }
+
     /// Writes the window, and which layers have it where that is not all but each `period`-th. The period may also be a field.
     fn windows(&mut self, default: u32, period: u32, fields: &[&str]) -> Result<(), Error> {
         let mut every = period;
-        for field in fields.iter().filter_map(|field| self.config.get(field)) {
-            every = field.u32()?;
-            if every == 0 {
-                return Err(field.unsupported());
+        if self.config.get("layer_types").is_some() {
+            self.leave_out(fields, "layer_types says it of each layer");
+        } else {
+            for field in fields.iter().filter_map(|field| self.config.get(field)) {
+                every = field.u32()?;
+                if every == 0 {
+                    return Err(field.unsupported());
+                }
             }
         }
         let window = self.config.get_u32("sliding_window")?;

@@ -72,10 +72,8 @@ impl<'c> Rotation<'c> {
                 return Err(field.unsupported());
             }
         }
-        // Of another scaling.
-        for unused in ["beta_fast", "beta_slow"].iter().filter_map(|name| parameters.get(name)) {
-            unused.f32()?;
-        }
+        let others = ["beta_fast", "beta_slow"].iter().filter_map(|name| parameters.get(name));
+        others.for_each(|field| field.leave_out("of another way to scale"));
         Ok(Some(alpha))
     }
 }
@@ -107,6 +105,11 @@ impl Conversion<'_, '_, '_> {
             }
             "llama3" => self.llama3(scaling, base, turned),
             "yarn" => self.yarn(scaling),
+            "dynamic" => {
+                // Turns are raised in longer texts than the context's only.
+                scaling.get("factor").inspect(|factor| factor.leave_out("nothing changes within the context"));
+                Ok(())
+            }
             "longrope" | "su" => self.longrope(scaling, turned),
             kind => Err(scaling.field_unsupported("rope_type", format!("{kind:?}"))),
         }
@@ -149,7 +152,8 @@ impl Conversion<'_, '_, '_> {
         self.planner.hyper("rope.scaling.factor", factor);
         let original = self.original(scaling)?;
         self.planner.hyper("rope.scaling.original_context_length", original);
-        for (field, key) in [("beta_fast", "rope.scaling.yarn_beta_fast"), ("beta_slow", "rope.scaling.yarn_beta_slow")] {
+        for (field, key) in [("beta_fast", "rope.scaling.yarn_beta_fast"), ("beta_slow", "rope.scaling.yarn_beta_slow")]
+        {
             if let Some(number) = scaling.get_f32(field)? {
                 self.planner.hyper(key, number);
             }
@@ -177,7 +181,8 @@ impl Conversion<'_, '_, '_> {
             Some(factor) => f64::from(factor),
             None => f64::from(self.sizes.context) / f64::from(original.max(1)),
         };
-        let usual = if ratio > 1.0 { (1.0 + math::ln64(ratio) / math::ln64(f64::from(original.max(2)))).sqrt() } else { 1.0 };
+        let usual =
+            if ratio > 1.0 { (1.0 + math::ln64(ratio) / math::ln64(f64::from(original.max(2)))).sqrt() } else { 1.0 };
         let magnitude = scaling.get_f32("attention_factor")?.unwrap_or(usual as f32);
         self.planner.hyper("rope.scaling.attn_factor", magnitude);
         for (field, name) in

@@ -5,6 +5,7 @@ mod classify;
 mod convert;
 mod embed;
 mod errors;
+mod faults;
 mod files;
 mod micro;
 mod run;
