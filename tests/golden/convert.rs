@@ -16,7 +16,7 @@ pub(crate) fn small() -> Shape {
 }
 
 fn with(mixture: Mixture) -> Options {
-    Options { mixture: Some(mixture), packed: false }
+    Options { mixture: Some(mixture), ..Options::default() }
 }
 
 #[test]
@@ -66,7 +66,13 @@ fn formats_are_those_of_the_encoders() {
         let (mut again, mut packed, mut expected, mut unpacked) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         quantize(&[&out], with(mixture), &mut again, &mut |_, _| ()).unwrap();
         assert!(again == out, "{}", mixture.name());
-        quantize(&[&bytes], Options { mixture: Some(mixture), packed: true }, &mut packed, &mut |_, _| ()).unwrap();
+        quantize(
+            &[&bytes],
+            Options { mixture: Some(mixture), packed: true, ..Options::default() },
+            &mut packed,
+            &mut |_, _| (),
+        )
+        .unwrap();
         if pack(&out, &mut expected, &mut |_| ()).is_ok() {
             assert!(packed == expected, "{}", mixture.name());
             quantize(&[&packed], with(mixture), &mut unpacked, &mut |_, _| ()).unwrap();
@@ -364,7 +370,7 @@ fn weights_in_several_files() {
         texts.extend(parts.iter().cloned());
         let all: Vec<_> = texts.iter().map(|(name, bytes)| File { name: (*name).into(), bytes }).collect();
         let mut out = Vec::new();
-        convert(&all, Options::default(), &mut out, &mut |_, _| ()).map(|()| out)
+        convert(&all, Options::default(), &mut out, &mut |_, _| ()).map(|_| out)
     };
     assert!(convert_with(&map(None), &parts).unwrap() == whole);
     let error = convert_with(&map(Some("classifier.bias")), &parts).unwrap_err();

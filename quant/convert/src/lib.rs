@@ -39,4 +39,4 @@ pub use pack::{pack, unpack};
 pub use plan::{Data, Plan, Planned, Planner};
 pub use quantize::quantize;
 pub use sentences::MODULES;
-pub use write::{Options, write};
+pub use write::{Clamped, Options, write};

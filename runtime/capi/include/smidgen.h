@@ -437,7 +437,8 @@ smidgen_status smidgen_session_save(smidgen_session *session, uint8_t *buffer, s
 smidgen_status smidgen_session_save_file(smidgen_session *session, const char *path);
 
 /* Restores a state that a session of the same model and type of KV cache has saved. The context length may differ, if
- * it is long enough. After an error the session is unchanged. */
+ * it is long enough. A state that is not as it was saved is SMIDGEN_ERROR_STATE; only a whole one can be
+ * SMIDGEN_ERROR_CONTEXT_FULL. After an error the session is unchanged. */
 smidgen_status smidgen_session_restore(smidgen_session *session, const uint8_t *state, size_t length);
 
 /* As smidgen_session_restore, but reads a file. */

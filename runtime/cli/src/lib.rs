@@ -25,6 +25,7 @@ mod open;
 mod perplexity;
 mod progress;
 mod run;
+mod signals;
 mod tokenize;
 
 use args::{Cli, Command};
@@ -68,6 +69,10 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
+    if let Err(error) = signals::catch() {
+        tell(format_args!("smidgen: signals cannot be caught: {error}\n"));
+        return ExitCode::FAILURE;
+    }
     let outcome = match cli.command {
         Command::Run(args) => return ended(run::run(&args)),
         Command::Bench(args) => bench::bench(&args),

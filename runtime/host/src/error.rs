@@ -109,6 +109,12 @@ pub enum Error {
         /// The fault.
         reason: String,
     },
+    /// Another process writes the same file.
+    #[cfg(feature = "convert")]
+    Busy {
+        /// The file.
+        path: PathBuf,
+    },
     /// More threads were requested than a pool supports.
     TooManyThreads {
         /// The number of threads requested.
@@ -385,6 +391,12 @@ impl fmt::Display for Error {
                 needed.div_ceil(1_000_000)
             ),
             Error::Write { path, error } => write!(f, "{}: cannot be written: {error}", path.display()),
+            #[cfg(feature = "convert")]
+            Error::Busy { path } => write!(
+                f,
+                "{}: the file is being written by another process; wait for its end, or name another file",
+                path.display()
+            ),
             #[cfg(feature = "convert")]
             Error::NotACheckpoint { path } => {
                 write!(f, "{}: this is neither a folder with config.json nor a .safetensors file", path.display())

@@ -6,6 +6,7 @@
 //! - [`Splitter`] tells a thinking model's reasoning from its answer;
 //! - [`pull`], [`find`] and [`resolve`] turn a model's short name into a file in the user's cache;
 //! - [`convert`], [`quantize`] and [`pack`] write files in other forms;
+//! - [`remove_temporaries`] removes what is not finished, when a signal ends the process;
 //! - [`Picture`] decodes image files;
 //! - [`Sound`] reads sound from files and streams.
 //!
@@ -35,6 +36,8 @@ mod pool;
 mod pull;
 #[cfg(feature = "sound")]
 mod sound;
+#[cfg(feature = "convert")]
+mod temporary;
 
 #[cfg(feature = "chat")]
 pub use chat::prompt::{encode as encode_chat, encode_data as encode_chat_data};
@@ -56,9 +59,13 @@ pub use pool::{MAX_THREADS, ThreadPool, physical_cores};
 #[cfg(feature = "pull")]
 pub use pull::{Form, Progress, Silent, Stage, cache_dir, find, pull, resolve};
 #[cfg(feature = "convert")]
-pub use smidgen_convert::{Fate, Field, Mixture, Options};
+pub use smidgen_convert::{Clamped, Fate, Field, Mixture, Options};
 #[cfg(feature = "sound")]
 pub use sound::Sound;
+#[cfg(all(unix, feature = "convert"))]
+pub use temporary::ignores;
+#[cfg(feature = "convert")]
+pub use temporary::remove_temporaries;
 
 /// `text` on one line of reasonable length.
 #[cfg(any(feature = "chat", feature = "image", feature = "pull", feature = "sound"))]

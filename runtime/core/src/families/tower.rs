@@ -257,6 +257,9 @@ pub(crate) fn labels(source: &Source, key: Key, expected: usize) -> Result<Vec<S
     if array.len() != expected {
         return Err(LoadError::KeyLength { key, expected, found: array.len() });
     }
+    if let Some(offset) = value.not_utf8() {
+        return Err(LoadError::NotUtf8 { key, offset });
+    }
     Ok(array.into_iter().filter_map(|label| label.as_str().map(String::from)).collect())
 }
 
