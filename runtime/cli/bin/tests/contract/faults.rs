@@ -64,8 +64,8 @@ fn convert_end_tokens() {
         let Some(model) = converted(&dir, "convert-end-tokens", folder) else { return };
         let words = ["run", &model, "-p", "hello", "--raw", "-n", "20", "--temp", "0", "--ids"];
         let output = smidgen(&words).output().unwrap();
-        let ids = String::from_utf8(output.stdout).unwrap();
-        assert_eq!(ids.split_whitespace().count(), 1, "{folder}: {ids}");
+        let ids: Vec<u32> = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(ids.len(), 1, "{folder}: {ids:?}");
     }
 }
 
