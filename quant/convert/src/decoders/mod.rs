@@ -158,7 +158,7 @@ pub(crate) fn plan<'a>(checkpoint: &Checkpoint<'a>) -> Result<Plan<'a>, Error> {
     sizes.write(&mut planner);
     let (field, default, key) = family.epsilon;
     planner.hyper(key, config.get_f32(field)?.unwrap_or(default));
-    tokenizer::bpe(&mut planner, sizes.vocabulary)?;
+    tokenizer::decoder(&mut planner, sizes.vocabulary)?;
     let mut conversion = Conversion { planner: &mut planner, config, sizes };
     let further = (family.particular)(&mut conversion)?;
     let tied = conversion.tensors(family, further)?;
