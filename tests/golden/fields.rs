@@ -106,9 +106,6 @@ fn an_unknown_field_of_any_file_is_refused_by_name() {
         parts.converted().unwrap();
         for i in 0..parts.json.len() {
             let (name, before) = parts.json[i].clone();
-            if name.contains("token") {
-                continue;
-            }
             let object = match &mut parts.json[i].1 {
                 Value::Array(list) => &mut list[0],
                 whole => whole,
