@@ -108,6 +108,77 @@ fn what_is_no_state_of_this_model_is_refused() {
     assert!(saved(&other) == before);
 }
 
+/// Whatever byte or length of a state is not as it was, the error is the state's own, and the session as before.
+#[test]
+fn damage_is_always_told_as_such() {
+    let bytes = bytes(1);
+    let model = Model::parse(&[Gguf::parse(&bytes).unwrap()]).unwrap();
+    let tokens = seeded::tokens(20, model.vocabulary(), 5);
+    let values = vec![0.25; model.decoder().unwrap().width()];
+    for (kv, held, context) in
+        [(KvType::F16, 3, 3), (KvType::Q8_0, 17, 17), (KvType::F32, 1, 80), (KvType::F16, 0, 1), (KvType::F16, 20, 19)]
+    {
+        let mut session = Session::new(&model, &options(kv, CONTEXT), detect()).unwrap();
+        if held == 1 {
+            session.run(&[Entry::embedding(0, &values, 77)], &Serial).unwrap();
+        } else if held > 0 {
+            session.forward(0, &tokens[..held], &Serial).unwrap();
+        }
+        let state = saved(&session);
+        let mut other = Session::new(&model, &options(kv, context), detect()).unwrap();
+        other.forward(0, &tokens[..1], &Serial).unwrap();
+        let before = saved(&other);
+        let mut refused = |damaged: &[u8], what: &dyn std::fmt::Debug| {
+            let found = other.restore(0, damaged);
+            let own = matches!(found, Err(StateError::Damaged | StateError::Foreign | StateError::Length { .. }));
+            assert!(own, "{kv:?} {held} {what:?}: {found:?}");
+            assert!(!found.unwrap_err().to_string().contains('\n'));
+        };
+        // All bits of the header, some of every byte behind it.
+        let mut damaged = state.clone();
+        for at in 0..state.len() {
+            let masks: &[u8] = if at < 40 { &[1, 2, 4, 8, 16, 32, 64, 128, 255] } else { &[1, 0x80] };
+            for mask in masks {
+                damaged[at] ^= mask;
+                refused(&damaged, &(at, mask));
+                damaged[at] = state[at];
+            }
+        }
+        for len in (0..state.len()).filter(|len| *len < 300 || len % 61 == 0 || len + 300 > state.len()) {
+            refused(&state[..len], &len);
+        }
+        refused(&[&state[..], &[0]].concat(), &"one more");
+        refused(&[&state[..], &state[..]].concat(), &"twice");
+        // Numbers of tokens that wrap around where they are multiplied.
+        for count in (0..64).flat_map(|bit| [1_u64 << bit, (1 << bit) - 1, u64::MAX >> bit, u64::MAX << bit]) {
+            if count != held as u64 {
+                damaged[32..40].copy_from_slice(&count.to_le_bytes());
+                refused(&damaged, &count);
+            }
+        }
+        damaged.copy_from_slice(&state);
+        let mut random = 0x9E37_79B9_u64;
+        for round in 0..400 {
+            for _ in 0..=round % 7 {
+                random = random.wrapping_mul(0x5851_F42D_4C95_7F2D).wrapping_add(0x1405_7B7E_F767_814F);
+                let at = (random >> 33) as usize % state.len();
+                damaged[at] = (random >> 24) as u8;
+            }
+            if damaged != state {
+                refused(&damaged, &round);
+            }
+            damaged.copy_from_slice(&state);
+        }
+        assert!(saved(&other) == before);
+        // A whole one is what it was.
+        let expected = RunError::ContextFull { context, used: 0, tokens: held };
+        let restored = if held > context { Err(expected.into()) } else { Ok(()) };
+        assert_eq!(other.restore(0, &state), restored);
+        other.truncate(0, 0);
+        assert!(other.forward(0, &tokens[..1], &Serial).is_ok());
+    }
+}
+
 /// States are kept by apps: what one version has saved, later ones restore. These are the hashes of states of the first version of the form.
 #[test]
 fn states_are_what_they_were() {

@@ -16,7 +16,7 @@ pub(crate) fn small() -> Shape {
 }
 
 fn with(mixture: Mixture) -> Options {
-    Options { mixture: Some(mixture), packed: false }
+    Options { mixture: Some(mixture), ..Options::default() }
 }
 
 #[test]
@@ -66,7 +66,13 @@ fn formats_are_those_of_the_encoders() {
         let (mut again, mut packed, mut expected, mut unpacked) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         quantize(&[&out], with(mixture), &mut again, &mut |_, _| ()).unwrap();
         assert!(again == out, "{}", mixture.name());
-        quantize(&[&bytes], Options { mixture: Some(mixture), packed: true }, &mut packed, &mut |_, _| ()).unwrap();
+        quantize(
+            &[&bytes],
+            Options { mixture: Some(mixture), packed: true, ..Options::default() },
+            &mut packed,
+            &mut |_, _| (),
+        )
+        .unwrap();
         if pack(&out, &mut expected, &mut |_| ()).is_ok() {
             assert!(packed == expected, "{}", mixture.name());
             quantize(&[&packed], with(mixture), &mut unpacked, &mut |_, _| ()).unwrap();
@@ -279,6 +285,26 @@ fn a_bert_that_classifies() {
 }
 
 #[test]
+fn the_type_of_problem_is_kept() {
+    const KEY: &str = "smidgen.classifier.problem_type";
+    let (mut files, tensors) = bert();
+    let made = converted(&files, &tensors, Options::default()).unwrap();
+    assert!(Gguf::parse(&made).unwrap().get(KEY).is_none());
+    for kind in ["single_label_classification", "multi_label_classification", "regression"] {
+        files[0].1["problem_type"] = kind.into();
+        let made = converted(&files, &tensors, Options::default()).unwrap();
+        let made = Gguf::parse(&made).unwrap();
+        assert_eq!(made.get(KEY).and_then(|value| value.as_str()), Some(kind));
+    }
+    files[0].1["problem_type"] = "multi_label".into();
+    let error = converted(&files, &tensors, Options::default()).unwrap_err().to_string();
+    assert!(
+        error.contains("config.json") && error.contains("problem_type") && error.contains("multi_label"),
+        "{error}"
+    );
+}
+
+#[test]
 fn what_is_missing_or_wrong_is_named() {
     type Change = fn(&mut Vec<(&'static str, Value)>, &mut Vec<Stored>);
     type Check = fn(&Error) -> bool;
@@ -344,7 +370,7 @@ fn weights_in_several_files() {
         texts.extend(parts.iter().cloned());
         let all: Vec<_> = texts.iter().map(|(name, bytes)| File { name: (*name).into(), bytes }).collect();
         let mut out = Vec::new();
-        convert(&all, Options::default(), &mut out, &mut |_, _| ()).map(|()| out)
+        convert(&all, Options::default(), &mut out, &mut |_, _| ()).map(|_| out)
     };
     assert!(convert_with(&map(None), &parts).unwrap() == whole);
     let error = convert_with(&map(Some("classifier.bias")), &parts).unwrap_err();

@@ -4,7 +4,8 @@ mod mutations;
 mod raw;
 
 use raw::{HEADER, Raw, array, claim, good, refused, text, walk};
-use smidgen_gguf::{Error, Gguf, MAX_KEY, MAX_METADATA, MAX_TENSORS, TensorType, ValueKind};
+use smidgen::{Key, LoadError, Model};
+use smidgen_gguf::{Error, Gguf, MAX_KEY, MAX_METADATA, MAX_TENSORS, TensorType, Value, ValueKind};
 
 #[test]
 fn the_good_file_is_accepted() {
@@ -138,11 +139,37 @@ fn h12_key_not_utf8_or_with_nul() {
 }
 
 #[test]
-fn h12_strings_not_utf8() {
-    let raw = Raw::new().kv("k", 8, text(b"caf\xe9"));
-    raw.refused(Error::NotUtf8 { field: "string value", offset: HEADER + 13 });
-    let raw = Raw::new().kv("k", 9, array(8, 2, &[text(b"ok"), text(b"\x80")].concat()));
-    raw.refused(Error::NotUtf8 { field: "array string", offset: HEADER + 13 + 12 + 10 });
+fn h12_strings_that_nobody_reads_need_not_be_utf8() {
+    let strings = array(8, 2, &[text(b"ok"), text(b"\x80")].concat());
+    let nested = array(9, 1, &strings);
+    let raw = Raw::new().kv("a", 8, text(b"caf\xe9")).kv("b", 9, &strings).kv("c", 9, &nested).kv("d", 8, text(b"d"));
+    raw.accepted();
+    let bytes = raw.build();
+    let file = Gguf::parse(&bytes).unwrap();
+    let value = file.get("a").unwrap();
+    assert_eq!((value.as_str(), value.not_utf8(), value.kind()), (None, Some(HEADER + 13), ValueKind::Str));
+    assert!(matches!(value, Value::NotUtf8 { bytes: b"caf\xe9", .. }));
+    // An array's first such string, by its place in the file.
+    let place = bytes.windows(9).position(|nine| nine == text(b"\x80")).unwrap() as u64;
+    let value = file.get("b").unwrap();
+    assert_eq!(value.not_utf8(), Some(place));
+    let strings = value.as_array().unwrap();
+    assert!(strings.strings().is_none());
+    assert_eq!(strings.iter().map(|text| text.as_str()).collect::<Vec<_>>(), [Some("ok"), None]);
+    let inner = file.get("c").and_then(|value| value.as_array()).and_then(|array| array.iter().next()).unwrap();
+    assert_eq!(inner.not_utf8(), Some(place + 13 + 12 + 12 + 10 + 9));
+    assert_eq!(file.get("d").and_then(|value| value.as_str()), Some("d"));
+}
+
+#[test]
+fn h12_strings_that_are_read_must_be_utf8() {
+    let raw = Raw::new().kv("general.architecture", 8, text(b"llam\xe1"));
+    let bytes = raw.build();
+    let error = Model::parse(&[Gguf::parse(&bytes).unwrap()]).unwrap_err();
+    let offset = HEADER + 8 + 20 + 4;
+    let key = Key { architecture: "general", name: "architecture" };
+    assert_eq!(error, LoadError::NotUtf8 { key, offset });
+    assert_eq!(error.to_string(), format!("general.architecture is not UTF-8 (at byte {offset})"));
 }
 
 #[test]

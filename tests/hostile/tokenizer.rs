@@ -1,6 +1,6 @@
 //! Tokenizers that must be refused, each with a stable error that names the field.
 
-use smidgen::tokenizer::{Error, Special, Tokenizer};
+use smidgen::tokenizer::{Error, Special, Tokenizer, Warning};
 use smidgen_gguf::{Gguf, NewValue, Writer};
 
 type Entry<'a> = (&'a str, NewValue<'a>);
@@ -68,8 +68,6 @@ fn row_48_special_id_outside_of_the_vocabulary() {
         ("eos_token_id", "tokenizer.ggml.eos_token_id"),
         ("eot_token_id", "tokenizer.ggml.eot_token_id"),
         ("eom_token_id", "tokenizer.ggml.eom_token_id"),
-        ("unknown_token_id", "tokenizer.ggml.unknown_token_id"),
-        ("padding_token_id", "tokenizer.ggml.padding_token_id"),
     ] {
         for (good, tokens) in [(spm(), 8), (bpe(), 5)] {
             let last = u32::try_from(tokens - 1).unwrap();
@@ -98,6 +96,123 @@ fn row_48_default_special_id_outside_of_the_vocabulary() {
     assert_eq!(open(&spm(), &small(2)), Err(eos));
     let bos = Error::SpecialId { key: "tokenizer.ggml.bos_token_id", id: 1, tokens: 1 };
     assert_eq!(open(&spm(), &small(1)), Err(bos));
+}
+
+/// What a tokenizer warns of, and its tokens for padding and the unknown.
+type Dropped = (Vec<Warning>, Option<u32>, Option<u32>);
+
+fn warned(good: &[Entry<'_>], changes: &[Entry<'_>]) -> Result<Dropped, Error> {
+    let entries: Vec<_> = good.iter().filter(|entry| changes.iter().all(|change| change.0 != entry.0)).collect();
+    let bytes = file(&entries.into_iter().chain(changes).copied().collect::<Vec<_>>());
+    let tokenizer = Tokenizer::parse(&Gguf::parse(&bytes).unwrap())?;
+    // What no token spells becomes nothing without an unknown token.
+    let ids = tokenizer.encode_prompt("ab \u{1F600} <s> ab", Special::Parse);
+    assert!(ids.iter().all(|id| (*id as usize) < tokenizer.vocab_len()));
+    Ok((tokenizer.warnings().to_vec(), tokenizer.padding(), tokenizer.unknown()))
+}
+
+#[test]
+fn row_48_special_id_that_no_text_needs_is_dropped_with_a_warning() {
+    for name in [
+        "padding_token_id",
+        "unknown_token_id",
+        "mask_token_id",
+        "seperator_token_id",
+        "cls_token_id",
+        "fim_pre_token_id",
+        "fim_suf_token_id",
+        "fim_mid_token_id",
+        "fim_pad_token_id",
+        "fim_rep_token_id",
+        "fim_sep_token_id",
+        "prefix_token_id",
+        "suffix_token_id",
+        "middle_token_id",
+    ] {
+        let key = format!("tokenizer.ggml.{name}");
+        for (good, tokens) in [(spm(), 8usize), (bpe(), 5), (unigram(), 8)] {
+            let last = u32::try_from(tokens - 1).unwrap();
+            assert_eq!(warned(&good, &[(name, last.into())]).unwrap().0, [], "{key}");
+            for (value, id) in [
+                (NewValue::from(last + 1), i64::from(last) + 1),
+                (u32::MAX.into(), u32::MAX.into()),
+                ((-1i32).into(), -1),
+                ((1u64 << 32).into(), 1 << 32),
+                (u64::MAX.into(), i64::MAX),
+            ] {
+                let (warnings, padding, unknown) = warned(&good, &[(name, value)]).unwrap();
+                let [Warning::SpecialId { key: found, id: of, tokens: all }] = warnings.as_slice() else {
+                    panic!("{key}: {warnings:?}")
+                };
+                assert_eq!((*found, *of, *all), (key.as_str(), id, tokens));
+                assert_eq!(
+                    warnings[0].to_string(),
+                    format!("{key} is {id}, but there are {tokens} tokens; it is ignored")
+                );
+                assert!(name != "padding_token_id" || padding.is_none());
+                assert!(name != "unknown_token_id" || unknown.is_none());
+            }
+        }
+    }
+}
+
+const WORDPIECE_TOKENS: &[&str] = &["[PAD]", "[UNK]", "[CLS]", "[SEP]", "▁ab"];
+
+fn wordpiece() -> Vec<Entry<'static>> {
+    vec![
+        ("model", "bert".into()),
+        ("tokens", WORDPIECE_TOKENS.into()),
+        ("token_type", (&[3, 2, 3, 3, 1] as &[i32]).into()),
+        ("padding_token_id", 0u32.into()),
+        ("unknown_token_id", 1u32.into()),
+        ("cls_token_id", 2u32.into()),
+        ("seperator_token_id", 3u32.into()),
+    ]
+}
+
+#[test]
+fn row_48_wordpiece_needs_its_ends_and_its_unknown_token() {
+    let fine = (Vec::new(), Some(0), Some(1));
+    assert_eq!(warned(&wordpiece(), &[]), Ok(fine));
+    for (name, key) in [
+        ("unknown_token_id", "tokenizer.ggml.unknown_token_id"),
+        ("cls_token_id", "tokenizer.ggml.cls_token_id"),
+        ("seperator_token_id", "tokenizer.ggml.seperator_token_id"),
+    ] {
+        let error = Err(Error::SpecialId { key, id: 5, tokens: 5 });
+        assert_eq!(warned(&wordpiece(), &[(name, 5u32.into())]), error);
+    }
+    // Where it is not given it is token 100.
+    let error = Err(Error::SpecialId { key: "tokenizer.ggml.unknown_token_id", id: 100, tokens: 5 });
+    assert_eq!(warned(&without(wordpiece(), "unknown_token_id"), &[]), error);
+    for (name, key) in [
+        ("padding_token_id", "tokenizer.ggml.padding_token_id"),
+        ("mask_token_id", "tokenizer.ggml.mask_token_id"),
+        ("bos_token_id", "tokenizer.ggml.bos_token_id"),
+        ("eos_token_id", "tokenizer.ggml.eos_token_id"),
+    ] {
+        let (warnings, ..) = warned(&wordpiece(), &[(name, 5u32.into())]).unwrap();
+        assert_eq!(warnings, [Warning::SpecialId { key, id: 5, tokens: 5 }]);
+    }
+}
+
+#[test]
+fn texts_that_are_not_utf8_are_refused_where_they_are_read() {
+    for (good, mark, byte, key) in [
+        (bpe(), &b"<|endoftext|>"[..], 2, "tokenizer.ggml.tokens"),
+        (bpe(), b"gpt-2", 0, "tokenizer.ggml.pre"),
+        (spm(), b"<unk>", 4, "tokenizer.ggml.tokens"),
+        (wordpiece(), b"[CLS]", 1, "tokenizer.ggml.tokens"),
+        (bpe(), b"gpt2", 3, "tokenizer.ggml.model"),
+    ] {
+        let mut bytes = file(&good);
+        let place = bytes.windows(mark.len()).position(|part| part == mark).unwrap();
+        bytes[place + byte] = 0xFF;
+        let error = Tokenizer::parse(&Gguf::parse(&bytes).unwrap()).map(|_| ()).unwrap_err();
+        let offset = place as u64 - 8;
+        assert_eq!(error, Error::NotUtf8 { key, offset });
+        assert_eq!(error.to_string(), format!("{key} is not UTF-8 (at byte {offset})"));
+    }
 }
 
 #[test]
@@ -289,8 +404,8 @@ fn unigram_of_wrong_lengths_types_and_ids() {
         ("scores", UNIGRAM_SCORES[..2].into()),
         ("token_type", UNIGRAM_TYPES[..2].into()),
     ];
-    let error = Error::SpecialId { key: "tokenizer.ggml.unknown_token_id", id: 2, tokens: 2 };
-    assert_eq!(open(&unigram(), &small), Err(error));
+    let warning = Warning::SpecialId { key: "tokenizer.ggml.unknown_token_id", id: 2, tokens: 2 };
+    assert_eq!(warned(&unigram(), &small), Ok((vec![warning], Some(0), None)));
     let missing = Err(Error::Missing { key: "tokenizer.ggml.bos_token_id" });
     assert_eq!(open(&unigram(), &[("add_bos_token", true.into())]), missing);
 }

@@ -103,7 +103,7 @@ fn embeddings_of_minilm() {
         (Mixture::Q4_0, 0.97, 0.99, false),
     ] {
         let path = place.join(format!("{}.gguf", mixture.name()));
-        let options = Converting { mixture: Some(mixture), packed: false };
+        let options = Converting { mixture: Some(mixture), ..Converting::default() };
         smidgen_host::convert(&folder, &path, options, &mut |_, _| {}).unwrap();
         check(&golden, mixture.name(), &path, least, mean, ranked);
     }

@@ -67,7 +67,8 @@ fn checkpoint(files: &Value) -> (Vec<(String, Vec<u8>)>, bool) {
             floats("embeddings.LayerNorm.bias", &[4]),
         ]
     } else {
-        let mut tensors = vec![floats("model.embed_tokens.weight", &[vocabulary, 4]), floats("model.norm.weight", &[4])];
+        let mut tensors =
+            vec![floats("model.embed_tokens.weight", &[vocabulary, 4]), floats("model.norm.weight", &[4])];
         for norm in ["input_layernorm", "post_attention_layernorm"] {
             tensors.push(floats(&format!("model.layers.0.{norm}.weight"), &[4]));
         }
@@ -76,7 +77,8 @@ fn checkpoint(files: &Value) -> (Vec<(String, Vec<u8>)>, bool) {
         }
         tensors
     };
-    let mut all = vec![("config.json".to_owned(), config.to_string().into_bytes()), (WEIGHTS.to_owned(), safetensors(&tensors))];
+    let mut all =
+        vec![("config.json".to_owned(), config.to_string().into_bytes()), (WEIGHTS.to_owned(), safetensors(&tensors))];
     for (name, value) in files.as_object().unwrap().iter().filter(|(name, _)| *name != "config.json") {
         all.push((name.clone(), value.to_string().into_bytes()));
     }
@@ -123,8 +125,11 @@ fn tokens_are_those_of_hugging_face() {
             }
             // A language model is not given a beginning or an end twice.
             let (framed, got) = (numbers(&case["framed"][i]), tokenizer.encode_prompt(text, Special::Parse));
-            let doubles = |ids: &[u32], id: Option<u32>| id.is_some() && (id == ids.first().copied() || id == ids.last().copied());
-            if got != framed && (reads || !(doubles(&expected, tokenizer.bos()) || doubles(&expected, tokenizer.eos()))) {
+            let doubles = |ids: &[u32], id: Option<u32>| {
+                id.is_some() && (id == ids.first().copied() || id == ids.last().copied())
+            };
+            if got != framed && (reads || !(doubles(&expected, tokenizer.bos()) || doubles(&expected, tokenizer.eos())))
+            {
                 wrong.push(format!("{name}, framed: {text:?}\n   is {got:?}\n  not {framed:?}"));
             }
             texts += 1;

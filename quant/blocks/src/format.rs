@@ -167,7 +167,7 @@ macro_rules! define {
                 Ok(())
             }
 
-            /// Encodes whole blocks: `values.len()` weights into `bytes`. The values are finite; scales (of F16: weights) that binary16 cannot hold become its largest value.
+            /// Encodes whole blocks: `values.len()` weights into `bytes`. The values are finite; scales (of F16: weights) that binary16 cannot hold become its largest value, which [`first_overflow`](Format::first_overflow) tells.
             pub fn encode(self, values: &[f32], bytes: &mut [u8]) -> Result<(), Error> {
                 self.check(bytes, values.len())?;
                 match self {

@@ -26,6 +26,7 @@ mod k_encode;
 mod legacy;
 pub mod math;
 pub mod ops;
+mod overflow;
 pub mod packed;
 
 pub mod iq4_nl;

@@ -3,7 +3,7 @@
 use crate::checkpoint::{Checkpoint, File};
 use crate::fields::{self, Field, Rule};
 use crate::plan::Plan;
-use crate::{Error, Options, bert, clip, decoders, vit, write};
+use crate::{Clamped, Error, Options, bert, clip, decoders, vit, write};
 use std::io::Write;
 
 /// An architecture that can be converted.
@@ -86,7 +86,7 @@ pub fn convert(
     options: Options,
     out: &mut dyn Write,
     progress: &mut dyn FnMut(u64, u64),
-) -> Result<(), Error> {
+) -> Result<Clamped, Error> {
     let checkpoint = Checkpoint::read(files)?;
     write::write(&plan(&checkpoint)?, options, out, progress)
 }

@@ -56,7 +56,9 @@ pub enum Error {
     /// A tensor of a type that holds no weights, or whose weights cannot be read.
     Dtype { tensor: String, dtype: String },
     /// A weight that is infinite or NaN.
-    NotFinite { tensor: String, row: usize, column: usize },
+    NotFinite { tensor: String, row: usize, column: usize, value: f32 },
+    /// A finite weight that is too large for the format in which it is to be written, or that makes a scale of its block too large.
+    Overflow { tensor: String, row: usize, column: usize, value: f64, format: smidgen_quant::Format },
     /// Weights of a type for which there is no encoder.
     Encode { tensor: String, error: smidgen_quant::Error },
     /// The tokenizer is of a kind that cannot be converted.
@@ -113,8 +115,24 @@ impl fmt::Display for Error {
             Error::Dtype { tensor, dtype } => {
                 write!(f, "tensor {tensor:?} has the type {dtype}, which is not supported for weights")
             }
-            Error::NotFinite { tensor, row, column } => {
-                write!(f, "tensor {tensor:?} has an infinite or NaN weight in row {row}, column {column}")
+            Error::NotFinite { tensor, row, column, value } => {
+                write!(f, "tensor {tensor:?} has an infinite or NaN weight in row {row}, column {column}: {value}")
+            }
+            Error::Overflow { tensor, row, column, value, format } => {
+                write!(
+                    f,
+                    "tensor {tensor:?} has a weight in row {row}, column {column} that is too large for {}: ",
+                    format.name()
+                )?;
+                // As short as the source has it.
+                let short = *value as f32;
+                if f64::from(short) == *value { write!(f, "{short:?}") } else { write!(f, "{value:?}") }?;
+                let instead = match format {
+                    smidgen_quant::Format::F32 => "",
+                    smidgen_quant::Format::BF16 => "F32, or ",
+                    _ => "BF16 or F32, or ",
+                };
+                write!(f, "; use {instead}--clamp")
             }
             Error::Encode { tensor, error } => write!(f, "tensor {tensor:?}: {error}"),
             Error::Tokenizer { file, reason } => write!(f, "{file}: {reason}"),

@@ -40,4 +40,4 @@ pub use plan::{Data, Plan, Planned, Planner};
 pub use quantize::quantize;
 pub use sentences::MODULES;
 pub use tokenizer::CHAT_TEMPLATES;
-pub use write::{Options, write};
+pub use write::{Clamped, Options, write};

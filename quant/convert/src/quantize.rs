@@ -1,7 +1,7 @@
 //! GGUF to GGUF: the same model in other formats.
 
 use crate::plan::{Data, Plan, Planned};
-use crate::{Error, Meta, Options, write};
+use crate::{Clamped, Error, Meta, Options, write};
 use smidgen_gguf::Gguf;
 use std::io::Write;
 
@@ -15,7 +15,7 @@ pub fn quantize(
     options: Options,
     out: &mut dyn Write,
     progress: &mut dyn FnMut(u64, u64),
-) -> Result<(), Error> {
+) -> Result<Clamped, Error> {
     let mut plan = Plan::default();
     for (number, bytes) in parts.iter().enumerate() {
         let file = Gguf::parse(bytes)?;

@@ -98,7 +98,7 @@ impl<'a> Cursor<'a> {
     /// Checks and passes over one value. `depth` counts the arrays around it.
     pub(crate) fn check_value(&mut self, kind: ValueKind, depth: u32) -> Result<(), Error> {
         match kind {
-            ValueKind::Str => self.string("string value").map(drop),
+            ValueKind::Str => self.text("string value").map(drop),
             ValueKind::Array => {
                 let offset = self.offset();
                 if depth == MAX_NESTING {
@@ -118,7 +118,7 @@ impl<'a> Cursor<'a> {
         match kind {
             ValueKind::Str => {
                 for _ in 0..count {
-                    self.string("array string")?;
+                    self.text("array string")?;
                 }
             }
             ValueKind::Array => {

@@ -4,7 +4,8 @@
 //! buffer without overlapping another's. After it no accessor can fail, and none allocates. The reader follows the GGUF
 //! specification, versions 2 and 3, little-endian, and is stricter where the specification leaves room for harm:
 //!
-//! * keys, tensor names and strings, those inside arrays too, are UTF-8; keys and names hold no NUL and are not empty;
+//! * keys and tensor names are UTF-8, hold no NUL and are not empty; a string need not be UTF-8 where nobody reads it as a text
+//!   ([`Value::NotUtf8`]);
 //! * a key is at most [`MAX_KEY`] bytes, a tensor name fewer than 64, as in ggml;
 //! * keys and tensor names are unique;
 //! * arrays nest at most [`MAX_NESTING`] deep (no known file nests at all);

@@ -19,6 +19,11 @@ pub enum Value<'a> {
     U64(u64),
     I64(i64),
     F64(f64),
+    /// A string that is not UTF-8: its bytes, and where it begins in the file, in bytes.
+    NotUtf8 {
+        bytes: &'a [u8],
+        offset: u64,
+    },
 }
 
 impl<'a> Value<'a> {
@@ -33,7 +38,7 @@ impl<'a> Value<'a> {
             Value::I32(_) => ValueKind::I32,
             Value::F32(_) => ValueKind::F32,
             Value::Bool(_) => ValueKind::Bool,
-            Value::Str(_) => ValueKind::Str,
+            Value::Str(_) | Value::NotUtf8 { .. } => ValueKind::Str,
             Value::Array(_) => ValueKind::Array,
             Value::U64(_) => ValueKind::U64,
             Value::I64(_) => ValueKind::I64,
@@ -84,10 +89,19 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// A text.
+    /// A text: a string that is UTF-8. One that is not has [`not_utf8`](Value::not_utf8) instead.
     pub fn as_str(&self) -> Option<&'a str> {
         match *self {
             Value::Str(v) => Some(v),
+            _ => None,
+        }
+    }
+
+    /// Where in the file, in bytes, a string begins that is not UTF-8; the value itself, or the first such in an array of strings.
+    pub fn not_utf8(&self) -> Option<u64> {
+        match *self {
+            Value::NotUtf8 { offset, .. } => Some(offset),
+            Value::Array(array) if array.kind == ValueKind::Str => array.iter().find_map(|value| value.not_utf8()),
             _ => None,
         }
     }
@@ -112,7 +126,11 @@ impl<'a> Value<'a> {
             ValueKind::I32 => Value::I32(i32::from_le_bytes(cursor.array(FIELD)?)),
             ValueKind::F32 => Value::F32(f32::from_le_bytes(cursor.array(FIELD)?)),
             ValueKind::Bool => Value::Bool(u8::from_le_bytes(cursor.array(FIELD)?) != 0),
-            ValueKind::Str => Value::Str(cursor.string(FIELD)?),
+            ValueKind::Str => {
+                let offset = cursor.offset();
+                let bytes = cursor.text(FIELD)?;
+                core::str::from_utf8(bytes).map_or(Value::NotUtf8 { bytes, offset }, Value::Str)
+            }
             ValueKind::Array => Value::Array(Array::read(cursor, |c, kind, count| c.skip_elements(kind, count))?),
             ValueKind::U64 => Value::U64(u64::from_le_bytes(cursor.array(FIELD)?)),
             ValueKind::I64 => Value::I64(i64::from_le_bytes(cursor.array(FIELD)?)),
@@ -122,11 +140,24 @@ impl<'a> Value<'a> {
 }
 
 /// A metadata array: elements of one type, borrowed from the file.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Array<'a> {
     kind: ValueKind,
     len: u64,
-    bytes: &'a [u8],
+    /// The bytes of the file, and where in them the elements begin and end.
+    file: &'a [u8],
+    start: usize,
+    end: usize,
+}
+
+impl core::fmt::Debug for Array<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Array")
+            .field("kind", &self.kind)
+            .field("len", &self.len)
+            .field("bytes", &self.bytes())
+            .finish_non_exhaustive()
+    }
 }
 
 impl<'a> Array<'a> {
@@ -139,7 +170,7 @@ impl<'a> Array<'a> {
         let len = cursor.u64("array length")?;
         let start = cursor.pos;
         skip(cursor, kind, len)?;
-        Ok(Array { kind, len, bytes: cursor.bytes.get(start..cursor.pos).unwrap_or_default() })
+        Ok(Array { kind, len, file: cursor.bytes, start, end: cursor.pos })
     }
 
     /// Type of the elements.
@@ -160,19 +191,19 @@ impl<'a> Array<'a> {
 
     /// The elements, in order.
     pub fn iter(&self) -> ArrayIter<'a> {
-        ArrayIter { kind: self.kind, left: self.len(), cursor: Cursor { bytes: self.bytes, pos: 0 } }
+        ArrayIter { kind: self.kind, left: self.len(), cursor: Cursor { bytes: self.file, pos: self.start } }
     }
 
-    /// The texts of a string array; `None` for other arrays.
+    /// The texts of a string array; `None` for other arrays, and where one is not UTF-8.
     pub fn strings(&self) -> Option<Strings<'a>> {
-        (self.kind == ValueKind::Str)
-            .then(|| Strings { left: self.len(), cursor: Cursor { bytes: self.bytes, pos: 0 } })
+        let is_text = self.kind == ValueKind::Str && Value::Array(*self).not_utf8().is_none();
+        is_text.then(|| Strings { left: self.len(), cursor: Cursor { bytes: self.file, pos: self.start } })
     }
 
     /// The elements as they lie in the file: little-endian and packed for numbers and booleans, length (u64) before text
     /// for strings. The slice may begin at any address.
     pub fn bytes(&self) -> &'a [u8] {
-        self.bytes
+        self.file.get(self.start..self.end).unwrap_or_default()
     }
 }
 

@@ -103,16 +103,20 @@ macro_rules! new_values {
                     })*
                     NewValue::Str(value) => {
                         put_kind(out, ValueKind::Str);
-                        put_text(out, value);
+                        put_text(out, value.as_bytes());
                     }
                     NewValue::Strs(values) => {
                         put_array(out, ValueKind::Str, values.len() as u64);
                         for value in values {
-                            put_text(out, value);
+                            put_text(out, value.as_bytes());
                         }
                     }
                     NewValue::Copy(value) => match value {
                         Value::Str(value) => NewValue::Str(value).encode(out),
+                        Value::NotUtf8 { bytes, .. } => {
+                            put_kind(out, ValueKind::Str);
+                            put_text(out, bytes);
+                        }
                         Value::Array(array) => {
                             put_array(out, array.kind(), array.len() as u64);
                             out.extend(array.bytes());
@@ -202,9 +206,9 @@ fn put_array(out: &mut Vec<u8>, kind: ValueKind, len: u64) {
     out.extend(len.to_le_bytes());
 }
 
-fn put_text(out: &mut Vec<u8>, text: &str) {
+fn put_text(out: &mut Vec<u8>, text: &[u8]) {
     out.extend((text.len() as u64).to_le_bytes());
-    out.extend(text.as_bytes());
+    out.extend(text);
 }
 
 /// A tensor in memory, for [`Writer::write`].
@@ -265,7 +269,7 @@ impl Writer {
     pub fn metadata<'a>(&mut self, key: &str, value: impl Into<NewValue<'a>>) -> Result<(), WriteError> {
         let value = value.into();
         let mut record = Vec::new();
-        put_text(&mut record, key);
+        put_text(&mut record, key.as_bytes());
         value.encode(&mut record);
         let alignment =
             check_metadata(&record).map_err(|error| WriteError::Refused { name: key.to_string(), error })?;
@@ -287,7 +291,7 @@ impl Writer {
     /// reader would refuse.
     pub fn tensor(&mut self, name: &str, dims: &[u64], kind: TensorType) -> Result<(), WriteError> {
         let mut record = Vec::new();
-        put_text(&mut record, name);
+        put_text(&mut record, name.as_bytes());
         record.extend(u32::try_from(dims.len()).unwrap_or(u32::MAX).to_le_bytes());
         record.extend(dims.iter().flat_map(|d| d.to_le_bytes()));
         record.extend(kind.id().to_le_bytes());

@@ -86,6 +86,9 @@ impl Model {
         #[cfg(not(feature = "audio"))]
         let network = Network::Model(smidgen::Model::parse(&parts)?);
         let tokenizer = first.get("tokenizer.ggml.model").map(|_| Tokenizer::parse(first)).transpose()?;
+        for warning in tokenizer.iter().flat_map(Tokenizer::warnings) {
+            log::write(SMIDGEN_LOG_WARNING, &warning.to_string());
+        }
         let bytes = source.bytes().iter().map(|part| part.len() as u64).sum();
         let model = Model {
             #[cfg(feature = "chat")]
@@ -230,7 +233,11 @@ fn kernels(params: &smidgen_model_params) -> Result<&'static KernelSet, Failure>
 /// The chat template. One with an error counts as none, since the model can be used without.
 #[cfg(feature = "chat")]
 fn template(first: &Gguf, tokenizer: Option<&Tokenizer>) -> Result<Option<smidgen_host::ChatTemplate>, Failure> {
-    let source = first.get("tokenizer.chat_template").and_then(|source| source.as_str());
+    let source = first.get("tokenizer.chat_template");
+    if let Some(offset) = source.and_then(|source| source.not_utf8()) {
+        log::write(SMIDGEN_LOG_WARNING, &format!("tokenizer.chat_template is not UTF-8 (at byte {offset})"));
+    }
+    let source = source.and_then(|source| source.as_str());
     let (Some(source), Some(tokenizer)) = (source, tokenizer) else { return Ok(None) };
     let spelled = |id: Option<u32>| id.and_then(|id| tokenizer.token_text(id)).unwrap_or_default();
     reserve::probe(crate::text::TEMPLATE)?;

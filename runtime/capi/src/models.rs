@@ -135,6 +135,12 @@ pub unsafe extern "C" fn smidgen_model_metadata(
             (_, Some(integer), ..) => integer.to_string(),
             (_, _, Some(number), _) => number.to_string(),
             (.., Some(truth)) => truth.to_string(),
+            _ if value.not_utf8().is_some() => {
+                return Err(Failure::new(
+                    SMIDGEN_ERROR_FORMAT,
+                    format_args!("metadata key {key:?} is not UTF-8 (at byte {})", value.not_utf8().unwrap_or(0)),
+                ));
+            }
             _ => {
                 return Err(Failure::unsupported(format_args!(
                     "metadata key {key:?} has the type {}, which has no text form",

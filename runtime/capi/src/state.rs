@@ -51,8 +51,8 @@ pub unsafe extern "C" fn smidgen_session_save_file(
     })
 }
 
-/// Restores a state that a session of the same model and type of KV cache has saved. The context length may differ, if it is long enough. After an
-/// error the session is unchanged.
+/// Restores a state that a session of the same model and type of KV cache has saved. The context length may differ, if it is long enough. A state that is not as
+/// it was saved is `SMIDGEN_ERROR_STATE`; only a whole one can be `SMIDGEN_ERROR_CONTEXT_FULL`. After an error the session is unchanged.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smidgen_session_restore(
     session: *mut smidgen_session,

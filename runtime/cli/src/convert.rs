@@ -1,17 +1,17 @@
 //! `smidgen convert`, `quantize`, `pack` and `unpack`.
 
 use crate::args::{ConvertArgs, PackArgs, QuantizeArgs};
-use crate::{Outcome, progress};
+use crate::{Outcome, progress, tell};
 use indicatif::ProgressBar;
-use smidgen_host::{Direction, Fate, Field, Options};
+use smidgen_host::{Clamped, Direction, Fate, Field, Options};
 use std::io::{self, Write};
 use std::path::Path;
 
 /// Writes a checkpoint as a GGUF file.
 pub(crate) fn convert(args: &ConvertArgs) -> Outcome {
-    if smidgen_host::is_tflite(&args.input) && (args.kind.is_some() || args.pack || args.explain) {
+    if smidgen_host::is_tflite(&args.input) && (args.kind.is_some() || args.pack || args.clamp || args.explain) {
         return Err(format!(
-            "{}: a TensorFlow Lite file keeps its types and has no other files; leave out --type, --pack and --explain",
+            "{}: a TensorFlow Lite file keeps its types and has no other files; leave out --type, --pack, --clamp and --explain",
             args.input.display()
         )
         .into());
@@ -25,8 +25,9 @@ pub(crate) fn convert(args: &ConvertArgs) -> Outcome {
     if inside && output.exists() && output.extension().is_none_or(|extension| extension != "gguf") {
         return Err(format!("{}: this file is part of the input; name another file", output.display()).into());
     }
-    let options = Options { mixture: args.kind, packed: args.pack };
-    with_bar(|report| smidgen_host::convert(&args.input, output, options, report))
+    let options = Options { mixture: args.kind, packed: args.pack, clamp: args.clamp };
+    tell_clamped(with_bar(|report| smidgen_host::convert(&args.input, output, options, report))?);
+    Ok(())
 }
 
 /// Prints what becomes of each field.
@@ -47,15 +48,17 @@ fn explain(input: &Path) -> Outcome {
 pub(crate) fn quantize(args: &QuantizeArgs) -> Outcome {
     let input = smidgen_host::resolve(&args.input, &mut progress::PullBar::new())?;
     check_output(&input, &args.output)?;
-    let options = Options { mixture: Some(args.kind), packed: args.pack };
-    with_bar(|report| smidgen_host::quantize(&input, &args.output, options, report))
+    let options = Options { mixture: Some(args.kind), packed: args.pack, clamp: args.clamp };
+    tell_clamped(with_bar(|report| smidgen_host::quantize(&input, &args.output, options, report))?);
+    Ok(())
 }
 
 /// Writes a file packed or unpacked.
 pub(crate) fn pack(args: &PackArgs, direction: Direction) -> Outcome {
     check_output(&args.input, &args.output)?;
     let total = std::fs::metadata(&args.input).map_or(0, |input| input.len());
-    with_bar(|report| smidgen_host::pack(&args.input, &args.output, direction, &mut |bytes| report(bytes, total)))
+    with_bar(|report| smidgen_host::pack(&args.input, &args.output, direction, &mut |bytes| report(bytes, total)))?;
+    Ok(())
 }
 
 /// Checks that the output replaces neither the input nor something that is not a regular file.
@@ -71,13 +74,25 @@ fn check_output(input: &Path, output: &Path) -> Outcome {
     Ok(())
 }
 
+/// Says how many weights were clamped, if some were.
+fn tell_clamped(clamped: Clamped) {
+    let Clamped { weights, tensors } = clamped;
+    if weights > 0 {
+        tell(format_args!(
+            "smidgen: weights clamped to the largest that their format holds: {weights}, in tensors: {tensors}\n"
+        ));
+    }
+}
+
 /// Runs a job that reports bytes done and in all.
-fn with_bar(job: impl FnOnce(&mut dyn FnMut(u64, u64)) -> Result<(), smidgen_host::Error>) -> Outcome {
+fn with_bar<T>(
+    job: impl FnOnce(&mut dyn FnMut(u64, u64)) -> Result<T, smidgen_host::Error>,
+) -> Result<T, smidgen_host::Error> {
     let bar: ProgressBar = progress::bytes(0);
     let done = job(&mut |bytes, total| {
         bar.set_length(total);
         bar.set_position(bytes);
     });
     bar.finish_and_clear();
-    Ok(done?)
+    done
 }

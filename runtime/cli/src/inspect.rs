@@ -15,6 +15,10 @@ pub(crate) fn inspect(args: &InspectArgs) -> Outcome {
     open::kernels(&args.machine)?;
     let file = open::file(&args.model)?;
     let parts = open::parts(&file)?;
+    if parts.first().is_some_and(|first| first.get("tokenizer.ggml.model").is_some()) {
+        // Whether it can be used is not asked here, only what would be passed over.
+        let _ = open::tokenizer(&file, &parts);
+    }
     let mut out = BufWriter::new(std::io::stdout().lock());
     if args.json {
         let parts: Vec<_> =
@@ -51,6 +55,7 @@ fn value_json(value: &Value) -> serde_json::Value {
     match value {
         Value::Array(array) => array.iter().map(|value| value_json(&value)).collect(),
         Value::Str(text) => json!(text),
+        Value::NotUtf8 { bytes, .. } => json!(escaped(bytes, usize::MAX, str::to_owned)),
         Value::Bool(bool) => json!(bool),
         Value::F32(number) => json!(number),
         Value::F64(number) => json!(number),
@@ -113,9 +118,26 @@ fn shown(value: &Value) -> String {
             format!("{:?}… ({} bytes)", text.chars().take(SHOWN_CHARS).collect::<String>(), text.len())
         }
         Value::Str(text) => format!("{text:?}"),
+        Value::NotUtf8 { bytes, .. } => {
+            let text = escaped(bytes, SHOWN_CHARS, |text| text.escape_debug().to_string());
+            format!("\"{text}\" (not UTF-8, {} bytes)", bytes.len())
+        }
         Value::F32(number) => format!("{number:?}"),
         Value::F64(number) => format!("{number:?}"),
         other => value_json(other).to_string(),
+    }
+}
+
+/// At most so many characters of a string that is not UTF-8, with `\xff` for the bytes that are no text; `text` writes what is.
+fn escaped(bytes: &[u8], most: usize, text: impl Fn(&str) -> String) -> String {
+    let mut out = String::new();
+    for chunk in bytes.utf8_chunks() {
+        out.push_str(&text(chunk.valid()));
+        out.extend(chunk.invalid().iter().map(|byte| format!("\\x{byte:02x}")));
+    }
+    match out.char_indices().nth(most) {
+        Some((end, _)) => format!("{}…", out.get(..end).unwrap_or_default()),
+        None => out,
     }
 }
 

@@ -25,16 +25,13 @@ mod open;
 mod perplexity;
 mod progress;
 mod run;
+mod signals;
 mod tokenize;
 
 use args::{Cli, Command};
 use clap::{CommandFactory, Parser, error::ErrorKind};
 use std::io::{self, Write};
 use std::process::ExitCode;
-
-#[cfg(feature = "micro")]
-#[doc(hidden)]
-pub use listen::samples;
 
 /// The commands that this build leaves out, and the feature that has each.
 const LEFT_OUT: &[(&str, &str)] = &[
@@ -72,6 +69,10 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
+    if let Err(error) = signals::catch() {
+        tell(format_args!("smidgen: signals cannot be caught: {error}\n"));
+        return ExitCode::FAILURE;
+    }
     let outcome = match cli.command {
         Command::Run(args) => return ended(run::run(&args)),
         Command::Bench(args) => bench::bench(&args),

@@ -2,6 +2,7 @@
 
 use crate::args::{KvArg, MachineArgs, TextArgs, ThreadArgs};
 use crate::progress::PullBar;
+use crate::tell;
 use smidgen::{KvType, Model, tokenizer::Tokenizer};
 use smidgen_gguf::Gguf;
 use smidgen_host::{ModelFile, ThreadPool, physical_cores};
@@ -27,16 +28,23 @@ pub(crate) fn model<'a>(file: &ModelFile, parts: &[Gguf<'a>]) -> Result<Model<'a
     Model::parse(parts).map_err(|error| named(file, error))
 }
 
-/// The tokenizer in the first part.
+/// The tokenizer in the first part. What it passes over is told.
 pub(crate) fn tokenizer<'a>(file: &ModelFile, parts: &[Gguf<'a>]) -> Result<Tokenizer<'a>, Box<dyn Error>> {
     let first = parts.first().ok_or("no file")?;
-    Tokenizer::parse(first).map_err(|error| named(file, error))
+    let tokenizer = Tokenizer::parse(first).map_err(|error| named(file, error))?;
+    for warning in tokenizer.warnings() {
+        tell(format_args!("smidgen: warning: {}: {warning}\n", path(file)));
+    }
+    Ok(tokenizer)
 }
 
 /// An error with the file's name before it.
-pub(crate) fn named(file: &ModelFile, error: impl Error) -> Box<dyn Error> {
-    let path = file.paths().next().map(|path| path.display().to_string()).unwrap_or_default();
-    format!("{path}: {error}").into()
+pub(crate) fn named(file: &ModelFile, error: impl std::fmt::Display) -> Box<dyn Error> {
+    format!("{}: {error}", path(file)).into()
+}
+
+fn path(file: &ModelFile) -> String {
+    file.paths().next().map(|path| path.display().to_string()).unwrap_or_default()
 }
 
 /// The kernel set that was named, or the fastest.

@@ -8,7 +8,7 @@ use smidgen::sampler::{Sampler, Sampling};
 use smidgen::tokenizer::{Special, Tokenizer};
 use smidgen::{Model, Options, RunError, Session};
 use smidgen_gguf::Gguf;
-use smidgen_host::{ChatTemplate, Data, Markers, Splitter, encode_chat_data};
+use smidgen_host::{ChatTemplate, Data, Markers, ModelFile, Splitter, encode_chat_data};
 use smidgen_targets::{KernelSet, Pool};
 use std::cell::RefCell;
 use std::io::{self, IsTerminal, Write};
@@ -65,7 +65,7 @@ pub(crate) fn run(args: &RunArgs) -> Fallible<ExitCode> {
     let parts = open::parts(&file)?;
     let model = open::model(&file, &parts)?;
     let tokenizer = open::tokenizer(&file, &parts)?;
-    let template = if args.raw || args.tokens.is_some() { None } else { template(&parts, &tokenizer)? };
+    let template = if args.raw || args.tokens.is_some() { None } else { template(&file, &parts, &tokenizer)? };
     let terminal = io::stdin().is_terminal();
     let chat = args.chat || args.tokens.is_none() && text.is_none() && terminal && template.is_some() && !args.ids;
     if chat && template.is_none() {
@@ -137,8 +137,13 @@ fn session<'m, 'a>(args: &RunArgs, model: &'m Model<'a>, kernels: &'static Kerne
     Ok(session)
 }
 
-fn template(parts: &[Gguf], tokenizer: &Tokenizer) -> Fallible<Option<ChatTemplate>> {
-    let source = parts.first().and_then(|part| part.get("tokenizer.chat_template")).and_then(|value| value.as_str());
+fn template(file: &ModelFile, parts: &[Gguf], tokenizer: &Tokenizer) -> Fallible<Option<ChatTemplate>> {
+    let value = parts.first().and_then(|part| part.get("tokenizer.chat_template"));
+    if let Some(offset) = value.and_then(|value| value.not_utf8()) {
+        let what = format!("tokenizer.chat_template is not UTF-8 (at byte {offset}); use --raw to do without");
+        return Err(open::named(file, what));
+    }
+    let source = value.and_then(|value| value.as_str());
     let spelled = |id: Option<u32>| id.and_then(|id| tokenizer.token_text(id)).unwrap_or_default();
     let parse = |source| ChatTemplate::parse(source, spelled(tokenizer.bos()), spelled(tokenizer.eos()));
     Ok(source.map(parse).transpose()?)

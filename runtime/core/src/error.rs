@@ -63,6 +63,8 @@ pub enum LoadError {
     MissingKey { key: Key },
     /// A metadata value is of another type.
     KeyType { key: Key, expected: &'static str, found: ValueKind },
+    /// A text, or one of an array, that is not UTF-8; `offset` is where it begins in its file, in bytes.
+    NotUtf8 { key: Key, offset: u64 },
     /// An integer outside of its range: zero heads, absurdly many layers.
     KeyRange { key: Key, value: u64, least: u64, most: u64 },
     /// A float that must be finite and positive.
@@ -116,6 +118,7 @@ impl fmt::Display for LoadError {
             LoadError::DuplicateTensor { name } => write!(f, "tensor {name:?} is in two parts of the file"),
             LoadError::MissingKey { key } => write!(f, "{key} is missing"),
             LoadError::KeyType { key, expected, found } => write!(f, "{key} is of type {found}, expected {expected}"),
+            LoadError::NotUtf8 { key, offset } => write!(f, "{key} is not UTF-8 (at byte {offset})"),
             LoadError::KeyRange { key, value, least, most } => {
                 write!(f, "{key} is {value}, expected {least} to {most}")
             }

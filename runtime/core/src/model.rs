@@ -5,7 +5,7 @@ use crate::encoder::image::ImageEncoder;
 #[cfg(feature = "encoders")]
 use crate::encoder::text::TextEncoder;
 use crate::source::Source;
-use crate::{Decoder, KvType, LoadError, Options, RunError, Similarity, families};
+use crate::{Decoder, Key, KvType, LoadError, Options, RunError, Similarity, families};
 use alloc::boxed::Box;
 use alloc::string::String;
 use smidgen_gguf::Gguf;
@@ -39,7 +39,11 @@ impl<'a> Model<'a> {
     /// All variants of [`LoadError`].
     pub fn parse(files: &[Gguf<'a>]) -> Result<Model<'a>, LoadError> {
         let source = Source::new(files)?;
-        let name = source.get("general.architecture").and_then(|v| v.as_str()).ok_or(LoadError::NoArchitecture)?;
+        let name = source.get("general.architecture").ok_or(LoadError::NoArchitecture)?;
+        if let Some(offset) = name.not_utf8() {
+            return Err(LoadError::NotUtf8 { key: Key { architecture: "general", name: "architecture" }, offset });
+        }
+        let name = name.as_str().ok_or(LoadError::NoArchitecture)?;
         families::load(&source, name)?
             .ok_or_else(|| LoadError::UnknownArchitecture { name: name.chars().take(64).collect::<String>() })
     }

@@ -183,6 +183,9 @@ impl<'f, 'a> Source<'f, 'a> {
 
     pub(crate) fn text(&self, key: Key) -> Result<Option<&'a str>, LoadError> {
         let Some(value) = self.value(key) else { return Ok(None) };
+        if let Some(offset) = value.not_utf8() {
+            return Err(LoadError::NotUtf8 { key, offset });
+        }
         value.as_str().map(Some).ok_or(LoadError::KeyType { key, expected: "string", found: value.kind() })
     }
 

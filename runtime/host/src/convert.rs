@@ -3,7 +3,8 @@
 use crate::{Error, ModelFile, files, output};
 use memmap2::Mmap;
 use smidgen_convert::{
-    CHAT_TEMPLATES, CONFIG, Checkpoint, Field, File, INDEX, MODULES, Options, SIDECARS, WEIGHTS, modules, shards,
+    CHAT_TEMPLATES, CONFIG, Checkpoint, Clamped, Field, File, INDEX, MODULES, Options, SIDECARS, WEIGHTS, modules,
+    shards,
 };
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -133,13 +134,20 @@ pub fn explain(from: &Path) -> Result<Vec<Field>, Error> {
 /// is one.
 ///
 /// # Errors
-/// [`Error::Read`], [`Error::NotACheckpoint`], [`Error::NotAFile`], [`Error::EmptyFile`], [`Error::Convert`], [`Error::Write`].
-pub fn convert(from: &Path, to: &Path, options: Options, progress: &mut dyn FnMut(u64, u64)) -> Result<(), Error> {
+/// [`Error::Read`], [`Error::NotACheckpoint`], [`Error::NotAFile`], [`Error::EmptyFile`], [`Error::Convert`], [`Error::Write`],
+/// [`Error::Busy`].
+pub fn convert(from: &Path, to: &Path, options: Options, progress: &mut dyn FnMut(u64, u64)) -> Result<Clamped, Error> {
+    let mut clamped = Clamped::default();
     if is_tflite(from) {
-        return convert_tflite(from, to);
+        convert_tflite(from, to)?;
+        return Ok(clamped);
     }
     let folder = Folder::open(from)?;
-    output::replace(from, to, &mut |out| smidgen_convert::convert(&folder.files(), options, out, progress))
+    output::replace(from, to, &mut |out| {
+        clamped = smidgen_convert::convert(&folder.files(), options, out, progress)?;
+        Ok(())
+    })?;
+    Ok(clamped)
 }
 
 /// Whether a path names a TensorFlow Lite file.
@@ -165,16 +173,26 @@ pub(crate) fn convert_in_place(
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<(), Error> {
     let folder = Folder::open(from)?;
-    output::create(from, to, &mut |out| smidgen_convert::convert(&folder.files(), options, out, progress))
+    output::create(from, to, &mut |out| smidgen_convert::convert(&folder.files(), options, out, progress).map(drop))
 }
 
 /// Writes the model in the GGUF file `from` (all parts, if it is split) in other formats to the one file `to`, which appears only when it
 /// is complete. `progress` is called with the bytes of weights written and their total.
 ///
 /// # Errors
-/// Those of [`ModelFile`], [`Error::Convert`], [`Error::Write`].
-pub fn quantize(from: &Path, to: &Path, options: Options, progress: &mut dyn FnMut(u64, u64)) -> Result<(), Error> {
+/// Those of [`ModelFile`], [`Error::Convert`], [`Error::Write`], [`Error::Busy`].
+pub fn quantize(
+    from: &Path,
+    to: &Path,
+    options: Options,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Clamped, Error> {
     let file = ModelFile::open(from)?;
     file.parts()?;
-    output::replace(from, to, &mut |out| smidgen_convert::quantize(&file.bytes(), options, out, progress))
+    let mut clamped = Clamped::default();
+    output::replace(from, to, &mut |out| {
+        clamped = smidgen_convert::quantize(&file.bytes(), options, out, progress)?;
+        Ok(())
+    })?;
+    Ok(clamped)
 }

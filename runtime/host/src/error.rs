@@ -101,6 +101,20 @@ pub enum Error {
         /// The fault.
         reason: String,
     },
+    /// The sound cannot be read.
+    #[cfg(feature = "sound")]
+    Sound {
+        /// The file.
+        path: PathBuf,
+        /// The fault.
+        reason: String,
+    },
+    /// Another process writes the same file.
+    #[cfg(feature = "convert")]
+    Busy {
+        /// The file.
+        path: PathBuf,
+    },
     /// More threads were requested than a pool supports.
     TooManyThreads {
         /// The number of threads requested.
@@ -312,6 +326,8 @@ impl fmt::Display for Error {
             }
             #[cfg(feature = "image")]
             Error::ImageDamaged { path, reason } => write!(f, "{}: the image is damaged: {reason}", path.display()),
+            #[cfg(feature = "sound")]
+            Error::Sound { path, reason } => write!(f, "{}: {reason}", path.display()),
             Error::TooManyThreads { threads, most } => write!(f, "{threads} threads are too many; use at most {most}"),
             Error::Spawn { threads, reason } => {
                 write!(f, "the system cannot start {threads} threads ({reason}); use fewer")
@@ -375,6 +391,12 @@ impl fmt::Display for Error {
                 needed.div_ceil(1_000_000)
             ),
             Error::Write { path, error } => write!(f, "{}: cannot be written: {error}", path.display()),
+            #[cfg(feature = "convert")]
+            Error::Busy { path } => write!(
+                f,
+                "{}: the file is being written by another process; wait for its end, or name another file",
+                path.display()
+            ),
             #[cfg(feature = "convert")]
             Error::NotACheckpoint { path } => {
                 write!(f, "{}: this is neither a folder with config.json nor a .safetensors file", path.display())

@@ -2,10 +2,11 @@
 
 use crate::Error;
 use crate::models::{Package, PackageManager};
+use crate::temporary::Running;
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 const POLL: Duration = Duration::from_millis(50);
@@ -61,21 +62,21 @@ pub(crate) fn fetch(
     let failed = |reason: &str| Error::Download { package: package.to_string(), reason: crate::one_line(reason) };
     for command in commands {
         let Some((program, arguments)) = command.split_first() else { continue };
-        let child = Command::new(program)
+        let mut command = Command::new(program);
+        command
             .args(arguments)
             .current_dir(dir)
             // The half-written file stays inside the cache, where its growth can be watched and its rest be cleaned away.
             .envs(["TMPDIR", "TEMP", "TMP", "npm_config_cache"].map(|name| (name, dir)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn();
-        let child = match child {
-            Ok(child) => child,
+            .stderr(Stdio::piped());
+        let running = match Running::start(&mut command) {
+            Ok(running) => running,
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => return Err(failed(&format!("{program} does not start: {error}"))),
         };
-        let (success, stderr) = watch(child, dir, seen).map_err(|error| failed(&error.to_string()))?;
+        let (success, stderr) = watch(&running, dir, seen).map_err(|error| failed(&error.to_string()))?;
         if success {
             return downloaded(dir, package.manager).ok_or_else(|| failed("it left no package"));
         }
@@ -91,9 +92,8 @@ pub(crate) fn fetch(
 }
 
 /// Waits for the program's end; returns whether it succeeded and what it wrote to stderr.
-fn watch(child: Child, dir: &Path, seen: &mut dyn FnMut(u64)) -> io::Result<(bool, String)> {
-    let mut running = Running(child);
-    let stderr = running.0.stderr.take();
+fn watch(running: &Running, dir: &Path, seen: &mut dyn FnMut(u64)) -> io::Result<(bool, String)> {
+    let stderr = running.child().stderr.take();
     let reader = std::thread::spawn(move || {
         let mut text = Vec::new();
         if let Some(mut stderr) = stderr {
@@ -104,24 +104,14 @@ fn watch(child: Child, dir: &Path, seen: &mut dyn FnMut(u64)) -> io::Result<(boo
         String::from_utf8_lossy(&text).into_owned()
     });
     let status = loop {
-        if let Some(status) = running.0.try_wait()? {
+        let ended = running.child().try_wait()?;
+        if let Some(status) = ended {
             break status;
         }
         seen(largest_file(dir, 8));
         std::thread::sleep(POLL);
     };
     Ok((status.success(), reader.join().unwrap_or_default()))
-}
-
-/// Ends the program if its caller goes away first.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // Both fail when it has ended already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 /// The length of the largest file below `dir`. Package managers copy a finished download, so a sum would count twice.

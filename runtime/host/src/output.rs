@@ -1,7 +1,9 @@
 //! Files that appear under their name only when they are complete.
 
 use crate::Error;
-use std::fs::{self, File};
+use crate::temporary::{Temporary, is_running};
+use std::ffi::OsStr;
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -12,27 +14,100 @@ const PIECE: usize = 2 << 20;
 /// A function that fills a file; its errors are about the file `from`.
 pub(crate) type Fill<'f> = &'f mut dyn FnMut(&mut dyn Write) -> Result<(), smidgen_convert::Error>;
 
-/// Writes the file `to` from `from`. It appears only when it is complete and on the disk.
+/// Writes the file `to` from `from`. It appears only when it is complete and on the disk. Until then it is beside it, as `to` with `.part` after
+/// its name, and locked: what an interrupted process left there is not, and is replaced.
+///
+/// # Errors
+/// [`Error::Busy`] when another process writes it; [`Error::Write`], and those of `fill`.
 pub(crate) fn replace(from: &Path, to: &Path, fill: Fill) -> Result<(), Error> {
-    let mut name = to.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.part", std::process::id()));
-    let part = to.with_file_name(name);
-    let renamed = create(from, &part, fill)
-        .and_then(|()| fs::rename(&part, to).map_err(|error| Error::Write { path: part.clone(), error }))
-        .map_err(|error| match error {
-            Error::Write { error, .. } => Error::Write { path: to.to_owned(), error },
-            other => other,
-        });
-    if renamed.is_err() {
-        let _ = fs::remove_file(&part);
+    let unwritten = |error| Error::Write { path: to.to_owned(), error };
+    let name = to.file_name().unwrap_or_default();
+    let mut part = name.to_owned();
+    part.push(".part");
+    let part = to.with_file_name(part);
+    if fs::canonicalize(&part).is_ok_and(|part| fs::canonicalize(from).is_ok_and(|from| from == part)) {
+        let error = io::Error::other("this is the input, and would be replaced while it is read; name another output");
+        return Err(Error::Write { path: part, error });
     }
-    renamed
+    let (part, file) = Temporary::make(part, |part| open(part, to))?;
+    sweep(to, name);
+    // It stays locked until it has its name.
+    let _locked = write(from, to, file, fill)?;
+    part.rename(to).map_err(unwritten)
+}
+
+/// Opens the file `part` of the output `to`, empty and locked.
+fn open(part: &Path, to: &Path) -> Result<File, Error> {
+    let unwritten = |error| Error::Write { path: to.to_owned(), error };
+    if fs::symlink_metadata(part).is_ok_and(|found| !found.is_file()) {
+        let error = io::Error::other("this is not a regular file; remove it");
+        return Err(Error::Write { path: part.to_owned(), error });
+    }
+    loop {
+        let file = File::options().write(true).create(true).truncate(false).open(part).map_err(unwritten)?;
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => return Err(Error::Busy { path: to.to_owned() }),
+            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Interrupted => continue,
+            // Some file systems have no locks; what was interrupted is replaced there too.
+            Ok(()) | Err(TryLockError::Error(_)) => {}
+        }
+        // Before it was locked, another process may have finished it and given it its name.
+        if is_at(&file, part) {
+            file.set_len(0).map_err(unwritten)?;
+            return Ok(file);
+        }
+    }
+}
+
+/// Whether an open file is still the one of this path.
+fn is_at(file: &File, path: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let id = |found: fs::Metadata| (found.dev(), found.ino());
+        file.metadata().map(id).ok() == fs::symlink_metadata(path).map(id).ok()
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = file;
+        path.exists()
+    }
+}
+
+/// Removes what processes that are gone have left of the output `to` under a name with their id (`x.gguf.12345.part`). What cannot be removed
+/// only wastes space.
+fn sweep(to: &Path, name: &OsStr) {
+    let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let Some(name) = name.to_str() else { return };
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let found = entry.file_name();
+        let process =
+            found.to_str().and_then(|found| found.strip_prefix(name)?.strip_prefix('.')?.strip_suffix(".part"));
+        let is_left = process.is_some_and(|process| {
+            let is_own = process == std::process::id().to_string();
+            is_number(process) && (is_own || !is_running(process))
+        });
+        if is_left && entry.file_type().is_ok_and(|kind| kind.is_file()) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// Whether a text is digits, and not empty.
+pub(crate) fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// Writes the file `to` from `from` and flushes it to the disk.
 pub(crate) fn create(from: &Path, to: &Path, fill: Fill) -> Result<(), Error> {
+    let file = File::create(to).map_err(|error| Error::Write { path: to.to_owned(), error })?;
+    write(from, to, file, fill).map(drop)
+}
+
+/// Fills an empty file and flushes it to the disk; errors of writing are about `to`. Gives the file back, for as long as it is to be locked.
+fn write(from: &Path, to: &Path, file: File, fill: Fill) -> Result<File, Error> {
     let unwritten = |error| Error::Write { path: to.to_owned(), error };
-    let mut out = Pieces::new(File::create(to).map_err(unwritten)?);
+    let mut out = Pieces::new(file);
     fill(&mut out).map_err(|error| match error {
         smidgen_convert::Error::Io(error) => unwritten(error),
         error => Error::Convert { path: from.to_owned(), error },
@@ -53,10 +128,11 @@ impl<W: Write> Pieces<W> {
 }
 
 impl Pieces<File> {
-    /// Writes the last piece and flushes the file to the disk.
-    pub(crate) fn finish(mut self) -> io::Result<()> {
+    /// Writes the last piece and flushes the file to the disk. Gives the file back.
+    pub(crate) fn finish(mut self) -> io::Result<File> {
         self.flush()?;
-        self.to.sync_all()
+        self.to.sync_all()?;
+        Ok(self.to)
     }
 }
 

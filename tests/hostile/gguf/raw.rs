@@ -155,6 +155,8 @@ pub(crate) fn walk_value(value: Value<'_>) {
     assert_eq!(array.iter().count(), array.len());
     if let Some(strings) = array.strings() {
         assert_eq!(strings.count(), array.len());
+    } else if array.kind() == ValueKind::Str {
+        assert!(value.not_utf8().is_some());
     } else if array.kind() != ValueKind::Array {
         assert_eq!(array.bytes().len(), array.len() * array.kind().size());
     }

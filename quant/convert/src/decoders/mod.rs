@@ -283,7 +283,11 @@ impl<'a> Conversion<'_, '_, 'a> {
         let embedding = checkpoint.tensor(&format!("{prefix}{embedding}.weight"));
         // A head of other values than the embedding's is one, whatever is said.
         let own = head.zip(embedding).is_some_and(|(head, embedding)| head.data != embedding.data);
-        let tied = self.config.get_bool("tie_word_embeddings")?.unwrap_or(head.is_none()) && !own;
+        let said = self.config.get_bool("tie_word_embeddings")?;
+        if own && let Some(field) = self.config.get("tie_word_embeddings") {
+            field.leave_out("the head has values of its own");
+        }
+        let tied = said.unwrap_or(head.is_none()) && !own;
         if !tied {
             self.tensor(
                 family,

@@ -31,6 +31,9 @@ pub(crate) struct ConvertArgs {
     /// Pack the tensors in panels: faster, but readable by Smidgen only
     #[arg(long)]
     pub(crate) pack: bool,
+    /// Make weights that are too large for their format its largest value, instead of ending
+    #[arg(long)]
+    pub(crate) clamp: bool,
 }
 
 #[derive(Debug, Args)]
@@ -52,6 +55,9 @@ pub(crate) struct QuantizeArgs {
     /// Pack the tensors in panels: faster, but readable by Smidgen only
     #[arg(long)]
     pub(crate) pack: bool,
+    /// Make weights that are too large for their format its largest value, instead of ending
+    #[arg(long)]
+    pub(crate) clamp: bool,
 }
 
 #[derive(Debug, Args)]

@@ -5,7 +5,7 @@ use crate::blocks::{ActivationFn, Attention, FeedForward, Layer, Mixer, Norm, No
 use crate::encoder::Encoder;
 use crate::linear::Linear;
 use crate::source::Source;
-use crate::{Key, LoadError, TensorName};
+use crate::{Key, LoadError, Problem, TensorName};
 use alloc::string::String;
 use alloc::vec::Vec;
 use smidgen_gguf::{Value, ValueKind};
@@ -170,6 +170,12 @@ pub(crate) fn choice<T: Copy>(source: &Source, key: Key, named: &[(&str, T)]) ->
     named.iter().find(|(name, _)| *name == text).map(|(_, value)| Some(*value)).ok_or_else(unknown)
 }
 
+/// How a classifier's scores are read.
+pub(crate) fn problem(source: &Source) -> Result<Problem, LoadError> {
+    const PROBLEM: Key = Key { architecture: "smidgen", name: "classifier.problem_type" };
+    Ok(choice(source, PROBLEM, &Problem::NAMES)?.unwrap_or_default())
+}
+
 /// The layers of a tower.
 pub(crate) fn encoder<'a>(source: &Source<'_, 'a>, names: &Names, like: &Like) -> Result<Encoder<'a>, LoadError> {
     let Like { width, heads, feed_forward, order, activation, causal, layers, .. } = *like;
@@ -250,6 +256,9 @@ pub(crate) fn labels(source: &Source, key: Key, expected: usize) -> Result<Vec<S
     }
     if array.len() != expected {
         return Err(LoadError::KeyLength { key, expected, found: array.len() });
+    }
+    if let Some(offset) = value.not_utf8() {
+        return Err(LoadError::NotUtf8 { key, offset });
     }
     Ok(array.into_iter().filter_map(|label| label.as_str().map(String::from)).collect())
 }

@@ -11,6 +11,7 @@
 use super::Session;
 use super::entry::Piece;
 use crate::{KvType, RunError, StateError};
+use smidgen_quant::attention::KEYS;
 
 /// The first bytes of a state, with the version of its form: of tokens, and of tokens and embeddings.
 const MAGIC: [[u8; 8]; 2] = [*b"smidgen1", *b"smidgen2"];
@@ -57,8 +58,9 @@ impl Session<'_, '_> {
     /// Replaces what a sequence holds by a state.
     ///
     /// # Errors
-    /// [`RunError::SequenceRange`], [`RunError::ContextFull`]; [`StateError::Foreign`] for the state of another model or of another type of cache;
-    /// [`StateError::Length`] and [`StateError::Damaged`] for what is no state. After an error the sequence holds what it held before.
+    /// [`RunError::SequenceRange`]; [`StateError::Foreign`] for the state of another model or of another type of cache; [`StateError::Length`] and
+    /// [`StateError::Damaged`] for what is no state, or not as it was saved, which is always found where one byte or the length differs;
+    /// [`RunError::ContextFull`] for a whole state of more tokens than the context. After an error the sequence holds what it held before.
     pub fn restore(&mut self, sequence: usize, state: &[u8]) -> Result<(), StateError> {
         self.sequence(sequence)?;
         let cache = &mut self.caches[sequence];
@@ -75,10 +77,10 @@ impl Session<'_, '_> {
         if field() != kind_number(self.options.kv) {
             return Err(StateError::Foreign);
         }
-        let count = usize::try_from(field()).unwrap_or(usize::MAX);
-        if count > self.options.context {
-            return Err(RunError::ContextFull { context: self.options.context, used: 0, tokens: count }.into());
-        }
+        // Each token has bytes of its own, so that the number is bounded before it is reckoned with.
+        let most = body.len() / (piece_bytes(form) + cache.state_bytes(KEYS) / KEYS);
+        let most = most.max(self.options.context);
+        let count = usize::try_from(field()).ok().filter(|count| *count <= most).ok_or(StateError::Damaged)?;
         let expected = HEADER + piece_bytes(form) * count + cache.state_bytes(count);
         if state.len() != expected {
             return Err(StateError::Length { expected, found: state.len() });
@@ -102,6 +104,10 @@ impl Session<'_, '_> {
         }
         // The law of attention relies on caches in which all is finite.
         cache.check(count, arrays)?;
+        // Last, as only what is a state can be too long.
+        if count > self.options.context {
+            return Err(RunError::ContextFull { context: self.options.context, used: 0, tokens: count }.into());
+        }
         cache.restore(count, arrays);
         let held = &mut self.sequences[sequence].held;
         held.clear();

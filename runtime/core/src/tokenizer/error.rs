@@ -12,6 +12,8 @@ pub enum Error {
     Missing { key: &'static str },
     /// A metadata value, or the elements of an array, are of another type than `expected`.
     WrongType { key: &'static str, expected: &'static str },
+    /// A text, or a token, is not UTF-8; `offset` is where it begins in the file, in bytes.
+    NotUtf8 { key: &'static str, offset: u64 },
     /// `tokenizer.ggml.model` is none of `gpt2`, `gemma4`, `whitespace`, `llama`, `t5`, `bert`, `clip` and `smidgen`, or `smidgen.tokenizer.model` none of `bpe`, `wordpiece` and `unigram`.
     UnknownModel { name: String },
     /// `tokenizer.ggml.pre` names no known rules for splitting text.
@@ -39,6 +41,7 @@ impl fmt::Display for Error {
         match self {
             Error::Missing { key } => write!(f, "{key} is missing"),
             Error::WrongType { key, expected } => write!(f, "{key} is not of type {expected}"),
+            Error::NotUtf8 { key, offset } => write!(f, "{key} is not UTF-8 (at byte {offset})"),
             Error::UnknownModel { name } => {
                 write!(
                     f,
@@ -63,3 +66,22 @@ impl fmt::Display for Error {
 }
 
 impl core::error::Error for Error {}
+
+/// What is wrong with a file's tokenizer and was passed over, since texts can do without.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the variants' own texts name their fields")]
+pub enum Warning {
+    /// The id of a token for padding, the unknown or the like is outside of the vocabulary, so that there is no such token.
+    SpecialId { key: &'static str, id: i64, tokens: usize },
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Warning::SpecialId { key, id, tokens } => {
+                write!(f, "{key} is {id}, but there are {tokens} tokens; it is ignored")
+            }
+        }
+    }
+}

@@ -44,7 +44,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 pub use decode::Decoder;
-pub use error::Error;
+pub use error::{Error, Warning};
 use merge::{Merger, Merges};
 use pipeline::Pipeline;
 use pre::{Pre, Whole};
@@ -93,6 +93,7 @@ pub struct Tokenizer<'a> {
     add_eos: bool,
     /// Sorted ids of the tokens that end a generation.
     ends: Vec<u32>,
+    warnings: Vec<Warning>,
 }
 
 enum Scheme<'a> {
@@ -151,7 +152,8 @@ impl<'a> Tokenizer<'a> {
     /// The ids of `text`, without the BOS and EOS of [`encode_prompt`](Tokenizer::encode_prompt).
     ///
     /// Takes n log n time in the length of the text. Bytes that the vocabulary cannot spell become its unknown token
-    /// (`llama`) or nothing (`gpt2`, `clip`), as in llama.cpp; so do characters in a row (`t5`) and whole words (`bert`).
+    /// (`llama`) or nothing (`gpt2`, `clip`), as in llama.cpp; so do characters in a row (`t5`) and whole words (`bert`). Where the file has no unknown
+    /// token, they become nothing; `bert` always has one.
     pub fn encode(&self, text: &str, special: Special) -> Vec<u32> {
         let mut ids = Vec::with_capacity(text.len() / 4 + 1);
         self.encode_into(text, special, &mut ids);
@@ -353,6 +355,11 @@ impl<'a> Tokenizer<'a> {
                 id => ids.push(id),
             }
         }
+    }
+
+    /// What is wrong with the file's tokenizer and was passed over, to be told to a user.
+    pub fn warnings(&self) -> &[Warning] {
+        &self.warnings
     }
 
     /// Number of tokens: ids are below it.

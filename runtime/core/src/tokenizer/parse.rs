@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use smidgen_gguf::{Gguf, Value, ValueKind};
 
-use super::error::Error;
+use super::error::{Error, Warning};
 use super::merge::Merges;
 use super::pipeline::{self, Pipeline};
 use super::pre::{self, Pre};
@@ -33,6 +33,24 @@ const EOS: &str = "tokenizer.ggml.eos_token_id";
 const CLS: &str = "tokenizer.ggml.cls_token_id";
 /// As llama.cpp spells it.
 const SEP: &str = "tokenizer.ggml.seperator_token_id";
+const UNKNOWN: &str = "tokenizer.ggml.unknown_token_id";
+/// Keys of ids that no text needs: nothing here reads them, unless they stand for BOS and EOS.
+const OTHER_IDS: &[&str] = &[
+    BOS,
+    EOS,
+    CLS,
+    SEP,
+    "tokenizer.ggml.mask_token_id",
+    "tokenizer.ggml.fim_pre_token_id",
+    "tokenizer.ggml.fim_suf_token_id",
+    "tokenizer.ggml.fim_mid_token_id",
+    "tokenizer.ggml.fim_pad_token_id",
+    "tokenizer.ggml.fim_rep_token_id",
+    "tokenizer.ggml.fim_sep_token_id",
+    "tokenizer.ggml.prefix_token_id",
+    "tokenizer.ggml.suffix_token_id",
+    "tokenizer.ggml.middle_token_id",
+];
 const LOWERCASE: &str = "tokenizer.ggml.normalizer.lowercase";
 /// Names of the tokens before and after CLIP's texts.
 const CLIP_START: &[u8] = b"<|startoftext|>";
@@ -93,7 +111,8 @@ impl<'a> Tokenizer<'a> {
     ///
     /// # Errors
     /// When a key is missing or of the wrong type, `tokenizer.ggml.model` or `pre` is not known, an array has not one
-    /// element per token, a byte token is malformed, a merge names no token, or a special id lies outside of the vocabulary.
+    /// element per token, a byte token is malformed, a merge names no token, or the id of a BOS, EOS, EOT, EOM or, for `bert`, of the
+    /// unknown token lies outside of the vocabulary. Other ids outside of it are [`warnings`](Tokenizer::warnings).
     pub fn parse(file: &Gguf<'a>) -> Result<Tokenizer<'a>, Error> {
         // CLIP's files by llama.cpp's converter hold its tokens only.
         let is_clip = file.get("general.architecture").is_some_and(|name| name.as_str() == Some("clip"));
@@ -116,10 +135,25 @@ impl<'a> Tokenizer<'a> {
             (eos_key, &mut ids.eos),
             ("tokenizer.ggml.eot_token_id", &mut ids.eot),
             ("tokenizer.ggml.eom_token_id", &mut ids.eom),
-            ("tokenizer.ggml.unknown_token_id", &mut ids.unknown),
-            ("tokenizer.ggml.padding_token_id", &mut ids.padding),
         ] {
             *id = special_id(file, key, *id, vocab.len())?;
+        }
+        let mut warnings = Vec::new();
+        for (key, id) in [(UNKNOWN, &mut ids.unknown), ("tokenizer.ggml.padding_token_id", &mut ids.padding)] {
+            *id = match special_id(file, key, *id, vocab.len()) {
+                // A word that WordPiece cannot spell would be left out without it.
+                Err(error) if key == UNKNOWN && matches!(scheme, Scheme::WordPiece(_)) => return Err(error),
+                Err(Error::SpecialId { key, id, tokens }) => {
+                    warnings.push(Warning::SpecialId { key, id, tokens });
+                    None
+                }
+                id => id?,
+            };
+        }
+        for key in OTHER_IDS.iter().filter(|key| ![bos_key, eos_key].contains(key)) {
+            if let Err(Error::SpecialId { key, id, tokens }) = special_id(file, key, None, vocab.len()) {
+                warnings.push(Warning::SpecialId { key, id, tokens });
+            }
         }
         if !scheme.is_framed() {
             let forced = matches!(&scheme, Scheme::Bpe(bpe) if bpe.pre.force_bos);
@@ -136,7 +170,7 @@ impl<'a> Tokenizer<'a> {
         let bytes = byte_tokens(&vocab, matches!(&scheme, Scheme::Bpe(bpe) if !bpe.pre.characters))?;
         let late = |id: u32| matches!(&scheme, Scheme::Clip { normalized, .. } if normalized.contains(id));
         let specials = Specials::new(&vocab, |id| !late(id))?;
-        Ok(Tokenizer { vocab, scheme, bytes, specials, strips, mask, ids, add_bos, add_eos, ends })
+        Ok(Tokenizer { vocab, scheme, bytes, specials, strips, mask, ids, add_bos, add_eos, ends, warnings })
     }
 }
 
@@ -259,6 +293,9 @@ fn splitter(cuts: &[pre::Cut], name: &str) -> Result<Splitter, Error> {
 /// The tokens of a file and their types.
 fn read_vocab<'a>(file: &Gguf<'a>) -> Result<Vocab<'a>, Error> {
     let texts = array(file, TOKENS, ValueKind::Str)?.ok_or(Error::Missing { key: TOKENS })?;
+    if let Some(offset) = texts.iter().find_map(|text| text.not_utf8()) {
+        return Err(Error::NotUtf8 { key: TOKENS, offset });
+    }
     let count = texts.len();
     if count == 0 || count > MAX_ENTRIES {
         return Err(Error::VocabularySize { tokens: count });
@@ -316,7 +353,10 @@ fn find_ends(vocab: &mut Vocab<'_>, ids: &mut Ids, further: &[u32], is_pipeline:
 
 pub(super) fn string<'a>(file: &Gguf<'a>, key: &'static str) -> Result<Option<&'a str>, Error> {
     let Some(value) = file.get(key) else { return Ok(None) };
-    value.as_str().map(Some).ok_or(Error::WrongType { key, expected: "string" })
+    match value.not_utf8() {
+        Some(offset) => Err(Error::NotUtf8 { key, offset }),
+        None => value.as_str().map(Some).ok_or(Error::WrongType { key, expected: "string" }),
+    }
 }
 
 pub(super) fn flag(file: &Gguf<'_>, key: &'static str) -> Result<Option<bool>, Error> {

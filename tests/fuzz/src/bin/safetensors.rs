@@ -16,8 +16,8 @@ fuzz_target!(|bytes: &[u8]| {
     if let Ok(file) = SafeTensors::parse(weights.bytes) {
         assert!(file.tensors.iter().map(|tensor| tensor.data.len()).sum::<usize>() <= bytes.len());
     }
-    let plain = Options { mixture: None, packed: false };
-    let small = Options { mixture: Mixture::named("q8_0"), packed: true };
+    let plain = Options { mixture: None, ..Options::default() };
+    let small = Options { mixture: Mixture::named("q8_0"), packed: true, ..Options::default() };
     // Without a tokenizer too, so that no fault of it hides what comes after.
     if !converts(&files, plain) || !converts(&files, small) {
         converts(&[files[0].clone(), files[3].clone()], small);

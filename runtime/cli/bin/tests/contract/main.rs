@@ -7,6 +7,9 @@ mod embed;
 mod errors;
 mod faults;
 mod files;
+#[cfg(unix)]
+mod interrupted;
+mod metadata;
 mod micro;
 mod run;
 mod think;
