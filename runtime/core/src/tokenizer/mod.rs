@@ -1,9 +1,9 @@
 //! Text to token ids and back, by the vocabulary inside a GGUF file.
 //!
-//! Five families, as `tokenizer.ggml.model` names them: `gpt2`, byte-level BPE over the pieces into which the pre-tokenizer of
+//! Six families, as `tokenizer.ggml.model` names them: `gpt2`, byte-level BPE over the pieces into which the pre-tokenizer of
 //! `tokenizer.ggml.pre` cuts a text (`gemma4` and `whitespace`, the same over characters), `llama`, SentencePiece's BPE by scores with a
-//! fallback to bytes, `t5`, SentencePiece's Unigram, `bert`, WordPiece, and `clip`, byte-level BPE over words. Ids agree with llama.cpp's
-//! and, where it departs from a model's own tokenizer or has none, with that: texts are composed (NFC) for `qwen2` and others, and letter
+//! fallback to bytes, `t5`, SentencePiece's Unigram, `bert`, WordPiece, `clip`, byte-level BPE over words, and `smidgen`, steps
+//! that the file lists, as Hugging Face's `tokenizers` takes them. Ids agree with llama.cpp's and, where it departs from a model's own tokenizer or has none, with that: texts are composed (NFC) for `qwen2` and others, and letter
 //! case divides words for `gpt-4o` and others. Two points are for safety: control tokens never arise from plain text, however it is
 //! spelled, and special tokens are found left to right, the longest first.
 //!
@@ -112,7 +112,7 @@ enum Scheme<'a> {
         bytes: Box<clip::Bytes>,
         merges: Merges,
         /// Special tokens that are found in the text that was made lower case.
-        normalized: Specials,
+        normalized: Box<Specials>,
     },
     Pipeline(Box<Pipeline<'a>>),
 }

@@ -268,7 +268,7 @@ impl<'a> Parsed<'a> {
             vocab.set_kind(id, Kind::Control);
         }
         let late = ids_of(file, NORMALIZED, vocab.len())?;
-        let normalized = Specials::new(vocab, |id| late.contains(&id))?;
+        let normalized = Box::new(Specials::new(vocab, |id| late.binary_search(&id).is_ok())?);
         let splitter = splitter(pre::CLIP, "clip")?;
         let bytes = Box::new(clip::bytes(vocab));
         let has_merges = file.get(MERGES).is_some();
