@@ -44,6 +44,8 @@ pub(super) struct Vocabulary {
     normalizes: bool,
 }
 
+/// Tokens with a role, in the order in which transformers adds them.
+const ROLES: &[&str] = &["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
 /// Tokens that a generation begins or ends with.
 const NEEDED: &[&str] = &["bos_token", "eos_token"];
 
@@ -120,7 +122,8 @@ impl Vocabulary {
                 json.value();
                 continue;
             }
-            for key in json.keys()?.filter(|key| key.ends_with("_token")) {
+            let others = json.keys()?.filter(|key| key.ends_with("_token") && !ROLES.contains(key));
+            for key in ROLES.iter().copied().chain(others) {
                 if let Some(token) = json.get(key).filter(|token| !token.is_bool()) {
                     self.name(file, &token, NEEDED.contains(&key))?;
                 }
@@ -161,12 +164,20 @@ impl Vocabulary {
             // transformers looks at how a token is found only where it adds it.
             Some(id) if self.added.contains_key(id) => Ok(()),
             Some(&id) => self.add(file, id, token, Some(true)),
+            // A new token comes after all others, if the model has a row for it.
+            None if (self.next_id() as usize) < self.tokens.len() => self.add(file, self.next_id(), token, Some(true)),
             None if needed => Err(Error::Tokenizer {
                 file: file.into(),
                 reason: format!("the token {text:.64?} is not in the vocabulary"),
             }),
             None => Ok(()),
         }
+    }
+
+    /// The id of the next token that is added.
+    fn next_id(&self) -> u32 {
+        let known = self.in_model.iter().filter(|known| **known).count() as u32;
+        self.added.keys().max().map_or(known, |last| known.max(last + 1))
     }
 
     /// Adds a token, a text or an object with its flags.
