@@ -10,11 +10,18 @@ use crate::{Error, Meta};
 /// Classes that take everything from `tokenizer.json`, whatever else is said.
 const BY_FILE: &[&str] = &["PreTrainedTokenizerFast", "TokenizersBackend"];
 
+/// Whether a tokenizer's class takes everything from `tokenizer.json`.
+pub(super) fn is_by_file(checkpoint: &Checkpoint) -> bool {
+    let config = checkpoint.json(TOKENIZER_CONFIG);
+    let class = config.and_then(|config| config.peek("tokenizer_class").and_then(|class| class.as_str().map(str::to_owned)));
+    class.is_some_and(|class| BY_FILE.contains(&class.as_str()))
+}
+
 /// That the flags of a tokenizer's class are those that its steps have.
 pub(super) fn check(checkpoint: &Checkpoint, parsed: &Parsed) -> Result<(), Error> {
     parsed.model.check(&parsed.vocabulary)?;
     let Some(config) = checkpoint.json(TOKENIZER_CONFIG) else { return Ok(()) };
-    if config.peek("tokenizer_class").and_then(|class| class.as_str()).is_some_and(|class| BY_FILE.contains(&class)) {
+    if is_by_file(checkpoint) {
         return Ok(());
     }
     let is = |steps: &[Step], name: &str| steps.iter().any(|step| step.first().is_some_and(|first| first == name));
