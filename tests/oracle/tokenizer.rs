@@ -53,7 +53,8 @@ fn tokens_are_those_of_hugging_face() {
     let mut refused = Vec::new();
     for case in &cases {
         let name = case["name"].as_str().unwrap();
-        let files: Vec<_> = case["files"].as_object().unwrap().iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
+        let files: Vec<_> =
+            case["files"].as_object().unwrap().iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
         let vocabulary = case["vocabulary"].as_u64().unwrap();
         let reads = case["files"]["tokenizer.json"]["model"]["type"] == "WordPiece";
         let bytes = match smallest(&files, vocabulary) {

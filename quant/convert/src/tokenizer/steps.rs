@@ -183,9 +183,7 @@ pub(super) fn decoder(json: &Json, normalizers: &[Step], pre_tokenizers: &[Step]
                 let lead = if scheme == "never" || lead == "never" { scheme } else { lead };
                 step(&["Metaspace", character(part, "replacement")?, lead])
             }
-            "WordPiece" => {
-                step(&["WordPiece", part.require("prefix")?.str()?])
-            }
+            "WordPiece" => step(&["WordPiece", part.require("prefix")?.str()?]),
             "BPEDecoder" => step(&["BPEDecoder", part.require("suffix")?.str()?]),
             "Replace" => {
                 let [kind, pattern] = pattern(part, "decoder Replace")?;

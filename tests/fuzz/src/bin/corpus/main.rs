@@ -138,8 +138,36 @@ fn tokenizers(corpus: &Corpus) -> io::Result<()> {
         corpus.put(name, &[&file[..], &[0xff], text.as_bytes()].concat())?;
     }
     let steps: [&[&str]; 2] = [
-        &["NFKC", "Precompiled", "BertNormalizer", "true", "true", "true", "true", "Replace", "Regex", " {2,}", "\u{2581}", "Strip", "true", "false"],
-        &["Split", "Regex", r"(?i:'s)|\p{L}+|\s+(?!\S)|.", "MergedWithNext", "false", "Metaspace", "\u{2581}", "first", "true", "ByteLevel", "true", "true"],
+        &[
+            "NFKC",
+            "Precompiled",
+            "BertNormalizer",
+            "true",
+            "true",
+            "true",
+            "true",
+            "Replace",
+            "Regex",
+            " {2,}",
+            "\u{2581}",
+            "Strip",
+            "true",
+            "false",
+        ],
+        &[
+            "Split",
+            "Regex",
+            r"(?i:'s)|\p{L}+|\s+(?!\S)|.",
+            "MergedWithNext",
+            "false",
+            "Metaspace",
+            "\u{2581}",
+            "first",
+            "true",
+            "ByteLevel",
+            "true",
+            "true",
+        ],
     ];
     for model in ["bpe", "wordpiece", "unigram"] {
         let mut writer = smidgen_gguf::Writer::new();
