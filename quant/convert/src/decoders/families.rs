@@ -438,6 +438,7 @@ pub(super) const FAMILIES: &[Family] = &[
     Family {
         names: &["ernie4_5"],
         architecture: "ernie4_5",
+        epsilon: ("rms_norm_eps", 1e-5, RMS),
         layer: HALVES,
         biases: &[USE_BIAS],
         harmless: &[],

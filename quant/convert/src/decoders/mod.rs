@@ -278,8 +278,12 @@ impl<'a> Conversion<'_, '_, 'a> {
                 self.tensor(family, row, &format!("blk.{number}.{}", row.0), &source)?;
             }
         }
-        let has = self.planner.has(&format!("{}.weight", family.head));
-        let tied = self.config.get_bool("tie_word_embeddings")?.unwrap_or(!has);
+        let checkpoint = self.planner.checkpoint;
+        let head = checkpoint.tensor(&format!("{}.weight", family.head));
+        let embedding = checkpoint.tensor(&format!("{prefix}{embedding}.weight"));
+        // A head of other values than the embedding's is one, whatever is said.
+        let own = head.zip(embedding).is_some_and(|(head, embedding)| head.data != embedding.data);
+        let tied = self.config.get_bool("tie_word_embeddings")?.unwrap_or(head.is_none()) && !own;
         if !tied {
             self.tensor(
                 family,

@@ -321,7 +321,8 @@ pub(super) fn exaone4(of: &mut Conversion) -> Done {
         of.windows(4096, 4, &[])?;
     } else {
         of.leave_out(&["sliding_window_pattern"], NO_WINDOW);
-        if of.config.get_u32("sliding_window")?.is_some() {
+        // Absent, it has a value in transformers.
+        if !of.config.has("sliding_window") || of.config.get_u32("sliding_window")?.is_some() {
             return Err(of.config.require("sliding_window")?.unsupported());
         }
         of.slides(|_| false)?;

@@ -130,9 +130,9 @@ impl Conversion<'_, '_, '_> {
 
     /// The factors by which Llama 3.1's scaling divides frequencies, one for each pair.
     fn llama3(&mut self, scaling: &Json, base: f32, turned: u32) -> Result<(), Error> {
-        let number = |key, default: f32| Ok::<_, Error>(f64::from(scaling.get_f32(key)?.unwrap_or(default)));
-        let (factor, low) = (number("factor", 8.0)?, number("low_freq_factor", 1.0)?);
-        let (high, original) = (number("high_freq_factor", 4.0)?, number("original_max_position_embeddings", 8192.0)?);
+        let number = |key| Ok::<_, Error>(f64::from(scaling.require(key)?.f32()?));
+        let (factor, low, high) = (number("factor")?, number("low_freq_factor")?, number("high_freq_factor")?);
+        let original = f64::from(self.original(scaling)?);
         let pair = |i: u32| {
             let frequency = math::pow64(f64::from(base), -f64::from(2 * i) / f64::from(turned));
             // Turns within the context of the training: fast pairs stay, slow ones are stretched, others lie between.

@@ -22,7 +22,8 @@ fn particular(name: &str) -> Value {
     let rope = |base: f64| json!({"rope_theta": base, "rope_type": "default"});
     match name {
         "llama" => {
-            json!({"rope_parameters": {"rope_theta": 5e5, "rope_type": "llama3", "factor": 8.0}, "attention_bias": true})
+            json!({"rope_parameters": {"rope_theta": 5e5, "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0,
+            "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}, "attention_bias": true})
         }
         "mistral" => json!({"sliding_window": 16}),
         "qwen2" => json!({"rope_scaling": {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16}}),
@@ -48,6 +49,7 @@ fn particular(name: &str) -> Value {
         "olmo2" | "ernie4_5" | "smollm3" | "apertus" => json!({"rope_parameters": rope(5e5)}),
         "seed_oss" => json!({"attention_bias": true}),
         "hunyuan_v1_dense" => json!({"rope_scaling": {"type": "dynamic", "alpha": 1000.0, "factor": 1.0}}),
+        "exaone4" => json!({"sliding_window": null}),
         "internlm2" => json!({"bias": false}),
         "gpt_bigcode" => json!({"multi_query": true}),
         _ => json!({}),
@@ -225,7 +227,7 @@ const SUMS: &[(&str, u64)] = &[
     ("granite", 0xa1d1_103b_e801_5edf),
     ("minicpm", 0xd5e6_336e_d44d_fc62),
     ("internlm2", 0x43ec_da9c_8c54_0c5f),
-    ("ernie4_5", 0x9cb1_b064_028d_52b5),
+    ("ernie4_5", 0xe7d6_7cda_2504_d06a),
     ("smollm3", 0xe7a2_19e1_46d4_e36b),
     ("exaone4", 0x7706_2255_e8f0_7c24),
     ("glm4", 0x4d13_d1a9_5be1_af76),

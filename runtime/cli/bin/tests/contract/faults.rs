@@ -120,7 +120,10 @@ fn convert_missing_weights() {
     let dir = Scratch::new();
     let Some(folder) = fault("convert-missing-weights") else { return };
     let pickled = folder.join("pickled");
-    fails(&["convert", pickled.to_str().unwrap(), &dir.path("x.gguf")], &["pytorch_model.bin", "pickled", "safetensors"]);
+    fails(
+        &["convert", pickled.to_str().unwrap(), &dir.path("x.gguf")],
+        &["pytorch_model.bin", "pickled", "safetensors"],
+    );
     converted(&dir, "convert-missing-weights", "shards-without-index");
 }
 
