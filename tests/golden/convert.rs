@@ -285,6 +285,26 @@ fn a_bert_that_classifies() {
 }
 
 #[test]
+fn the_type_of_problem_is_kept() {
+    const KEY: &str = "smidgen.classifier.problem_type";
+    let (mut files, tensors) = bert();
+    let made = converted(&files, &tensors, Options::default()).unwrap();
+    assert!(Gguf::parse(&made).unwrap().get(KEY).is_none());
+    for kind in ["single_label_classification", "multi_label_classification", "regression"] {
+        files[0].1["problem_type"] = kind.into();
+        let made = converted(&files, &tensors, Options::default()).unwrap();
+        let made = Gguf::parse(&made).unwrap();
+        assert_eq!(made.get(KEY).and_then(|value| value.as_str()), Some(kind));
+    }
+    files[0].1["problem_type"] = "multi_label".into();
+    let error = converted(&files, &tensors, Options::default()).unwrap_err().to_string();
+    assert!(
+        error.contains("config.json") && error.contains("problem_type") && error.contains("multi_label"),
+        "{error}"
+    );
+}
+
+#[test]
 fn what_is_missing_or_wrong_is_named() {
     type Change = fn(&mut Vec<(&'static str, Value)>, &mut Vec<Stored>);
     type Check = fn(&Error) -> bool;

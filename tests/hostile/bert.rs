@@ -94,6 +94,11 @@ fn numbers_and_names() {
         let file = good().set(&format!("bert.{name}"), Meta::U32(1));
         refused(file, LoadError::KeyType { key: key(name), expected: "bool", found: ValueKind::U32 });
     }
+    let problem = Key { architecture: "smidgen", name: "classifier.problem_type" };
+    let file = good().set("smidgen.classifier.problem_type", Meta::Str("multi_label"));
+    refused(file, LoadError::KeyText { key: problem, value: "multi_label".into() });
+    let file = good().set("smidgen.classifier.problem_type", Meta::U32(1));
+    refused(file, LoadError::KeyType { key: problem, expected: "string", found: ValueKind::U32 });
     let labels = key("classifier.output_labels");
     let file = good().set("bert.classifier.output_labels", Meta::Strs(vec!["one".into()]));
     refused(file, LoadError::KeyLength { key: labels, expected: 3, found: 1 });

@@ -80,6 +80,8 @@ fn tensors_that_do_not_fit() {
     assert_eq!(error(&labels), expected);
     let numbers = good().set("vit.classifier.output_labels", Meta::U32s(vec![1; 7]));
     assert!(matches!(error(&numbers), LoadError::KeyType { .. }));
+    let problem = good().set("smidgen.classifier.problem_type", Meta::Str("softmax"));
+    assert!(matches!(error(&problem), LoadError::KeyText { value, .. } if value == "softmax"));
     let means = good().set("vit.image_mean", Meta::U32s(vec![1; 2]));
     assert!(matches!(error(&means), LoadError::KeyLength { .. }));
 }

@@ -43,7 +43,7 @@ pub(crate) fn plan<'a>(checkpoint: &Checkpoint<'a>) -> Result<Plan<'a>, Error> {
     let prefix = if planner.has("bert.embeddings.word_embeddings.weight") { "bert." } else { "" };
     let classifies = planner.has("classifier.weight");
     sentences::plan(&mut planner, classifies, positions)?;
-    tokenizer::wordpiece(&mut planner, vocabulary)?;
+    tokenizer::encoder(&mut planner, vocabulary, classifies)?;
 
     let (hidden, inner) = (u64::from(hidden), u64::from(inner));
     for (name, source, rows) in [
@@ -68,6 +68,7 @@ pub(crate) fn plan<'a>(checkpoint: &Checkpoint<'a>) -> Result<Plan<'a>, Error> {
         norm(&mut planner, &name("layer_output_norm"), &source("output.LayerNorm"), hidden)?;
     }
     if classifies {
+        labels::problem(&mut planner)?;
         let labels = labels::read(&config)?.unwrap_or_else(|| labels::numbered(2));
         planner.linear("cls", &format!("{prefix}pooler.dense"), hidden, hidden)?;
         planner.linear("cls.output", "classifier", labels.len() as u64, hidden)?;

@@ -1,7 +1,8 @@
-//! The names of a classifier's outputs.
+//! The names of a classifier's outputs, and how they are read.
 
 use crate::Error;
 use crate::json::Json;
+use crate::plan::Planner;
 
 /// The classes in order of their numbers, if `config.json` says how many there are. Where `num_labels` disagrees with the names, they are
 /// numbered, as transformers does it.
@@ -25,4 +26,16 @@ pub(crate) fn read(config: &Json) -> Result<Option<Vec<String>>, Error> {
 /// The names of classes that have none.
 pub(crate) fn numbered(count: u32) -> Vec<String> {
     (0..count).map(|id| format!("LABEL_{id}")).collect()
+}
+
+/// Adds the key that says what a classifier was trained for, if the configuration does. The names are transformers', and the runtime's.
+pub(crate) fn problem(planner: &mut Planner) -> Result<(), Error> {
+    const FIELD: &str = "problem_type";
+    let config = planner.checkpoint.config();
+    let Some(kind) = config.get_str(FIELD)? else { return Ok(()) };
+    if !["single_label_classification", "multi_label_classification", "regression"].contains(&kind) {
+        return Err(config.field_unsupported(FIELD, format!("{kind:.64?}")));
+    }
+    planner.metadata("smidgen.classifier.problem_type", kind);
+    Ok(())
 }

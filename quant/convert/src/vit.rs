@@ -326,6 +326,7 @@ fn head(planner: &mut Planner, names: &Names, width: u64) -> Result<(), Error> {
     let distilled = planner.has("cls_classifier.weight");
     let output = if distilled { "cls_classifier" } else { names.output };
     let Some(weight) = planner.checkpoint.tensor(&format!("{output}.weight")) else { return Ok(()) };
+    labels::problem(planner)?;
     let outputs = weight.shape.first().copied().unwrap_or_default();
     let mut inner = width;
     if let Some(dense) = planner.checkpoint.tensor(&format!("{}.weight", names.dense)) {

@@ -453,11 +453,12 @@ smidgen_status smidgen_embed_text(smidgen_session *session, const char *text, si
 smidgen_status smidgen_embed_image(smidgen_session *session, const smidgen_image *image, float *values, size_t capacity, size_t *count);
 
 /* Computes the probabilities of a text's classes, or their logits with SMIDGEN_SCORES_LOGITS; smidgen_model_label has
- * the names of the classes. */
+ * the names of the classes. Probabilities are those of the model's problem type: of a single label they add up to 1,
+ * of multiple labels each is its own, and of a regression they are the logits. */
 smidgen_status smidgen_classify_text(smidgen_session *session, const char *text, size_t length, uint32_t flags, float *values, size_t capacity, size_t *count);
 
-/* Computes the probabilities of an image's classes, or their logits with SMIDGEN_SCORES_LOGITS. The image may have any
- * size. */
+/* Computes the probabilities of an image's classes, or their logits with SMIDGEN_SCORES_LOGITS, as
+ * smidgen_classify_text does. The image may have any size. */
 smidgen_status smidgen_classify_image(smidgen_session *session, const smidgen_image *image, uint32_t flags, float *values, size_t capacity, size_t *count);
 
 /* Listens for the model's wake word in samples samples of sound (mono, 16 bits, 16,000 per second). The sound

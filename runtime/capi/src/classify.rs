@@ -77,7 +77,8 @@ pub unsafe extern "C" fn smidgen_embed_image(
 }
 
 /// Computes the probabilities of a text's classes, or their logits with `SMIDGEN_SCORES_LOGITS`; `smidgen_model_label` has the names of the
-/// classes.
+/// classes. Probabilities are those of the model's problem type: of a single label they add up to 1, of multiple labels each is its own, and
+/// of a regression they are the logits.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smidgen_classify_text(
     session: *mut smidgen_session,
@@ -102,7 +103,8 @@ pub unsafe extern "C" fn smidgen_classify_text(
     })
 }
 
-/// Computes the probabilities of an image's classes, or their logits with `SMIDGEN_SCORES_LOGITS`. The image may have any size.
+/// Computes the probabilities of an image's classes, or their logits with `SMIDGEN_SCORES_LOGITS`, as `smidgen_classify_text` does. The image
+/// may have any size.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smidgen_classify_image(
     session: *mut smidgen_session,
@@ -189,7 +191,7 @@ fn of_text(run: &mut Run, session: &Session, text: &str, want: Want) -> Result<V
     reserve::probe(text.len().saturating_mul(BYTES_PER_BYTE))?;
     let text = model.text(session.model.tokenizer()?, text, None)?;
     let encoder = run.text.as_mut().ok_or_else(|| cannot(session, "take texts"))?;
-    one(want, |each| {
+    one(want, model.head.as_ref(), |each| {
         run.pool.enter(|pool| match want {
             Want::Embedding => encoder.embed(&[text], pool, each),
             _ => encoder.classify(&[text], pool, each),
@@ -215,7 +217,7 @@ fn of_image(
     }
     let planes = model.planes(&smidgen::frontend::image::Image::new(width, height, pixels)?)?;
     let encoder = run.image.as_mut().ok_or_else(|| cannot(session, "take images"))?;
-    one(want, |each| {
+    one(want, model.head.as_ref(), |each| {
         run.pool.enter(|pool| match want {
             Want::Embedding if !is_compared => encoder.features(&[planes], pool, each),
             _ => encoder.classify(&[planes], pool, each),
@@ -227,6 +229,7 @@ fn of_image(
 #[cfg(feature = "encoders")]
 fn one(
     want: Want,
+    head: Option<&smidgen::encoder::Head>,
     ask: impl FnOnce(&mut dyn FnMut(usize, Result<&[f32], smidgen::RunError>)),
 ) -> Result<Vec<f32>, Failure> {
     let mut found = Err(smidgen::RunError::NoTokens.into());
@@ -242,7 +245,10 @@ fn one(
     // As doubles, twice, and as floats.
     reserve::probe(values.len().saturating_mul(20))?;
     Ok(match want {
-        Want::Probabilities => smidgen::probabilities(&values).into_iter().map(|value| value as f32).collect(),
+        Want::Probabilities => {
+            let problem = head.map(|head| head.problem).unwrap_or_default();
+            problem.probabilities(&values).into_iter().map(|value| value as f32).collect()
+        }
         _ => values,
     })
 }

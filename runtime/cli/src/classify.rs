@@ -3,9 +3,10 @@
 use crate::args::ClassifyArgs;
 use crate::{Outcome, open, progress, tell};
 use serde_json::json;
+use smidgen::encoder::Head;
 use smidgen::encoder::{image, text};
 use smidgen::tokenizer::Tokenizer;
-use smidgen::{Model, Similarity, probabilities};
+use smidgen::{Model, Problem, Similarity};
 use smidgen_gguf::Gguf;
 use smidgen_host::{Picture, ThreadPool, is_image};
 use smidgen_targets::KernelSet;
@@ -71,7 +72,7 @@ fn images(
 ) -> Result<ExitCode, Box<dyn Error>> {
     let head = model.head.as_ref().ok_or("the model has no classifier, only features")?;
     let mut session = image::Session::new(model, &image::Options::default(), kernels)?;
-    let mut printer = Printer::of_model(args, &head.labels, head.output.weight.rows());
+    let mut printer = Printer::of_model(args, head);
     printer.all(inputs, |part| scores(&mut session, &pool, part))
 }
 
@@ -148,7 +149,7 @@ impl<'m, 'a> Fitting<'m, 'a> {
         inputs: &[OsString],
     ) -> Result<ExitCode, Box<dyn Error>> {
         let mut session = image::Session::new(self.vision, &image::Options::default(), kernels)?;
-        let mut printer = Printer::new(args, self.labels.clone());
+        let mut printer = Printer::new(args, self.labels.clone(), Problem::SingleLabel);
         let fit = |image: Vec<f32>| self.embeddings.iter().map(|text| self.similarity.score(&image, text)).collect();
         printer
             .all(inputs, |part| scores(&mut session, &pool, part).into_iter().map(|answer| answer.map(fit)).collect())
@@ -187,7 +188,7 @@ fn texts(
 ) -> Result<ExitCode, Box<dyn Error>> {
     let head = model.head.as_ref().ok_or("the model has no classifier, only embeddings")?;
     let mut session = text::Session::new(model, &text::Options::default(), kernels)?;
-    let mut printer = Printer::of_model(args, &head.labels, head.output.weight.rows());
+    let mut printer = Printer::of_model(args, head);
     printer.all(inputs, |part| {
         let mut answers = Vec::with_capacity(part.len());
         let (mut texts, mut places) = (Vec::new(), Vec::new());
@@ -217,14 +218,16 @@ fn texts(
 struct Printer<'w> {
     args: &'w ClassifyArgs,
     labels: Vec<String>,
+    problem: Problem,
     out: BufWriter<StdoutLock<'w>>,
     /// Whether an input failed.
     failed: bool,
 }
 
 impl Printer<'_> {
-    /// Prints results of a model with `outputs` outputs. For a file of labels that does not fit, an error is printed and the model's own are used.
-    fn of_model<'w>(args: &'w ClassifyArgs, own: &[String], outputs: usize) -> Printer<'w> {
+    /// Prints results of a model's classifier. For a file of labels that does not fit, an error is printed and the model's own are used.
+    fn of_model<'w>(args: &'w ClassifyArgs, head: &Head) -> Printer<'w> {
+        let (own, outputs) = (&head.labels, head.output.weight.rows());
         let named = args.labels.as_deref().map(|path| labels(path, outputs)).transpose();
         let failed = named.is_err();
         if let Err(error) = &named {
@@ -232,15 +235,15 @@ impl Printer<'_> {
         }
         let labels = match named.ok().flatten() {
             Some(labels) => labels,
-            None if own.len() == outputs => own.to_vec(),
+            None if own.len() == outputs => own.clone(),
             None => (0..outputs).map(|number| number.to_string()).collect(),
         };
-        Printer { failed, ..Printer::new(args, labels) }
+        Printer { failed, ..Printer::new(args, labels, head.problem) }
     }
 
     /// Prints results in these labels' order.
-    fn new(args: &ClassifyArgs, labels: Vec<String>) -> Printer<'_> {
-        Printer { args, labels, out: BufWriter::new(io::stdout().lock()), failed: false }
+    fn new(args: &ClassifyArgs, labels: Vec<String>, problem: Problem) -> Printer<'_> {
+        Printer { args, labels, problem, out: BufWriter::new(io::stdout().lock()), failed: false }
     }
 
     /// Classifies all inputs, some at a time.
@@ -277,7 +280,7 @@ impl Printer<'_> {
                 return Ok(());
             }
         };
-        let mut ranked: Vec<_> = probabilities(logits).into_iter().zip(&self.labels).collect();
+        let mut ranked: Vec<_> = self.problem.probabilities(logits).into_iter().zip(&self.labels).collect();
         // Of equals the first.
         ranked.sort_by(|a, b| b.0.total_cmp(&a.0));
         ranked.truncate(self.args.top.get());

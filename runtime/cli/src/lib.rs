@@ -33,10 +33,6 @@ use clap::{CommandFactory, Parser, error::ErrorKind};
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-#[cfg(feature = "micro")]
-#[doc(hidden)]
-pub use listen::samples;
-
 /// The commands that this build leaves out, and the feature that has each.
 const LEFT_OUT: &[(&str, &str)] = &[
     #[cfg(not(feature = "completions"))]

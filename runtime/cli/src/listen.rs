@@ -1,11 +1,11 @@
 //! `smidgen listen`.
 
 use crate::args::ListenArgs;
-use crate::{Outcome, open};
-use hound::{SampleFormat, WavReader};
+use crate::{Outcome, open, tell};
 use serde_json::json;
 use smidgen::frontend::audio::{Frontend, SAMPLE_RATE};
 use smidgen::models::micro::{Step, WakeWord};
+use smidgen_host::Sound;
 use std::io::{self, Read, Write};
 use std::path::Path;
 
@@ -38,25 +38,9 @@ pub(crate) fn listen(args: &ListenArgs) -> Outcome {
     }
     let mut listener = Listener { args, ears, frontend: Frontend::new(), heard: 0 };
     if source == Path::new("-") {
-        let mut stdin = io::stdin().lock();
-        let (mut bytes, mut filled) = (vec![0; 8192], 0);
-        loop {
-            let read = stdin.read(&mut bytes[filled..]).map_err(|error| format!("stdin: {error}"))?;
-            if read == 0 {
-                break;
-            }
-            filled += read;
-            let (whole, rest) = bytes.get(..filled).unwrap_or_default().as_chunks();
-            let samples: Vec<i16> = whole.iter().map(|sample| i16::from_le_bytes(*sample)).collect();
-            let (done, rest) = (whole.len() * 2, rest.len());
-            listener.hear(&samples)?;
-            // Half a sample waits for its other half.
-            bytes.copy_within(done.., 0);
-            filled = rest;
-        }
+        listener.hear_all(Sound::stream(io::stdin().lock(), Path::new("stdin"))?)?;
     } else {
-        let samples = wav(source).map_err(|error| format!("{}: {error}", source.display()))?;
-        listener.hear(&samples)?;
+        listener.hear_all(Sound::open(source)?)?;
     }
     listener.end()
 }
@@ -70,6 +54,20 @@ struct Listener<'a> {
 }
 
 impl Listener<'_> {
+    fn hear_all(&mut self, mut sound: Sound<impl Read>) -> Outcome {
+        loop {
+            let samples = sound.samples()?;
+            if samples.is_empty() {
+                break;
+            }
+            self.hear(samples)?;
+        }
+        if let Some(note) = sound.cut_off() {
+            tell(format_args!("smidgen: {note}\n"));
+        }
+        Ok(())
+    }
+
     fn hear(&mut self, mut samples: &[i16]) -> Outcome {
         while !samples.is_empty() {
             let (taken, features) = self.frontend.push(samples);
@@ -81,7 +79,7 @@ impl Listener<'_> {
                 if self.args.steps {
                     ear.outputs.push(step.output);
                 } else if step.heard {
-                    tell(self.args, ear, step, self.heard)?;
+                    detected(self.args, ear, step, self.heard)?;
                 }
             }
         }
@@ -98,7 +96,7 @@ impl Listener<'_> {
 }
 
 /// Prints a detection. Stdout passes lines on as they are written.
-fn tell(args: &ListenArgs, ear: &Ear<'_>, step: Step, heard: u64) -> Outcome {
+fn detected(args: &ListenArgs, ear: &Ear<'_>, step: Step, heard: u64) -> Outcome {
     let window = ear.word.window().unwrap_or(1);
     let probability = f64::from(step.sum.unwrap_or(0)) / (256 * window) as f64;
     let time = heard as f64 / SAMPLE_RATE as f64;
@@ -110,39 +108,4 @@ fn tell(args: &ListenArgs, ear: &Ear<'_>, step: Step, heard: u64) -> Outcome {
         writeln!(out, "{time:.2}\t{}\t{probability:.3}", ear.name)?;
     }
     Ok(())
-}
-
-/// The samples of a file. The error does not name it.
-fn wav(path: &Path) -> Result<Vec<i16>, String> {
-    let bytes = open::file_bytes(path).map_err(|error| {
-        let text = error.to_string();
-        text.strip_prefix(&format!("{}: ", path.display())).map(str::to_owned).unwrap_or(text)
-    })?;
-    samples(&bytes)
-}
-
-/// The samples in the bytes of a WAV file, as `smidgen listen` takes them. The error does not name the file.
-///
-/// # Errors
-/// What is wrong with the file, in words.
-pub fn samples(bytes: &[u8]) -> Result<Vec<i16>, String> {
-    let told = |error: hound::Error| match error {
-        hound::Error::IoError(_) => format!("the WAV file is truncated after {} bytes", bytes.len()),
-        hound::Error::FormatError(reason) => format!("not a readable WAV file: {reason}"),
-        error => format!("not a readable WAV file: {error}"),
-    };
-    let mut reader = WavReader::new(bytes).map_err(told)?;
-    let spec = reader.spec();
-    let found = (spec.sample_rate, spec.channels, spec.bits_per_sample, spec.sample_format);
-    if (spec.sample_rate as usize, found.1, found.2, found.3) != (SAMPLE_RATE, 1, 16, SampleFormat::Int) {
-        let kind = if spec.sample_format == SampleFormat::Float { "floating-point" } else { "integer" };
-        return Err(format!(
-            "has {} samples per second, {} channels, {} bits ({kind}); {SAMPLE_RATE}, 1 channel, 16 bits (integer) are taken",
-            found.0, found.1, found.2
-        ));
-    }
-    if reader.len() == 0 {
-        return Err("the WAV file has no samples".into());
-    }
-    reader.samples().collect::<Result<_, _>>().map_err(told)
 }

@@ -85,7 +85,7 @@ pub use probe::{Operation, Probe};
 #[cfg(feature = "alloc")]
 pub use sampler::{Sampler, Sampling};
 #[cfg(feature = "alloc")]
-pub use scores::{Similarity, probabilities};
+pub use scores::{Problem, Similarity};
 #[cfg(feature = "alloc")]
 pub use session::{Entry, Input, Options, Rows, Session, Want};
 

@@ -101,6 +101,14 @@ pub enum Error {
         /// The fault.
         reason: String,
     },
+    /// The sound cannot be read.
+    #[cfg(feature = "sound")]
+    Sound {
+        /// The file.
+        path: PathBuf,
+        /// The fault.
+        reason: String,
+    },
     /// Another process writes the same file.
     #[cfg(feature = "convert")]
     Busy {
@@ -318,6 +326,8 @@ impl fmt::Display for Error {
             }
             #[cfg(feature = "image")]
             Error::ImageDamaged { path, reason } => write!(f, "{}: the image is damaged: {reason}", path.display()),
+            #[cfg(feature = "sound")]
+            Error::Sound { path, reason } => write!(f, "{}: {reason}", path.display()),
             Error::TooManyThreads { threads, most } => write!(f, "{threads} threads are too many; use at most {most}"),
             Error::Spawn { threads, reason } => {
                 write!(f, "the system cannot start {threads} threads ({reason}); use fewer")

@@ -7,9 +7,10 @@
 //! - [`pull`], [`find`] and [`resolve`] turn a model's short name into a file in the user's cache;
 //! - [`convert`], [`quantize`] and [`pack`] write files in other forms;
 //! - [`remove_temporaries`] removes what is not finished, when a signal ends the process;
-//! - [`Picture`] decodes image files.
+//! - [`Picture`] decodes image files;
+//! - [`Sound`] reads sound from files and streams.
 //!
-//! Everything that can fail returns [`Error`], whose text is one line that says what to do. The last three of these parts, and the chat
+//! Everything that can fail returns [`Error`], whose text is one line that says what to do. The last four of these parts, and the chat
 //! templates, are features, all on by default.
 
 #[cfg(feature = "pull")]
@@ -33,6 +34,8 @@ mod pack;
 mod pool;
 #[cfg(feature = "pull")]
 mod pull;
+#[cfg(feature = "sound")]
+mod sound;
 #[cfg(feature = "convert")]
 mod temporary;
 
@@ -57,13 +60,15 @@ pub use pool::{MAX_THREADS, ThreadPool, physical_cores};
 pub use pull::{Form, Progress, Silent, Stage, cache_dir, find, pull, resolve};
 #[cfg(feature = "convert")]
 pub use smidgen_convert::{Clamped, Fate, Field, Mixture, Options};
+#[cfg(feature = "sound")]
+pub use sound::Sound;
 #[cfg(all(unix, feature = "convert"))]
 pub use temporary::ignores;
 #[cfg(feature = "convert")]
 pub use temporary::remove_temporaries;
 
 /// `text` on one line of reasonable length.
-#[cfg(any(feature = "chat", feature = "image", feature = "pull"))]
+#[cfg(any(feature = "chat", feature = "image", feature = "pull", feature = "sound"))]
 fn one_line(text: &str) -> String {
     const MOST: usize = 300;
     let mut line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");

@@ -31,6 +31,8 @@ pub enum Error {
     Operator { index: usize, name: String, reason: &'static str },
     /// The main graph has not one input and one output.
     Ports { inputs: usize, outputs: usize },
+    /// The model has a manifest of a wake word, but an input or an output that is not of one.
+    WakeWord { tensor: String, field: &'static str },
     /// The plan does not fit 31 bits.
     TooLarge,
 }
@@ -62,6 +64,9 @@ impl fmt::Display for Error {
                     f,
                     "the model has {inputs} inputs and {outputs} outputs; only models with one of each are supported"
                 )
+            }
+            Error::WakeWord { tensor, field } => {
+                write!(f, "tensor {tensor:?}: {field}, as its manifest says that it is a wake word's model")
             }
             Error::TooLarge => write!(f, "the model is too large: its plan does not fit in 31 bits"),
         }

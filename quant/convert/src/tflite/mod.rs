@@ -5,13 +5,13 @@ mod error;
 mod flatbuffer;
 mod graph;
 mod lower;
+mod manifest;
 mod memory;
 mod ops;
 mod shapes;
 
 pub use error::Error;
 
-use crate::json;
 use graph::{Kind, Tensor};
 use lower::Lower;
 use memory::{Memory, Place, extent};
@@ -19,7 +19,7 @@ use smidgen_gguf::{NewTensor, TensorType, Writer};
 use std::io::Write;
 
 /// Converts a file. `manifest` is the name and the text of the JSON file that lies beside a microWakeWord model: it supplies the word, the
-/// cut-off, the window and the step.
+/// cut-off, the window and the step. What the runtime would not listen with is refused.
 ///
 /// # Errors
 /// [`crate::Error::Tflite`], [`crate::Error::Write`], [`crate::Error::Io`], and those of JSON files.
@@ -30,11 +30,17 @@ pub fn convert(bytes: &[u8], manifest: Option<(&str, &[u8])>, out: &mut dyn Writ
     let arena = u32::try_from(arena).ok().filter(|length| *length < 1 << 31).ok_or(Error::TooLarge)?;
     let mut writer = Writer::new();
     writer.metadata("general.architecture", "micro")?;
+    let graph = memory.graph;
     if let Some((file, text)) = manifest {
-        describe(file, text, &mut writer)?;
+        let ports = graph.inputs.first().zip(graph.outputs.first());
+        manifest::describe(
+            file,
+            text,
+            ports.map(|(input, output)| [&graph.tensors[*input], &graph.tensors[*output]]),
+            &mut writer,
+        )?;
     }
     writer.metadata("micro.arena_length", arena.max(1))?;
-    let graph = memory.graph;
     for (name, list) in [("input", &graph.inputs), ("output", &graph.outputs)] {
         for &tensor in list {
             port(&mut writer, name, &graph.tensors[tensor], memory.input(tensor)?, &memory.memory)?;
@@ -75,35 +81,5 @@ fn port(
     writer.metadata(&key("zero_point"), tensor.zero()?)?;
     writer.metadata(&key("extent"), &words(&extent(&tensor.shape))?[..])?;
     writer.metadata(&key("view"), &words(&[memory.offset(&place), place.row, place.column])?[..])?;
-    Ok(())
-}
-
-/// Writes the metadata of a manifest: the word and how it is detected.
-fn describe(file: &str, text: &[u8], writer: &mut Writer) -> Result<(), crate::Error> {
-    let value = json::parse(file, text)?;
-    let manifest = json::Json::new(file, &value);
-    if let Some(word) = manifest.get("wake_word") {
-        let word = word.value().as_str().ok_or_else(|| word.wrong("a text"))?;
-        writer.metadata("general.name", word)?;
-        writer.metadata("micro.wake_word", word)?;
-    }
-    for (field, key) in [("author", "general.author"), ("website", "general.url")] {
-        if let Some(text) = manifest.get(field) {
-            writer.metadata(key, text.value().as_str().ok_or_else(|| text.wrong("a text"))?)?;
-        }
-    }
-    let Some(micro) = manifest.get("micro") else { return Ok(()) };
-    if let Some(cutoff) = micro.get("probability_cutoff") {
-        let value = cutoff.value().as_f64().filter(|value| (0.0..=1.0).contains(value));
-        writer.metadata("micro.probability_cutoff", value.ok_or_else(|| cutoff.wrong("a number from 0 to 1"))?)?;
-    }
-    for (field, most) in [("sliding_window_size", 1_000), ("feature_step_size", 1_000)] {
-        if let Some(number) = micro.get(field) {
-            let value = number.value().as_u64().and_then(|value| u32::try_from(value).ok());
-            let value = value.filter(|value| (1..=most).contains(value));
-            let value = value.ok_or_else(|| number.wrong("a whole number from 1 to 1000"))?;
-            writer.metadata(&format!("micro.{field}"), value)?;
-        }
-    }
     Ok(())
 }

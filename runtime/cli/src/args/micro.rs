@@ -9,10 +9,11 @@ use std::path::PathBuf;
   smidgen listen okay_nabu.gguf hey_mycroft.gguf recording.wav --json
   arecord -q -t raw -f S16_LE -r 16000 -c 1 | smidgen listen okay_nabu.gguf -
 
+Sound of any rate and of several channels is brought to 16,000 Hz and one channel.
 Each line is the time in seconds, the word and its probability. A word is reported once, at the first step at which the mean of the last
 probabilities is above the model's cut-off. With --json each line is an object with word, time_s, probability and step.")]
 pub(crate) struct ListenArgs {
-    /// Models; then a WAV file, or '-' for raw samples (s16le) on stdin: one channel, 16 bits, 16,000 Hz
+    /// Models; then a WAV file, or '-' for stdin: a WAV file, or raw samples (s16le, one channel, 16,000 Hz)
     #[arg(value_name = "MODEL… FILE", required = true, num_args = 2..)]
     pub(crate) words: Vec<PathBuf>,
     /// Print one JSON object per detection

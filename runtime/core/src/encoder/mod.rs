@@ -12,10 +12,10 @@ mod session;
 pub mod text;
 mod text_session;
 
-use crate::LoadError;
 use crate::blocks::{ActivationFn, Layer, Norm, Outliers, Rope, Stack};
 use crate::linear::Linear;
 use crate::memory::zeroed;
+use crate::{LoadError, Problem};
 use alloc::string::String;
 use alloc::vec::Vec;
 use smidgen_quant::InputFormat;
@@ -60,6 +60,8 @@ pub struct Head<'a> {
     pub second: Option<Linear<'a>>,
     /// Names of the outputs, in order; empty if the file has none.
     pub labels: Vec<String>,
+    /// How the scores are read.
+    pub problem: Problem,
 }
 
 impl<'a> Head<'a> {

@@ -110,5 +110,6 @@ fn head<'a>(source: &Source<'_, 'a>, width: usize) -> Result<Option<Head<'a>>, L
     let labels = tower::labels(source, LABELS, outputs)?;
     let dense = source.tensor(DENSE).map(|_| source.linear(DENSE, "cls.bias", width, width)).transpose()?;
     let output = source.linear(OUTPUT, "cls.output.bias", outputs, width)?;
-    Ok(Some(Head { dense, activation: ActivationFn::Tanh, output, second: None, labels }))
+    let problem = tower::problem(source)?;
+    Ok(Some(Head { dense, activation: ActivationFn::Tanh, output, second: None, labels, problem }))
 }

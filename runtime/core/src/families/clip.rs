@@ -11,7 +11,7 @@ use crate::encoder::image::ImageEncoder;
 use crate::encoder::text::{self, TextEncoder};
 use crate::encoder::{Head, Pooling};
 use crate::source::Source;
-use crate::{Key, LoadError, MAX_CONTEXT, Model, Similarity, TensorName};
+use crate::{Key, LoadError, MAX_CONTEXT, Model, Problem, Similarity, TensorName};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
@@ -84,7 +84,14 @@ fn vision<'a>(source: &Source<'_, 'a>, activation: ActivationFn) -> Result<Image
     if source.tensor(VISUAL_PROJECTION).is_some() {
         let outputs = outputs(source, KEYS[0], VISUAL_PROJECTION)?;
         let output = source.linear(VISUAL_PROJECTION, "visual_projection.bias", outputs, model.width())?;
-        model.head = Some(Head { dense: None, activation, output, second: None, labels: Vec::new() });
+        model.head = Some(Head {
+            dense: None,
+            activation,
+            output,
+            second: None,
+            labels: Vec::new(),
+            problem: Problem::SingleLabel,
+        });
     }
     Ok(model)
 }

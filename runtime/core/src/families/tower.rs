@@ -5,7 +5,7 @@ use crate::blocks::{ActivationFn, Attention, FeedForward, Layer, Mixer, Norm, No
 use crate::encoder::Encoder;
 use crate::linear::Linear;
 use crate::source::Source;
-use crate::{Key, LoadError, TensorName};
+use crate::{Key, LoadError, Problem, TensorName};
 use alloc::string::String;
 use alloc::vec::Vec;
 use smidgen_gguf::{Value, ValueKind};
@@ -168,6 +168,12 @@ pub(crate) fn choice<T: Copy>(source: &Source, key: Key, named: &[(&str, T)]) ->
     let Some(text) = source.text(key)? else { return Ok(None) };
     let unknown = || LoadError::KeyText { key, value: text.chars().take(64).collect() };
     named.iter().find(|(name, _)| *name == text).map(|(_, value)| Some(*value)).ok_or_else(unknown)
+}
+
+/// How a classifier's scores are read.
+pub(crate) fn problem(source: &Source) -> Result<Problem, LoadError> {
+    const PROBLEM: Key = Key { architecture: "smidgen", name: "classifier.problem_type" };
+    Ok(choice(source, PROBLEM, &Problem::NAMES)?.unwrap_or_default())
 }
 
 /// The layers of a tower.

@@ -126,5 +126,6 @@ fn head<'a>(
         Some(_) => Some(source.linear(SECOND, "cls.distillation.bias", outputs, width)?),
         None => None,
     };
-    Ok(Some(Head { dense, activation, output, second, labels: tower::labels(source, LABELS, outputs)? }))
+    let (labels, problem) = (tower::labels(source, LABELS, outputs)?, tower::problem(source)?);
+    Ok(Some(Head { dense, activation, output, second, labels, problem }))
 }

@@ -4,10 +4,13 @@
 use libfuzzer_sys::fuzz_target;
 use smidgen::frontend::audio::Frontend;
 use smidgen::frontend::mfcc::{Mfcc, Settings};
+use smidgen_host::{Error, Sound};
+use std::path::Path;
 
 fuzz_target!(|bytes: &[u8]| {
-    let Ok(samples) = smidgen_cli::samples(bytes) else { return };
-    assert!(samples.len() * 2 <= bytes.len());
+    let Ok(samples) = heard(bytes) else { return };
+    // Of one byte of a sample, 1,000 of them in a second.
+    assert!(samples.len() <= bytes.len() * 16);
     let mut frontend = Frontend::new();
     let mut rest = &samples[..];
     while !rest.is_empty() {
@@ -24,3 +27,16 @@ fuzz_target!(|bytes: &[u8]| {
         rest = &rest[taken..];
     }
 });
+
+/// The samples of a stream.
+fn heard(bytes: &[u8]) -> Result<Vec<i16>, Error> {
+    let mut sound = Sound::stream(bytes, Path::new("x"))?;
+    let mut all = Vec::new();
+    loop {
+        let samples = sound.samples()?;
+        if samples.is_empty() {
+            return Ok(all);
+        }
+        all.extend_from_slice(samples);
+    }
+}

@@ -3,6 +3,7 @@
 use crate::{Scratch, fails, smidgen, stdout};
 use serde_json::Value;
 use smidgen_quant::Format;
+use smidgen_tests::seeded::Meta;
 use smidgen_tests::seeded_bert;
 use smidgen_tests::seeded_vit::{Shape, model};
 use smidgen_tests::{checkpoint, seeded_clip};
@@ -126,6 +127,43 @@ fn a_text_classifier() {
     assert_eq!(answers[0]["labels"].as_array().unwrap().len(), classes);
 }
 
+/// Labels that do not exclude each other have probabilities of their own, and a regression has its logits.
+#[test]
+fn the_type_of_problem() {
+    let dir = Scratch::new();
+    let shape = seeded_bert::Shape::default();
+    let texts = seeded_bert::with_words(seeded_bert::model(&shape, Format::Q8_0));
+    let image = dir.write("x.png", png([9, 200, 10]));
+    for (file, input) in [(texts, "a b"), (model(&Shape::default(), Format::Q8_0), &*image)] {
+        let answer = |problem: &'static str| {
+            let file = file.clone().set("smidgen.classifier.problem_type", Meta::Str(problem));
+            let model = dir.write("problem.gguf", file.bytes());
+            lines(&stdout(&["classify", &model, input, "--json", "--logits", "--top", "99"])).remove(0)
+        };
+        let plain = dir.write("plain.gguf", file.clone().bytes());
+        let plain = lines(&stdout(&["classify", &plain, input, "--json", "--logits", "--top", "99"])).remove(0);
+        assert_eq!(answer("single_label_classification"), plain);
+        let (several, regression) = (answer("multi_label_classification"), answer("regression"));
+        let mut ranked = list(&plain["logits"]);
+        ranked.sort_by(|a, b| b.total_cmp(a));
+        assert_eq!((&several["logits"], &regression["logits"]), (&plain["logits"], &plain["logits"]));
+        assert_eq!((&several["labels"], &regression["labels"]), (&plain["labels"], &plain["labels"]));
+        assert_eq!(list(&regression["probabilities"]), ranked);
+        for (probability, logit) in list(&several["probabilities"]).iter().zip(&ranked) {
+            assert!((probability - 1.0 / (1.0 + (-logit).exp())).abs() < 1e-9, "{several}");
+        }
+        let sum: f64 = list(&several["probabilities"]).iter().sum();
+        assert!((sum - 1.0).abs() > 0.1, "{several}");
+        let unknown =
+            dir.write("unknown.gguf", file.clone().set("smidgen.classifier.problem_type", Meta::Str("multi")).bytes());
+        fails(&["classify", &unknown, input], &[&unknown, "smidgen.classifier.problem_type", "multi"]);
+        assert!(
+            stdout(&["inspect", &dir.path("problem.gguf")])
+                .contains("smidgen.classifier.problem_type = \"regression\"")
+        );
+    }
+}
+
 #[test]
 fn inputs_that_cannot_be() {
     let dir = Scratch::new();
@@ -189,10 +227,8 @@ fn texts_as_labels() {
     fails(&["classify", &file, &red, "--labels", "cat"], &["cat", "no such file"]);
     let empty = dir.write("empty", "");
     fails(&["classify", &file, &red, "--labels", &empty], &[&empty, "no lines"]);
-    let one = dir.write(
-        "one",
-        seeded_clip::model(Format::Q8_0).set("clip.has_text_encoder", smidgen_tests::seeded::Meta::Bool(false)).bytes(),
-    );
+    let one =
+        dir.write("one", seeded_clip::model(Format::Q8_0).set("clip.has_text_encoder", Meta::Bool(false)).bytes());
     fails(&["classify", &one, &red, "--labels", "a,b"], &[&one, "embed text"]);
     // Its texts can be embedded.
     let embedded = stdout(&["embed", &file, "--json", "a cat", "a dog"]);

@@ -88,29 +88,164 @@ fn sounds_that_are_none() {
     let model = dir.write("loud.gguf", wake_word("Loud", Some(0.2)));
     let samples = pcm(&bursts(1));
     let good = wav(16_000, 1, 16, 1, &samples);
+    let riff = |kind: &[u8]| [kind, &good[4..]].concat();
+    let changed = |at: usize, bytes: &[u8]| [&good[..at], bytes, &good[at + bytes.len()..]].concat();
     for (name, bytes, named) in [
-        ("rate", wav(44_100, 1, 16, 1, &samples), &["44100", "16000"][..]),
-        ("stereo", wav(16_000, 2, 16, 1, &samples), &["2 channels", "1 channel"]),
-        ("bytes", wav(16_000, 1, 8, 1, &samples), &["8 bits", "16 bits"]),
-        ("float", wav(16_000, 1, 32, 3, &samples), &["32 bits", "floating-point"]),
-        ("cut", good[..good.len() - 1000].to_vec(), &["truncated"]),
-        ("odd", good[..good.len() - 1].to_vec(), &["truncated"]),
-        ("header", good[..30].to_vec(), &["WAV"]),
+        ("rate", wav(999, 1, 16, 1, &samples), &["999 samples per second"][..]),
+        ("none", wav(16_000, 0, 16, 1, &samples), &["0 channels"]),
+        ("bits", wav(16_000, 1, 40, 1, &samples), &["40 bits"]),
+        ("float", wav(16_000, 1, 16, 3, &samples), &["floating-point", "16 bits"]),
+        ("frame", changed(32, &[3, 0]), &["16 bits in frames of 3 bytes"]),
+        (
+            "nan",
+            wav(16_000, 1, 32, 3, &[1.0_f32, f32::NAN].map(f32::to_le_bytes).concat()),
+            &["sample 1 is not a finite"],
+        ),
+        ("header", good[..30].to_vec(), &["cut off in the fmt chunk"]),
         ("no-samples", wav(16_000, 1, 16, 1, &[]), &["no samples"]),
-        ("empty", Vec::new(), &["WAV"]),
-        ("text", b"This is no sound.".to_vec(), &["WAV"]),
-        ("law", wav(16_000, 1, 16, 7, &samples), &["WAV"]),
+        ("half-a-sample", wav(16_000, 1, 16, 1, &[1]), &["no samples"]),
+        ("adpcm", wav(16_000, 1, 4, 0x11, &samples), &["IMA ADPCM"]),
+        ("big-endian", riff(b"RIFX"), &["big-endian", "RIFX"]),
+        ("avi", changed(8, b"AVI "), &["AVI ", "WAVE"]),
+        ("no-format", [&good[..12], &good[36..]].concat(), &["data chunk at byte 12", "fmt"]),
+        ("no-data", changed(36, b"none"), &["before the data chunk"]),
+        ("flac", b"fLaC and so on and on".to_vec(), &["FLAC"]),
     ] {
-        let file = dir.write(&format!("{name}.wav"), bytes);
+        let file = dir.write(&format!("{name}.wav"), &bytes);
         fails(&["listen", &model, &file], &[&[&*file], named].concat());
         fails(&["listen", &model, &file, "--steps"], &[&file]);
+        let words = ["listen", &model, "-"];
+        refused(&words, &with_stdin(&words, &bytes), &[&["stdin"], named].concat());
+    }
+    for (name, bytes, named) in
+        [("empty", &b""[..], "empty"), ("text", b"This is no sound.", "This"), ("raw", &samples, "RIFF")]
+    {
+        let file = dir.write(name, bytes);
+        fails(&["listen", &model, &file], &[&file, named]);
     }
     let missing = dir.path("missing.wav");
     fails(&["listen", &model, &missing], &[&missing, "no such file"]);
+    fails(&["listen", &model, &dir.path("")], &["directory"]);
     fails(&["listen", &model], &["--help"]);
     for length in 0..44 {
         let file = dir.write("part.wav", &good[..length]);
         fails(&["listen", &model, &file], &[&file]);
+    }
+}
+
+/// Headers as programs write them that do not know the length of what they record, or were ended.
+#[test]
+fn lengths_that_are_not_true() {
+    let dir = Scratch::new();
+    let model = dir.write("loud.gguf", wake_word("Loud", Some(0.2)));
+    let samples = pcm(&bursts(2));
+    let good = wav(16_000, 1, 16, 1, &samples);
+    let expected = stdout(&["listen", &model, &dir.write("good.wav", &good), "--json"]);
+    assert_eq!(lines(&expected).len(), 2);
+    let with = |length: u32| [&good[..40], &length.to_le_bytes(), &good[44..]].concat();
+    let ds64 = |length: u64| {
+        let sizes = [u64::MAX, length, 0].map(u64::to_le_bytes).concat();
+        let more = [&b"WAVEds64"[..], &28_u32.to_le_bytes(), &sizes, &[0; 4]].concat();
+        [&b"RF64\xff\xff\xff\xff"[..], &more, &good[12..40], &[0xff; 4], &samples].concat()
+    };
+    let tags = |length: usize| {
+        let text = vec![b't'; length.next_multiple_of(2)];
+        [&good[..12], b"LIST", &(length as u32).to_le_bytes(), &text, &good[12..], b"id3 \x05\x00\x00\x00abcde\x00"]
+            .concat()
+    };
+    let files = [
+        ("zero", with(0), None),
+        ("all-ones", with(u32::MAX), None),
+        ("7ffff000", with(0x7fff_f000), None),
+        ("80000000", with(0x8000_0000), None),
+        ("cut-off", with(samples.len() as u32 + 1000), Some("1000")),
+        ("odd-cut-off", with(samples.len() as u32 + 1), Some("cut off")),
+        ("rf64", ds64(samples.len() as u64), None),
+        ("rf64-unknown", ds64(0), None),
+        ("rf64-cut-off", ds64(1 << 40), Some("1099511627776")),
+        ("odd-chunks", tags(7), None),
+        ("even-chunks", tags(8), None),
+    ];
+    for (name, bytes, note) in files {
+        let file = dir.write(&format!("{name}.wav"), &bytes);
+        for (words, input) in
+            [(["listen", &model, &file, "--json"], None), (["listen", &model, "-", "--json"], Some(&bytes))]
+        {
+            let output = match input {
+                None => crate::smidgen(&words).output().unwrap(),
+                Some(bytes) => with_stdin(&words, bytes),
+            };
+            assert!(output.status.success(), "{name}");
+            assert_eq!(String::from_utf8_lossy(&output.stdout), expected, "{name}");
+            let told = String::from_utf8_lossy(&output.stderr);
+            match note {
+                None => assert_eq!(told, "", "{name}"),
+                Some(_) => {
+                    let named = if input.is_some() { "stdin" } else { &*file };
+                    assert!(
+                        told.lines().count() == 1 && told.contains("cut off") && told.contains(named),
+                        "{name}: {told}"
+                    );
+                }
+            }
+        }
+    }
+    // What is there is heard: the first word, in half of the file.
+    let half = dir.write("half.wav", &good[..good.len() / 2]);
+    let output = crate::smidgen(&["listen", &model, &half, "--json"]).output().unwrap();
+    assert!(expected.starts_with(&*String::from_utf8_lossy(&output.stdout)) && output.stdout.len() > 10);
+    assert!(String::from_utf8_lossy(&output.stderr).contains(&half));
+}
+
+/// The same sound in other codings, channels and rates has the same words at the same times.
+#[test]
+fn sounds_of_every_kind() {
+    let dir = Scratch::new();
+    let model = dir.write("loud.gguf", wake_word("Loud", Some(0.2)));
+    let sound = bursts(2);
+    let good = dir.write("good.wav", wav(16_000, 1, 16, 1, &pcm(&sound)));
+    let (expected, steps) =
+        (lines(&stdout(&["listen", &model, &good, "--json"])), stdout(&["listen", &model, &good, "--steps"]));
+    let each = |bytes: &dyn Fn(i16) -> Vec<u8>| -> Vec<u8> { sound.iter().flat_map(|sample| bytes(*sample)).collect() };
+    let float = |sample: i16| f64::from(sample) / 32_768.0;
+    let two = each(&|sample| [sample, sample].map(i16::to_le_bytes).concat());
+    let mut extensible = wav(16_000, 2, 16, 0xfffe, &two);
+    let guid = b"\x01\x00\x00\x00\x00\x00\x10\x00\x80\x00\x00\xaa\x00\x38\x9b\x71";
+    extensible.splice(36..36, [&b"\x16\x00\x10\x00\x03\x00\x00\x00"[..], guid].concat());
+    extensible[16] = 40;
+    for (name, bytes) in [
+        ("24", wav(16_000, 1, 24, 1, &each(&|sample| (i32::from(sample) * 256).to_le_bytes()[..3].to_vec()))),
+        ("32", wav(16_000, 1, 32, 1, &each(&|sample| (i32::from(sample) * 65_536).to_le_bytes().to_vec()))),
+        ("f32", wav(16_000, 1, 32, 3, &each(&|sample| (float(sample) as f32).to_le_bytes().to_vec()))),
+        ("f64", wav(16_000, 1, 64, 3, &each(&|sample| float(sample).to_le_bytes().to_vec()))),
+        ("two", wav(16_000, 2, 16, 1, &two)),
+        ("extensible", extensible),
+    ] {
+        let file = dir.write(&format!("{name}.wav"), bytes);
+        assert_eq!(stdout(&["listen", &model, &file, "--steps"]), steps, "{name}");
+    }
+    // What is stored more coarsely, or at another rate, is heard at the same time but not with the same numbers.
+    let upper = |byte: u8| if byte < 128 { byte ^ 0x7f } else { byte };
+    let bytes = each(&|sample| vec![((i32::from(sample) >> 8) + 128) as u8]);
+    let slow: Vec<i16> = sound.iter().step_by(2).copied().collect();
+    let fast: Vec<i16> = sound.iter().flat_map(|sample| [*sample; 3]).collect();
+    let mu_law = each(&|sample| vec![if sample == 0 { 0xff } else { upper((sample >> 8) as u8) }]);
+    for (name, bytes) in [
+        ("bytes", wav(16_000, 1, 8, 1, &bytes)),
+        ("law", wav(16_000, 1, 8, 7, &mu_law)),
+        ("slow", wav(8_000, 1, 16, 1, &pcm(&slow))),
+        ("fast", wav(48_000, 1, 16, 1, &pcm(&fast))),
+    ] {
+        let file = dir.write(&format!("{name}.wav"), &bytes);
+        let heard = stdout(&["listen", &model, &file, "--json"]);
+        let words = ["listen", &model, "-", "--json"];
+        assert_eq!(quiet(&words, with_stdin(&words, &bytes)), heard, "{name}");
+        let heard = lines(&heard);
+        assert_eq!(heard.len(), expected.len(), "{name}");
+        for (heard, expected) in heard.iter().zip(&expected) {
+            let times = [heard, expected].map(|detection| detection["time_s"].as_f64().unwrap());
+            assert!((times[0] - times[1]).abs() < 0.1, "{name}: {heard} {expected}");
+        }
     }
 }
 
