@@ -6,5 +6,6 @@ mod decode;
 mod llama;
 mod mfcc;
 mod micro;
+mod tokenizer;
 mod vit;
 mod wake_words;

@@ -43,7 +43,7 @@ pub(crate) fn plan<'a>(checkpoint: &Checkpoint<'a>) -> Result<Plan<'a>, Error> {
     let prefix = if planner.has("bert.embeddings.word_embeddings.weight") { "bert." } else { "" };
     let classifies = planner.has("classifier.weight");
     sentences::plan(&mut planner, classifies, positions)?;
-    tokenizer::wordpiece(&mut planner, vocabulary)?;
+    tokenizer::encoder(&mut planner, vocabulary, classifies)?;
 
     let (hidden, inner) = (u64::from(hidden), u64::from(inner));
     for (name, source, rows) in [

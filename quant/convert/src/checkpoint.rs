@@ -19,7 +19,10 @@ pub const SIDECARS: &[&str] = &[
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
+    "added_tokens.json",
+    "generation_config.json",
     "chat_template.jinja",
+    "chat_template.json",
     "vocab.txt",
     "vocab.json",
     "merges.txt",
@@ -168,6 +171,11 @@ impl<'a> Checkpoint<'a> {
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         let failed = |error: std::str::Utf8Error| Error::Encoding { file: name.into(), offset: error.valid_up_to() };
         std::str::from_utf8(bytes).map(Some).map_err(failed)
+    }
+
+    /// The names of the sidecar files of plain text, sorted.
+    pub(crate) fn text_names(&self) -> impl Iterator<Item = &str> {
+        self.texts.keys().map(String::as_str)
     }
 
     /// A tensor by name, if it is there.

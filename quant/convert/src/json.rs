@@ -76,6 +76,11 @@ impl<'c> Json<'c> {
         self.value.is_array()
     }
 
+    /// Whether the value is true or false.
+    pub(crate) fn is_bool(&self) -> bool {
+        self.value.is_boolean()
+    }
+
     /// The names of an object's fields, in order.
     ///
     /// # Errors

@@ -39,4 +39,5 @@ pub use pack::{pack, unpack};
 pub use plan::{Data, Plan, Planned, Planner};
 pub use quantize::quantize;
 pub use sentences::MODULES;
+pub use tokenizer::CHAT_TEMPLATES;
 pub use write::{Clamped, Options, write};

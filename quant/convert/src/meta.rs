@@ -27,8 +27,10 @@ values! {
     Bool(bool);
     Str(String);
     I32s(Vec<i32>);
+    U8s(Vec<u8>);
     U32s(Vec<u32>);
     F32s(Vec<f32>);
+    F64s(Vec<f64>);
     Bools(Vec<bool>);
     Strs(Vec<String>);
 }
@@ -67,8 +69,10 @@ impl Meta<'_> {
             Meta::Str(value) => put(value.as_str().into()),
             Meta::Copy(value) => put((*value).into()),
             Meta::I32s(values) => put(values.as_slice().into()),
+            Meta::U8s(values) => put(values.as_slice().into()),
             Meta::U32s(values) => put(values.as_slice().into()),
             Meta::F32s(values) => put(values.as_slice().into()),
+            Meta::F64s(values) => put(values.as_slice().into()),
             Meta::Bools(values) => put(values.as_slice().into()),
             Meta::Strs(values) => {
                 let values: Vec<&str> = values.iter().map(String::as_str).collect();

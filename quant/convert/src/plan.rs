@@ -93,6 +93,12 @@ impl<'c, 'a> Planner<'c, 'a> {
         self.metadata(format!("{}.{key}", self.architecture), value);
     }
 
+    /// The value of a key that begins with the name of the architecture, if it was added.
+    pub(crate) fn hyper_value(&self, key: &str) -> Option<&Meta<'a>> {
+        let key = format!("{}.{key}", self.architecture);
+        self.plan.metadata.iter().find(|(known, _)| *known == key).map(|(_, value)| value)
+    }
+
     /// A tensor of the checkpoint, which from now on counts as used, with its shape checked (in the order of the checkpoint: slowest
     /// extent first).
     ///

@@ -3,7 +3,8 @@
 use crate::{Error, ModelFile, files, output};
 use memmap2::Mmap;
 use smidgen_convert::{
-    CONFIG, Checkpoint, Clamped, Field, File, INDEX, MODULES, Options, SIDECARS, WEIGHTS, modules, shards,
+    CHAT_TEMPLATES, CONFIG, Checkpoint, Clamped, Field, File, INDEX, MODULES, Options, SIDECARS, WEIGHTS, modules,
+    shards,
 };
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -46,6 +47,7 @@ impl Folder {
             let folders = modules(&files::map(&folder.path.join(MODULES))?).map_err(failed)?;
             names.extend(folders.into_iter().map(|module| format!("{module}/{CONFIG}")));
         }
+        names.extend(folder.names_in(CHAT_TEMPLATES, "jinja"));
         names.dedup();
         let weights = |name: &String| name.ends_with(".safetensors");
         names.retain(|name| weights(name) || folder.has(name));
@@ -58,6 +60,15 @@ impl Folder {
             }
         }
         Ok(folder)
+    }
+
+    /// The files of a folder in the folder that have an extension, sorted.
+    fn names_in(&self, folder: &str, extension: &str) -> Vec<String> {
+        let entries = fs::read_dir(self.path.join(folder)).into_iter().flatten().flatten();
+        let names = entries.filter(|entry| entry.path().extension().is_some_and(|found| found == extension));
+        let mut names: Vec<_> = names.map(|entry| format!("{folder}{}", entry.file_name().to_string_lossy())).collect();
+        names.sort_unstable();
+        names
     }
 
     /// The weights files of a model that is split, has no index, and whose files are named `NAME-00001-of-0000N.safetensors`.

@@ -158,7 +158,7 @@ pub(crate) fn plan<'a>(checkpoint: &Checkpoint<'a>) -> Result<Plan<'a>, Error> {
     sizes.write(&mut planner);
     let (field, default, key) = family.epsilon;
     planner.hyper(key, config.get_f32(field)?.unwrap_or(default));
-    tokenizer::bpe(&mut planner, sizes.vocabulary)?;
+    tokenizer::decoder(&mut planner, sizes.vocabulary)?;
     let mut conversion = Conversion { planner: &mut planner, config, sizes };
     let further = (family.particular)(&mut conversion)?;
     let tied = conversion.tensors(family, further)?;
@@ -283,7 +283,11 @@ impl<'a> Conversion<'_, '_, 'a> {
         let embedding = checkpoint.tensor(&format!("{prefix}{embedding}.weight"));
         // A head of other values than the embedding's is one, whatever is said.
         let own = head.zip(embedding).is_some_and(|(head, embedding)| head.data != embedding.data);
-        let tied = self.config.get_bool("tie_word_embeddings")?.unwrap_or(head.is_none()) && !own;
+        let said = self.config.get_bool("tie_word_embeddings")?;
+        if own && let Some(field) = self.config.get("tie_word_embeddings") {
+            field.leave_out("the head has values of its own");
+        }
+        let tied = said.unwrap_or(head.is_none()) && !own;
         if !tied {
             self.tensor(
                 family,

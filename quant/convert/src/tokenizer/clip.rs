@@ -1,7 +1,8 @@
 //! CLIP's byte-level BPE over words.
 
-use super::bpe::{bytes, merges};
-use super::{Kind, TOKENIZER, Vocabulary, kind_of, steps, unknown};
+use super::model::Model;
+use super::vocabulary::{Kind, Vocabulary};
+use super::{Frame, Parsed, TOKENIZER, unknown};
 use crate::Error;
 use crate::plan::Planner;
 
@@ -10,27 +11,23 @@ const VOCAB: &str = "vocab.json";
 const MERGES: &str = "merges.txt";
 /// The tokens before and after a text.
 const FRAME: [(&str, &str); 2] = [("bos", "<|startoftext|>"), ("eos", "<|endoftext|>")];
+/// How CLIP cuts texts.
+const WORDS: &str = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
 
 /// Writes the tokenizer of a model with `size` tokens: from `tokenizer.json`, or `vocab.json` and `merges.txt`. Gives
 /// the id of the token that ends a text.
 pub(crate) fn clip(planner: &mut Planner, size: u32) -> Result<u32, Error> {
     let checkpoint = planner.checkpoint;
     let (mut vocabulary, pairs) = match (checkpoint.json(TOKENIZER), checkpoint.json(VOCAB), checkpoint.text(MERGES)?) {
-        (Some(json), ..) => {
-            let model = json.require("model")?;
-            if kind_of(&model) != "BPE" {
-                return Err(unknown(TOKENIZER, "the model", kind_of(&model)));
+        (Some(_), ..) => {
+            let parsed = Parsed::read(planner, size)?;
+            if !is_known(&parsed) {
+                return by_steps(parsed, planner);
             }
-            let suffix = model.get_str("end_of_word_suffix")?.unwrap_or("");
-            if suffix != "</w>" {
-                return Err(unknown(TOKENIZER, "end_of_word_suffix", suffix));
-            }
-            for step in steps(json.get("normalizer"), "normalizers")? {
-                if !matches!(kind_of(&step), "NFC" | "Replace" | "Lowercase") {
-                    return Err(unknown(TOKENIZER, "normalizer", kind_of(&step)));
-                }
-            }
-            (Vocabulary::read(&json, size)?, merges(&model)?)
+            let Model::Bpe { merges, .. } = parsed.model else {
+                return Err(unknown(TOKENIZER, "the model", "of this kind"));
+            };
+            (parsed.vocabulary, merges)
         }
         (None, Some(vocab), Some(text)) => {
             let mut vocabulary = Vocabulary::new(VOCAB, size)?;
@@ -56,7 +53,7 @@ pub(crate) fn clip(planner: &mut Planner, size: u32) -> Result<u32, Error> {
         vocabulary.set(TOKENIZER, id, token, Kind::Control)?;
     }
     vocabulary.write(planner, "clip", |token, _| token.to_owned());
-    let spelled = pairs.iter().map(|(left, right)| format!("{} {}", bytes(left), bytes(right)));
+    let spelled = pairs.iter().map(|(left, right)| format!("{left} {right}"));
     planner.metadata("tokenizer.ggml.merges", spelled.collect::<Vec<_>>());
     let mut last = 0;
     for (role, token) in FRAME {
@@ -64,6 +61,46 @@ pub(crate) fn clip(planner: &mut Planner, size: u32) -> Result<u32, Error> {
             planner.metadata(format!("tokenizer.ggml.{role}_token_id"), id);
             last = id;
         }
+    }
+    Ok(last)
+}
+
+/// Whether a tokenizer's steps are those of CLIP.
+fn is_known(parsed: &Parsed) -> bool {
+    let is = |steps: &[Vec<String>], known: &[&[&str]]| {
+        steps.len() == known.len() && steps.iter().zip(known).all(|(step, known)| step.iter().eq(known.iter()))
+    };
+    let Model::Bpe { merges, prefix, suffix, ignore_merges: false, byte_fallback: false, .. } = &parsed.model else {
+        return false;
+    };
+    let of_clip = |frame: &Frame| {
+        let text = |id: Option<u32>| id.and_then(|id| parsed.vocabulary.tokens.get(id as usize)).map(String::as_str);
+        [text(frame.first), text(frame.last)] == FRAME.map(|(_, token)| Some(token))
+    };
+    // Whether a token is looked for in capitals too is not told apart.
+    let flags = parsed.vocabulary.added_where(|flags| flags.lstrip || flags.rstrip || flags.single_word);
+    is(&parsed.normalizers, &[&["NFC"], &["Replace", "Regex", r"\s+", " "], &["Lowercase"]])
+        && is(&parsed.pre_tokenizers, &[&["Split", "Regex", WORDS, "Removed", "true"], &["ByteLevel", "false", "true"]])
+        && prefix.is_empty()
+        && suffix == "</w>"
+        && !merges.iter().any(|(left, right)| left.contains(' ') || right.contains(' '))
+        && parsed.frame.as_ref().is_none_or(of_clip)
+        && flags.is_empty()
+}
+
+/// Writes a tokenizer of other steps.
+fn by_steps(parsed: Parsed, planner: &mut Planner) -> Result<u32, Error> {
+    let Some(Frame { first: Some(first), last: Some(last), .. }) = parsed.frame else {
+        return Err(unknown(TOKENIZER, "post_processor", "that does not put a token before and after a text"));
+    };
+    parsed.write_steps(planner);
+    for (key, id) in [("unknown", parsed.model.unknown()), ("bos", Some(first)), ("eos", Some(last))] {
+        if let Some(id) = id {
+            planner.metadata(format!("tokenizer.ggml.{key}_token_id"), id);
+        }
+    }
+    for key in ["bos", "eos"] {
+        planner.metadata(format!("tokenizer.ggml.add_{key}_token"), true);
     }
     Ok(last)
 }

@@ -1,162 +1,256 @@
-//! Tokenizers: from Hugging Face's `tokenizer.json`, BERT's `vocab.txt` or CLIP's `vocab.json` and `merges.txt`, to the keys of llama.cpp.
+//! Tokenizers: from Hugging Face's `tokenizer.json` and the files beside it, BERT's `vocab.txt` or CLIP's `vocab.json` and `merges.txt`.
+//!
+//! What llama.cpp's keys can say exactly is written with them ([`plain`]); everything else as a list of steps under `smidgen.tokenizer.`,
+//! which docs/gguf.md describes, with a `tokenizer.ggml.model` that no other reader takes for its own.
 
-mod bpe;
+mod chat;
 mod clip;
-mod wordpiece;
+mod config;
+mod ends;
+mod frame;
+mod model;
+mod plain;
+mod steps;
+mod vocabulary;
 
-pub(crate) use bpe::bpe;
+pub use chat::CHAT_TEMPLATES;
 pub(crate) use clip::clip;
-pub(crate) use wordpiece::wordpiece;
 
-use crate::checkpoint::Checkpoint;
 use crate::json::Json;
 use crate::plan::Planner;
 use crate::{Error, Meta};
-use std::collections::HashMap;
+use frame::Frame;
+use model::Model;
+use steps::Step;
+use vocabulary::Vocabulary;
 
 const TOKENIZER: &str = "tokenizer.json";
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 const SPECIAL_TOKENS: &str = "special_tokens_map.json";
-const CHAT_TEMPLATE: &str = "chat_template.jinja";
+const ADDED_TOKENS: &str = "added_tokens.json";
+const GENERATION: &str = "generation_config.json";
+const VOCAB: &str = "vocab.txt";
 
-/// Types of tokens, as `tokenizer.ggml.token_type` numbers them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Normal = 1,
-    Unknown = 2,
-    Control = 3,
-    UserDefined = 4,
-    Unused = 5,
-    Byte = 6,
+/// The tokens of models that read, by their roles and llama.cpp's keys, with the texts that they have where no file says otherwise.
+const ENCODER_ROLES: &[(&str, &str, &str)] = &[
+    ("cls", "cls", "[CLS]"),
+    // Misspelled in the convention.
+    ("sep", "seperator", "[SEP]"),
+    ("unk", "unknown", "[UNK]"),
+    ("pad", "padding", "[PAD]"),
+    ("mask", "mask", "[MASK]"),
+];
+
+/// A tokenizer as its files describe it.
+struct Parsed {
+    vocabulary: Vocabulary,
+    normalizers: Vec<Step>,
+    /// The table of the normalizer that has one.
+    charsmap: Option<Vec<u8>>,
+    pre_tokenizers: Vec<Step>,
+    decoder: Step,
+    model: Model,
+    frame: Option<Frame>,
 }
 
-/// The tokens of a model, one for each row of its embedding.
-struct Vocabulary {
-    tokens: Vec<String>,
-    kinds: Vec<Kind>,
-    ids: HashMap<String, u32>,
+impl Parsed {
+    /// Reads `tokenizer.json` and the files beside it, for a model with `size` tokens.
+    fn read(planner: &Planner, size: u32) -> Result<Parsed, Error> {
+        let checkpoint = planner.checkpoint;
+        let json = checkpoint.json(TOKENIZER).ok_or_else(|| Error::MissingFile { file: TOKENIZER.into() })?;
+        let vocabulary = Vocabulary::read(checkpoint, &json, size)?;
+        let model = Model::read(&json, &vocabulary)?;
+        let (normalizers, charsmap) = steps::normalizers(&json)?;
+        let pre_tokenizers = steps::pre_tokenizers(&json)?;
+        let decoder = steps::decoder(&json, &normalizers, &pre_tokenizers, model.name())?;
+        let frame = frame::frame(&json, &vocabulary)?;
+        let mut parsed = Parsed { vocabulary, normalizers, charsmap, pre_tokenizers, decoder, model, frame };
+        parsed.mark_bytes();
+        config::check(checkpoint, &parsed)?;
+        Ok(parsed)
+    }
+
+    /// BERT's tokenizer from `vocab.txt`, as transformers makes it.
+    fn from_vocab(planner: &Planner, size: u32) -> Result<Parsed, Error> {
+        let checkpoint = planner.checkpoint;
+        let text = checkpoint.text(VOCAB)?.ok_or_else(|| Error::MissingFile { file: TOKENIZER.into() })?;
+        let mut vocabulary = Vocabulary::new(VOCAB, size)?;
+        for (id, token) in (0..).zip(text.lines()) {
+            vocabulary.set_model(VOCAB, id, token.trim_end_matches('\r'))?;
+        }
+        vocabulary.add_roles(checkpoint, ENCODER_ROLES)?;
+        let unknown = vocabulary.role(checkpoint, "unk", Some("[UNK]"))?;
+        let step = |parts: &[&str]| parts.iter().map(|part| (*part).to_owned()).collect::<Step>();
+        Ok(Parsed {
+            vocabulary,
+            normalizers: vec![config::bert_normalizer(checkpoint)?],
+            charsmap: None,
+            pre_tokenizers: vec![step(&["BertPreTokenizer"])],
+            decoder: step(&["WordPiece", "##"]),
+            model: Model::WordPiece { unknown, prefix: "##".into(), longest: 100 },
+            frame: None,
+        })
+    }
+
+    /// Gives the tokens of bytes their kind, if characters without a token become them.
+    fn mark_bytes(&mut self) {
+        if !self.model.falls_back_to_bytes() {
+            return;
+        }
+        let Vocabulary { tokens, kinds, added, .. } = &mut self.vocabulary;
+        for (id, (token, kind)) in (0..).zip(tokens.iter().zip(kinds)) {
+            if *kind == vocabulary::Kind::Normal && !added.contains_key(&id) && is_byte(token) {
+                *kind = vocabulary::Kind::Byte;
+            }
+        }
+    }
+
+    /// Writes the tokens and how texts become them.
+    fn write(&mut self, planner: &mut Planner) {
+        match plain::plain(self) {
+            Some(plain) => plain.write(self, planner),
+            None => self.write_steps(planner),
+        }
+    }
+
+    /// Writes the steps one by one.
+    fn write_steps(&self, planner: &mut Planner) {
+        let own = |key: &str| format!("smidgen.tokenizer.{key}");
+        let vocabulary = &self.vocabulary;
+        vocabulary.write(planner, "smidgen", |token, _| token.to_owned());
+        planner.metadata(own("model"), self.model.name());
+        for (key, steps) in [("normalizers", &self.normalizers), ("pre_tokenizers", &self.pre_tokenizers)] {
+            if !steps.is_empty() {
+                planner.metadata(own(key), steps.concat());
+            }
+        }
+        if let Some(charsmap) = &self.charsmap {
+            planner.metadata("tokenizer.ggml.precompiled_charsmap", charsmap.clone());
+        }
+        planner.metadata(own("decoder"), self.decoder.clone());
+        self.model.write(planner, vocabulary);
+        for (key, ids) in [
+            ("added_only_ids", vocabulary.added_only()),
+            ("normalized_ids", vocabulary.added_where(|flags| flags.normalized)),
+            ("lstrip_ids", vocabulary.added_where(|flags| flags.lstrip)),
+            ("rstrip_ids", vocabulary.added_where(|flags| flags.rstrip)),
+            ("single_word_ids", vocabulary.added_where(|flags| flags.single_word)),
+        ] {
+            if !ids.is_empty() {
+                planner.metadata(own(key), Meta::from(ids));
+            }
+        }
+    }
+
+    /// The id of the token for what is unknown: that of the model or, where ids do not depend on it, of the files.
+    fn unknown(&self, planner: &Planner) -> Result<Option<u32>, Error> {
+        match self.model.unknown() {
+            Some(id) => Ok(Some(id)),
+            None if plain::plain(self).is_some() => self.vocabulary.role(planner.checkpoint, "unk", None),
+            None => Ok(None),
+        }
+    }
 }
 
-impl Vocabulary {
-    /// A vocabulary of `size` tokens that are not used yet.
-    fn new(file: &'static str, size: u32) -> Result<Vocabulary, Error> {
-        // More than any model has; each is some bytes in memory.
-        const MOST: u32 = 1 << 22;
-        if size > MOST {
-            let reason = format!("the vocabulary has {size} tokens, but at most {MOST} are accepted");
-            return Err(Error::Tokenizer { file: file.into(), reason });
-        }
-        let tokens = (0..size).map(|id| format!("[PAD{id}]")).collect();
-        Ok(Vocabulary { tokens, kinds: vec![Kind::Unused; size as usize], ids: HashMap::new() })
+/// Writes the tokenizer of a language model with `size` tokens, and its chat template.
+pub(crate) fn decoder(planner: &mut Planner, size: u32) -> Result<(), Error> {
+    let mut parsed = Parsed::read(planner, size)?;
+    let unknown = parsed.unknown(planner)?;
+    parsed.write(planner);
+    if let Some(id) = unknown {
+        planner.metadata("tokenizer.ggml.unknown_token_id", id);
     }
-
-    /// The vocabulary in `tokenizer.json`: that of its model, and the tokens added to it.
-    fn read(json: &Json, size: u32) -> Result<Vocabulary, Error> {
-        let mut vocabulary = Vocabulary::new(TOKENIZER, size)?;
-        vocabulary.fill(TOKENIZER, &json.require("model")?.require("vocab")?)?;
-        for added in json.get("added_tokens").map(|added| added.list()).transpose()?.into_iter().flatten() {
-            let special = added.get_bool("special")?.unwrap_or(false);
-            let kind = if special { Kind::Control } else { Kind::UserDefined };
-            vocabulary.set(TOKENIZER, added.require("id")?.u32()?, added.require("content")?.str()?, kind)?;
-        }
-        Ok(vocabulary)
+    let vocabulary = &parsed.vocabulary;
+    vocabulary.write_role(planner, "pad", "padding", None)?;
+    let checkpoint = planner.checkpoint;
+    // Without a template, the older flags say it.
+    let [adds_bos, adds_eos] = config::adds(checkpoint)?;
+    let (bos, eos) = (vocabulary.role(checkpoint, "bos", None)?, vocabulary.role(checkpoint, "eos", None)?);
+    let frame = parsed.frame.unwrap_or(Frame {
+        first: bos.filter(|_| adds_bos),
+        last: eos.filter(|_| adds_eos),
+        is_bert: false,
+    });
+    if let Some(bos) = frame.first.or(bos) {
+        planner.metadata("tokenizer.ggml.bos_token_id", bos);
     }
+    planner.metadata("tokenizer.ggml.add_bos_token", frame.first.is_some());
+    ends::write(planner, size, eos, frame.last)?;
+    planner.metadata("tokenizer.ggml.add_eos_token", frame.last.is_some());
+    chat::write(planner)
+}
 
-    /// Gives the tokens of an object of ids their texts.
-    fn fill(&mut self, file: &str, vocab: &Json) -> Result<(), Error> {
-        for (token, id) in vocab.value().as_object().ok_or_else(|| vocab.wrong("an object"))? {
-            let id = id.as_u64().and_then(|id| u32::try_from(id).ok());
-            self.set(file, id.ok_or_else(|| vocab.wrong("an object of ids"))?, token, Kind::Normal)?;
+/// Writes the tokenizer of a model that reads, with `size` tokens. `compares` says whether it is given pairs of texts.
+pub(crate) fn encoder(planner: &mut Planner, size: u32, compares: bool) -> Result<(), Error> {
+    let has_json = planner.checkpoint.json(TOKENIZER).is_some();
+    let mut parsed = if has_json { Parsed::read(planner, size)? } else { Parsed::from_vocab(planner, size)? };
+    parsed.write(planner);
+    let refused = |what: &str| Err(unknown(TOKENIZER, "post_processor", what));
+    let frame = match parsed.frame {
+        Some(Frame { first: None, .. } | Frame { last: None, .. }) => {
+            return refused("that does not put a token before and after a text");
         }
-        Ok(())
-    }
-
-    /// Gives the token `id` a text and a kind.
-    fn set(&mut self, file: &str, id: u32, token: &str, kind: Kind) -> Result<(), Error> {
-        let size = self.tokens.len();
-        let (Some(text), Some(of)) = (self.tokens.get_mut(id as usize), self.kinds.get_mut(id as usize)) else {
-            let token: String = token.chars().take(64).collect();
-            let reason = format!("token {token:?} has the id {id}, but the model has {size} tokens");
-            return Err(Error::Tokenizer { file: file.into(), reason });
+        Some(Frame { is_bert: false, .. }) if compares => {
+            return refused("that puts pairs of texts together otherwise than BERT's");
+        }
+        frame => frame.unwrap_or_default(),
+    };
+    for (role, key, default) in ENCODER_ROLES {
+        let own = match *role {
+            "cls" => frame.first,
+            "sep" => frame.last,
+            "unk" => parsed.model.unknown(),
+            _ => None,
         };
-        (*text, *of) = (token.to_owned(), kind);
-        self.ids.insert(token.to_owned(), id);
-        Ok(())
-    }
-
-    /// Writes the tokens, each with what `spelled` makes of it, and their types.
-    fn write(&self, planner: &mut Planner, model: &str, spelled: impl Fn(&str, Kind) -> String) {
-        planner.metadata("tokenizer.ggml.model", model);
-        let tokens: Vec<_> = self.tokens.iter().zip(&self.kinds).map(|(token, kind)| spelled(token, *kind)).collect();
-        planner.metadata("tokenizer.ggml.tokens", tokens);
-        planner.metadata("tokenizer.ggml.token_type", self.kinds.iter().map(|kind| *kind as i32).collect::<Vec<_>>());
-    }
-
-    /// Writes the id of the token that plays a `role` (`cls`, `bos` …), if the sidecar files name one, or `default` is a token.
-    fn write_special(
-        &self,
-        planner: &mut Planner,
-        role: &str,
-        key: &str,
-        default: Option<&str>,
-    ) -> Result<Option<u32>, Error> {
-        let name = special(planner.checkpoint, role)?.or_else(|| default.map(str::to_owned));
-        let id = name.and_then(|name| self.ids.get(&name).copied());
+        let id = match own {
+            Some(id) => Some(id),
+            None => parsed.vocabulary.role(planner.checkpoint, role, Some(default))?,
+        };
         if let Some(id) = id {
             planner.metadata(format!("tokenizer.ggml.{key}_token_id"), id);
+        } else if matches!(*role, "cls" | "sep" | "unk") {
+            let reason = format!("there is no token for the role of {default}");
+            return Err(Error::Tokenizer { file: TOKENIZER.into(), reason });
         }
-        Ok(id)
     }
+    plain::write_flags(&parsed, planner);
+    config::length(planner)
 }
 
-/// The text of the token that plays a role, as the sidecar files say.
-fn special(checkpoint: &Checkpoint, role: &str) -> Result<Option<String>, Error> {
-    for file in [TOKENIZER_CONFIG, SPECIAL_TOKENS] {
-        let Some(token) = checkpoint.json(file).and_then(|json| json.get(&format!("{role}_token"))) else { continue };
-        // Either the text, or an object with it and how it is found.
-        let text = if token.is_object() { token.require("content")?.str()? } else { token.str()? };
-        return Ok(Some(text.to_owned()));
-    }
-    Ok(None)
-}
-
-/// Writes the chat template, if there is one.
-pub(crate) fn chat_template(planner: &mut Planner) -> Result<(), Error> {
-    const KEY: &str = "tokenizer.chat_template";
-    let checkpoint = planner.checkpoint;
-    let template = checkpoint.json(TOKENIZER_CONFIG).and_then(|config| config.get("chat_template"));
-    let template = match template {
-        // Several templates, of which one is for chats.
-        Some(list) if list.is_list() => {
-            let mut found = None;
-            for entry in list.list()? {
-                if entry.get_str("name")? == Some("default") {
-                    found = entry.get_str("template")?;
-                }
-            }
-            found
-        }
-        Some(text) => Some(text.str()?),
-        None => checkpoint.text(CHAT_TEMPLATE)?,
-    };
-    if let Some(template) = template {
-        planner.metadata(KEY, Meta::from(template));
-    }
-    Ok(())
-}
-
-/// `tokenizer.json`, which must be there.
-fn required<'c>(checkpoint: &'c Checkpoint) -> Result<Json<'c>, Error> {
-    checkpoint.json(TOKENIZER).ok_or_else(|| Error::MissingFile { file: TOKENIZER.into() })
+/// Whether a token is a byte, spelled like `<0x0A>`.
+fn is_byte(token: &str) -> bool {
+    let digits = token.strip_prefix("<0x").and_then(|rest| rest.strip_suffix('>'));
+    digits.is_some_and(|digits| digits.len() == 2 && digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
 }
 
 /// A part of a tokenizer, such as its normalizer, and if it is a sequence its parts, in order; nothing if it is null.
 fn steps<'c>(part: Option<Json<'c>>, list: &str) -> Result<Vec<Json<'c>>, Error> {
-    let Some(part) = part else { return Ok(Vec::new()) };
-    match part.get(list) {
-        Some(parts) => Ok(parts.list()?.collect()),
-        None => Ok(vec![part]),
+    /// Deepest nesting of sequences.
+    const DEEPEST: usize = 8;
+    let mut found: Vec<_> = part.into_iter().collect();
+    for _ in 0..DEEPEST {
+        if !found.iter().any(|part| kind_of(part) == "Sequence" || part.get(list).is_some()) {
+            return Ok(found);
+        }
+        let mut flat = Vec::new();
+        for part in found {
+            match part.get(list) {
+                Some(parts) => {
+                    kind_of(&part);
+                    let before = flat.len();
+                    flat.extend(parts.list()?);
+                    if flat.len() == before {
+                        // None at all.
+                        parts.value();
+                    }
+                }
+                None if kind_of(&part) == "Sequence" => return Err(part.missing(list)),
+                None => flat.push(part),
+            }
+        }
+        found = flat;
     }
+    Err(unknown(TOKENIZER, list, "nested so deep"))
 }
 
 /// The `type` of a step.
@@ -166,5 +260,5 @@ fn kind_of<'c>(step: &Json<'c>) -> &'c str {
 
 /// That a part of the tokenizer is not known.
 fn unknown(file: &str, part: &str, name: &str) -> Error {
-    Error::Tokenizer { file: file.into(), reason: format!("{part} {name:.64} is not supported") }
+    Error::Tokenizer { file: file.into(), reason: format!("{part} {name:.100} is not supported") }
 }

@@ -28,7 +28,7 @@ impl<'a> Tokenizer<'a> {
     /// Decodes what follows `prompt`: a first space is kept if the prompt ends in text.
     pub fn decoder_after(&self, prompt: &[u32], with_special: bool) -> Decoder<'_, 'a> {
         let mut decoder = self.decoder(with_special);
-        decoder.strip &= prompt.last().is_none_or(|&id| self.is_special(id));
+        decoder.strip &= prompt.last().is_none_or(|&id| self.is_special(id) && self.parts_lead_with_space());
         decoder
     }
 
@@ -51,7 +51,16 @@ impl<'a> Tokenizer<'a> {
             Scheme::Spm { space_prefix, .. } => *space_prefix,
             Scheme::Unigram(unigram) => unigram.space_prefix || unigram.merge_spaces,
             Scheme::WordPiece(_) => true,
+            Scheme::Pipeline(pipeline) => pipeline.leads().0,
             Scheme::Bpe(_) | Scheme::Clip { .. } => false,
+        }
+    }
+
+    /// Whether what follows a special token begins with a space that is not its own.
+    fn parts_lead_with_space(&self) -> bool {
+        match &self.scheme {
+            Scheme::Pipeline(pipeline) => pipeline.leads().1,
+            _ => self.leads_with_space(),
         }
     }
 
@@ -60,11 +69,12 @@ impl<'a> Tokenizer<'a> {
         let escaped = match &self.scheme {
             Scheme::Spm { .. } | Scheme::Unigram(_) | Scheme::WordPiece(_) => true,
             Scheme::Bpe(bpe) => bpe.pre.characters,
-            Scheme::Clip { .. } => false,
+            Scheme::Clip { .. } | Scheme::Pipeline(_) => false,
         };
         match (kind, &self.scheme) {
             (Kind::Control | Kind::Unknown | Kind::UserDefined, _) => bytes.extend_from_slice(text.as_bytes()),
             (Kind::Byte, _) => bytes.extend(byte_of(text.as_bytes())),
+            (Kind::Normal, Scheme::Pipeline(pipeline)) => pipeline.append(text, bytes),
             (Kind::Normal, _) if escaped => bytes.extend_from_slice(unescape(text).as_bytes()),
             (Kind::Normal, _) => {
                 let end = text.strip_suffix(clip::END).filter(|_| matches!(self.scheme, Scheme::Clip { .. }));
@@ -110,7 +120,7 @@ impl Decoder<'_, '_> {
                 self.pending.remove(start);
             }
         }
-        self.strip = special && self.tokenizer.leads_with_space();
+        self.strip = special && self.tokenizer.parts_lead_with_space();
         self.emit();
         &self.text
     }

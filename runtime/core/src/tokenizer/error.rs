@@ -14,12 +14,14 @@ pub enum Error {
     WrongType { key: &'static str, expected: &'static str },
     /// A text, or a token, is not UTF-8; `offset` is where it begins in the file, in bytes.
     NotUtf8 { key: &'static str, offset: u64 },
-    /// `tokenizer.ggml.model` is none of `gpt2`, `gemma4`, `whitespace`, `llama`, `t5`, `bert` and `clip`.
+    /// `tokenizer.ggml.model` is none of `gpt2`, `gemma4`, `whitespace`, `llama`, `t5`, `bert`, `clip` and `smidgen`, or `smidgen.tokenizer.model` none of `bpe`, `wordpiece` and `unigram`.
     UnknownModel { name: String },
     /// `tokenizer.ggml.pre` names no known rules for splitting text.
     UnknownPre { name: String },
     /// `tokenizer.ggml.precompiled_charsmap` is not the length of a trie, the trie, and texts that each end in a NUL.
     Charsmap { bytes: usize },
+    /// The step that the string `index` of a list of steps names cannot be taken.
+    Step { key: &'static str, index: usize, reason: &'static str },
     /// More tokens than 2³¹, or none.
     VocabularySize { tokens: usize },
     /// `tokenizer.ggml.scores` or `token_type` has not one element per token.
@@ -43,13 +45,14 @@ impl fmt::Display for Error {
             Error::UnknownModel { name } => {
                 write!(
                     f,
-                    "tokenizer.ggml.model {name:?} is not supported (gpt2, gemma4, whitespace, llama, t5, bert and clip are)"
+                    "tokenizer.ggml.model {name:?} is not supported (gpt2, gemma4, whitespace, llama, t5, bert, clip and smidgen are)"
                 )
             }
             Error::UnknownPre { name } => write!(f, "tokenizer.ggml.pre {name:?} is not supported"),
             Error::Charsmap { bytes } => {
                 write!(f, "tokenizer.ggml.precompiled_charsmap is not a table of normalizations ({bytes} bytes)")
             }
+            Error::Step { key, index, reason } => write!(f, "{key}: step at element {index} {reason}"),
             Error::VocabularySize { tokens } => write!(f, "tokenizer.ggml.tokens has {tokens} tokens"),
             Error::WrongLength { key, found, expected } => {
                 write!(f, "{key} has {found} elements for {expected} tokens")

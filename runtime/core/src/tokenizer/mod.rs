@@ -18,13 +18,16 @@
 //! ```
 
 mod clip;
+mod compat;
 mod compose;
 mod decode;
 mod decompose;
 mod error;
 mod merge;
+mod normal;
 mod parse;
 mod pattern;
+mod pipeline;
 mod pre;
 mod special;
 mod split;
@@ -43,12 +46,26 @@ use alloc::vec::Vec;
 pub use decode::Decoder;
 pub use error::{Error, Warning};
 use merge::{Merger, Merges};
+use pipeline::Pipeline;
 use pre::{Pre, Whole};
 use special::Specials;
 use split::Splitter;
 use unicode::{Category, category};
 use unigram::Unigram;
 use vocab::{NONE, Vocab, char_of_byte};
+
+/// Whether an expression can be one of a file's steps: `Ok(true)` if a match of it may be empty.
+///
+/// # Errors
+/// What is not supported in it.
+pub fn check_expression(expression: &str) -> Result<bool, &'static str> {
+    pipeline::regex::Regex::compile(expression).map(|regex| regex.may_be_empty())
+}
+
+/// Whether a token of this name ends a generation, and counts as a control token, where a file does not list its steps.
+pub fn ends_by_name(token: &str) -> bool {
+    parse::ends_by_name(token)
+}
 
 /// Whether a text may spell control tokens such as `<|im_end|>`. User-defined tokens are found in either case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +112,7 @@ enum Scheme<'a> {
         bytes: Box<clip::Bytes>,
         merges: Merges,
     },
+    Pipeline(Box<Pipeline<'a>>),
 }
 
 /// BPE over the pieces of a pre-tokenizer.
@@ -109,6 +127,11 @@ impl Scheme<'_> {
     /// Whether models have never seen a text without its beginning and end, whatever their files say.
     fn is_framed(&self) -> bool {
         matches!(self, Scheme::WordPiece(_) | Scheme::Clip { .. })
+    }
+
+    /// Whether models have seen texts that spell their own beginning or end twice.
+    fn doubles(&self) -> bool {
+        self.is_framed() || matches!(self, Scheme::Pipeline(pipeline) if pipeline.is_framed)
     }
 }
 
@@ -143,7 +166,7 @@ impl<'a> Tokenizer<'a> {
         let bos = self.ids.bos.filter(|_| self.add_bos);
         ids.extend(bos);
         self.encode_into(text, special, &mut ids);
-        let doubled = self.scheme.is_framed();
+        let doubled = self.scheme.doubles();
         if let (Some(bos), [first, second, ..]) = (bos, ids.as_slice())
             && *first == bos
             && *second == bos
@@ -158,6 +181,9 @@ impl<'a> Tokenizer<'a> {
     }
 
     fn encode_into(&self, text: &str, special: Special, ids: &mut Vec<u32>) {
+        if let Scheme::Pipeline(pipeline) = &self.scheme {
+            return self.encode_pipeline(text, special, pipeline, ids);
+        }
         let mut merger = Merger::default();
         let mut rest = text;
         while !rest.is_empty() {
@@ -188,6 +214,7 @@ impl<'a> Tokenizer<'a> {
                     Scheme::WordPiece(cleaning) => {
                         wordpiece::encode(part, *cleaning, &self.vocab, self.ids.unknown, ids);
                     }
+                    Scheme::Pipeline(_) => {}
                     Scheme::Clip { splitter, bytes, merges } => splitter.split(&clip::clean(part), &mut |word| {
                         if !word.starts_with(|c| category(c) == Category::Space) {
                             clip::merge(word.as_bytes(), true, bytes, merges, &mut merger);
@@ -208,9 +235,19 @@ impl<'a> Tokenizer<'a> {
         }
     }
 
+    fn encode_pipeline(&self, text: &str, special: Special, pipeline: &Pipeline<'_>, ids: &mut Vec<u32>) {
+        let mut rest = text;
+        // Longer texts than this are cut, so that offsets fit in 32 bits.
+        while !rest.is_empty() {
+            let (part, later) = rest.split_at_checked(rest.floor_char_boundary(1 << 28)).unwrap_or((rest, ""));
+            pipeline.encode(part, special == Special::Parse, &self.vocab, self.ids.unknown, ids);
+            rest = later;
+        }
+    }
+
     fn encode_bpe(&self, text: &str, bpe: &Bpe, merger: &mut Merger, ids: &mut Vec<u32>) {
         let Bpe { pre, splitter, merges, lowercase } = bpe;
-        let mut text = if pre.compose { clip::composed(text) } else { Cow::Borrowed(text) };
+        let mut text = if pre.compose { normal::composed(text) } else { Cow::Borrowed(text) };
         if *lowercase {
             text = text.chars().flat_map(char::to_lowercase).collect();
         }

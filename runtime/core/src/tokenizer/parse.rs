@@ -8,6 +8,7 @@ use smidgen_gguf::{Gguf, Value, ValueKind};
 
 use super::error::{Error, Warning};
 use super::merge::Merges;
+use super::pipeline::{self, Pipeline};
 use super::pre::{self, Pre};
 use super::special::Specials;
 use super::split::Splitter;
@@ -20,7 +21,7 @@ const MODEL: &str = "tokenizer.ggml.model";
 const PRE: &str = "tokenizer.ggml.pre";
 const TOKENS: &str = "tokenizer.ggml.tokens";
 const TOKEN_TYPE: &str = "tokenizer.ggml.token_type";
-const SCORES: &str = "tokenizer.ggml.scores";
+pub(super) const SCORES: &str = "tokenizer.ggml.scores";
 const MERGES: &str = "tokenizer.ggml.merges";
 const ADD_BOS: &str = "tokenizer.ggml.add_bos_token";
 const ADD_EOS: &str = "tokenizer.ggml.add_eos_token";
@@ -55,6 +56,7 @@ const LOWERCASE: &str = "tokenizer.ggml.normalizer.lowercase";
 const CLIP_START: &[u8] = b"<|startoftext|>";
 const CLIP_END: &[u8] = b"<|endoftext|>";
 const STRIP_ACCENTS: &str = "tokenizer.ggml.normalizer.strip_accents";
+const END_IDS: &str = "smidgen.tokenizer.end_token_ids";
 
 /// A token that only Phi-3's vocabulary has.
 const PHI_3: &[u8] = b"<|placeholder1|>";
@@ -120,6 +122,7 @@ impl<'a> Tokenizer<'a> {
             "t5" => Parsed::unigram,
             "bert" => Parsed::wordpiece,
             "clip" => Parsed::clip,
+            pipeline::NAME => Parsed::pipeline,
             _ => return Err(Error::UnknownModel { name: String::from(model) }),
         };
         let mut vocab = read_vocab(file)?;
@@ -161,7 +164,8 @@ impl<'a> Tokenizer<'a> {
                 return Err(Error::Missing { key });
             }
         }
-        let ends = find_ends(&mut vocab, &mut ids);
+        let further = end_ids(file, vocab.len())?;
+        let ends = find_ends(&mut vocab, &mut ids, &further, matches!(scheme, Scheme::Pipeline(_)));
         let bytes = byte_tokens(&vocab, matches!(&scheme, Scheme::Bpe(bpe) if !bpe.pre.characters))?;
         let specials = Specials::new(&vocab)?;
         Ok(Tokenizer { vocab, scheme, bytes, specials, strips, mask, ids, add_bos, add_eos, ends, warnings })
@@ -208,14 +212,7 @@ impl<'a> Parsed<'a> {
     /// SentencePiece's Unigram.
     fn unigram(file: &Gguf<'a>, vocab: &mut Vocab<'a>) -> Result<Parsed<'a>, Error> {
         let scores = numbers(file, SCORES, ValueKind::F32, vocab.len())?.ok_or(Error::Missing { key: SCORES })?;
-        let charsmap = match file.get(CHARSMAP) {
-            None => Charsmap::default(),
-            Some(value) => {
-                let table = value.as_array().filter(|array| matches!(array.kind(), ValueKind::I8 | ValueKind::U8));
-                let bytes = table.ok_or(Error::WrongType { key: CHARSMAP, expected: "array of u8" })?.bytes();
-                Charsmap::parse(bytes).ok_or(Error::Charsmap { bytes: bytes.len() })?
-            }
-        };
+        let charsmap = charsmap(file)?.unwrap_or_default();
         let space_prefix = flag(file, ADD_SPACE_PREFIX)?.unwrap_or(false);
         let merge_spaces = flag(file, MERGE_SPACES)?.unwrap_or(false);
         let scheme = Unigram::new(vocab, scores, charsmap, space_prefix, merge_spaces)?;
@@ -252,6 +249,16 @@ impl<'a> Parsed<'a> {
         Ok(Parsed { add_eos: true, bos_key, eos_key, ..Parsed::new(scheme, ids) })
     }
 
+    /// Steps that the file lists.
+    fn pipeline(file: &Gguf<'a>, vocab: &mut Vocab<'a>) -> Result<Parsed<'a>, Error> {
+        let scheme = Pipeline::parse(file, vocab)?;
+        let or = |key, other| if file.get(key).is_some() { key } else { other };
+        let (bos_key, eos_key) = (or(CLS, BOS), or(SEP, EOS));
+        let is_framed = scheme.is_framed;
+        let parsed = Parsed::new(Scheme::Pipeline(Box::new(scheme)), Ids::default());
+        Ok(Parsed { add_bos: is_framed, add_eos: is_framed, bos_key, eos_key, ..parsed })
+    }
+
     /// CLIP's BPE.
     fn clip(file: &Gguf<'a>, vocab: &mut Vocab<'a>) -> Result<Parsed<'a>, Error> {
         let ids = Ids { bos: vocab.id(CLIP_START), eos: vocab.id(CLIP_END), ..Ids::default() };
@@ -264,6 +271,14 @@ impl<'a> Parsed<'a> {
         let merges = if has_merges { read_merges(file, vocab)? } else { clip::merges(vocab, &bytes)? };
         Ok(Parsed { add_eos: true, ..Parsed::new(Scheme::Clip { splitter, bytes, merges }, ids) })
     }
+}
+
+/// The table of normalizations, if there is one.
+pub(super) fn charsmap<'a>(file: &Gguf<'a>) -> Result<Option<Charsmap<'a>>, Error> {
+    let Some(value) = file.get(CHARSMAP) else { return Ok(None) };
+    let table = value.as_array().filter(|array| matches!(array.kind(), ValueKind::I8 | ValueKind::U8));
+    let bytes = table.ok_or(Error::WrongType { key: CHARSMAP, expected: "array of u8" })?.bytes();
+    Charsmap::parse(bytes).map(Some).ok_or(Error::Charsmap { bytes: bytes.len() })
 }
 
 /// What cuts texts for the pre-tokenizer `name`.
@@ -289,10 +304,27 @@ fn read_vocab<'a>(file: &Gguf<'a>) -> Result<Vocab<'a>, Error> {
     Vocab::new(Texts(texts.bytes()), kinds)
 }
 
+/// Whether a token of this name ends a generation.
+pub(super) fn ends_by_name(token: &str) -> bool {
+    TURN_ENDS.contains(&token) || OTHER_ENDS.contains(&token)
+}
+
+/// Ids of further tokens that end a generation.
+fn end_ids(file: &Gguf<'_>, tokens: usize) -> Result<Vec<u32>, Error> {
+    let Some(list) = array(file, END_IDS, ValueKind::U32)? else { return Ok(Vec::new()) };
+    let mut ids = try_with_capacity(list.len())?;
+    ids.extend(list.bytes().as_chunks().0.iter().map(|id| u32::from_le_bytes(*id)));
+    match ids.iter().find(|id| **id as usize >= tokens) {
+        Some(id) => Err(Error::SpecialId { key: END_IDS, id: i64::from(*id), tokens }),
+        None => Ok(ids),
+    }
+}
+
 /// The sorted ids of the tokens that end a generation, by id and by name; those found by name become control tokens, and the ends of turns and
-/// messages that the file does not name.
-fn find_ends(vocab: &mut Vocab<'_>, ids: &mut Ids) -> Vec<u32> {
-    let named = |name: &&str| vocab.id(name.as_bytes());
+/// messages that the file does not name. A pipeline's file says what its control tokens are, and no others are found by name.
+fn find_ends(vocab: &mut Vocab<'_>, ids: &mut Ids, further: &[u32], is_pipeline: bool) -> Vec<u32> {
+    let named =
+        |name: &&str| vocab.id(name.as_bytes()).filter(|&id| !is_pipeline || vocab.kind(id) == Some(Kind::Control));
     ids.eot = ids.eot.or_else(|| TURN_ENDS.iter().find_map(named));
     ids.eom = ids.eom.or_else(|| named(&"<|eom_id|>"));
     let mut ends: Vec<u32> = TURN_ENDS.iter().chain(OTHER_ENDS).filter_map(named).collect();
@@ -308,10 +340,13 @@ fn find_ends(vocab: &mut Vocab<'_>, ids: &mut Ids) -> Vec<u32> {
     if (has("<|return|>") && has("<|call|>")) || (has("<|flush|>") && has("<|calls|>")) {
         ends.retain(|&id| vocab.text(id) != Some("<|end|>"));
     }
+    ends.extend(further);
+    ends.sort_unstable();
+    ends.dedup();
     ends
 }
 
-fn string<'a>(file: &Gguf<'a>, key: &'static str) -> Result<Option<&'a str>, Error> {
+pub(super) fn string<'a>(file: &Gguf<'a>, key: &'static str) -> Result<Option<&'a str>, Error> {
     let Some(value) = file.get(key) else { return Ok(None) };
     match value.not_utf8() {
         Some(offset) => Err(Error::NotUtf8 { key, offset }),
@@ -319,23 +354,29 @@ fn string<'a>(file: &Gguf<'a>, key: &'static str) -> Result<Option<&'a str>, Err
     }
 }
 
-fn flag(file: &Gguf<'_>, key: &'static str) -> Result<Option<bool>, Error> {
+pub(super) fn flag(file: &Gguf<'_>, key: &'static str) -> Result<Option<bool>, Error> {
     let Some(value) = file.get(key) else { return Ok(None) };
     value.as_bool().map(Some).ok_or(Error::WrongType { key, expected: "bool" })
 }
 
-fn array<'a>(file: &Gguf<'a>, key: &'static str, kind: ValueKind) -> Result<Option<smidgen_gguf::Array<'a>>, Error> {
+pub(super) fn array<'a>(
+    file: &Gguf<'a>,
+    key: &'static str,
+    kind: ValueKind,
+) -> Result<Option<smidgen_gguf::Array<'a>>, Error> {
     let Some(value) = file.get(key) else { return Ok(None) };
     let expected = match kind {
         ValueKind::Str => "array of strings",
         ValueKind::F32 => "array of f32",
+        ValueKind::F64 => "array of f64",
+        ValueKind::U32 => "array of u32",
         _ => "array of i32",
     };
     value.as_array().filter(|array| array.kind() == kind).map(Some).ok_or(Error::WrongType { key, expected })
 }
 
 /// The elements of an array of one 4-byte number per token.
-fn numbers<'a>(
+pub(super) fn numbers<'a>(
     file: &Gguf<'a>,
     key: &'static str,
     kind: ValueKind,

@@ -23,23 +23,23 @@ struct Alternative {
 }
 
 /// A set of ASCII characters.
-#[derive(Clone, Copy, Default)]
-struct Ascii([u64; 2]);
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Ascii([u64; 2]);
 
 impl Ascii {
-    fn add(&mut self, c: char) {
+    pub(super) fn add(&mut self, c: char) {
         let point = u32::from(c);
         if let Some(word) = self.0.get_mut((point >> 6) as usize) {
             *word |= 1 << (point & 63);
         }
     }
 
-    fn contains(self, c: char) -> bool {
+    pub(super) fn contains(self, c: char) -> bool {
         let point = u32::from(c);
         self.0[(point >> 6 & 1) as usize] >> (point & 63) & 1 == 1
     }
 
-    fn or(self, other: Ascii) -> Ascii {
+    pub(super) fn or(self, other: Ascii) -> Ascii {
         Ascii([self.0[0] | other.0[0], self.0[1] | other.0[1]])
     }
 }
@@ -91,20 +91,20 @@ struct Class {
 }
 
 /// Bits of the kinds of characters: six categories, the cases of letters, decimal digits among the numbers, the script Han.
-const OTHER: u16 = 1;
-const NUMBER: u16 = 1 << 1;
-const PUNCTUATION: u16 = 1 << 2;
-const SYMBOL: u16 = 1 << 3;
-const MARK: u16 = 1 << 4;
-const SPACE: u16 = 1 << 5;
-const UPPER: u16 = 1 << 6;
-const TITLE: u16 = 1 << 7;
-const LOWER: u16 = 1 << 8;
+pub(super) const OTHER: u16 = 1;
+pub(super) const NUMBER: u16 = 1 << 1;
+pub(super) const PUNCTUATION: u16 = 1 << 2;
+pub(super) const SYMBOL: u16 = 1 << 3;
+pub(super) const MARK: u16 = 1 << 4;
+pub(super) const SPACE: u16 = 1 << 5;
+pub(super) const UPPER: u16 = 1 << 6;
+pub(super) const TITLE: u16 = 1 << 7;
+pub(super) const LOWER: u16 = 1 << 8;
 /// Letters without case, `\p{Lm}` and `\p{Lo}`; no expression tells the two apart.
-const CASELESS: u16 = 1 << 9;
-const DIGIT: u16 = 1 << 10;
-const HAN: u16 = 1 << 11;
-const LETTER: u16 = UPPER | TITLE | LOWER | CASELESS;
+pub(super) const CASELESS: u16 = 1 << 9;
+pub(super) const DIGIT: u16 = 1 << 10;
+pub(super) const HAN: u16 = 1 << 11;
+pub(super) const LETTER: u16 = UPPER | TITLE | LOWER | CASELESS;
 
 impl Class {
     fn add(&mut self, first: char, last: char) {
@@ -140,7 +140,7 @@ impl Class {
 }
 
 /// The kinds of a character, of those that are `asked` for.
-fn kind(c: char, asked: u16) -> u16 {
+pub(super) fn kind(c: char, asked: u16) -> u16 {
     let kind = match category(c) {
         Category::Other => OTHER,
         Category::Number if asked & DIGIT != 0 && is_digit(c) => NUMBER | DIGIT,

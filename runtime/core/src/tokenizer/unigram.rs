@@ -130,14 +130,14 @@ impl<'a> Unigram<'a> {
 }
 
 /// What tokens begin with: a Bloom filter, so that few texts are looked up that no token begins with.
-struct Prefixes {
+pub(super) struct Prefixes {
     bits: Vec<u32>,
 }
 
 impl Prefixes {
-    const EMPTY: u64 = 0;
+    pub(super) const EMPTY: u64 = 0;
 
-    fn new(tokens: usize) -> Result<Prefixes, Error> {
+    pub(super) fn new(tokens: usize) -> Result<Prefixes, Error> {
         // A bit for each of some characters of each token, with room to spare.
         let words = tokens.next_power_of_two();
         let refused = Error::OutOfMemory { bytes: words.saturating_mul(size_of::<u32>()) };
@@ -145,11 +145,11 @@ impl Prefixes {
     }
 
     /// The hash of a text with one more character.
-    fn extended(hash: u64, c: char) -> u64 {
+    pub(super) fn extended(hash: u64, c: char) -> u64 {
         mix(hash ^ u64::from(u32::from(c)).wrapping_mul(0x9E37_79B9_7F4A_7C15))
     }
 
-    fn add(&mut self, token: &str) {
+    pub(super) fn add(&mut self, token: &str) {
         let last = self.bits.len() - 1;
         let mut hash = Prefixes::EMPTY;
         for c in token.chars() {
@@ -160,7 +160,7 @@ impl Prefixes {
         }
     }
 
-    fn may_contain(&self, hash: u64) -> bool {
+    pub(super) fn may_contain(&self, hash: u64) -> bool {
         let last = self.bits.len() - 1;
         self.bits.get((hash >> 5) as usize & last).is_some_and(|word| word >> (hash & 31) & 1 == 1)
     }
@@ -191,8 +191,18 @@ impl<'a> Charsmap<'a> {
         self.trie.get(at).map(|&unit| u32::from_le_bytes(unit))
     }
 
+    /// What replaces the shortest entry that a text begins with.
+    pub(super) fn shortest(&self, text: &[u8]) -> Option<&'a str> {
+        self.search(text, true).map(|(_, found)| found)
+    }
+
     /// The longest entry that a text begins with: its length and what replaces it. A trie that leads out of itself has none there.
     fn longest(&self, text: &[u8]) -> Option<(usize, &'a str)> {
+        self.search(text, false)
+    }
+
+    /// An entry that a text begins with, the shortest or the longest.
+    fn search(&self, text: &[u8], shortest: bool) -> Option<(usize, &'a str)> {
         let offset = |unit: u32| ((unit >> 10) << ((unit & 1 << 9) >> 6)) as usize;
         let mut best = None;
         let mut at = offset(self.unit(0)?);
@@ -209,6 +219,9 @@ impl<'a> Charsmap<'a> {
                 && core::str::from_utf8(text.get(..=index)?).is_ok()
             {
                 best = found.split_once('\0').map(|(found, _)| (index + 1, found)).or(best);
+                if shortest {
+                    break;
+                }
             }
         }
         best

@@ -10,6 +10,7 @@ use alloc::vec::Vec;
 
 use super::SPACE;
 use super::decompose::{decompose, is_mark};
+use super::normal::jamo;
 use super::unicode::{Category, category};
 use super::vocab::Vocab;
 
@@ -142,16 +143,8 @@ fn lower(c: char, cleaning: Cleaning, give: &mut impl FnMut(char)) {
     if cleaning.lowercase { c.to_lowercase().for_each(give) } else { give(c) }
 }
 
-/// The letters of a Hangul syllable (the Unicode Standard, section 3.12).
-fn jamo(c: char) -> Option<[Option<char>; 3]> {
-    let index = (c as u32).checked_sub(0xAC00).filter(|&index| index < 11_172)?;
-    let last = index % 28;
-    let letter = |first: u32, number: u32| char::from_u32(first + number);
-    Some([letter(0x1100, index / 588), letter(0x1161, index % 588 / 28), letter(0x11A7, last).filter(|_| last > 0)])
-}
-
 /// Whether `c` is a word of its own because it is Chinese, by Google's ranges as `tokenizers` has them.
-fn is_ideograph(c: char) -> bool {
+pub(super) fn is_ideograph(c: char) -> bool {
     matches!(
         c as u32,
         0x4E00..=0x9FFF

@@ -295,3 +295,47 @@ fn weights_that_are_not_finite_are_not_copied_either() {
         assert_eq!(dir.names(), ["in.gguf"]);
     }
 }
+
+/// Weights under other names: parts without an index, pickled ones, and parts of which some are missing.
+#[test]
+fn weights_that_are_named_otherwise() {
+    let dir = Scratch::new();
+    let folder = dir.checkpoint(|_| ());
+    let (whole, output) = (dir.path("whole.gguf"), dir.path("out.gguf"));
+    stdout(&["convert", &folder, &whole]);
+    let (_, tensors) = llama(&model());
+    std::fs::remove_file(dir.path("model/model.safetensors")).unwrap();
+    dir.write("model/training_args.bin", "x");
+    fails(&["convert", &folder, &output], &[&folder, "model.safetensors"]);
+    let pickled = dir.write("model/pytorch_model-00001-of-00002.bin", "x");
+    fails(&["convert", &folder, &output], &["pytorch_model-00001-of-00002.bin", "pickled", "safetensors"]);
+    let (first, second) = tensors.split_at(5);
+    dir.write("model/model-00001-of-00002.safetensors", safetensors(first));
+    fails(&["convert", &folder, &output], &["model-00001-of-00002.safetensors", "2 weights files", "1 are there"]);
+    dir.write("model/model-00002-of-00002.safetensors", safetensors(second));
+    stdout(&["convert", &folder, &output]);
+    assert!(std::fs::read(&output).unwrap() == std::fs::read(&whole).unwrap());
+    std::fs::remove_file(pickled).unwrap();
+}
+
+#[test]
+fn what_becomes_of_each_field_is_told() {
+    let dir = Scratch::new();
+    let folder = dir.checkpoint(|_| ());
+    let config = std::fs::read_to_string(dir.path("model/config.json")).unwrap();
+    // Editors of Windows begin a file with this mark.
+    dir.write(
+        "model/config.json",
+        format!("\u{feff}{}", config.replacen('{', "{\"wobble\": 0.5, \"use_cache\": true, ", 1)),
+    );
+    let told = stdout(&["convert", &folder, "--explain"]);
+    let fate = |field: &str| {
+        let line = told.lines().find(|line| line.starts_with(&format!("config.json\t{field}\t")));
+        line.unwrap_or_else(|| panic!("{field}: {told}")).rsplit('\t').next().unwrap().to_owned()
+    };
+    assert_eq!(fate("hidden_size"), "used");
+    assert!(fate("use_cache").starts_with("left out: "), "{told}");
+    assert!(fate("wobble").contains("refused"), "{told}");
+    fails(&["convert", &folder, &dir.path("out.gguf")], &["config.json", "wobble", "0.5", "delete it"]);
+    assert_eq!(smidgen(&["convert", &folder]).output().unwrap().status.code(), Some(2));
+}

@@ -6,7 +6,7 @@ use smidgen_quant::Format;
 use smidgen_tests::seeded_bert::{self, Shape};
 
 /// A model of 256 values and 80 tokens of context.
-fn model() -> (Scratch, String) {
+pub(crate) fn model() -> (Scratch, String) {
     let shape = Shape { outputs: 0, ..Shape::default() };
     Scratch::with(&seeded_bert::with_words(seeded_bert::model(&shape, Format::Q8_0)))
 }

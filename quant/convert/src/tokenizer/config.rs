@@ -1,0 +1,77 @@
+//! `tokenizer_config.json`, where it says again what `tokenizer.json` says: the two must not contradict each other.
+
+use super::steps::Step;
+use super::{Parsed, TOKENIZER_CONFIG};
+use crate::checkpoint::Checkpoint;
+use crate::json::Json;
+use crate::plan::Planner;
+use crate::{Error, Meta};
+
+/// Classes that take everything from `tokenizer.json`, whatever else is said.
+const BY_FILE: &[&str] = &["PreTrainedTokenizerFast", "TokenizersBackend"];
+
+/// That the flags of a tokenizer's class are those that its steps have.
+pub(super) fn check(checkpoint: &Checkpoint, parsed: &Parsed) -> Result<(), Error> {
+    parsed.model.check(&parsed.vocabulary)?;
+    let Some(config) = checkpoint.json(TOKENIZER_CONFIG) else { return Ok(()) };
+    let class = config.get_str("tokenizer_class")?.unwrap_or_default();
+    let is = |steps: &[Step], name: &str| steps.iter().any(|step| step.first().is_some_and(|first| first == name));
+    let bert = parsed.normalizers.iter().find(|step| step.first().is_some_and(|name| name == "BertNormalizer"));
+    let of_bert = |at: usize| bert.and_then(|step| step.get(at)).map(|flag| flag == "true");
+    let lowercase = of_bert(4).unwrap_or(false) || is(&parsed.normalizers, "Lowercase");
+    let prefixes = is(&parsed.normalizers, "Prepend")
+        || parsed.pre_tokenizers.iter().any(|step| match step.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+            ["ByteLevel", prefix, ..] => prefix == "true",
+            ["Metaspace", _, scheme, ..] => scheme != "never",
+            _ => false,
+        });
+    for (key, found) in [
+        ("do_lower_case", Some(lowercase)),
+        ("strip_accents", of_bert(3).or(Some(is(&parsed.normalizers, "StripAccents")))),
+        ("tokenize_chinese_chars", of_bert(2)),
+        ("add_prefix_space", Some(prefixes)),
+    ] {
+        let Some(field) = config.get(key) else { continue };
+        let wanted = field.bool()?;
+        if found.is_some_and(|found| found != wanted) && !BY_FILE.contains(&class) {
+            let found = !wanted;
+            let reason =
+                format!("{key} is {wanted}, but in tokenizer.json it is {found}; correct the one that is wrong");
+            return Err(Error::Tokenizer { file: TOKENIZER_CONFIG.into(), reason });
+        }
+    }
+    Ok(())
+}
+
+/// Whether a text gets a beginning, and an end, by the flags for tokenizers without a template.
+pub(super) fn adds(checkpoint: &Checkpoint) -> Result<[bool; 2], Error> {
+    let config = checkpoint.json(TOKENIZER_CONFIG);
+    let flag = |key| Ok::<_, Error>(config.as_ref().map_or(Ok(None), |config| config.get_bool(key))?.unwrap_or(false));
+    Ok([flag("add_bos_token")?, flag("add_eos_token")?])
+}
+
+/// BERT's cleaning by the flags of its class.
+pub(super) fn bert_normalizer(checkpoint: &Checkpoint) -> Result<Step, Error> {
+    let config = checkpoint.json(TOKENIZER_CONFIG);
+    let flag = |key| config.as_ref().map_or(Ok(None), |config: &Json| config.get_bool(key));
+    let lowercase = flag("do_lower_case")?.unwrap_or(true);
+    let strip_accents = flag("strip_accents")?.unwrap_or(lowercase);
+    let chinese = flag("tokenize_chinese_chars")?.unwrap_or(true);
+    let flags = [true, chinese, strip_accents, lowercase].map(|flag| flag.to_string());
+    Ok([vec!["BertNormalizer".to_owned()], flags.to_vec()].concat())
+}
+
+/// Writes how long a text may be, where the tokenizer alone says so.
+pub(super) fn length(planner: &mut Planner) -> Result<(), Error> {
+    let Some(field) = planner.checkpoint.json(TOKENIZER_CONFIG).and_then(|config| config.get("model_max_length"))
+    else {
+        return Ok(());
+    };
+    let length = field.f32()?;
+    let number = |planner: &Planner, key: &str| planner.hyper_value(key).and_then(Meta::as_u32);
+    let Some(positions) = number(planner, "context_length") else { return Ok(()) };
+    if planner.hyper_value("max_sequence_length").is_none() && length < positions as f32 {
+        planner.hyper("max_sequence_length", field.u32()?);
+    }
+    Ok(())
+}

@@ -1,0 +1,153 @@
+//! Tokenizers against Hugging Face's `tokenizers` (PyPI, called from `tokenizer.py`): every normalizer, flag, pre-tokenizer and model, converted
+//! and compared over 400 random texts each. Without the package this says that it is absent, and fails where it is expected.
+
+use serde_json::{Value, json};
+use smidgen::tokenizer::{Special, Tokenizer};
+use smidgen_convert::{Checkpoint, File, Options, WEIGHTS, plan, write};
+use smidgen_gguf::Gguf;
+use smidgen_tests::checkpoint::{Stored, safetensors};
+use std::io::Write;
+use std::process::Command;
+
+/// Kinds that `convert` refuses, with what it says of them.
+const REFUSED: &[(&str, &str)] = &[
+    ("normalizer replace-empty", "may match nothing"),
+    ("normalizer replace-empty, first", "may match nothing"),
+    ("pre scripts", "UnicodeScripts"),
+    ("dropout", "dropout"),
+    ("words", "WordLevel"),
+    ("frame of two", "more than one token"),
+    ("expression names", "a group of this kind"),
+];
+/// Texts that the script writes for each kind.
+const TEXTS: usize = 400;
+
+/// The cases that the script writes; none if there is no Python, or not the package.
+fn cases() -> Option<Vec<Value>> {
+    if std::env::var("SMIDGEN_SKIP_PYTHON").is_ok_and(|v| v == "1") {
+        // Not `println`, which a passing test does not show.
+        let _ = writeln!(std::io::stdout(), "SKIPPED: comparison with tokenizers (SMIDGEN_SKIP_PYTHON=1)");
+        return None;
+    }
+    let output = Command::new("python3").args(["-c", include_str!("tokenizer.py")]).output();
+    let output = output.expect("python3 is needed, or SMIDGEN_SKIP_PYTHON=1");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{told}");
+    if output.stdout.is_empty() {
+        let expected = std::env::var("SMIDGEN_EXPECT_TOKENIZERS").is_ok_and(|v| v == "1");
+        assert!(!expected, "SMIDGEN_EXPECT_TOKENIZERS=1, but {told}");
+        println!("{}", told.trim());
+        return None;
+    }
+    let lines = std::str::from_utf8(&output.stdout).unwrap().split_terminator('\n');
+    Some(lines.map(|line| serde_json::from_str(line).unwrap()).collect())
+}
+
+/// The smallest checkpoint with a tokenizer: of BERT where that is WordPiece, of Llama otherwise.
+fn checkpoint(files: &Value) -> (Vec<(String, Vec<u8>)>, bool) {
+    let vocabulary = files["config.json"]["vocab_size"].as_u64().unwrap();
+    let reads = files["tokenizer.json"]["model"]["type"] == "WordPiece";
+    let config = if reads {
+        json!({"model_type": "bert", "vocab_size": vocabulary, "hidden_size": 4, "num_hidden_layers": 0, "num_attention_heads": 1,
+            "intermediate_size": 4, "max_position_embeddings": 8, "type_vocab_size": 2})
+    } else {
+        json!({"model_type": "llama", "vocab_size": vocabulary, "hidden_size": 4, "num_hidden_layers": 1, "num_attention_heads": 1,
+            "intermediate_size": 4, "max_position_embeddings": 8, "tie_word_embeddings": true})
+    };
+    let floats = |name: &str, shape: &[u64]| {
+        let count: u64 = shape.iter().product();
+        Stored::floats(name, shape, &vec![0.5; count as usize])
+    };
+    let tensors = if reads {
+        vec![
+            floats("embeddings.word_embeddings.weight", &[vocabulary, 4]),
+            floats("embeddings.position_embeddings.weight", &[8, 4]),
+            floats("embeddings.token_type_embeddings.weight", &[2, 4]),
+            floats("embeddings.LayerNorm.weight", &[4]),
+            floats("embeddings.LayerNorm.bias", &[4]),
+        ]
+    } else {
+        let mut tensors =
+            vec![floats("model.embed_tokens.weight", &[vocabulary, 4]), floats("model.norm.weight", &[4])];
+        for norm in ["input_layernorm", "post_attention_layernorm"] {
+            tensors.push(floats(&format!("model.layers.0.{norm}.weight"), &[4]));
+        }
+        for product in ["self_attn.q", "self_attn.k", "self_attn.v", "self_attn.o", "mlp.gate", "mlp.up", "mlp.down"] {
+            tensors.push(floats(&format!("model.layers.0.{product}_proj.weight"), &[4, 4]));
+        }
+        tensors
+    };
+    let mut all =
+        vec![("config.json".to_owned(), config.to_string().into_bytes()), (WEIGHTS.to_owned(), safetensors(&tensors))];
+    for (name, value) in files.as_object().unwrap().iter().filter(|(name, _)| *name != "config.json") {
+        all.push((name.clone(), value.to_string().into_bytes()));
+    }
+    (all, reads)
+}
+
+/// The GGUF file of a checkpoint.
+fn converted(files: &[(String, Vec<u8>)]) -> Result<Vec<u8>, smidgen_convert::Error> {
+    let files: Vec<_> = files.iter().map(|(name, bytes)| File { name: name.clone(), bytes }).collect();
+    let mut out = Vec::new();
+    write(&plan(&Checkpoint::read(&files)?)?, Options::default(), &mut out, &mut |_, _| ())?;
+    Ok(out)
+}
+
+fn numbers(value: &Value) -> Vec<u32> {
+    value.as_array().unwrap().iter().map(|number| number.as_u64().unwrap() as u32).collect()
+}
+
+#[test]
+fn tokens_are_those_of_hugging_face() {
+    let Some(cases) = cases() else { return };
+    let (mut wrong, mut texts) = (Vec::new(), 0);
+    let mut refused = Vec::new();
+    for case in &cases {
+        let name = case["name"].as_str().unwrap();
+        let (files, reads) = checkpoint(&case["files"]);
+        let bytes = match converted(&files) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                refused.push((name, error.to_string()));
+                continue;
+            }
+        };
+        let file = Gguf::parse(&bytes).unwrap();
+        let tokenizer = Tokenizer::parse(&file).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let all = case["texts"].as_array().unwrap();
+        assert_eq!(all.len(), TEXTS, "{name}");
+        for (i, text) in all.iter().enumerate() {
+            let text = text.as_str().unwrap();
+            let (expected, got) = (numbers(&case["ids"][i]), tokenizer.encode(text, Special::Parse));
+            if got != expected {
+                wrong.push(format!("{name}: {text:?}\n   is {got:?}\n  not {expected:?}"));
+                continue;
+            }
+            // A language model is not given a beginning or an end twice.
+            let (framed, got) = (numbers(&case["framed"][i]), tokenizer.encode_prompt(text, Special::Parse));
+            let doubles = |ids: &[u32], id: Option<u32>| {
+                id.is_some() && (id == ids.first().copied() || id == ids.last().copied())
+            };
+            if got != framed && (reads || !(doubles(&expected, tokenizer.bos()) || doubles(&expected, tokenizer.eos())))
+            {
+                wrong.push(format!("{name}, framed: {text:?}\n   is {got:?}\n  not {framed:?}"));
+            }
+            texts += 1;
+        }
+    }
+    println!("RAN: tokenizers, {} kinds, {texts} texts agree, {} do not", cases.len() - refused.len(), wrong.len());
+    for (name, error) in &refused {
+        let is_listed = REFUSED.iter().any(|(kind, reason)| name == kind && error.contains(reason));
+        assert!(is_listed, "{name} is refused: {error}");
+    }
+    assert_eq!(refused.len(), REFUSED.len(), "kinds that are listed as refused are converted");
+    let mut kinds: Vec<(&str, usize)> = Vec::new();
+    for kind in wrong.iter().map(|text| text.split(": \"").next().unwrap_or_default()) {
+        match kinds.last_mut().filter(|(last, _)| *last == kind) {
+            Some((_, count)) => *count += 1,
+            None => kinds.push((kind, 1)),
+        }
+    }
+    let shown = wrong.iter().take(20).cloned().collect::<Vec<_>>().join("\n");
+    assert!(wrong.is_empty(), "{shown}\nof {kinds:?}");
+}
