@@ -212,7 +212,7 @@ impl Bits {
             }
             (0..zeros / 16).for_each(|_| self.symbol(0xf0));
             let size = 32 - value.unsigned_abs().leading_zeros();
-            self.symbol(zeros % 16 << 4 | size as i32);
+            self.symbol((zeros % 16) << 4 | size as i32);
             self.signed(*value, size);
             zeros = 0;
         }
