@@ -2,6 +2,11 @@
 # The README's test command, with the kernel sets that this CPU must have.
 . "$(dirname "$0")/../common.sh"
 python gguf numpy tflite_micro=tflite-micro==0.dev20261023182759 pymicro_wakeword=pymicro-wakeword==2.5.0 pymicro_features=pymicro-features==2.0.2
+if full; then
+    # Tokenizers are compared with Hugging Face's.
+    python tokenizers=tokenizers==0.23.3 sentencepiece=sentencepiece==0.2.3 google.protobuf=protobuf
+    export SMIDGEN_EXPECT_TOKENIZERS=1
+fi
 step "the tests are compiled"
 cargo test -q --workspace --no-run
 models

@@ -239,7 +239,7 @@ pub(crate) fn bert() -> (Vec<(&'static str, Value)>, Vec<Stored>) {
         (
             "tokenizer.json",
             json!({"normalizer": {"type": "BertNormalizer", "lowercase": false, "strip_accents": null},
-                "model": {"type": "WordPiece", "vocab": vocab}, "added_tokens": added}),
+                "pre_tokenizer": {"type": "BertPreTokenizer"}, "model": {"type": "WordPiece", "vocab": vocab}, "added_tokens": added}),
         ),
     ];
     (files, tensors)
@@ -423,7 +423,7 @@ fn pre_tokenizers_are_recognized() {
         (digits, false, "smollm"),
         (split(r"\p{N}{1,3}"), true, "llama-bpe"),
         (split(r"\p{N}{1,3}"), false, "smaug-bpe"),
-        (split(r"\p{N}"), false, "qwen2"),
+        (split(r"\p{N}"), false, "deepseek-r1-qwen"),
     ] {
         files[1].1["pre_tokenizer"] = rules;
         files[1].1["model"]["ignore_merges"] = whole.into();
@@ -431,7 +431,15 @@ fn pre_tokenizers_are_recognized() {
         let made = Gguf::parse(&made).unwrap();
         assert_eq!(made.get("tokenizer.ggml.pre").and_then(|value| value.as_str()), Some(name));
     }
-    for unknown in [split(r"\p{N}{1,2}"), json!({"type": "Whitespace"}), Value::Null] {
+    files[1].1["model"]["ignore_merges"] = false.into();
+    for unnamed in [split(r"\p{N}{1,2}"), json!({"type": "Whitespace"}), Value::Null] {
+        files[1].1["pre_tokenizer"] = unnamed;
+        let made = converted(&files, &tensors, Options::default()).unwrap();
+        let made = Gguf::parse(&made).unwrap();
+        assert_eq!(made.get("tokenizer.ggml.model").and_then(|value| value.as_str()), Some("smidgen"));
+        assert!(made.get("tokenizer.ggml.pre").is_none());
+    }
+    for unknown in [split(r"\p{Greek}"), json!({"type": "UnicodeScripts"})] {
         files[1].1["pre_tokenizer"] = unknown;
         let error = converted(&files, &tensors, Options::default()).unwrap_err();
         assert!(matches!(&error, Error::Tokenizer { reason, .. } if reason.contains("pre_tokenizer")), "{error}");
@@ -442,12 +450,15 @@ fn pre_tokenizers_are_recognized() {
 fn a_vocabulary_of_sentencepiece() {
     let file = chat_model(&small(), Format::F32);
     let (mut files, tensors) = llama(&file);
-    let vocab =
-        json!({"<unk>": 0, "<s>": 1, "</s>": 2, "<0x0A>": 3, "\u{2581}he": 4, "he": 5, "h": 6, "e": 7, "\u{2581}": 8});
+    let mut vocab = json!({"<unk>": 0, "<s>": 1, "</s>": 2, "\u{2581}he": 3, "he": 4, "h": 5, "e": 6, "\u{2581}": 7});
+    for byte in 0..256 {
+        vocab[format!("<0x{byte:02X}>")] = (8 + byte).into();
+    }
     files[1].1 = json!({
         "added_tokens": [{"id": 0, "content": "<unk>", "special": true}, {"id": 1, "content": "<s>", "special": true},
             {"id": 2, "content": "</s>", "special": true}],
-        "normalizer": {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "\u{2581}"}]},
+        "normalizer": {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "\u{2581}"},
+            {"type": "Replace", "pattern": {"String": " "}, "content": "\u{2581}"}]},
         "post_processor": {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<s>"}}, {"Sequence": {"id": "A"}}]},
         "model": {"type": "BPE", "byte_fallback": true, "unk_token": "<unk>", "vocab": vocab,
             "merges": [["h", "e"], ["\u{2581}", "he"]]},
@@ -459,11 +470,11 @@ fn a_vocabulary_of_sentencepiece() {
     let first = |key: &str| array(key).iter().take(10).map(|value| format!("{value:?}")).collect::<Vec<_>>().join(" ");
     assert_eq!(
         first("tokenizer.ggml.token_type"),
-        "I32(2) I32(3) I32(3) I32(6) I32(1) I32(1) I32(1) I32(1) I32(1) I32(5)"
+        "I32(2) I32(3) I32(3) I32(1) I32(1) I32(1) I32(1) I32(1) I32(6) I32(6)"
     );
     assert_eq!(
         first("tokenizer.ggml.scores"),
-        "F32(0.0) F32(0.0) F32(0.0) F32(0.0) F32(-1.0) F32(-0.0) F32(-2.0) F32(-2.0) F32(-2.0) F32(0.0)"
+        "F32(0.0) F32(0.0) F32(0.0) F32(-1.0) F32(-0.0) F32(-2.0) F32(-2.0) F32(-2.0) F32(0.0) F32(0.0)"
     );
     for (key, value) in [
         ("tokenizer.ggml.model", "Str(\"llama\")"),

@@ -12,3 +12,4 @@ mod seeded;
 mod seeded_bert;
 mod switches;
 mod tokenizer;
+mod tokenizer_steps;

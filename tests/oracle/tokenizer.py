@@ -1,10 +1,11 @@
 """Small tokenizers of every kind, by Hugging Face's `tokenizers`, and the ids that it gives for 400 random texts each.
 
-Each line of the output is a JSON map: `name`, `files` (names and texts of the files of a checkpoint, without weights), `texts`, `ids` (with
-special tokens found), `framed` (with the tokens before and after a text). Seeds are the names.
+Each line of the output is a JSON map: `name`, `files` (the tokenizer's, by name), `vocabulary` (how many tokens), `texts`, `ids` (with
+special tokens found), `framed` (with the tokens before and after a text). Seeds are the names, with what SMIDGEN_SEED adds.
 """
 
 import json
+import os
 import random
 import sys
 
@@ -273,17 +274,11 @@ def cases():
     yield "expression names", changed(c(), pre_tokenizer=P.Split(Regex("(?<n>a)"), "isolated"))
 
 
-def files(name, tokenizer):
-    described = json.loads(tokenizer.to_str())
-    vocabulary = tokenizer.get_vocab_size()
-    config = {"vocab_size": vocabulary}
-    return {"config.json": config, "tokenizer.json": described, "tokenizer_config.json": {"tokenizer_class": "PreTrainedTokenizerFast"}}
-
-
 for name, tokenizer in cases():
-    rng = random.Random(name)
+    rng = random.Random(name + os.environ.get("SMIDGEN_SEED", ""))
     texts = [text(rng) for _ in range(TEXTS)]
     ids = [tokenizer.encode(text, add_special_tokens=False).ids for text in texts]
     framed = [tokenizer.encode(text).ids for text in texts]
-    line = {"name": name, "files": files(name, tokenizer), "texts": texts, "ids": ids, "framed": framed}
+    files = {"tokenizer.json": json.loads(tokenizer.to_str()), "tokenizer_config.json": {"tokenizer_class": "PreTrainedTokenizerFast"}}
+    line = {"name": name, "files": files, "vocabulary": tokenizer.get_vocab_size(), "texts": texts, "ids": ids, "framed": framed}
     print(json.dumps(line))

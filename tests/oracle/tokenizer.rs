@@ -1,11 +1,10 @@
 //! Tokenizers against Hugging Face's `tokenizers` (PyPI, called from `tokenizer.py`): every normalizer, flag, pre-tokenizer and model, converted
 //! and compared over 400 random texts each. Without the package this says that it is absent, and fails where it is expected.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use smidgen::tokenizer::{Special, Tokenizer};
-use smidgen_convert::{Checkpoint, File, Options, WEIGHTS, plan, write};
 use smidgen_gguf::Gguf;
-use smidgen_tests::checkpoint::{Stored, safetensors};
+use smidgen_tests::checkpoint::smallest;
 use std::io::Write;
 use std::process::Command;
 
@@ -43,56 +42,6 @@ fn cases() -> Option<Vec<Value>> {
     Some(lines.map(|line| serde_json::from_str(line).unwrap()).collect())
 }
 
-/// The smallest checkpoint with a tokenizer: of BERT where that is WordPiece, of Llama otherwise.
-fn checkpoint(files: &Value) -> (Vec<(String, Vec<u8>)>, bool) {
-    let vocabulary = files["config.json"]["vocab_size"].as_u64().unwrap();
-    let reads = files["tokenizer.json"]["model"]["type"] == "WordPiece";
-    let config = if reads {
-        json!({"model_type": "bert", "vocab_size": vocabulary, "hidden_size": 4, "num_hidden_layers": 0, "num_attention_heads": 1,
-            "intermediate_size": 4, "max_position_embeddings": 8, "type_vocab_size": 2})
-    } else {
-        json!({"model_type": "llama", "vocab_size": vocabulary, "hidden_size": 4, "num_hidden_layers": 1, "num_attention_heads": 1,
-            "intermediate_size": 4, "max_position_embeddings": 8, "tie_word_embeddings": true})
-    };
-    let floats = |name: &str, shape: &[u64]| {
-        let count: u64 = shape.iter().product();
-        Stored::floats(name, shape, &vec![0.5; count as usize])
-    };
-    let tensors = if reads {
-        vec![
-            floats("embeddings.word_embeddings.weight", &[vocabulary, 4]),
-            floats("embeddings.position_embeddings.weight", &[8, 4]),
-            floats("embeddings.token_type_embeddings.weight", &[2, 4]),
-            floats("embeddings.LayerNorm.weight", &[4]),
-            floats("embeddings.LayerNorm.bias", &[4]),
-        ]
-    } else {
-        let mut tensors =
-            vec![floats("model.embed_tokens.weight", &[vocabulary, 4]), floats("model.norm.weight", &[4])];
-        for norm in ["input_layernorm", "post_attention_layernorm"] {
-            tensors.push(floats(&format!("model.layers.0.{norm}.weight"), &[4]));
-        }
-        for product in ["self_attn.q", "self_attn.k", "self_attn.v", "self_attn.o", "mlp.gate", "mlp.up", "mlp.down"] {
-            tensors.push(floats(&format!("model.layers.0.{product}_proj.weight"), &[4, 4]));
-        }
-        tensors
-    };
-    let mut all =
-        vec![("config.json".to_owned(), config.to_string().into_bytes()), (WEIGHTS.to_owned(), safetensors(&tensors))];
-    for (name, value) in files.as_object().unwrap().iter().filter(|(name, _)| *name != "config.json") {
-        all.push((name.clone(), value.to_string().into_bytes()));
-    }
-    (all, reads)
-}
-
-/// The GGUF file of a checkpoint.
-fn converted(files: &[(String, Vec<u8>)]) -> Result<Vec<u8>, smidgen_convert::Error> {
-    let files: Vec<_> = files.iter().map(|(name, bytes)| File { name: name.clone(), bytes }).collect();
-    let mut out = Vec::new();
-    write(&plan(&Checkpoint::read(&files)?)?, Options::default(), &mut out, &mut |_, _| ())?;
-    Ok(out)
-}
-
 fn numbers(value: &Value) -> Vec<u32> {
     value.as_array().unwrap().iter().map(|number| number.as_u64().unwrap() as u32).collect()
 }
@@ -104,8 +53,10 @@ fn tokens_are_those_of_hugging_face() {
     let mut refused = Vec::new();
     for case in &cases {
         let name = case["name"].as_str().unwrap();
-        let (files, reads) = checkpoint(&case["files"]);
-        let bytes = match converted(&files) {
+        let files: Vec<_> = case["files"].as_object().unwrap().iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
+        let vocabulary = case["vocabulary"].as_u64().unwrap();
+        let reads = case["files"]["tokenizer.json"]["model"]["type"] == "WordPiece";
+        let bytes = match smallest(&files, vocabulary) {
             Ok(bytes) => bytes,
             Err(error) => {
                 refused.push((name, error.to_string()));

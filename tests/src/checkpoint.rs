@@ -156,3 +156,52 @@ fn tokenizer(file: &File) -> [Value; 2] {
     });
     [json, config]
 }
+
+/// The file that the smallest checkpoint with a tokenizer of `vocabulary` tokens becomes: of BERT where `tokenizer.json` is WordPiece, of
+/// Llama otherwise. Fields of a `config.json` in `files` are added to its own.
+///
+/// # Errors
+/// Those of the conversion.
+pub fn smallest(files: &[(&str, Value)], vocabulary: u64) -> Result<Vec<u8>, smidgen_convert::Error> {
+    let given = |name: &str| files.iter().find(|(known, _)| *known == name).map(|(_, value)| value);
+    let reads = given("tokenizer.json").is_none_or(|json| json["model"]["type"] == "WordPiece");
+    let mut config = json!({"vocab_size": vocabulary, "hidden_size": 4, "num_attention_heads": 1, "intermediate_size": 4, "max_position_embeddings": 8});
+    let own = if reads {
+        json!({"model_type": "bert", "num_hidden_layers": 0, "type_vocab_size": 2})
+    } else {
+        json!({"model_type": "llama", "num_hidden_layers": 1, "tie_word_embeddings": true})
+    };
+    for (key, value) in [Some(&own), given("config.json")].into_iter().flatten().flat_map(|fields| fields.as_object().unwrap()) {
+        config[key] = value.clone();
+    }
+    let floats = |name: &str, shape: &[u64]| {
+        let count: u64 = shape.iter().product();
+        Stored::floats(name, shape, &vec![0.5; count as usize])
+    };
+    let mut tensors = Vec::new();
+    if reads {
+        for (name, rows) in [("word", vocabulary), ("position", 8), ("token_type", 2)] {
+            tensors.push(floats(&format!("embeddings.{name}_embeddings.weight"), &[rows, 4]));
+        }
+        tensors.extend(["weight", "bias"].map(|part| floats(&format!("embeddings.LayerNorm.{part}"), &[4])));
+    } else {
+        tensors.extend([floats("model.embed_tokens.weight", &[vocabulary, 4]), floats("model.norm.weight", &[4])]);
+        for norm in ["input_layernorm", "post_attention_layernorm"] {
+            tensors.push(floats(&format!("model.layers.0.{norm}.weight"), &[4]));
+        }
+        for product in ["self_attn.q", "self_attn.k", "self_attn.v", "self_attn.o", "mlp.gate", "mlp.up", "mlp.down"] {
+            tensors.push(floats(&format!("model.layers.0.{product}_proj.weight"), &[4, 4]));
+        }
+    }
+    let mut all = vec![("config.json", config.to_string().into_bytes()), (smidgen_convert::WEIGHTS, safetensors(&tensors))];
+    for (name, value) in files.iter().filter(|(name, _)| *name != "config.json") {
+        // Templates and lists of words are texts of their own.
+        let text = if name.ends_with(".json") { value.to_string() } else { value.as_str().unwrap().to_owned() };
+        all.push((name, text.into_bytes()));
+    }
+    let files: Vec<_> =
+        all.iter().map(|(name, bytes)| smidgen_convert::File { name: (*name).to_owned(), bytes }).collect();
+    let mut out = Vec::new();
+    smidgen_convert::convert(&files, smidgen_convert::Options::default(), &mut out, &mut |_, _| ())?;
+    Ok(out)
+}

@@ -49,6 +49,15 @@ const PRECISION: &str = "how exact sums are in a Python program";
 const DRAWN: &str = "the command says how tokens are drawn";
 const LENGTH: &str = "the command says how long a generation is";
 const PROSE: &str = "prose, of which the tensors' shapes allow one form only";
+const NO_UNKNOWN: &str = "every byte has a token, or what has none is left out";
+const BY_STEPS: &str = "the steps before the model say it";
+const SPELLED: &str = "tokens are decoded as they are spelled";
+const NO_NORMALIZER: &str = "there is no normalizer";
+const NO_TYPES: &str = "tokens of a text have no types";
+const NO_PAIRS: &str = "the template of one text does not have it";
+const BY_IDS: &str = "the tokens of the template are told by their ids";
+const BY_FILE: &str = "tokenizer.json says what the tokenizer does";
+const BY_LIST: &str = "the list of added tokens says how the token is found";
 const BY_CALL: &str = "Python programs set it anew at each call";
 const OFFSETS: &str = "where tokens lie in the text, not which they are";
 const BY_TEMPLATE: &str = "the post_processor of tokenizer.json, or the model's kind, says it";
@@ -63,7 +72,17 @@ const TABLES: &[(&str, &[Rule])] = &[
     ("processor_config.json", PROCESSOR_FIELDS),
     ("tokenizer.json", TOKENIZER_FIELDS),
     ("tokenizer_config.json", TOKENIZER_CONFIG_FIELDS),
-    ("special_tokens_map.json", &[]),
+    (
+        "special_tokens_map.json",
+        &[
+            ("*.__type", ANY, BY_LIST),
+            ("*.lstrip", ANY, BY_LIST),
+            ("*.rstrip", ANY, BY_LIST),
+            ("*.single_word", ANY, BY_LIST),
+            ("*.normalized", ANY, BY_LIST),
+            ("*.special", ANY, BY_LIST),
+        ],
+    ),
     ("added_tokens.json", &[]),
     ("generation_config.json", GENERATION_FIELDS),
     ("chat_template.json", &[("chat_template", ANY, "another file has the template")]),
@@ -281,20 +300,45 @@ const TOKENIZER_FIELDS: &[Rule] = &[
     ("truncation", ANY, BY_CALL),
     ("padding", ANY, BY_CALL),
     ("model.cache_capacity", ANY, MEMORY),
+    ("model.unk_token", ANY, NO_UNKNOWN),
+    ("model.fuse_unk", ANY, NO_UNKNOWN),
+    ("added_tokens.*.normalized", ANY, NO_NORMALIZER),
     ("pre_tokenizer.trim_offsets", ANY, OFFSETS),
     ("pre_tokenizer.pretokenizers.*.trim_offsets", ANY, OFFSETS),
     ("decoder.trim_offsets", ANY, OFFSETS),
-    ("decoder.add_prefix_space", ANY, "says of texts what the pre_tokenizer does"),
-    ("decoder.use_regex", ANY, "says of texts what the pre_tokenizer does"),
-    ("decoder.split", ANY, "says of texts what the pre_tokenizer does"),
+    ("decoder.add_prefix_space", ANY, BY_STEPS),
+    ("decoder.use_regex", ANY, BY_STEPS),
+    ("decoder.split", ANY, BY_STEPS),
+    ("decoder.cleanup", ANY, SPELLED),
     ("decoder.decoders.*.trim_offsets", ANY, OFFSETS),
-    ("decoder.decoders.*.add_prefix_space", ANY, "says of texts what the pre_tokenizer does"),
-    ("decoder.decoders.*.use_regex", ANY, "says of texts what the pre_tokenizer does"),
-    ("decoder.decoders.*.split", ANY, "says of texts what the pre_tokenizer does"),
+    ("decoder.decoders.*.add_prefix_space", ANY, BY_STEPS),
+    ("decoder.decoders.*.use_regex", ANY, BY_STEPS),
+    ("decoder.decoders.*.split", ANY, BY_STEPS),
+    ("decoder.decoders.*.cleanup", ANY, SPELLED),
+    ("post_processor.trim_offsets", ANY, OFFSETS),
+    ("post_processor.add_prefix_space", ANY, OFFSETS),
+    ("post_processor.use_regex", ANY, OFFSETS),
+    ("post_processor.single.*.*.type_id", ANY, NO_TYPES),
+    ("post_processor.pair", ANY, NO_PAIRS),
+    ("post_processor.special_tokens.*.id", ANY, BY_IDS),
+    ("post_processor.special_tokens.*.ids", ANY, NO_PAIRS),
+    ("post_processor.special_tokens.*.tokens", ANY, NO_PAIRS),
+    ("post_processor.special_tokens.*.tokens.*", ANY, NO_PAIRS),
+    ("post_processor.special_tokens.*.ids.*", ANY, NO_PAIRS),
+    ("post_processor.processors.*.trim_offsets", ANY, OFFSETS),
+    ("post_processor.processors.*.add_prefix_space", ANY, OFFSETS),
+    ("post_processor.processors.*.use_regex", ANY, OFFSETS),
+    ("post_processor.processors.*.single.*.*.type_id", ANY, NO_TYPES),
+    ("post_processor.processors.*.pair", ANY, NO_PAIRS),
+    ("post_processor.processors.*.special_tokens.*.id", ANY, BY_IDS),
+    ("post_processor.processors.*.special_tokens.*.ids", ANY, NO_PAIRS),
+    ("post_processor.processors.*.special_tokens.*.tokens", ANY, NO_PAIRS),
+    ("post_processor.processors.*.special_tokens.*.tokens.*", ANY, NO_PAIRS),
+    ("post_processor.processors.*.special_tokens.*.ids.*", ANY, NO_PAIRS),
 ];
 
 const TOKENIZER_CONFIG_FIELDS: &[Rule] = &[
-    ("tokenizer_class", ANY, "tokenizer.json says what the tokenizer does"),
+    ("tokenizer_class", ANY, BY_FILE),
     ("processor_class", ANY, ELSEWHERE),
     ("tokenizer_file", ANY, ELSEWHERE),
     ("name_or_path", ANY, ELSEWHERE),
@@ -318,8 +362,26 @@ const TOKENIZER_CONFIG_FIELDS: &[Rule] = &[
     ("pad_token_type_id", ANY, BY_CALL),
     ("model_input_names", ANY, OUTPUTS),
     ("return_token_type_ids", ANY, OUTPUTS),
-    ("clean_up_tokenization_spaces", ANY, "tokens are decoded as they are spelled"),
-    ("spaces_between_special_tokens", ANY, "tokens are decoded as they are spelled"),
+    ("clean_up_tokenization_spaces", ANY, SPELLED),
+    ("spaces_between_special_tokens", ANY, SPELLED),
+    ("do_lower_case", ANY, BY_FILE),
+    ("strip_accents", ANY, BY_FILE),
+    ("tokenize_chinese_chars", ANY, BY_FILE),
+    ("add_prefix_space", ANY, BY_FILE),
+    ("added_tokens_decoder.*.normalized", ANY, NO_NORMALIZER),
+    ("*.__type", ANY, BY_LIST),
+    ("*.lstrip", ANY, BY_LIST),
+    ("*.rstrip", ANY, BY_LIST),
+    ("*.single_word", ANY, BY_LIST),
+    ("*.normalized", ANY, BY_LIST),
+    ("*.special", ANY, BY_LIST),
+    ("*.*.__type", ANY, BY_LIST),
+    ("*.*.lstrip", ANY, BY_LIST),
+    ("*.*.rstrip", ANY, BY_LIST),
+    ("*.*.single_word", ANY, BY_LIST),
+    ("*.*.normalized", ANY, BY_LIST),
+    ("*.*.special", ANY, BY_LIST),
+    ("chat_template", ANY, "a file has the template"),
     ("split_special_tokens", "false", "special tokens are found"),
     ("errors", ANY, "bytes that are not UTF-8 are always replaced"),
     ("legacy", ANY, "tokenizer.json has the steps"),

@@ -76,6 +76,16 @@ impl<'c> Json<'c> {
         self.value.is_array()
     }
 
+    /// A field of an object that may be absent or of another type, without a note that it was read.
+    pub(crate) fn peek(&self, key: &str) -> Option<&'c Value> {
+        self.value.get(key).filter(|value| !value.is_null())
+    }
+
+    /// The text of the value, without a note that it was read.
+    pub(crate) fn peek_str(&self) -> Option<&'c str> {
+        self.value.as_str()
+    }
+
     /// Whether the value is true or false.
     pub(crate) fn is_bool(&self) -> bool {
         self.value.is_boolean()

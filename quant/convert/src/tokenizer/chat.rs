@@ -13,37 +13,31 @@ const IN_JSON: &str = "chat_template.json";
 /// Writes the chat template, if there is one, and the others by their names.
 pub(super) fn write(planner: &mut Planner) -> Result<(), Error> {
     let checkpoint = planner.checkpoint;
-    let mut templates: Vec<(String, String)> = Vec::new();
+    let mut templates = Vec::new();
+    if let Some(text) = checkpoint.text(CHAT_TEMPLATE)? {
+        templates.push(("default".to_owned(), text.to_owned()));
+    }
+    for name in checkpoint.text_names().filter(|name| name.starts_with(CHAT_TEMPLATES)) {
+        let own = name.strip_prefix(CHAT_TEMPLATES).and_then(|own| own.strip_suffix(".jinja"));
+        if let (Some(own), Some(text)) = (own, checkpoint.text(name)?) {
+            templates.push((own.to_owned(), text.to_owned()));
+        }
+    }
+    // Files are the newer form: an author who has written one has left the other as it was.
     let config = checkpoint.json(TOKENIZER_CONFIG).and_then(|config| config.get("chat_template"));
-    match config {
+    match config.filter(|_| templates.is_empty()) {
         Some(list) if list.is_list() => {
             for entry in list.list()? {
                 templates.push((entry.require("name")?.str()?.into(), entry.require("template")?.str()?.into()));
             }
         }
         Some(text) => templates.push(("default".into(), text.str()?.into())),
+        None if templates.is_empty() => {
+            if let Some(text) = checkpoint.json(IN_JSON).and_then(|json| json.get("chat_template")) {
+                templates.push(("default".into(), text.str()?.into()));
+            }
+        }
         None => {}
-    }
-    let mut files = Vec::new();
-    if let Some(text) = checkpoint.text(CHAT_TEMPLATE)? {
-        files.push(("default".to_owned(), text.to_owned()));
-    }
-    for name in checkpoint.text_names().filter(|name| name.starts_with(CHAT_TEMPLATES)) {
-        let own = name.strip_prefix(CHAT_TEMPLATES).and_then(|own| own.strip_suffix(".jinja"));
-        if let (Some(own), Some(text)) = (own, checkpoint.text(name)?) {
-            files.push((own.to_owned(), text.to_owned()));
-        }
-    }
-    // Files are the newer form: an author who has written one has left the other as it was.
-    if !files.is_empty() {
-        if !files.iter().any(|(name, _)| name == "default") {
-            files.extend(templates.into_iter().filter(|(name, _)| name == "default"));
-        }
-        templates = files;
-    } else if templates.is_empty()
-        && let Some(text) = checkpoint.json(IN_JSON).and_then(|json| json.get("chat_template"))
-    {
-        templates.push(("default".into(), text.str()?.into()));
     }
     for (name, template) in templates {
         match name.as_str() {

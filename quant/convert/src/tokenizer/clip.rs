@@ -2,7 +2,7 @@
 
 use super::model::Model;
 use super::vocabulary::{Kind, Vocabulary};
-use super::{Frame, Parsed, TOKENIZER, unknown};
+use super::{Frame, Parsed, TOKENIZER, Types, unknown};
 use crate::Error;
 use crate::plan::Planner;
 
@@ -20,7 +20,7 @@ pub(crate) fn clip(planner: &mut Planner, size: u32) -> Result<u32, Error> {
     let checkpoint = planner.checkpoint;
     let (mut vocabulary, pairs) = match (checkpoint.json(TOKENIZER), checkpoint.json(VOCAB), checkpoint.text(MERGES)?) {
         (Some(_), ..) => {
-            let parsed = Parsed::read(planner, size)?;
+            let parsed = Parsed::read(planner, size, Types::None)?;
             if !is_known(&parsed) {
                 return by_steps(parsed, planner);
             }
@@ -50,11 +50,17 @@ pub(crate) fn clip(planner: &mut Planner, size: u32) -> Result<u32, Error> {
             let reason = format!("there is no token {token}");
             return Err(Error::Tokenizer { file: TOKENIZER.into(), reason });
         };
-        vocabulary.set(TOKENIZER, id, token, Kind::Control)?;
+        if !vocabulary.added.contains_key(&id) {
+            vocabulary.set(TOKENIZER, id, token, Kind::Control)?;
+        }
     }
     vocabulary.write(planner, "clip", |token, _| token.to_owned());
     let spelled = pairs.iter().map(|(left, right)| format!("{left} {right}"));
     planner.metadata("tokenizer.ggml.merges", spelled.collect::<Vec<_>>());
+    let normalized = vocabulary.added_where(|flags| flags.normalized);
+    if !normalized.is_empty() {
+        planner.metadata("smidgen.tokenizer.normalized_ids", normalized);
+    }
     let mut last = 0;
     for (role, token) in FRAME {
         if let Some(&id) = vocabulary.ids.get(token) {
@@ -77,7 +83,6 @@ fn is_known(parsed: &Parsed) -> bool {
         let text = |id: Option<u32>| id.and_then(|id| parsed.vocabulary.tokens.get(id as usize)).map(String::as_str);
         [text(frame.first), text(frame.last)] == FRAME.map(|(_, token)| Some(token))
     };
-    // Whether a token is looked for in capitals too is not told apart.
     let flags = parsed.vocabulary.added_where(|flags| flags.lstrip || flags.rstrip || flags.single_word);
     is(&parsed.normalizers, &[&["NFC"], &["Replace", "Regex", r"\s+", " "], &["Lowercase"]])
         && is(&parsed.pre_tokenizers, &[&["Split", "Regex", WORDS, "Removed", "true"], &["ByteLevel", "false", "true"]])
@@ -90,7 +95,7 @@ fn is_known(parsed: &Parsed) -> bool {
 
 /// Writes a tokenizer of other steps.
 fn by_steps(parsed: Parsed, planner: &mut Planner) -> Result<u32, Error> {
-    let Some(Frame { first: Some(first), last: Some(last), .. }) = parsed.frame else {
+    let Some(Frame { first: Some(first), last: Some(last) }) = parsed.frame else {
         return Err(unknown(TOKENIZER, "post_processor", "that does not put a token before and after a text"));
     };
     parsed.write_steps(planner);

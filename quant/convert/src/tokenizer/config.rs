@@ -14,7 +14,9 @@ const BY_FILE: &[&str] = &["PreTrainedTokenizerFast", "TokenizersBackend"];
 pub(super) fn check(checkpoint: &Checkpoint, parsed: &Parsed) -> Result<(), Error> {
     parsed.model.check(&parsed.vocabulary)?;
     let Some(config) = checkpoint.json(TOKENIZER_CONFIG) else { return Ok(()) };
-    let class = config.get_str("tokenizer_class")?.unwrap_or_default();
+    if config.peek("tokenizer_class").and_then(|class| class.as_str()).is_some_and(|class| BY_FILE.contains(&class)) {
+        return Ok(());
+    }
     let is = |steps: &[Step], name: &str| steps.iter().any(|step| step.first().is_some_and(|first| first == name));
     let bert = parsed.normalizers.iter().find(|step| step.first().is_some_and(|name| name == "BertNormalizer"));
     let of_bert = |at: usize| bert.and_then(|step| step.get(at)).map(|flag| flag == "true");
@@ -26,17 +28,13 @@ pub(super) fn check(checkpoint: &Checkpoint, parsed: &Parsed) -> Result<(), Erro
             _ => false,
         });
     for (key, found) in [
-        ("do_lower_case", Some(lowercase)),
-        ("strip_accents", of_bert(3).or(Some(is(&parsed.normalizers, "StripAccents")))),
-        ("tokenize_chinese_chars", of_bert(2)),
-        ("add_prefix_space", Some(prefixes)),
+        ("do_lower_case", lowercase),
+        ("strip_accents", of_bert(3).unwrap_or_else(|| is(&parsed.normalizers, "StripAccents"))),
+        ("tokenize_chinese_chars", of_bert(2).unwrap_or(false)),
+        ("add_prefix_space", prefixes),
     ] {
-        let Some(field) = config.get(key) else { continue };
-        let wanted = field.bool()?;
-        if found.is_some_and(|found| found != wanted) && !BY_FILE.contains(&class) {
-            let found = !wanted;
-            let reason =
-                format!("{key} is {wanted}, but in tokenizer.json it is {found}; correct the one that is wrong");
+        if let Some(wanted) = config.get_bool(key)?.filter(|wanted| *wanted != found) {
+            let reason = format!("{key} is {wanted}, but in tokenizer.json it is {found}; correct the one that is wrong");
             return Err(Error::Tokenizer { file: TOKENIZER_CONFIG.into(), reason });
         }
     }
@@ -63,15 +61,11 @@ pub(super) fn bert_normalizer(checkpoint: &Checkpoint) -> Result<Step, Error> {
 
 /// Writes how long a text may be, where the tokenizer alone says so.
 pub(super) fn length(planner: &mut Planner) -> Result<(), Error> {
-    let Some(field) = planner.checkpoint.json(TOKENIZER_CONFIG).and_then(|config| config.get("model_max_length"))
-    else {
-        return Ok(());
-    };
-    let length = field.f32()?;
-    let number = |planner: &Planner, key: &str| planner.hyper_value(key).and_then(Meta::as_u32);
-    let Some(positions) = number(planner, "context_length") else { return Ok(()) };
-    if planner.hyper_value("max_sequence_length").is_none() && length < positions as f32 {
-        planner.hyper("max_sequence_length", field.u32()?);
+    let Some(config) = planner.checkpoint.json(TOKENIZER_CONFIG) else { return Ok(()) };
+    let positions = planner.hyper_value("context_length").and_then(Meta::as_u32).unwrap_or(u32::MAX);
+    let is_less = config.peek("model_max_length").is_some_and(|length| length.as_f64().is_none_or(|length| length < f64::from(positions)));
+    if planner.hyper_value("max_sequence_length").is_none() && is_less {
+        planner.hyper("max_sequence_length", config.require("model_max_length")?.u32()?);
     }
     Ok(())
 }

@@ -12,9 +12,8 @@ pub(super) fn write(planner: &mut Planner, size: u32, own: Option<u32>, last: Op
     let mut ends = Vec::new();
     let config = checkpoint.config();
     for json in [checkpoint.json(GENERATION), Some(config.clone()), config.get("text_config")].into_iter().flatten() {
-        let ids = ids(&json, size)?;
         if ends.is_empty() {
-            ends = ids;
+            ends = ids(&json, size)?;
         }
     }
     ends.extend(own);

@@ -10,30 +10,33 @@ use crate::json::Json;
 pub(super) struct Frame {
     pub(super) first: Option<u32>,
     pub(super) last: Option<u32>,
-    /// Whether a pair of texts is first, a, last, b, last, and the types of the tokens are those of BERT.
-    pub(super) is_bert: bool,
+}
+
+/// What a model makes of a frame beside its tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Types {
+    /// Nothing.
+    None,
+    /// The types of a text's tokens, which are all 0.
+    Single,
+    /// The same, and pairs of texts: first, a, last, b, last, of which the last two have type 1.
+    Pairs,
 }
 
 /// The frame, if the post-processor is one that makes one.
-pub(super) fn frame(json: &Json, vocabulary: &Vocabulary) -> Result<Option<Frame>, Error> {
+pub(super) fn frame(json: &Json, vocabulary: &Vocabulary, types: Types) -> Result<Option<Frame>, Error> {
     let mut found = None;
     for part in steps(json.get("post_processor"), "processors")? {
-        let made = match kind_of(&part) {
-            "TemplateProcessing" => template(&part, vocabulary)?,
+        let made = match kind_of(&part)? {
+            "TemplateProcessing" => template(&part, vocabulary, types)?,
             kind @ ("BertProcessing" | "RobertaProcessing") => {
-                // These two say where characters of the text are, not which tokens there are.
-                for key in ["trim_offsets", "add_prefix_space"] {
-                    part.get_bool(key)?;
-                }
                 let token = |key| token(&part.require(key)?, vocabulary);
-                Frame { first: Some(token("cls")?), last: Some(token("sep")?), is_bert: kind == "BertProcessing" }
-            }
-            "ByteLevel" => {
-                for key in ["trim_offsets", "add_prefix_space", "use_regex"] {
-                    part.get_bool(key)?;
+                if kind == "RobertaProcessing" && types == Types::Pairs {
+                    return Err(refused_pair());
                 }
-                continue;
+                Frame { first: Some(token("cls")?), last: Some(token("sep")?) }
             }
+            "ByteLevel" => continue,
             other => return Err(unknown(TOKENIZER, "post_processor", other)),
         };
         if found.replace(made).is_some() {
@@ -70,57 +73,60 @@ enum Piece {
     Text(String, u32),
 }
 
-fn template(part: &Json, vocabulary: &Vocabulary) -> Result<Frame, Error> {
+fn refused_pair() -> Error {
+    unknown(TOKENIZER, "post_processor", "that puts pairs of texts together otherwise than BERT's")
+}
+
+fn template(part: &Json, vocabulary: &Vocabulary, types: Types) -> Result<Frame, Error> {
     let tokens = part.get("special_tokens");
+    let kind = |of: &Json| if types == Types::None { Ok(0) } else { Ok::<_, Error>(of.get_u32("type_id")?.unwrap_or(0)) };
     let pieces = |list: Json| {
         let piece = |piece: Json| {
             if let Some(text) = piece.get("Sequence") {
-                return Ok(Piece::Text(text.require("id")?.str()?.to_owned(), text.get_u32("type_id")?.unwrap_or(0)));
+                return Ok(Piece::Text(text.require("id")?.str()?.to_owned(), kind(&text)?));
             }
             let token = piece.require("SpecialToken")?;
-            let (name, kind) = (token.require("id")?.str()?, token.get_u32("type_id")?.unwrap_or(0));
+            let (name, kind) = (token.require("id")?.str()?, kind(&token)?);
             let Some(entry) = tokens.as_ref().and_then(|tokens| tokens.get(name)) else {
                 // Files by other hands name tokens without listing them.
                 let id = vocabulary.ids.get(name).copied();
-                return id
-                    .map(|id| Piece::Token(id, kind))
-                    .ok_or_else(|| unknown(TOKENIZER, "post_processor: token", name));
+                let missing = || unknown(TOKENIZER, "post_processor: the token", name);
+                return id.map(|id| Piece::Token(id, kind)).ok_or_else(missing);
             };
-            entry.get_str("id")?;
             let ids: Vec<_> = entry.require("ids")?.list()?.collect();
-            let names: Vec<_> =
-                entry.get("tokens").map_or(Ok(Vec::new()), |names| Ok::<_, Error>(names.list()?.collect()))?;
             let [id] = ids.as_slice() else {
                 return Err(unknown(TOKENIZER, "post_processor: several tokens for", name));
             };
-            let text = names.first().map_or(Ok(name), Json::str)?;
+            let texts: Vec<_> = entry.require("tokens")?.list()?.collect();
+            let text = texts.first().map_or(Ok(name), Json::str)?;
             check(vocabulary, text, id.u32()?).map(|id| Piece::Token(id, kind))
         };
         list.list()?.map(piece).collect::<Result<Vec<_>, Error>>()
     };
     let single = pieces(part.require("single")?)?;
-    let pair = part.get("pair").map(pieces).transpose()?;
-    // Tokens that the templates do not use.
-    if let Some(tokens) = &tokens {
-        tokens.value();
-    }
-    let (first, last) = match single.as_slice() {
-        [Piece::Text(..)] => (None, None),
-        [Piece::Token(first, _), Piece::Text(..)] => (Some(*first), None),
-        [Piece::Text(..), Piece::Token(last, _)] => (None, Some(*last)),
-        [Piece::Token(first, _), Piece::Text(..), Piece::Token(last, _)] => (Some(*first), Some(*last)),
+    let frame = match single.as_slice() {
+        [Piece::Text(..)] => Frame { first: None, last: None },
+        [Piece::Token(first, _), Piece::Text(..)] => Frame { first: Some(*first), last: None },
+        [Piece::Text(..), Piece::Token(last, _)] => Frame { first: None, last: Some(*last) },
+        [Piece::Token(first, _), Piece::Text(..), Piece::Token(last, _)] => {
+            Frame { first: Some(*first), last: Some(*last) }
+        }
         _ => return Err(unknown(TOKENIZER, "post_processor", "with more than one token before or after a text")),
     };
-    let texts = |of: &Piece| matches!(of, Piece::Text(id, _) if id != "A");
-    if single.iter().any(texts) {
-        return Err(unknown(TOKENIZER, "post_processor", "whose single text is not A"));
-    }
-    let is_bert = match (first, last, pair.as_deref()) {
-        (Some(first), Some(last), Some(pair)) => {
-            let (a, b) = (Piece::Text("A".into(), 0), Piece::Text("B".into(), 1));
-            *pair == [Piece::Token(first, 0), a, Piece::Token(last, 0), b, Piece::Token(last, 1)]
-        }
-        _ => false,
+    let is_other = |piece: &Piece| match piece {
+        Piece::Token(_, kind) => *kind != 0,
+        Piece::Text(id, kind) => id != "A" || *kind != 0,
     };
-    Ok(Frame { first, last, is_bert })
+    if single.iter().any(is_other) {
+        return Err(unknown(TOKENIZER, "post_processor", "whose single text is not A, of type 0"));
+    }
+    if types == Types::Pairs {
+        let pair = pieces(part.require("pair")?)?;
+        let (Some(first), Some(last)) = (frame.first, frame.last) else { return Err(refused_pair()) };
+        let (a, b) = (Piece::Text("A".into(), 0), Piece::Text("B".into(), 1));
+        if pair != [Piece::Token(first, 0), a, Piece::Token(last, 0), b, Piece::Token(last, 1)] {
+            return Err(refused_pair());
+        }
+    }
+    Ok(frame)
 }

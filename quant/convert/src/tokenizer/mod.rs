@@ -19,7 +19,7 @@ pub(crate) use clip::clip;
 use crate::json::Json;
 use crate::plan::Planner;
 use crate::{Error, Meta};
-use frame::Frame;
+use frame::{Frame, Types};
 use model::Model;
 use steps::Step;
 use vocabulary::Vocabulary;
@@ -55,15 +55,15 @@ struct Parsed {
 
 impl Parsed {
     /// Reads `tokenizer.json` and the files beside it, for a model with `size` tokens.
-    fn read(planner: &Planner, size: u32) -> Result<Parsed, Error> {
+    fn read(planner: &Planner, size: u32, types: Types) -> Result<Parsed, Error> {
         let checkpoint = planner.checkpoint;
         let json = checkpoint.json(TOKENIZER).ok_or_else(|| Error::MissingFile { file: TOKENIZER.into() })?;
         let vocabulary = Vocabulary::read(checkpoint, &json, size)?;
-        let model = Model::read(&json, &vocabulary)?;
         let (normalizers, charsmap) = steps::normalizers(&json)?;
         let pre_tokenizers = steps::pre_tokenizers(&json)?;
+        let model = Model::read(&json, &vocabulary, steps::are_letters(&normalizers, &pre_tokenizers))?;
         let decoder = steps::decoder(&json, &normalizers, &pre_tokenizers, model.name())?;
-        let frame = frame::frame(&json, &vocabulary)?;
+        let frame = frame::frame(&json, &vocabulary, types)?;
         let mut parsed = Parsed { vocabulary, normalizers, charsmap, pre_tokenizers, decoder, model, frame };
         parsed.mark_bytes();
         config::check(checkpoint, &parsed)?;
@@ -154,7 +154,7 @@ impl Parsed {
 
 /// Writes the tokenizer of a language model with `size` tokens, and its chat template.
 pub(crate) fn decoder(planner: &mut Planner, size: u32) -> Result<(), Error> {
-    let mut parsed = Parsed::read(planner, size)?;
+    let mut parsed = Parsed::read(planner, size, Types::None)?;
     let unknown = parsed.unknown(planner)?;
     parsed.write(planner);
     if let Some(id) = unknown {
@@ -163,14 +163,15 @@ pub(crate) fn decoder(planner: &mut Planner, size: u32) -> Result<(), Error> {
     let vocabulary = &parsed.vocabulary;
     vocabulary.write_role(planner, "pad", "padding", None)?;
     let checkpoint = planner.checkpoint;
-    // Without a template, the older flags say it.
-    let [adds_bos, adds_eos] = config::adds(checkpoint)?;
     let (bos, eos) = (vocabulary.role(checkpoint, "bos", None)?, vocabulary.role(checkpoint, "eos", None)?);
-    let frame = parsed.frame.unwrap_or(Frame {
-        first: bos.filter(|_| adds_bos),
-        last: eos.filter(|_| adds_eos),
-        is_bert: false,
-    });
+    let frame = match parsed.frame {
+        Some(frame) => frame,
+        // Without a template, the older flags say it.
+        None => {
+            let [adds_bos, adds_eos] = config::adds(checkpoint)?;
+            Frame { first: bos.filter(|_| adds_bos), last: eos.filter(|_| adds_eos) }
+        }
+    };
     if let Some(bos) = frame.first.or(bos) {
         planner.metadata("tokenizer.ggml.bos_token_id", bos);
     }
@@ -183,15 +184,13 @@ pub(crate) fn decoder(planner: &mut Planner, size: u32) -> Result<(), Error> {
 /// Writes the tokenizer of a model that reads, with `size` tokens. `compares` says whether it is given pairs of texts.
 pub(crate) fn encoder(planner: &mut Planner, size: u32, compares: bool) -> Result<(), Error> {
     let has_json = planner.checkpoint.json(TOKENIZER).is_some();
-    let mut parsed = if has_json { Parsed::read(planner, size)? } else { Parsed::from_vocab(planner, size)? };
+    let types = if compares { Types::Pairs } else { Types::Single };
+    let mut parsed = if has_json { Parsed::read(planner, size, types)? } else { Parsed::from_vocab(planner, size)? };
     parsed.write(planner);
     let refused = |what: &str| Err(unknown(TOKENIZER, "post_processor", what));
     let frame = match parsed.frame {
         Some(Frame { first: None, .. } | Frame { last: None, .. }) => {
             return refused("that does not put a token before and after a text");
-        }
-        Some(Frame { is_bert: false, .. }) if compares => {
-            return refused("that puts pairs of texts together otherwise than BERT's");
         }
         frame => frame.unwrap_or_default(),
     };
@@ -229,14 +228,20 @@ fn steps<'c>(part: Option<Json<'c>>, list: &str) -> Result<Vec<Json<'c>>, Error>
     const DEEPEST: usize = 8;
     let mut found: Vec<_> = part.into_iter().collect();
     for _ in 0..DEEPEST {
-        if !found.iter().any(|part| kind_of(part) == "Sequence" || part.get(list).is_some()) {
+        let mut is_flat = true;
+        for part in &found {
+            is_flat &= kind_of(part)? != "Sequence" && part.get(list).is_none();
+        }
+        if is_flat {
             return Ok(found);
         }
         let mut flat = Vec::new();
         for part in found {
             match part.get(list) {
                 Some(parts) => {
-                    kind_of(&part);
+                    if !matches!(kind_of(&part)?, "Sequence" | "") {
+                        return Err(unknown(TOKENIZER, list, kind_of(&part)?));
+                    }
                     let before = flat.len();
                     flat.extend(parts.list()?);
                     if flat.len() == before {
@@ -244,7 +249,7 @@ fn steps<'c>(part: Option<Json<'c>>, list: &str) -> Result<Vec<Json<'c>>, Error>
                         parts.value();
                     }
                 }
-                None if kind_of(&part) == "Sequence" => return Err(part.missing(list)),
+                None if kind_of(&part)? == "Sequence" => return Err(part.missing(list)),
                 None => flat.push(part),
             }
         }
@@ -253,9 +258,9 @@ fn steps<'c>(part: Option<Json<'c>>, list: &str) -> Result<Vec<Json<'c>>, Error>
     Err(unknown(TOKENIZER, list, "nested so deep"))
 }
 
-/// The `type` of a step.
-fn kind_of<'c>(step: &Json<'c>) -> &'c str {
-    step.get("type").and_then(|kind| kind.value().as_str()).unwrap_or("")
+/// The `type` of a step, empty if it has none.
+fn kind_of<'c>(step: &Json<'c>) -> Result<&'c str, Error> {
+    Ok(step.get_str("type")?.unwrap_or_default())
 }
 
 /// That a part of the tokenizer is not known.

@@ -33,13 +33,13 @@ pub(super) enum Model {
 }
 
 impl Model {
-    /// Reads the model of `tokenizer.json`.
-    pub(super) fn read(json: &Json, vocabulary: &Vocabulary) -> Result<Model, Error> {
+    /// Reads the model of `tokenizer.json`. `letters` says whether pieces are made of byte-level BPE's letters.
+    pub(super) fn read(json: &Json, vocabulary: &Vocabulary, letters: bool) -> Result<Model, Error> {
         let model = json.require("model")?;
         let text = |key| Ok::<_, Error>(model.get_str(key)?.unwrap_or_default().to_owned());
         let flag = |key| Ok::<_, Error>(model.get_bool(key)?.unwrap_or(false));
         // Older files name no type.
-        let kind = match kind_of(&model) {
+        let kind = match kind_of(&model)? {
             "" if model.get("merges").is_some() => "BPE",
             "" if model.get("max_input_chars_per_word").is_some()
                 || model.get("continuing_subword_prefix").is_some() =>
@@ -56,27 +56,34 @@ impl Model {
                     return Err(dropout.unsupported());
                 }
                 let byte_fallback = flag("byte_fallback")?;
-                let named =
-                    model.get("unk_token").map(|token| token.str()).transpose()?.filter(|token| !token.is_empty());
-                let known =
-                    named.filter(|token| vocabulary.model_has(token)).and_then(|token| vocabulary.ids.get(token));
-                let has_all = || {
-                    vocabulary.has_bytes(|byte| char_of_byte(byte).to_string())
-                        || byte_fallback && vocabulary.has_bytes(|byte| format!("<0x{byte:02X}>"))
+                let (prefix, suffix) = (text("continuing_subword_prefix")?, text("end_of_word_suffix")?);
+                // Where every byte has a token, nothing is unknown.
+                let has_letters = |before: &str, after: &str| {
+                    vocabulary.has_bytes(|byte| format!("{before}{}{after}", char_of_byte(byte)))
                 };
-                if named.is_some() && known.is_none() && !has_all() {
-                    let reason =
-                        format!("model: unk_token {:.64?} is not in the vocabulary", named.unwrap_or_default());
-                    return Err(Error::Tokenizer { file: TOKENIZER.into(), reason });
-                }
+                let knows_all = byte_fallback && vocabulary.has_bytes(|byte| format!("<0x{byte:02X}>"))
+                    || letters && ["", &prefix].iter().all(|before| ["", &suffix].iter().all(|after| has_letters(before, after)));
+                let field = model.get("unk_token").filter(|token| token.peek_str() != Some(""));
+                let unknown = match field {
+                    None => None,
+                    Some(token) if knows_all => token.peek_str().and_then(|token| vocabulary.ids.get(token).copied()),
+                    Some(token) => {
+                        let text = token.str()?;
+                        if !vocabulary.model_has(text) {
+                            let reason = format!("model: unk_token {text:.64?} is not in the vocabulary");
+                            return Err(Error::Tokenizer { file: TOKENIZER.into(), reason });
+                        }
+                        vocabulary.ids.get(text).copied()
+                    }
+                };
                 Ok(Model::Bpe {
                     merges: last_of_equals(merges(&model)?),
-                    unknown: known.copied(),
+                    unknown,
                     byte_fallback,
-                    fuse_unknown: flag("fuse_unk")?,
+                    fuse_unknown: unknown.is_some() && !knows_all && flag("fuse_unk")?,
                     ignore_merges: flag("ignore_merges")?,
-                    prefix: text("continuing_subword_prefix")?,
-                    suffix: text("end_of_word_suffix")?,
+                    prefix,
+                    suffix,
                 })
             }
             "WordPiece" => {

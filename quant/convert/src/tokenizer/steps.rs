@@ -20,7 +20,7 @@ pub(super) fn normalizers(json: &Json) -> Result<(Vec<Step>, Option<Vec<u8>>), E
     let mut charsmap = None;
     let mut list = Vec::new();
     for part in steps(json.get("normalizer"), "normalizers")? {
-        let kind = kind_of(&part);
+        let kind = kind_of(&part)?;
         let required = |key| part.require(key)?.bool().map(flag);
         list.push(match kind {
             "NFC" | "NFD" | "NFKC" | "NFKD" | "Lowercase" | "StripAccents" | "Nmt" | "ByteLevel" => step(&[kind]),
@@ -57,7 +57,7 @@ pub(super) fn pre_tokenizers(json: &Json) -> Result<Vec<Step>, Error> {
     let mut list = Vec::new();
     for part in steps(json.get("pre_tokenizer"), "pretokenizers")? {
         let or = |key, default| Ok::<_, Error>(flag(part.get_bool(key)?.unwrap_or(default)));
-        list.push(match kind_of(&part) {
+        list.push(match kind_of(&part)? {
             "ByteLevel" => step(&["ByteLevel", or("add_prefix_space", false)?, or("use_regex", true)?]),
             "Split" => {
                 let [kind, pattern] = pattern(&part, "pre_tokenizer Split")?;
@@ -141,6 +141,14 @@ fn character<'c>(part: &Json<'c>, key: &str) -> Result<&'c str, Error> {
     if text.chars().count() == 1 { Ok(text) } else { Err(field.wrong("one character")) }
 }
 
+/// Whether pieces are made of byte-level BPE's letters and of nothing else.
+pub(super) fn are_letters(normalizers: &[Step], pre_tokenizers: &[Step]) -> bool {
+    let is = |step: &Step, name: &str| step.first().is_some_and(|first| first == name);
+    let adds = pre_tokenizers.iter().any(|step| is(step, "Metaspace"));
+    pre_tokenizers.last().is_some_and(|step| is(step, "ByteLevel"))
+        || normalizers.last().is_some_and(|step| is(step, "ByteLevel")) && !adds
+}
+
 /// How tokens become text again: what the decoder says, or where there is none what the steps before the model do.
 pub(super) fn decoder(json: &Json, normalizers: &[Step], pre_tokenizers: &[Step], model: &str) -> Result<Step, Error> {
     let names = |list: &[Step], name: &str| list.iter().any(|step| step.first().is_some_and(|first| first == name));
@@ -156,14 +164,17 @@ pub(super) fn decoder(json: &Json, normalizers: &[Step], pre_tokenizers: &[Step]
         return Ok(match metaspace.and_then(|step| step.get(1)) {
             Some(space) => step(&["Metaspace", space, lead]),
             None if names(pre_tokenizers, "ByteLevel") || names(normalizers, "ByteLevel") => step(&["ByteLevel"]),
-            None if model == "WordPiece" => step(&["WordPiece", "##"]),
-            None => step(&["WordPiece", ""]),
+            None if model == "wordpiece" => step(&["WordPiece", "##"]),
+            None => match normalizers.iter().find_map(|step| space_of(step)) {
+                Some(space) => step(&["Metaspace", space, lead]),
+                None => step(&["WordPiece", ""]),
+            },
         });
     }
     let mut made = None;
     let mut strips = false;
     for part in &parts {
-        let kind = kind_of(part);
+        let kind = kind_of(part)?;
         let own = match kind {
             "ByteLevel" => step(&["ByteLevel"]),
             "Metaspace" => {
@@ -173,8 +184,6 @@ pub(super) fn decoder(json: &Json, normalizers: &[Step], pre_tokenizers: &[Step]
                 step(&["Metaspace", character(part, "replacement")?, lead])
             }
             "WordPiece" => {
-                // Spaces before punctuation are left as they are.
-                part.get_bool("cleanup")?;
                 step(&["WordPiece", part.require("prefix")?.str()?])
             }
             "BPEDecoder" => step(&["BPEDecoder", part.require("suffix")?.str()?]),
@@ -209,6 +218,14 @@ pub(super) fn decoder(json: &Json, normalizers: &[Step], pre_tokenizers: &[Step]
         *lead = "never".into();
     }
     Ok(made)
+}
+
+/// The character that a normalizer puts in the place of spaces.
+fn space_of(step: &Step) -> Option<&str> {
+    match step.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["Replace", "String", " ", space] if space.chars().count() == 1 => Some(space),
+        _ => None,
+    }
 }
 
 /// The bytes of a text in base64.

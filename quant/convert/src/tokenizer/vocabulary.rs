@@ -40,8 +40,12 @@ pub(super) struct Vocabulary {
     pub(super) scores: Vec<f64>,
     /// Whether the model itself knows a token.
     in_model: Vec<bool>,
+    /// Whether there is a normalizer; without one it is the same whether an added token is `normalized`.
+    normalizes: bool,
 }
 
+/// Tokens with a role, in the order in which transformers adds them.
+const ROLES: &[&str] = &["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
 /// Tokens that a generation begins or ends with.
 const NEEDED: &[&str] = &["bos_token", "eos_token"];
 
@@ -62,12 +66,14 @@ impl Vocabulary {
             added: HashMap::new(),
             scores: Vec::new(),
             in_model: vec![false; size as usize],
+            normalizes: false,
         })
     }
 
     /// The vocabulary in `tokenizer.json`, and what the files beside it add.
     pub(super) fn read(checkpoint: &Checkpoint, json: &Json, size: u32) -> Result<Vocabulary, Error> {
         let mut vocabulary = Vocabulary::new(TOKENIZER, size)?;
+        vocabulary.normalizes = json.get("normalizer").is_some();
         let vocab = json.require("model")?.require("vocab")?;
         if vocab.is_list() {
             vocabulary.fill_scored(&vocab)?
@@ -116,7 +122,8 @@ impl Vocabulary {
                 json.value();
                 continue;
             }
-            for key in json.keys()?.filter(|key| key.ends_with("_token")) {
+            let others = json.keys()?.filter(|key| key.ends_with("_token") && !ROLES.contains(key));
+            for key in ROLES.iter().copied().chain(others) {
                 if let Some(token) = json.get(key).filter(|token| !token.is_bool()) {
                     self.name(file, &token, NEEDED.contains(&key))?;
                 }
@@ -154,25 +161,23 @@ impl Vocabulary {
     fn name(&mut self, file: &'static str, token: &Json, needed: bool) -> Result<(), Error> {
         let text = text_of(token)?;
         match self.ids.get(text) {
-            Some(id) if self.added.contains_key(id) => {
-                // transformers looks at how a token is found only where it adds it.
-                if token.is_object() {
-                    flags_of(token, true)?;
-                }
-                Ok(())
-            }
+            // transformers looks at how a token is found only where it adds it.
+            Some(id) if self.added.contains_key(id) => Ok(()),
             Some(&id) => self.add(file, id, token, Some(true)),
+            // A new token comes after all others, if the model has a row for it.
+            None if (self.next_id() as usize) < self.tokens.len() => self.add(file, self.next_id(), token, Some(true)),
             None if needed => Err(Error::Tokenizer {
                 file: file.into(),
                 reason: format!("the token {text:.64?} is not in the vocabulary"),
             }),
-            None => {
-                if token.is_object() {
-                    flags_of(token, true)?;
-                }
-                Ok(())
-            }
+            None => Ok(()),
         }
+    }
+
+    /// The id of the next token that is added.
+    fn next_id(&self) -> u32 {
+        let known = self.in_model.iter().filter(|known| **known).count() as u32;
+        self.added.keys().max().map_or(known, |last| known.max(last + 1))
     }
 
     /// Adds a token, a text or an object with its flags.
@@ -180,9 +185,23 @@ impl Vocabulary {
         let text = text_of(token)?.to_owned();
         let own = if token.is_object() { token.get_bool("special")? } else { None };
         let special = special.or(own).unwrap_or(false);
-        let flags = if token.is_object() { flags_of(token, special)? } else { Flags::default() };
+        let flags = if token.is_object() { self.flags_of(token, special)? } else { Flags::default() };
         let kind = if special { Kind::Control } else { Kind::UserDefined };
         self.insert(file, id, &text, kind, flags)
+    }
+
+    fn flags_of(&self, token: &Json, special: bool) -> Result<Flags, Error> {
+        let flag = |key| Ok::<_, Error>(token.get_bool(key)?.unwrap_or(false));
+        let normalized = match self.normalizes {
+            true => token.get_bool("normalized")?,
+            false => token.peek("normalized").and_then(|normalized| normalized.as_bool()),
+        };
+        Ok(Flags {
+            lstrip: flag("lstrip")?,
+            rstrip: flag("rstrip")?,
+            single_word: flag("single_word")?,
+            normalized: normalized.unwrap_or(!special),
+        })
     }
 
     fn insert(&mut self, file: &'static str, id: u32, text: &str, kind: Kind, flags: Flags) -> Result<(), Error> {
@@ -194,6 +213,12 @@ impl Vocabulary {
         let is_taken = self.kinds.get(id as usize).is_some_and(|kind| *kind != Kind::Unused);
         if let Some(other) = self.tokens.get(id as usize).filter(|other| is_taken && *other != text) {
             return conflict(format!("the added token {shown:?} has the id {id}, which {other:.64?} has too"));
+        }
+        if let Some(known) = self.added.get(&id) {
+            let seen = |flags: &Flags| Flags { normalized: flags.normalized && self.normalizes, ..*flags };
+            if seen(known) != seen(&flags) || self.kinds.get(id as usize) != Some(&kind) {
+                return conflict(format!("the added token {shown:?} is found in another way than elsewhere; correct one of the two"));
+            }
         }
         self.set(file, id, text, kind)?;
         // An empty text is in no text.
@@ -341,19 +366,6 @@ pub(super) fn special(checkpoint: &Checkpoint, role: &str) -> Result<Option<Stri
 /// The text of a token: the token itself, or a field of an object with how it is found.
 fn text_of<'c>(token: &Json<'c>) -> Result<&'c str, Error> {
     if token.is_object() { token.require("content")?.str() } else { token.str() }
-}
-
-fn flags_of(token: &Json, special: bool) -> Result<Flags, Error> {
-    // Older files say of what they are; it changes nothing.
-    token.get_str("__type")?;
-    token.get_bool("special")?;
-    let flag = |key| Ok::<_, Error>(token.get_bool(key)?.unwrap_or(false));
-    Ok(Flags {
-        lstrip: flag("lstrip")?,
-        rstrip: flag("rstrip")?,
-        single_word: flag("single_word")?,
-        normalized: token.get_bool("normalized")?.unwrap_or(!special),
-    })
 }
 
 /// The elements of a list that may be absent.

@@ -1,9 +1,9 @@
 //! Text to token ids and back, by the vocabulary inside a GGUF file.
 //!
-//! Five families, as `tokenizer.ggml.model` names them: `gpt2`, byte-level BPE over the pieces into which the pre-tokenizer of
+//! Six families, as `tokenizer.ggml.model` names them: `gpt2`, byte-level BPE over the pieces into which the pre-tokenizer of
 //! `tokenizer.ggml.pre` cuts a text (`gemma4` and `whitespace`, the same over characters), `llama`, SentencePiece's BPE by scores with a
-//! fallback to bytes, `t5`, SentencePiece's Unigram, `bert`, WordPiece, and `clip`, byte-level BPE over words. Ids agree with llama.cpp's
-//! and, where it departs from a model's own tokenizer or has none, with that: texts are composed (NFC) for `qwen2` and others, and letter
+//! fallback to bytes, `t5`, SentencePiece's Unigram, `bert`, WordPiece, `clip`, byte-level BPE over words, and `smidgen`, steps
+//! that the file lists, as Hugging Face's `tokenizers` takes them. Ids agree with llama.cpp's and, where it departs from a model's own tokenizer or has none, with that: texts are composed (NFC) for `qwen2` and others, and letter
 //! case divides words for `gpt-4o` and others. Two points are for safety: control tokens never arise from plain text, however it is
 //! spelled, and special tokens are found left to right, the longest first.
 //!
@@ -111,6 +111,8 @@ enum Scheme<'a> {
         splitter: Splitter,
         bytes: Box<clip::Bytes>,
         merges: Merges,
+        /// Special tokens that are found in the text that was made lower case.
+        normalized: Box<Specials>,
     },
     Pipeline(Box<Pipeline<'a>>),
 }
@@ -215,12 +217,26 @@ impl<'a> Tokenizer<'a> {
                         wordpiece::encode(part, *cleaning, &self.vocab, self.ids.unknown, ids);
                     }
                     Scheme::Pipeline(_) => {}
-                    Scheme::Clip { splitter, bytes, merges } => splitter.split(&clip::clean(part), &mut |word| {
-                        if !word.starts_with(|c| category(c) == Category::Space) {
-                            clip::merge(word.as_bytes(), true, bytes, merges, &mut merger);
-                            ids.extend(merger.symbols().map(|symbol| symbol.id).filter(|&id| id != NONE));
+                    Scheme::Clip { splitter, bytes, merges, normalized } => {
+                        let text = clip::clean(part);
+                        let mut rest = text.as_str();
+                        while !rest.is_empty() {
+                            let found = (!normalized.is_empty())
+                                .then(|| normalized.find(&self.vocab, rest, special == Special::Parse))
+                                .flatten();
+                            let (at, id) = found.map_or((rest.len(), None), |(at, id)| (at, Some(id)));
+                            let (words, tail) = rest.split_at_checked(at).unwrap_or((rest, ""));
+                            splitter.split(words, &mut |word| {
+                                if !word.starts_with(|c| category(c) == Category::Space) {
+                                    clip::merge(word.as_bytes(), true, bytes, merges, &mut merger);
+                                    ids.extend(merger.symbols().map(|symbol| symbol.id).filter(|&id| id != NONE));
+                                }
+                            });
+                            ids.extend(id);
+                            let length = id.and_then(|id| self.vocab.bytes(id)).map_or(0, <[u8]>::len);
+                            rest = tail.get(length..).unwrap_or_default();
                         }
-                    }),
+                    }
                 }
                 plain = later;
             }

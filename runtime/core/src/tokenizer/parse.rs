@@ -56,6 +56,7 @@ const LOWERCASE: &str = "tokenizer.ggml.normalizer.lowercase";
 const CLIP_START: &[u8] = b"<|startoftext|>";
 const CLIP_END: &[u8] = b"<|endoftext|>";
 const STRIP_ACCENTS: &str = "tokenizer.ggml.normalizer.strip_accents";
+pub(super) const NORMALIZED: &str = "smidgen.tokenizer.normalized_ids";
 const END_IDS: &str = "smidgen.tokenizer.end_token_ids";
 
 /// A token that only Phi-3's vocabulary has.
@@ -164,10 +165,11 @@ impl<'a> Tokenizer<'a> {
                 return Err(Error::Missing { key });
             }
         }
-        let further = end_ids(file, vocab.len())?;
+        let further = ids_of(file, END_IDS, vocab.len())?;
         let ends = find_ends(&mut vocab, &mut ids, &further, matches!(scheme, Scheme::Pipeline(_)));
         let bytes = byte_tokens(&vocab, matches!(&scheme, Scheme::Bpe(bpe) if !bpe.pre.characters))?;
-        let specials = Specials::new(&vocab)?;
+        let late = |id: u32| matches!(&scheme, Scheme::Clip { normalized, .. } if normalized.contains(id));
+        let specials = Specials::new(&vocab, |id| !late(id))?;
         Ok(Tokenizer { vocab, scheme, bytes, specials, strips, mask, ids, add_bos, add_eos, ends, warnings })
     }
 }
@@ -265,11 +267,13 @@ impl<'a> Parsed<'a> {
         for id in [ids.bos, ids.eos].into_iter().flatten() {
             vocab.set_kind(id, Kind::Control);
         }
+        let late = ids_of(file, NORMALIZED, vocab.len())?;
+        let normalized = Box::new(Specials::new(vocab, |id| late.binary_search(&id).is_ok())?);
         let splitter = splitter(pre::CLIP, "clip")?;
         let bytes = Box::new(clip::bytes(vocab));
         let has_merges = file.get(MERGES).is_some();
         let merges = if has_merges { read_merges(file, vocab)? } else { clip::merges(vocab, &bytes)? };
-        Ok(Parsed { add_eos: true, ..Parsed::new(Scheme::Clip { splitter, bytes, merges }, ids) })
+        Ok(Parsed { add_eos: true, ..Parsed::new(Scheme::Clip { splitter, bytes, merges, normalized }, ids) })
     }
 }
 
@@ -309,13 +313,14 @@ pub(super) fn ends_by_name(token: &str) -> bool {
     TURN_ENDS.contains(&token) || OTHER_ENDS.contains(&token)
 }
 
-/// Ids of further tokens that end a generation.
-fn end_ids(file: &Gguf<'_>, tokens: usize) -> Result<Vec<u32>, Error> {
-    let Some(list) = array(file, END_IDS, ValueKind::U32)? else { return Ok(Vec::new()) };
+/// The ids of tokens under a key, ascending; none if it is absent.
+pub(super) fn ids_of(file: &Gguf<'_>, key: &'static str, tokens: usize) -> Result<Vec<u32>, Error> {
+    let Some(list) = array(file, key, ValueKind::U32)? else { return Ok(Vec::new()) };
     let mut ids = try_with_capacity(list.len())?;
     ids.extend(list.bytes().as_chunks().0.iter().map(|id| u32::from_le_bytes(*id)));
+    ids.sort_unstable();
     match ids.iter().find(|id| **id as usize >= tokens) {
-        Some(id) => Err(Error::SpecialId { key: END_IDS, id: i64::from(*id), tokens }),
+        Some(id) => Err(Error::SpecialId { key, id: i64::from(*id), tokens }),
         None => Ok(ids),
     }
 }

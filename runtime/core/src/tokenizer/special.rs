@@ -17,10 +17,12 @@ pub(super) struct Specials {
 }
 
 impl Specials {
-    pub(super) fn new(vocab: &Vocab<'_>) -> Result<Specials, Error> {
+    /// Those of the special tokens that are `wanted`.
+    pub(super) fn new(vocab: &Vocab<'_>, wanted: impl Fn(u32) -> bool) -> Result<Specials, Error> {
         let mut first = [0; 256];
-        let mut ids = try_with_capacity((0..vocab.len() as u32).filter(|&id| class(vocab, id).is_some()).count())?;
-        for id in 0..vocab.len() as u32 {
+        let all = || (0..vocab.len() as u32).filter(|&id| class(vocab, id).is_some() && wanted(id));
+        let mut ids = try_with_capacity(all().count())?;
+        for id in all() {
             let Some(kind) = class(vocab, id) else { continue };
             let Some(&byte) = vocab.bytes(id).and_then(|text| text.first()) else { continue };
             first[usize::from(byte)] |= kind;
@@ -28,6 +30,16 @@ impl Specials {
         }
         ids.sort_unstable_by_key(|&id| (vocab.bytes(id), id));
         Ok(Specials { ids, first })
+    }
+
+    /// Whether a token is one of them.
+    pub(super) fn contains(&self, id: u32) -> bool {
+        self.ids.contains(&id)
+    }
+
+    /// Whether there are none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.ids.is_empty()
     }
 
     /// The leftmost special token in `text`, the longest of those that begin there: where it is, and its id. Control and

@@ -72,7 +72,7 @@ impl<'a> Normalizer<'a> {
     pub(super) fn apply(&self, input: Normalized) -> Normalized {
         let Normalized { text, head } = input;
         match self {
-            Normalizer::Nfc => whole(text, head, |text| normal::composed(text)),
+            Normalizer::Nfc => whole(text, head, normal::composed),
             Normalizer::Form(form) => whole(text, head, |text| in_form(text, *form)),
             Normalizer::Lowercase => each(&text, head, |c, out| out.extend(c.to_lowercase())),
             Normalizer::StripAccents => {

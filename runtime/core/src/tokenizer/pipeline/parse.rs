@@ -7,9 +7,9 @@ use smidgen_gguf::{Gguf, ValueKind};
 
 use super::super::Error;
 use super::super::merge::Merges;
-use super::super::parse::{SCORES, array, charsmap, flag, numbers, string};
+use super::super::parse::{NORMALIZED, SCORES, array, charsmap, flag, ids_of, numbers, string};
 use super::super::unigram::Prefixes;
-use super::super::vocab::{Kind, MAX_ENTRIES, NONE, Texts, Vocab, try_with_capacity};
+use super::super::vocab::{Kind, MAX_ENTRIES, NONE, Texts, Vocab};
 use super::added::{Finder, Flags};
 use super::model::{Bpe, Model, Scores, Unigram, WordPiece};
 use super::normalize::{Normalized, Normalizer};
@@ -30,7 +30,6 @@ const PREFIX: &str = "smidgen.tokenizer.continuing_subword_prefix";
 const SUFFIX: &str = "smidgen.tokenizer.end_of_word_suffix";
 const WORD_CHARACTERS: &str = "smidgen.tokenizer.max_word_characters";
 const ADDED_ONLY: &str = "smidgen.tokenizer.added_only_ids";
-const NORMALIZED: &str = "smidgen.tokenizer.normalized_ids";
 const LSTRIP: &str = "smidgen.tokenizer.lstrip_ids";
 const RSTRIP: &str = "smidgen.tokenizer.rstrip_ids";
 const SINGLE_WORD: &str = "smidgen.tokenizer.single_word_ids";
@@ -61,12 +60,12 @@ impl<'a> Pipeline<'a> {
         }
         let pre_tokenizers = steps(file, PRE_TOKENIZERS, PreTokenizer::read)?;
         let flags = Flags {
-            lstrip: ids(file, LSTRIP, vocab)?,
-            rstrip: ids(file, RSTRIP, vocab)?,
-            single_word: ids(file, SINGLE_WORD, vocab)?,
+            lstrip: ids_of(file, LSTRIP, vocab.len())?,
+            rstrip: ids_of(file, RSTRIP, vocab.len())?,
+            single_word: ids_of(file, SINGLE_WORD, vocab.len())?,
         };
-        let added_only = ids(file, ADDED_ONLY, vocab)?;
-        let wanted = ids(file, NORMALIZED, vocab)?;
+        let added_only = ids_of(file, ADDED_ONLY, vocab.len())?;
+        let wanted = ids_of(file, NORMALIZED, vocab.len())?;
         let (mut raw, mut normalized) = (Vec::new(), Vec::new());
         for id in (0..vocab.len() as u32).filter(|id| is_added(vocab.kind(*id))) {
             let text = vocab.text(id).unwrap_or_default();
@@ -124,20 +123,6 @@ fn steps<'a, T>(
         };
         return Err(Error::Step { key, index, reason });
     }
-}
-
-/// Ids of tokens, ascending.
-fn ids(file: &Gguf<'_>, key: &'static str, vocab: &Vocab<'_>) -> Result<Vec<u32>, Error> {
-    let Some(list) = array(file, key, ValueKind::U32)? else { return Ok(Vec::new()) };
-    let mut ids = try_with_capacity(list.len())?;
-    for id in list.bytes().as_chunks().0.iter().map(|id| u32::from_le_bytes(*id)) {
-        if id as usize >= vocab.len() {
-            return Err(Error::SpecialId { key, id: id.into(), tokens: vocab.len() });
-        }
-        ids.push(id);
-    }
-    ids.sort_unstable();
-    Ok(ids)
 }
 
 fn number(file: &Gguf<'_>, key: &'static str) -> Result<Option<usize>, Error> {
