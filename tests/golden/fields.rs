@@ -79,7 +79,10 @@ fn checkpoints() -> Vec<Parts> {
             "pooling_mode_mean_tokens": false, "pooling_mode_max_tokens": false}),
         ),
         ("sentence_bert_config.json", json!({"max_seq_length": 9, "do_lower_case": false})),
-        ("config_sentence_transformers.json", json!({"__version__": {"pytorch": "2"}, "prompts": {}})),
+        (
+            "config_sentence_transformers.json",
+            json!({"__version__": {"pytorch": "2"}, "prompts": {}, "default_prompt_name": null}),
+        ),
     ]);
     let (clip_files, clip_tensors) = seeded_clip::checkpoint();
     let (llama_files, llama_tensors) = llama(&chat_model(&small(), Format::F32));
@@ -273,57 +276,38 @@ fn conversions_are_those_of_llama_cpp() {
 /// What a folder of modules says, and the sentence of its error.
 #[test]
 fn modules_are_done_as_they_are_listed() {
-    let sentences = || checkpoints().into_iter().find(|parts| parts.name == "sentences").unwrap();
-    let change = |change: &dyn Fn(&mut Vec<(String, Value)>)| {
-        let mut parts = sentences();
-        change(&mut parts.json);
+    /// The conversion with another value at a path of a file; without the file for none.
+    fn with(file: &str, path: &str, value: Option<Value>) -> Result<Vec<u8>, Error> {
+        let mut parts = checkpoints().into_iter().find(|parts| parts.name == "sentences").unwrap();
+        let number = parts.json.iter().position(|(name, _)| name == file).unwrap();
+        match value {
+            Some(value) => *at(&mut parts.json[number].1, path) = value,
+            None => drop(parts.json.remove(number)),
+        }
         parts.converted()
-    };
-    let file = |json: &mut Vec<(String, Value)>, name: &str| -> usize {
-        json.iter().position(|(known, _)| known == name).unwrap()
-    };
-    let made = change(&|_| ()).unwrap();
-    let made = Gguf::parse(&made).unwrap();
-    let number = |key: &str| made.get(key).and_then(|value| value.as_u64());
-    assert_eq!((number("bert.pooling_type"), number("bert.max_sequence_length")), (Some(2), Some(9)));
-    assert_eq!(made.get("bert.pooling_normalize").and_then(|value| value.as_bool()), Some(true));
-    let refused: [(&str, &dyn Fn(&mut Vec<(String, Value)>)); 7] = [
-        ("pool/config.json is missing", &|json| json.retain(|(name, _)| name != "pool/config.json")),
-        ("cls and max", &|json| {
-            let i = file(json, "pool/config.json");
-            json[i].1["pooling_mode_max_tokens"] = json!(true);
-        }),
-        ("none of the known modes", &|json| {
-            let i = file(json, "pool/config.json");
-            json[i].1["pooling_mode_cls_token"] = json!(false);
-        }),
-        ("word_embedding_dimension", &|json| {
-            let i = file(json, "pool/config.json");
-            json[i].1["word_embedding_dimension"] = json!(33);
-        }),
-        ("[1].type", &|json| {
-            let i = file(json, "modules.json");
-            json[i].1[1]["type"] = json!("sentence_transformers.models.Dense");
-        }),
-        ("[0].path", &|json| {
-            let i = file(json, "modules.json");
-            json[i].1[0]["path"] = json!("../other");
-        }),
-        ("default_prompt_name", &|json| {
-            let i = file(json, "config_sentence_transformers.json");
-            json[i].1["default_prompt_name"] = json!("query");
-        }),
-    ];
-    for (named, wrong) in refused {
-        let error = change(wrong).err().unwrap_or_else(|| panic!("{named} is converted")).to_string();
+    }
+    let (pool, modules, whole) = ("pool/config.json", "modules.json", "config_sentence_transformers.json");
+    let dimension = json!({"embedding_dimension": 32, "pooling_mode": "lasttoken"});
+    for (changed, kind) in [(json!({"pooling_mode": "cls"}), 2), (dimension, 3)] {
+        let made = with(pool, "", Some(changed)).unwrap();
+        let made = Gguf::parse(&made).unwrap();
+        let number = |key: &str| made.get(key).and_then(|value| value.as_u64());
+        assert_eq!((number("bert.pooling_type"), number("bert.max_sequence_length")), (Some(kind), Some(9)));
+        assert_eq!(made.get("bert.pooling_normalize").and_then(|value| value.as_bool()), Some(true));
+    }
+    let dense = json!("sentence_transformers.models.Dense");
+    for (named, file, path, value) in [
+        ("pool/config.json is missing", pool, "", None),
+        ("cls and max", pool, "pooling_mode_max_tokens", Some(json!(true))),
+        ("none of the known modes", pool, "pooling_mode_cls_token", Some(json!(false))),
+        ("word_embedding_dimension", pool, "word_embedding_dimension", Some(json!(33))),
+        ("[1].type", modules, "[1].type", Some(dense)),
+        ("[0].path", modules, "[0].path", Some(json!("../other"))),
+        ("default_prompt_name", whole, "default_prompt_name", Some(json!("query"))),
+    ] {
+        let error = with(file, path, value).err().unwrap_or_else(|| panic!("{named} is converted")).to_string();
         assert!(error.contains(named) && !error.contains('\n'), "{named}: {error}");
     }
-    let last = change(&|json| {
-        let i = file(json, "pool/config.json");
-        json[i].1 = json!({"embedding_dimension": 32, "pooling_mode": "lasttoken"});
-    })
-    .unwrap();
-    assert_eq!(Gguf::parse(&last).unwrap().get("bert.pooling_type").and_then(|value| value.as_u64()), Some(3));
 }
 
 /// What a configuration of images says: keys, or the field in the error.

@@ -11,6 +11,8 @@ use std::io;
 pub enum Error {
     /// The file is not a valid GGUF file.
     Gguf(smidgen_gguf::Error),
+    /// A text of a GGUF file that is not UTF-8; `offset` is where it begins, in bytes.
+    NotUtf8 { key: &'static str, offset: u64 },
     /// No tensor can be packed, or unpacked, as was `wanted`.
     Nothing { wanted: &'static str },
     /// Some tensors of a file that is to be packed are packed already: to unpack the result would unpack them too.
@@ -71,6 +73,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::Gguf(error) => error.fmt(f),
+            Error::NotUtf8 { key, offset } => write!(f, "{key} is not UTF-8 (at byte {offset})"),
             Error::Nothing { wanted } => write!(f, "there is no tensor that can be {wanted}"),
             Error::PartlyPacked { tensor } => write!(f, "tensor {tensor:?} is packed already; unpack the file first"),
             Error::Io(error) => write!(f, "cannot write: {error}"),

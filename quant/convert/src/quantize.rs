@@ -20,6 +20,11 @@ pub fn quantize(
     for (number, bytes) in parts.iter().enumerate() {
         let file = Gguf::parse(bytes)?;
         if number == 0 {
+            const ARCHITECTURE: &str = "general.architecture";
+            // The rules of mixtures ask for it.
+            if let Some(offset) = file.get(ARCHITECTURE).and_then(|value| value.not_utf8()) {
+                return Err(Error::NotUtf8 { key: ARCHITECTURE, offset });
+            }
             let kept = file.metadata().filter(|(key, _)| !key.starts_with("split."));
             plan.metadata = kept.map(|(key, value)| (key.into(), Meta::Copy(value))).collect();
         }

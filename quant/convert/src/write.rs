@@ -85,7 +85,11 @@ pub fn write(
                 clamped.fetch_add(changed, Ordering::Relaxed);
                 Ok::<_, Error>(())
             };
-            piece.par_chunks_mut(row_bytes).enumerate().try_for_each_init(Vec::new, row)?;
+            if piece.par_chunks_mut(row_bytes).enumerate().try_for_each_init(Vec::new, row).is_err() {
+                // Of several errors the first is told, whichever thread came first.
+                let mut values = Vec::new();
+                piece.chunks_mut(row_bytes).enumerate().try_for_each(|next| row(&mut values, next))?;
+            }
             if let Some(format) = format {
                 panels.resize(piece.len(), 0);
                 format.pack(row_bytes, &piece, &mut panels);

@@ -75,7 +75,10 @@ impl Picture {
         if u64::from(width) * u64::from(height) > MAX_PIXELS {
             return Err(too_large(width, height));
         }
-        let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+        // Some programs write what begins the segment in a JPEG file before it.
+        let exif = decoder.exif_metadata().ok().flatten();
+        let exif = exif.as_deref().map(|exif| exif.strip_prefix(b"Exif\0\0").unwrap_or(exif));
+        let orientation = exif.and_then(Orientation::from_exif_chunk).unwrap_or(Orientation::NoTransforms);
         let decoded = DynamicImage::from_decoder(decoder).map_err(damaged)?;
         Ok(Picture::turned((decoded, orientation)))
     }
@@ -210,7 +213,11 @@ mod tests {
                 let mut encoder = WebPEncoder::new_lossless(&mut webp);
                 encoder.set_exif_metadata(exif.clone()).unwrap();
                 encoder.write_image(&PIXELS, 3, 2, image::ExtendedColorType::Rgb8).unwrap();
-                for file in [png, webp] {
+                let mut prefixed = Vec::new();
+                let mut encoder = WebPEncoder::new_lossless(&mut prefixed);
+                encoder.set_exif_metadata([b"Exif\0\0", &exif[..]].concat()).unwrap();
+                encoder.write_image(&PIXELS, 3, 2, image::ExtendedColorType::Rgb8).unwrap();
+                for file in [png, webp, prefixed] {
                     let picture = decode(&file).unwrap();
                     assert_eq!(((picture.width, picture.height), picture.pixels), expected, "{orientation}");
                 }

@@ -44,7 +44,11 @@ fn open(part: &Path, to: &Path) -> Result<File, Error> {
         return Err(Error::Write { path: part.to_owned(), error });
     }
     loop {
-        let file = File::options().write(true).create(true).truncate(false).open(part).map_err(unwritten)?;
+        let file = File::options().write(true).create(true).truncate(false).open(part).map_err(|error| {
+            // One of somebody else is to be named.
+            let path = if part.exists() { part } else { to };
+            Error::Write { path: path.to_owned(), error }
+        })?;
         match file.try_lock() {
             Err(TryLockError::WouldBlock) => return Err(Error::Busy { path: to.to_owned() }),
             Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Interrupted => continue,

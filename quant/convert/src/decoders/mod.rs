@@ -167,7 +167,7 @@ pub(crate) fn plan<'a>(checkpoint: &Checkpoint<'a>) -> Result<Plan<'a>, Error> {
         // Masks, and frequencies that are computed.
         let made =
             ["rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias"];
-        made.iter().any(|made| end(made)) || (tied && name == format!("{}.weight", family.head))
+        made.iter().any(end) || (tied && name == format!("{}.weight", family.head))
     })
 }
 

@@ -189,7 +189,7 @@ fn join(first: char, second: char) -> Option<char> {
 mod tests {
     use super::super::clip::clean;
     use super::super::compose::{class, compose};
-    use super::{Form, compose_into, composed, in_form, is_settled, push_parts};
+    use super::{compose_into, composed, is_settled, push_parts};
     use alloc::string::String;
 
     #[test]

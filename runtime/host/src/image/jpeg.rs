@@ -13,9 +13,7 @@ use zune_jpeg::zune_core::options::DecoderOptions;
 /// # Errors
 /// What is missing or wrong in the file, and where.
 pub(super) fn decode(bytes: &[u8]) -> Result<(DynamicImage, Orientation), String> {
-    let whole = scan::check(bytes)?;
-    // The end marker may be missing, and what follows it is not of this image.
-    let mut file = bytes.get(..whole.end).unwrap_or_default().to_vec();
+    let scan::Whole { mut file, components } = scan::check(bytes)?;
     file.extend([0xff, 0xd9]);
     let options = DecoderOptions::default().set_strict_mode(true).set_max_width(usize::MAX).set_max_height(usize::MAX);
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(&*file), options);
@@ -24,13 +22,13 @@ pub(super) fn decode(bytes: &[u8]) -> Result<(DynamicImage, Orientation), String
     let (width, height) = decoder.dimensions().ok_or("it has no size")?;
     let input = decoder.input_colorspace().ok_or("it has no colours")?;
     // Four colours are brought to three here, as other programs do it.
-    let output = if whole.components == 4 { input } else { ColorSpace::RGB };
+    let output = if components == 4 { input } else { ColorSpace::RGB };
     decoder.set_options(options.jpeg_set_out_colorspace(output));
     let orientation = decoder.exif().and_then(|exif| Orientation::from_exif_chunk(exif));
     let mut pixels = decoder.decode().map_err(told)?;
     match input {
         // What the decoder calls so before it has looked at the number of components.
-        _ if whole.components < 4 => {}
+        _ if components < 4 => {}
         ColorSpace::CMYK => pixels = pixels.as_chunks().0.iter().flat_map(|pixel| of_cmyk(*pixel)).collect(),
         ColorSpace::YCCK => pixels = pixels.as_chunks().0.iter().flat_map(|pixel| of_cmyk(of_ycck(*pixel))).collect(),
         _ => {}

@@ -8,10 +8,12 @@ use std::path::Path;
 /// How a file is written.
 #[derive(Clone, Copy, Debug)]
 struct Kind {
-    /// Sampling factors of the first component; those of the others are 1.
-    sampling: [usize; 2],
+    /// Sampling factors of each component, those of the first the largest.
+    sampling: [[usize; 2]; 4],
     components: usize,
     is_progressive: bool,
+    /// Whether a baseline file has a scan for each component.
+    is_separate: bool,
     /// MCUs between restart markers.
     restart: usize,
     /// What Adobe's segment says of the colours.
@@ -19,12 +21,19 @@ struct Kind {
 }
 
 const SIZE: [usize; 2] = [37, 29];
+/// No component is subsampled.
+const WHOLE: [[usize; 2]; 4] = [[1, 1]; 4];
+
+/// All but the first are.
+fn with_luma(first: [usize; 2]) -> [[usize; 2]; 4] {
+    [first, [1, 1], [1, 1], [1, 1]]
+}
 
 impl Kind {
     /// Blocks of a component in an interleaved scan, across and down.
     fn grid(&self, component: usize) -> [usize; 2] {
-        let own = if component == 0 { self.sampling } else { [1, 1] };
-        [0, 1].map(|side| SIZE[side].div_ceil(8 * self.sampling[side]) * own[side])
+        let own = self.sampling[component];
+        [0, 1].map(|side| SIZE[side].div_ceil(8 * self.sampling[0][side]) * own[side])
     }
 
     /// Its blocks, with coefficients in the order of the zigzag.
@@ -57,7 +66,7 @@ impl Kind {
         segment(0xdb, &[&[0, 24][..], &[16; 63]].concat());
         let mut frame = vec![8, 0, SIZE[1] as u8, 0, SIZE[0] as u8, self.components as u8];
         for number in 0..self.components {
-            let sampling = if number == 0 { self.sampling } else { [1, 1] };
+            let sampling = self.sampling[number];
             frame.extend([number as u8 + 1, (sampling[0] << 4 | sampling[1]) as u8, 0]);
         }
         segment(if self.is_progressive { 0xc2 } else { 0xc0 }, &frame);
@@ -90,7 +99,10 @@ impl Kind {
             scan(&all, [0, 0, 1, 0]);
             (0..self.components).for_each(|number| scan(&[number], [6, 63, 1, 0]));
         } else {
-            scan(&all, [0, 63, 0, 0]);
+            match self.is_separate {
+                true => all.iter().for_each(|number| scan(&[*number], [0, 63, 0, 0])),
+                false => scan(&all, [0, 63, 0, 0]),
+            }
         }
         file.extend([0xff, 0xd9]);
         file
@@ -102,15 +114,15 @@ impl Kind {
         let mut mcus: Vec<Vec<(usize, usize)>> = Vec::new();
         if let [number] = components {
             let (number, grid) = (*number, self.grid(*number));
-            let own = if number == 0 { self.sampling } else { [1, 1] };
-            let [across, down] = [0, 1].map(|side| (SIZE[side] * own[side]).div_ceil(8 * self.sampling[side]));
+            let own = self.sampling[number];
+            let [across, down] = [0, 1].map(|side| (SIZE[side] * own[side]).div_ceil(8 * self.sampling[0][side]));
             mcus.extend((0..across * down).map(|i| vec![(number, i / across * grid[0] + i % across)]));
         } else {
-            let [across, down] = [0, 1].map(|side| SIZE[side].div_ceil(8 * self.sampling[side]));
+            let [across, down] = [0, 1].map(|side| SIZE[side].div_ceil(8 * self.sampling[0][side]));
             for mcu in 0..across * down {
                 let mut parts = Vec::new();
                 for &number in components {
-                    let [h, v] = if number == 0 { self.sampling } else { [1, 1] };
+                    let [h, v] = self.sampling[number];
                     let corner = mcu / across * v * self.grid(number)[0] + mcu % across * h;
                     parts.extend((0..h * v).map(|i| (number, corner + i / h * self.grid(number)[0] + i % h)));
                 }
@@ -200,7 +212,7 @@ impl Bits {
             }
             (0..zeros / 16).for_each(|_| self.symbol(0xf0));
             let size = 32 - value.unsigned_abs().leading_zeros();
-            self.symbol(zeros % 16 << 4 | size as i32);
+            self.symbol((zeros % 16) << 4 | size as i32);
             self.signed(*value, size);
             zeros = 0;
         }
@@ -242,16 +254,16 @@ impl Bits {
 fn kinds() -> Vec<[Kind; 2]> {
     let mut kinds = Vec::new();
     for (components, sampling, transform) in [
-        (1, [1, 1], None),
-        (3, [1, 1], None),
-        (3, [2, 2], None),
-        (3, [2, 1], None),
-        (3, [1, 1], Some(0)),
-        (4, [1, 1], Some(0)),
-        (4, [1, 1], Some(2)),
+        (1, WHOLE, None),
+        (3, WHOLE, None),
+        (3, with_luma([2, 2]), None),
+        (3, with_luma([2, 1]), None),
+        (3, WHOLE, Some(0)),
+        (4, WHOLE, Some(0)),
+        (4, WHOLE, Some(2)),
     ] {
         for restart in [0, 2] {
-            let kind = Kind { sampling, components, is_progressive: false, restart, transform };
+            let kind = Kind { sampling, components, is_progressive: false, is_separate: false, restart, transform };
             kinds.push([kind, Kind { is_progressive: true, ..kind }]);
         }
     }
@@ -289,8 +301,14 @@ fn progressive_and_baseline_files_are_one_picture() {
         // The decoder rounds few coefficients of a block otherwise than many; a wrong one is 3 or more.
         assert!(pixels.iter().zip(&same).all(|(a, b)| a.abs_diff(*b) <= 1), "{baseline:?}");
         assert!(pixels.iter().any(|byte| *byte > 150) && pixels.iter().any(|byte| *byte < 50), "{baseline:?}");
-        let restarted = Kind { restart: 3, ..baseline };
-        assert!(pixels == decode(&restarted.file()).unwrap(), "{baseline:?}");
+        assert!(pixels == decode(&Kind { restart: 3, ..baseline }.file()).unwrap(), "{baseline:?}");
+        let separate = Kind { is_separate: true, ..baseline };
+        if baseline.components > 1 && baseline.sampling[0][1] > 1 {
+            let text = refused(&separate.file());
+            assert!(text.contains("a scan for each") && text.contains("not supported"), "{text}");
+        } else {
+            assert!(pixels == decode(&separate.file()).unwrap(), "{separate:?}");
+        }
     }
 }
 
@@ -339,7 +357,14 @@ fn what_follows_the_end_is_not_looked_at() {
         let pixels = decode(&whole).unwrap();
         // As cameras store a second picture.
         assert!(decode(&[&whole[..], &whole[..100], b"more"].concat()).unwrap() == pixels);
-        assert_eq!(scan::check(&whole).unwrap(), scan::Whole { end: whole.len() - 2, components: 3 });
+        let expected = scan::Whole { file: whole[..whole.len() - 2].to_vec(), components: 3 };
+        assert_eq!(scan::check(&whole).unwrap(), expected);
+        // Nor is what lies between segments, nor Adobe's if it is cut off, or if JFIF's is there.
+        let junk = [&whole[..2], &b"\xff\xe0\0\x07JFIF\0\0\0\x17junk\xff\0\xff\xee\0\x09Adobe\0\x64"[..], &whole[2..]]
+            .concat();
+        assert!(decode(&junk).unwrap() == pixels);
+        let jfif = noise(b"\xff\xe0\0\x07JFIF\0\xff\xee\0\x0eAdobe\0\x64\0\0\0\0\0");
+        assert!(decode(&jfif).unwrap() == decode(&noise(&[])).unwrap());
     }
 }
 
@@ -366,8 +391,14 @@ fn kinds_that_are_not_taken_are_named() {
 #[test]
 fn inks_become_colours() {
     let flat = |transform: u8, stored: [i32; 4]| {
-        let kind =
-            Kind { sampling: [1, 1], components: 4, is_progressive: false, restart: 0, transform: Some(transform) };
+        let kind = Kind {
+            sampling: WHOLE,
+            components: 4,
+            is_progressive: false,
+            is_separate: false,
+            restart: 0,
+            transform: Some(transform),
+        };
         let whole = kind.file();
         let data = whole.windows(2).position(|pair| pair == [0xff, 0xda]).unwrap() + 16;
         let mut bits = Bits::default();

@@ -7,8 +7,9 @@ const MAX_SCANS: usize = 100;
 /// A file that is whole.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Whole {
-    /// Bytes before the end marker, or before what is in its place.
-    pub(super) end: usize,
+    /// What a decoder needs of the file: its tables, frame and scans, colours and orientation, without the end marker, and without what lies
+    /// between segments.
+    pub(super) file: Vec<u8>,
     /// Components: 1, 3 or 4.
     pub(super) components: usize,
 }
@@ -52,8 +53,11 @@ struct Reader<'a> {
     scans: usize,
     /// Huffman tables that were read.
     read: usize,
-    /// After the last scan that is whole.
-    end: usize,
+    /// Whether a segment of JFIF's was there, and the colours as Adobe's says them.
+    is_jfif: bool,
+    adobe: Option<u8>,
+    /// See [`Whole`].
+    file: Vec<u8>,
 }
 
 /// A scan's header.
@@ -88,22 +92,27 @@ pub(super) fn check(bytes: &[u8]) -> Result<Whole, String> {
     let mut reader = Reader::new(bytes);
     loop {
         match reader.segment()? {
-            Some(0xd9) => {
-                let end = reader.at - 2;
-                return reader.whole(end, false);
-            }
+            Some(0xd9) => return reader.whole(false),
             Some(_) => {}
-            None => {
-                let end = reader.end;
-                return reader.whole(end, true);
-            }
+            None => return reader.whole(true),
         }
     }
 }
 
 impl<'a> Reader<'a> {
     fn new(bytes: &'a [u8]) -> Reader<'a> {
-        Reader { bytes, at: 0, frame: None, tables: Default::default(), restart: 0, scans: 0, read: 0, end: 0 }
+        Reader {
+            bytes,
+            at: 0,
+            frame: None,
+            tables: Default::default(),
+            restart: 0,
+            scans: 0,
+            read: 0,
+            is_jfif: false,
+            adobe: None,
+            file: vec![0xff, 0xd8],
+        }
     }
 
     /// Reads to the next marker and what belongs to it, and says which it was; none if the file ends before.
@@ -138,17 +147,49 @@ impl<'a> Reader<'a> {
             }
             0xda => {
                 let scan = self.scan_header(segment).ok_or_else(wrong)?;
+                if let Some(frame) = &self.frame
+                    && !frame.is_progressive
+                    && scan.components.len() < frame.components.len()
+                    && frame.most[1] > 1
+                {
+                    // The decoder mixes up their rows.
+                    return Err(format!(
+                        "its kind, a scan for each of several components with rows left out (at byte {place}), is not supported; save it as baseline"
+                    ));
+                }
                 self.scans += 1;
                 if self.scans > MAX_SCANS {
                     return Err(format!("it has more than {MAX_SCANS} scans"));
                 }
+                if self.scans == 1 {
+                    self.colours();
+                }
                 self.scan(&scan)?;
-                self.end = self.at;
             }
+            0xe0 => self.is_jfif |= segment.starts_with(b"JFIF\0"),
+            // Two numbers of a version and flags come before the colours. A shorter segment says nothing.
+            0xee if segment.starts_with(b"Adobe") => self.adobe = segment.get(11).copied().or(self.adobe),
             0xdd => self.restart = usize::from(u16::from_be_bytes(*segment.first_chunk().ok_or_else(wrong)?)),
             _ => {}
         }
+        let is_exif = code == 0xe1 && segment.starts_with(b"Exif\0\0");
+        if is_exif || matches!(code, 0xc0..=0xc2 | 0xc4 | 0xda | 0xdb | 0xdd) {
+            self.file.extend_from_slice(self.bytes.get(place..self.at).unwrap_or_default());
+        }
         Ok(Some(code))
+    }
+
+    /// Says the colours as libjpeg finds them: what Adobe's segment says counts for three only if JFIF's is not there.
+    fn colours(&mut self) {
+        let components = self.frame.as_ref().map_or(0, |frame| frame.components.len());
+        let transform = match (components, self.adobe) {
+            (3, Some(transform)) if !self.is_jfif => transform.min(1),
+            (4, Some(0)) => 0,
+            (4, Some(_)) => 2,
+            _ => return,
+        };
+        self.file.extend_from_slice(b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0");
+        self.file.push(transform);
     }
 
     /// A frame's header; none if it is too short.
@@ -289,7 +330,7 @@ impl<'a> Reader<'a> {
     }
 
     /// What is known of the file at its end.
-    fn whole(&self, end: usize, is_cut: bool) -> Result<Whole, String> {
+    fn whole(self, is_cut: bool) -> Result<Whole, String> {
         let at = self.bytes.len();
         let Some(frame) = &self.frame else { return Err(format!("it ends at byte {at} without a frame")) };
         let components = frame.components.iter();
@@ -303,8 +344,8 @@ impl<'a> Reader<'a> {
                 "it is cut off at byte {at}, after {} scans: component {number} is not complete",
                 self.scans
             )),
-            Some(number) => Err(format!("it ends at byte {end} without component {number}")),
-            None => Ok(Whole { end, components: frame.components.len() }),
+            Some(number) => Err(format!("it ends before byte {} without component {number}", self.at)),
+            None => Ok(Whole { components: frame.components.len(), file: self.file }),
         }
     }
 }

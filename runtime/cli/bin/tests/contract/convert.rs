@@ -209,6 +209,21 @@ fn weights_that_do_not_fit_are_refused_or_clamped() {
 }
 
 #[test]
+fn of_several_weights_that_do_not_fit_the_first_is_named() {
+    let dir = Scratch::new();
+    let folder = dir.checkpoint(|tensors| {
+        let tensor = tensors.iter_mut().find(|tensor| tensor.name == "model.layers.0.mlp.up_proj.weight").unwrap();
+        let row = 4 * tensor.shape[1] as usize;
+        for row in tensor.data.chunks_exact_mut(row).skip(3) {
+            row[8..12].copy_from_slice(&1e6_f32.to_le_bytes());
+        }
+    });
+    for _ in 0..8 {
+        fails(&["convert", &folder, &dir.path("out.gguf"), "--type", "F16"], &["row 3, column 2", "1000000.0"]);
+    }
+}
+
+#[test]
 fn scales_that_do_not_fit_are_refused_or_clamped() {
     let dir = Scratch::new();
     let folder = dir.checkpoint(|tensors| put(tensors, &[1e38, -1.0, -1e38]));
@@ -260,7 +275,12 @@ fn wider_weights_that_do_not_fit_are_refused_or_clamped() {
         assert!(note.ends_with(": 2, in tensors: 1\n"), "{note}");
         assert_eq!(weights(&output), [1.0, f32::MAX, f32::MIN]);
     }
-    // What is the nearest to infinity in BF16.
+    // In a narrower type they are counted once.
+    for kind in ["F16", "BF16", "Q8_0"] {
+        let note = noted(&["convert", &folder, &output, "--clamp", "--type", kind]);
+        assert!(note.ends_with(": 2, in tensors: 1\n"), "{kind}: {note}");
+    }
+    // What is nearest to infinity in BF16.
     let folder = double([3.3895e38, 3.4e38, 0.0]);
     let words = ["convert", &folder, &output, "--type", "BF16"];
     fails(&words, &["blk.0.ffn_up.weight", "row 1, column 3", "BF16", "use F32, or --clamp"]);
