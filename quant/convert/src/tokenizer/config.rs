@@ -52,7 +52,7 @@ pub(super) fn check(checkpoint: &Checkpoint, parsed: &Parsed) -> Result<(), Erro
 
 /// Whether a text gets a beginning, and an end, by the flags for tokenizers without a template.
 pub(super) fn adds(checkpoint: &Checkpoint) -> Result<[bool; 2], Error> {
-    let config = checkpoint.json(TOKENIZER_CONFIG);
+    let config = checkpoint.json(TOKENIZER_CONFIG).filter(|_| !is_by_file(checkpoint));
     let flag = |key| Ok::<_, Error>(config.as_ref().map_or(Ok(None), |config| config.get_bool(key))?.unwrap_or(false));
     Ok([flag("add_bos_token")?, flag("add_eos_token")?])
 }

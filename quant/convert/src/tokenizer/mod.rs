@@ -197,6 +197,7 @@ pub(crate) fn encoder(planner: &mut Planner, size: u32, compares: bool) -> Resul
         }
         frame => frame.unwrap_or_default(),
     };
+    let is_words = matches!(parsed.model, Model::WordPiece { .. });
     for (role, key, default) in ENCODER_ROLES {
         let own = match *role {
             "cls" => frame.first,
@@ -206,7 +207,8 @@ pub(crate) fn encoder(planner: &mut Planner, size: u32, compares: bool) -> Resul
         };
         let id = match own {
             Some(id) => Some(id),
-            None => parsed.vocabulary.role(planner.checkpoint, role, Some(default))?,
+            // Other models' tokens have other names.
+            None => parsed.vocabulary.role(planner.checkpoint, role, Some(*default).filter(|_| is_words))?,
         };
         if let Some(id) = id {
             planner.metadata(format!("tokenizer.ggml.{key}_token_id"), id);
