@@ -30,7 +30,12 @@ fn steps_give_the_ids_of_hugging_face() {
         let tokenizer = &case["tokenizer"];
         let bytes = smallest(&[("tokenizer.json", tokenizer.clone())], size(tokenizer)).unwrap();
         let file = Gguf::parse(&bytes).unwrap();
-        assert_eq!(file.get("tokenizer.ggml.model").and_then(|value| value.as_str()), Some("smidgen"), "{}", case["name"]);
+        assert_eq!(
+            file.get("tokenizer.ggml.model").and_then(|value| value.as_str()),
+            Some("smidgen"),
+            "{}",
+            case["name"]
+        );
         let tokenizer = Tokenizer::parse(&file).unwrap();
         for (text, ids) in case["texts"].as_object().unwrap() {
             assert_eq!(json!(tokenizer.encode(text, Special::Parse)), *ids, "{}: {text:?}", case["name"]);
@@ -78,7 +83,10 @@ fn all_ids_that_end_a_generation_do() {
 #[test]
 fn templates_in_files_come_first() {
     let (tokenizer, size) = case("nfc and lowercase");
-    let old = ("tokenizer_config.json", json!({"chat_template": [{"name": "default", "template": "old"}, {"name": "tool_use", "template": "tools"}]}));
+    let old = (
+        "tokenizer_config.json",
+        json!({"chat_template": [{"name": "default", "template": "old"}, {"name": "tool_use", "template": "tools"}]}),
+    );
     let new = ("chat_template.jinja", json!("new"));
     let further = ("additional_chat_templates/rag.jinja", json!("rag"));
     for (files, expected) in [
@@ -106,7 +114,8 @@ fn what_no_step_says_is_refused_by_name() {
         *path.iter().fold(&mut changed, |value, key| &mut value[*key]) = value;
         changed
     };
-    let expression = |text: &str| json!({"type": "Split", "pattern": {"Regex": text}, "behavior": "Removed", "invert": false});
+    let expression =
+        |text: &str| json!({"type": "Split", "pattern": {"Regex": text}, "behavior": "Removed", "invert": false});
     for (tokenizer, reason) in [
         (changed(&["normalizer"], json!({"type": "Nfx"})), "normalizer Nfx"),
         (changed(&["pre_tokenizer"], json!({"type": "UnicodeScripts"})), "pre_tokenizer UnicodeScripts"),

@@ -8,4 +8,5 @@ mod micro;
 mod model;
 mod safetensors;
 mod tokenizer;
+mod tokenizer_steps;
 mod vit;

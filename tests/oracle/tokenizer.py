@@ -101,14 +101,14 @@ def characters(pre=None, **kw):
     return tokenizer
 
 
-def wordpiece(normalizer=None, pre=None, **kw):
+def wordpiece(normalizer=None, pre=None, without="", **kw):
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]", **kw))
     tokenizer.normalizer = normalizer or normalizers.BertNormalizer()
     tokenizer.pre_tokenizer = pre or pre_tokenizers.BertPreTokenizer()
     names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     prefix = kw.get("continuing_subword_prefix", "##")
     trainer = trainers.WordPieceTrainer(vocab_size=900, special_tokens=names, limit_alphabet=300, continuing_subword_prefix=prefix, show_progress=False)
-    tokenizer.train_from_iterator(corpus("words"), trainer)
+    tokenizer.train_from_iterator([line.replace(without, "") for line in corpus("words")], trainer)
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[(name, tokenizer.token_to_id(name)) for name in ("[CLS]", "[SEP]")]
     )
@@ -140,6 +140,18 @@ def added(tokenizer, *tokens):
     for token in tokens:
         (tokenizer.add_special_tokens if token.special else tokenizer.add_tokens)([token])
     return tokenizer
+
+
+def closed(tokenizer):
+    """The same tokenizer with all merges that make a token, in the order of the tokens, as conversions of SentencePiece's have them."""
+    described = json.loads(tokenizer.to_str())
+    vocabulary = described["model"]["vocab"]
+    names = {token["content"] for token in described["added_tokens"]} | {f"<0x{byte:02X}>" for byte in range(256)}
+    order = list(dict.fromkeys("".join(pair) for pair in described["model"]["merges"]))
+    known = lambda token: token in vocabulary and token not in names
+    cuts = lambda token: [[token[:at], token[at:]] for at in range(1, len(token))]
+    described["model"]["merges"] = [cut for token in order for cut in cuts(token) if known(cut[0]) and known(cut[1])]
+    return Tokenizer.from_str(json.dumps(described))
 
 
 def table():
@@ -203,6 +215,8 @@ def cases():
         clean, chinese, strip, lower = ((flags >> bit & 1) == 1 for bit in range(4))
         yield f"bert {flags:04b}", w(N.BertNormalizer(clean, chinese, strip, lower))
     yield "bert default", w(N.BertNormalizer())
+    yield "bert, no token with a low line", w(without="▁")
+    yield "bert cased, no token with a low line", w(N.BertNormalizer(lowercase=False), without="▁")
     yield "bert longest", w(max_input_chars_per_word=6)
     yield "bert prefix", w(continuing_subword_prefix="@@")
     for name, form in [("nfc", N.NFC()), ("lowercase", N.Lowercase()), ("sequence", N.Sequence([N.NFKC(), N.Lowercase()]))]:
@@ -238,6 +252,10 @@ def cases():
             yield f"metaspace {scheme} {split}", added(made, special("<s>"), special("<tok>"))
     spm = N.Sequence([N.Prepend("▁"), N.Replace(" ", "▁")])
     yield "sentencepiece", added(changed(c(P.Metaspace(), byte_fallback=True, fuse_unk=True), normalizer=spm, pre_tokenizer=None), special("<s>"))
+    made = closed(changed(c(P.Metaspace(), byte_fallback=True, fuse_unk=True), normalizer=spm, pre_tokenizer=None))
+    yield "sentencepiece, all merges", added(made, special("<s>"))
+    made = closed(changed(c(P.Metaspace(), byte_fallback=True), normalizer=N.Replace(" ", "▁"), pre_tokenizer=None))
+    yield "sentencepiece without prefix", added(made, special("<s>"), AddedToken("new", normalized=False))
     yield "gemma", added(changed(c(P.Metaspace(), byte_fallback=True), normalizer=N.Replace(" ", "▁"), pre_tokenizer=P.Split(" ", "merged_with_previous")), special("<s>"))
     yield "fuse", c(fuse_unk=True)
     yield "prefix", c(continuing_subword_prefix="##")

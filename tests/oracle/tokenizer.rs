@@ -18,6 +18,20 @@ const REFUSED: &[(&str, &str)] = &[
     ("frame of two", "more than one token"),
     ("expression names", "a group of this kind"),
 ];
+/// Kinds for which llama.cpp's keys say everything, and their `tokenizer.ggml.model` and `pre`.
+const PLAIN: &[(&str, &str, &str)] = &[
+    ("sentencepiece, all merges", "llama", "default"),
+    ("sentencepiece without prefix", "llama", "default"),
+    ("byte-level False True", "gpt2", "gpt-2"),
+    ("smollm", "gpt2", "smollm"),
+    ("expression llama3", "gpt2", "smaug-bpe"),
+    ("expression qwen2", "gpt2", "deepseek-r1-qwen"),
+    ("qwen2 nfc", "gpt2", "qwen2"),
+    ("normalizer nfc", "gpt2", "olmo"),
+    ("llama3 whole", "gpt2", "llama-bpe"),
+    ("bert, no token with a low line", "bert", ""),
+    ("bert cased, no token with a low line", "bert", ""),
+];
 /// Texts that the script writes for each kind.
 const TEXTS: usize = 400;
 
@@ -49,11 +63,12 @@ fn numbers(value: &Value) -> Vec<u32> {
 #[test]
 fn tokens_are_those_of_hugging_face() {
     let Some(cases) = cases() else { return };
-    let (mut wrong, mut texts) = (Vec::new(), 0);
+    let (mut wrong, mut texts, mut plain) = (Vec::new(), 0, 0);
     let mut refused = Vec::new();
     for case in &cases {
         let name = case["name"].as_str().unwrap();
-        let files: Vec<_> = case["files"].as_object().unwrap().iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
+        let files: Vec<_> =
+            case["files"].as_object().unwrap().iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
         let vocabulary = case["vocabulary"].as_u64().unwrap();
         let reads = case["files"]["tokenizer.json"]["model"]["type"] == "WordPiece";
         let bytes = match smallest(&files, vocabulary) {
@@ -65,6 +80,11 @@ fn tokens_are_those_of_hugging_face() {
         };
         let file = Gguf::parse(&bytes).unwrap();
         let tokenizer = Tokenizer::parse(&file).unwrap_or_else(|error| panic!("{name}: {error}"));
+        if let Some((_, model, pre)) = PLAIN.iter().find(|(kind, ..)| *kind == name) {
+            let text = |key: &str| file.get(key).and_then(|value| value.as_str()).unwrap_or_default();
+            assert_eq!([text("tokenizer.ggml.model"), text("tokenizer.ggml.pre")], [*model, *pre], "{name}");
+            plain += 1;
+        }
         let all = case["texts"].as_array().unwrap();
         assert_eq!(all.len(), TEXTS, "{name}");
         for (i, text) in all.iter().enumerate() {
@@ -91,6 +111,7 @@ fn tokens_are_those_of_hugging_face() {
         let is_listed = REFUSED.iter().any(|(kind, reason)| name == kind && error.contains(reason));
         assert!(is_listed, "{name} is refused: {error}");
     }
+    assert_eq!(plain, PLAIN.len());
     assert_eq!(refused.len(), REFUSED.len(), "kinds that are listed as refused are converted");
     let mut kinds: Vec<(&str, usize)> = Vec::new();
     for kind in wrong.iter().map(|text| text.split(": \"").next().unwrap_or_default()) {

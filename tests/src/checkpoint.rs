@@ -171,7 +171,9 @@ pub fn smallest(files: &[(&str, Value)], vocabulary: u64) -> Result<Vec<u8>, smi
     } else {
         json!({"model_type": "llama", "num_hidden_layers": 1, "tie_word_embeddings": true})
     };
-    for (key, value) in [Some(&own), given("config.json")].into_iter().flatten().flat_map(|fields| fields.as_object().unwrap()) {
+    for (key, value) in
+        [Some(&own), given("config.json")].into_iter().flatten().flat_map(|fields| fields.as_object().unwrap())
+    {
         config[key] = value.clone();
     }
     let floats = |name: &str, shape: &[u64]| {
@@ -193,7 +195,8 @@ pub fn smallest(files: &[(&str, Value)], vocabulary: u64) -> Result<Vec<u8>, smi
             tensors.push(floats(&format!("model.layers.0.{product}_proj.weight"), &[4, 4]));
         }
     }
-    let mut all = vec![("config.json", config.to_string().into_bytes()), (smidgen_convert::WEIGHTS, safetensors(&tensors))];
+    let mut all =
+        vec![("config.json", config.to_string().into_bytes()), (smidgen_convert::WEIGHTS, safetensors(&tensors))];
     for (name, value) in files.iter().filter(|(name, _)| *name != "config.json") {
         // Templates and lists of words are texts of their own.
         let text = if name.ends_with(".json") { value.to_string() } else { value.as_str().unwrap().to_owned() };

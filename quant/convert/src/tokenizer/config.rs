@@ -10,11 +10,19 @@ use crate::{Error, Meta};
 /// Classes that take everything from `tokenizer.json`, whatever else is said.
 const BY_FILE: &[&str] = &["PreTrainedTokenizerFast", "TokenizersBackend"];
 
+/// Whether a tokenizer's class takes everything from `tokenizer.json`.
+pub(super) fn is_by_file(checkpoint: &Checkpoint) -> bool {
+    let config = checkpoint.json(TOKENIZER_CONFIG);
+    let class =
+        config.and_then(|config| config.peek("tokenizer_class").and_then(|class| class.as_str().map(str::to_owned)));
+    class.is_some_and(|class| BY_FILE.contains(&class.as_str()))
+}
+
 /// That the flags of a tokenizer's class are those that its steps have.
 pub(super) fn check(checkpoint: &Checkpoint, parsed: &Parsed) -> Result<(), Error> {
     parsed.model.check(&parsed.vocabulary)?;
     let Some(config) = checkpoint.json(TOKENIZER_CONFIG) else { return Ok(()) };
-    if config.peek("tokenizer_class").and_then(|class| class.as_str()).is_some_and(|class| BY_FILE.contains(&class)) {
+    if is_by_file(checkpoint) {
         return Ok(());
     }
     let is = |steps: &[Step], name: &str| steps.iter().any(|step| step.first().is_some_and(|first| first == name));
@@ -34,7 +42,8 @@ pub(super) fn check(checkpoint: &Checkpoint, parsed: &Parsed) -> Result<(), Erro
         ("add_prefix_space", prefixes),
     ] {
         if let Some(wanted) = config.get_bool(key)?.filter(|wanted| *wanted != found) {
-            let reason = format!("{key} is {wanted}, but in tokenizer.json it is {found}; correct the one that is wrong");
+            let reason =
+                format!("{key} is {wanted}, but in tokenizer.json it is {found}; correct the one that is wrong");
             return Err(Error::Tokenizer { file: TOKENIZER_CONFIG.into(), reason });
         }
     }
@@ -63,7 +72,9 @@ pub(super) fn bert_normalizer(checkpoint: &Checkpoint) -> Result<Step, Error> {
 pub(super) fn length(planner: &mut Planner) -> Result<(), Error> {
     let Some(config) = planner.checkpoint.json(TOKENIZER_CONFIG) else { return Ok(()) };
     let positions = planner.hyper_value("context_length").and_then(Meta::as_u32).unwrap_or(u32::MAX);
-    let is_less = config.peek("model_max_length").is_some_and(|length| length.as_f64().is_none_or(|length| length < f64::from(positions)));
+    let is_less = config
+        .peek("model_max_length")
+        .is_some_and(|length| length.as_f64().is_none_or(|length| length < f64::from(positions)));
     if planner.hyper_value("max_sequence_length").is_none() && is_less {
         planner.hyper("max_sequence_length", config.require("model_max_length")?.u32()?);
     }

@@ -79,7 +79,8 @@ fn refused_pair() -> Error {
 
 fn template(part: &Json, vocabulary: &Vocabulary, types: Types) -> Result<Frame, Error> {
     let tokens = part.get("special_tokens");
-    let kind = |of: &Json| if types == Types::None { Ok(0) } else { Ok::<_, Error>(of.get_u32("type_id")?.unwrap_or(0)) };
+    let kind =
+        |of: &Json| if types == Types::None { Ok(0) } else { Ok::<_, Error>(of.get_u32("type_id")?.unwrap_or(0)) };
     let pieces = |list: Json| {
         let piece = |piece: Json| {
             if let Some(text) = piece.get("Sequence") {

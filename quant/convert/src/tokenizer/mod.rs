@@ -189,6 +189,9 @@ pub(crate) fn encoder(planner: &mut Planner, size: u32, compares: bool) -> Resul
     parsed.write(planner);
     let refused = |what: &str| Err(unknown(TOKENIZER, "post_processor", what));
     let frame = match parsed.frame {
+        None if has_json && config::is_by_file(planner.checkpoint) => {
+            return refused("null, of a class that adds no tokens of its own,");
+        }
         Some(Frame { first: None, .. } | Frame { last: None, .. }) => {
             return refused("that does not put a token before and after a text");
         }

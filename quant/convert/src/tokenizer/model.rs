@@ -62,7 +62,10 @@ impl Model {
                     vocabulary.has_bytes(|byte| format!("{before}{}{after}", char_of_byte(byte)))
                 };
                 let knows_all = byte_fallback && vocabulary.has_bytes(|byte| format!("<0x{byte:02X}>"))
-                    || letters && ["", &prefix].iter().all(|before| ["", &suffix].iter().all(|after| has_letters(before, after)));
+                    || letters
+                        && ["", &prefix]
+                            .iter()
+                            .all(|before| ["", &suffix].iter().all(|after| has_letters(before, after)));
                 let field = model.get("unk_token").filter(|token| token.peek_str() != Some(""));
                 let unknown = match field {
                     None => None,

@@ -183,9 +183,7 @@ pub(super) fn decoder(json: &Json, normalizers: &[Step], pre_tokenizers: &[Step]
                 let lead = if scheme == "never" || lead == "never" { scheme } else { lead };
                 step(&["Metaspace", character(part, "replacement")?, lead])
             }
-            "WordPiece" => {
-                step(&["WordPiece", part.require("prefix")?.str()?])
-            }
+            "WordPiece" => step(&["WordPiece", part.require("prefix")?.str()?]),
             "BPEDecoder" => step(&["BPEDecoder", part.require("suffix")?.str()?]),
             "Replace" => {
                 let [kind, pattern] = pattern(part, "decoder Replace")?;
@@ -212,12 +210,22 @@ pub(super) fn decoder(json: &Json, normalizers: &[Step], pre_tokenizers: &[Step]
         }
     }
     let mut made = made.ok_or_else(|| unknown(TOKENIZER, "decoder", "of bytes only"))?;
-    if let ([name, _, lead], false) = (made.as_mut_slice(), strips)
+    if let [name, _, lead] = made.as_mut_slice()
         && name == "Metaspace"
     {
-        *lead = "never".into();
+        // A space is dropped as the decoder says, be it one that was put there or the text's own.
+        match strips {
+            false => *lead = "never".into(),
+            true if lead == "never" && kind_of_first(&parts)? != "Metaspace" => *lead = "first".into(),
+            true => {}
+        }
     }
     Ok(made)
+}
+
+/// The `type` of the first step.
+fn kind_of_first<'c>(parts: &[Json<'c>]) -> Result<&'c str, Error> {
+    parts.first().map_or(Ok(""), kind_of)
 }
 
 /// The character that a normalizer puts in the place of spaces.

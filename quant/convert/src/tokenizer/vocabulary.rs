@@ -217,7 +217,9 @@ impl Vocabulary {
         if let Some(known) = self.added.get(&id) {
             let seen = |flags: &Flags| Flags { normalized: flags.normalized && self.normalizes, ..*flags };
             if seen(known) != seen(&flags) || self.kinds.get(id as usize) != Some(&kind) {
-                return conflict(format!("the added token {shown:?} is found in another way than elsewhere; correct one of the two"));
+                return conflict(format!(
+                    "the added token {shown:?} is found in another way than elsewhere; correct one of the two"
+                ));
             }
         }
         self.set(file, id, text, kind)?;

@@ -106,6 +106,9 @@ fn steps<'a, T>(
     read: impl Fn(&mut Words<'a>) -> Result<Option<T>, Fault>,
 ) -> Result<Vec<T>, Error> {
     let Some(list) = array(file, key, ValueKind::Str)? else { return Ok(Vec::new()) };
+    if let Some(offset) = list.iter().find_map(|text| text.not_utf8()) {
+        return Err(Error::NotUtf8 { key, offset });
+    }
     let mut words = Words::new(Texts(list.bytes()));
     let mut steps = Vec::new();
     loop {

@@ -137,6 +137,59 @@ fn tokenizers(corpus: &Corpus) -> io::Result<()> {
         let file = writer.write(&[], Vec::new()).expect("a file");
         corpus.put(name, &[&file[..], &[0xff], text.as_bytes()].concat())?;
     }
+    let steps: [&[&str]; 2] = [
+        &[
+            "NFKC",
+            "Precompiled",
+            "BertNormalizer",
+            "true",
+            "true",
+            "true",
+            "true",
+            "Replace",
+            "Regex",
+            " {2,}",
+            "\u{2581}",
+            "Strip",
+            "true",
+            "false",
+        ],
+        &[
+            "Split",
+            "Regex",
+            r"(?i:'s)|\p{L}+|\s+(?!\S)|.",
+            "MergedWithNext",
+            "false",
+            "Metaspace",
+            "\u{2581}",
+            "first",
+            "true",
+            "ByteLevel",
+            "true",
+            "true",
+        ],
+    ];
+    for model in ["bpe", "wordpiece", "unigram"] {
+        let mut writer = smidgen_gguf::Writer::new();
+        let mut put = |key: &str, value: smidgen_gguf::NewValue| writer.metadata(key, value).expect("metadata");
+        put("tokenizer.ggml.model", "smidgen".into());
+        put("tokenizer.ggml.tokens", (&tokens[..]).into());
+        put("tokenizer.ggml.token_type", kinds.into());
+        put("tokenizer.ggml.scores", scores.into());
+        put("tokenizer.ggml.precompiled_charsmap", charsmap.as_slice().into());
+        put("tokenizer.ggml.unknown_token_id", 0u32.into());
+        put("smidgen.tokenizer.model", model.into());
+        put("smidgen.tokenizer.normalizers", steps[0].into());
+        put("smidgen.tokenizer.pre_tokenizers", steps[1].into());
+        put("smidgen.tokenizer.decoder", (&["Metaspace", "\u{2581}", "first"] as &[&str]).into());
+        put("smidgen.tokenizer.merges", (&[5u32, 6, 8, 8] as &[u32]).into());
+        put("smidgen.tokenizer.byte_fallback", true.into());
+        for key in ["normalized", "lstrip", "single_word"] {
+            put(&format!("smidgen.tokenizer.{key}_ids"), (&[2u32, 12] as &[u32]).into());
+        }
+        let file = writer.write(&[], Vec::new()).expect("a file");
+        corpus.put(&format!("steps-{model}"), &[&file[..], &[0xff], text.as_bytes()].concat())?;
+    }
     Ok(())
 }
 
