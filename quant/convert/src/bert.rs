@@ -12,6 +12,10 @@ pub(crate) fn plan<'a>(checkpoint: &Checkpoint<'a>) -> Result<Plan<'a>, Error> {
     let number = |key| config.require(key)?.u32();
     let (layers, hidden, inner) = (number("num_hidden_layers")?, number("hidden_size")?, number("intermediate_size")?);
     let (positions, vocabulary) = (number("max_position_embeddings")?, number("vocab_size")?);
+    let heads = config.require("num_attention_heads")?;
+    if heads.u32()? == 0 || !hidden.is_multiple_of(heads.u32()?) {
+        return Err(heads.wrong("a divisor of hidden_size"));
+    }
     let types = config.get_u32("type_vocab_size")?.unwrap_or(2);
     if let Some(kind) = config.get("position_embedding_type").filter(|kind| !matches!(kind.str(), Ok("absolute"))) {
         return Err(kind.unsupported());
@@ -32,7 +36,7 @@ pub(crate) fn plan<'a>(checkpoint: &Checkpoint<'a>) -> Result<Plan<'a>, Error> {
     planner.hyper("context_length", positions);
     planner.hyper("embedding_length", hidden);
     planner.hyper("feed_forward_length", inner);
-    planner.hyper("attention.head_count", number("num_attention_heads")?);
+    planner.hyper("attention.head_count", heads.u32()?);
     planner.hyper("attention.layer_norm_epsilon", config.get_f32("layer_norm_eps")?.unwrap_or(1e-12));
     planner.hyper("attention.causal", false);
     if activation != "gelu" {

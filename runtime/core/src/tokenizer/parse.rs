@@ -293,7 +293,8 @@ fn splitter(cuts: &[pre::Cut], name: &str) -> Result<Splitter, Error> {
 /// The tokens of a file and their types.
 fn read_vocab<'a>(file: &Gguf<'a>) -> Result<Vocab<'a>, Error> {
     let texts = array(file, TOKENS, ValueKind::Str)?.ok_or(Error::Missing { key: TOKENS })?;
-    if let Some(offset) = texts.iter().find_map(|text| text.not_utf8()) {
+    if Texts(texts.bytes()).any(|text| core::str::from_utf8(text).is_err()) {
+        let offset = texts.iter().find_map(|text| text.not_utf8()).unwrap_or_default();
         return Err(Error::NotUtf8 { key: TOKENS, offset });
     }
     let count = texts.len();
