@@ -118,6 +118,11 @@ fn what_no_step_says_is_refused_by_name() {
         |text: &str| json!({"type": "Split", "pattern": {"Regex": text}, "behavior": "Removed", "invert": false});
     for (tokenizer, reason) in [
         (changed(&["normalizer"], json!({"type": "Nfx"})), "normalizer Nfx"),
+        (
+            changed(&["normalizer"], json!({"type": "Precompiled", "precompiled_charsmap": "AAAA"})),
+            "precompiled_charsmap",
+        ),
+        (changed(&["normalizer"], json!({"type": "Prepend", "prepend": "x".repeat(2000)})), "so long"),
         (changed(&["pre_tokenizer"], json!({"type": "UnicodeScripts"})), "pre_tokenizer UnicodeScripts"),
         (changed(&["pre_tokenizer"], expression("(?<name>a)")), "a group of this kind"),
         (changed(&["pre_tokenizer"], expression(r"\p{Greek}")), "a property of this name"),

@@ -32,7 +32,8 @@ pub(super) fn normalizers(json: &Json) -> Result<(Vec<Step>, Option<Vec<u8>>), E
             "Prepend" => step(&["Prepend", part.require("prepend")?.str()?]),
             "Precompiled" => {
                 let field = part.require("precompiled_charsmap")?;
-                let table = base64(field.str()?).ok_or_else(|| field.wrong("a text in base64"))?;
+                let table = base64(field.str()?).filter(|table| smidgen::tokenizer::is_charsmap(table));
+                let table = table.ok_or_else(|| field.wrong("a table of normalizations in base64"))?;
                 if charsmap.as_ref().is_some_and(|known| *known != table) {
                     return Err(unknown(TOKENIZER, "normalizer", "Precompiled, twice"));
                 }
@@ -48,6 +49,13 @@ pub(super) fn normalizers(json: &Json) -> Result<(Vec<Step>, Option<Vec<u8>>), E
             }
             other => return Err(unknown(TOKENIZER, "normalizer", other)),
         });
+    }
+    let put_in = |step: &Step| match step.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["Replace", .., text] | ["Prepend", text] => text.len().max(1),
+        _ => 1,
+    };
+    if list.iter().map(put_in).fold(1usize, usize::saturating_mul) > smidgen::tokenizer::MOST_GROWTH {
+        return Err(unknown(TOKENIZER, "normalizer", "that makes texts so long"));
     }
     Ok((list, charsmap))
 }

@@ -62,6 +62,14 @@ pub fn check_expression(expression: &str) -> Result<bool, &'static str> {
     pipeline::regex::Regex::compile(expression).map(|regex| regex.may_be_empty())
 }
 
+/// Whether bytes are a table of normalizations as SentencePiece writes them, `precompiled_charsmap`.
+pub fn is_charsmap(bytes: &[u8]) -> bool {
+    unigram::Charsmap::parse(bytes).is_some()
+}
+
+/// Bytes by which the steps of a file may make a text longer: the lengths of what they put in, multiplied.
+pub const MOST_GROWTH: usize = 1024;
+
 /// Whether a token of this name ends a generation, and counts as a control token, where a file does not list its steps.
 pub fn ends_by_name(token: &str) -> bool {
     parse::ends_by_name(token)

@@ -5,11 +5,11 @@ use alloc::vec::Vec;
 
 use smidgen_gguf::{Gguf, ValueKind};
 
-use super::super::Error;
 use super::super::merge::Merges;
 use super::super::parse::{NORMALIZED, SCORES, array, charsmap, flag, ids_of, numbers, string};
 use super::super::unigram::Prefixes;
 use super::super::vocab::{Kind, MAX_ENTRIES, NONE, Texts, Vocab};
+use super::super::{Error, MOST_GROWTH};
 use super::added::{Finder, Flags};
 use super::model::{Bpe, Model, Scores, Unigram, WordPiece};
 use super::normalize::{Normalized, Normalizer};
@@ -34,9 +34,6 @@ const LSTRIP: &str = "smidgen.tokenizer.lstrip_ids";
 const RSTRIP: &str = "smidgen.tokenizer.rstrip_ids";
 const SINGLE_WORD: &str = "smidgen.tokenizer.single_word_ids";
 const CLS: &str = "tokenizer.ggml.cls_token_id";
-
-/// Bytes by which the steps may make a character longer, so that a text cannot grow without bounds.
-const MOST_GROWTH: usize = 1024;
 
 /// How much lower than the worst token an unknown character scores.
 const UNKNOWN_PENALTY: f64 = 10.0;
