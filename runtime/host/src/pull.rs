@@ -8,7 +8,9 @@ use crate::archive::{Expected, Failure, extract};
 use crate::models::{KnownModel, known};
 use crate::output::{Pieces, is_number};
 use crate::temporary::{Temporary, is_running};
-use crate::{Error, Options, convert, fetch, pack};
+use crate::{Error, fetch, pack};
+#[cfg(feature = "checkpoints")]
+use crate::{Options, convert};
 use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
 use std::io;

@@ -13,22 +13,21 @@ except ImportError:
 assert unicodedata.unidata_version == "15.1.0", unicodedata.unidata_version
 
 
-def rows(values, width, digits):
-    for i in range(0, len(values), width):
-        yield "    " + " ".join(f"0x{v:0{digits}x}," for v in values[i : i + width])
-
-
-points, ends, texts, known, length = [], [], [], {}, 0
+# Most code points of a run: as many lengths are added up to find a text.
+LONGEST = 64
+runs, lengths, texts, last, length = [], [], [], None, 0
 for point in range(0x110000):
     if 0xD800 <= point < 0xE000:
         continue
     text = unicodedata.normalize("NFKD", chr(point))
     if text == unicodedata.normalize("NFD", chr(point)):
         continue
-    points.append(point)
+    if point - 1 != last or len(lengths) - runs[-1][1] == LONGEST:
+        runs.append((point, len(lengths), length))
+    last = point
     texts.append(text)
-    length += len(text.encode())
-    ends.append(length)
+    lengths.append(len(text.encode()))
+    length += lengths[-1]
 
 spelled = "".join(texts)
 lines = [""]
@@ -42,22 +41,27 @@ print(f"""//! Compatibility decompositions. Written by compat.py from Unicode {u
 
 /// The full compatibility decomposition of `c`, where it is not the canonical one.
 pub(super) fn compatible(c: char) -> Option<&'static str> {{
-    let at = POINTS.binary_search(&(c as u32)).ok()?;
-    let end = usize::from(*ENDS.get(at)?);
-    let start = at.checked_sub(1).and_then(|before| ENDS.get(before)).map_or(0, |&end| usize::from(end));
-    TEXT.get(start..end)
+    let after = RUNS.partition_point(|run| run.0 <= c as u32);
+    let (first, number, start) = *RUNS.get(after.checked_sub(1)?)?;
+    let run = LENGTHS.get(number.into()..RUNS.get(after).map_or(LENGTHS.len(), |next| next.1.into()))?;
+    let at = (c as u32 - first) as usize;
+    let length = *run.get(at)?;
+    let start = usize::from(start) + run.iter().take(at).copied().map(usize::from).sum::<usize>();
+    TEXT.get(start..start + usize::from(length))
 }}
 
-/// Code points, ascending.
+/// Runs of code points, ascending: the first, how many come before it, and where in `TEXT` its decomposition begins.
 #[rustfmt::skip]
-static POINTS: [u32; {len(points)}] = [""")
-print("\n".join(rows(points, 12, 5)))
+static RUNS: [(u32, u16, u16); {len(runs)}] = [""")
+for i in range(0, len(runs), 6):
+    print("    " + " ".join(f"(0x{run[0]:05x}, {run[1]}, {run[2]})," for run in runs[i : i + 6]))
 print(f"""];
 
-/// Where in `TEXT` the decomposition of each ends, in bytes.
+/// The lengths of decompositions, in bytes.
 #[rustfmt::skip]
-static ENDS: [u16; {len(ends)}] = [""")
-print("\n".join(rows(ends, 16, 4)))
+static LENGTHS: [u8; {len(lengths)}] = [""")
+for i in range(0, len(lengths), 32):
+    print("    " + " ".join(f"{length}," for length in lengths[i : i + 32]))
 print(f"""];
 
 /// Decompositions one after another.
