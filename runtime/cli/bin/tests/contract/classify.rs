@@ -148,9 +148,11 @@ fn the_type_of_problem() {
         ranked.sort_by(|a, b| b.total_cmp(a));
         assert_eq!((&several["logits"], &regression["logits"]), (&plain["logits"], &plain["logits"]));
         assert_eq!((&several["labels"], &regression["labels"]), (&plain["labels"], &plain["labels"]));
-        assert_eq!(list(&regression["probabilities"]), ranked);
+        // The digits of one are those of `f32`, of the other of `f64`, where serde_json is built so.
+        let found = list(&regression["probabilities"]);
+        assert!(found.len() == ranked.len() && found.iter().zip(&ranked).all(|(a, b)| *a as f32 == *b as f32));
         for (probability, logit) in list(&several["probabilities"]).iter().zip(&ranked) {
-            assert!((probability - 1.0 / (1.0 + (-logit).exp())).abs() < 1e-9, "{several}");
+            assert!((probability - 1.0 / (1.0 + (-logit).exp())).abs() < 1e-7, "{several}");
         }
         let sum: f64 = list(&several["probabilities"]).iter().sum();
         assert!((sum - 1.0).abs() > 0.1, "{several}");
