@@ -295,6 +295,14 @@ fn modules_are_done_as_they_are_listed() {
         assert_eq!((number("bert.pooling_type"), number("bert.max_sequence_length")), (Some(kind), Some(9)));
         assert_eq!(made.get("bert.pooling_normalize").and_then(|value| value.as_bool()), Some(true));
     }
+    for (length, expected) in [(json!(7), 7), (json!(1e30), 16)] {
+        let mut parts = checkpoints().into_iter().find(|parts| parts.name == "sentences").unwrap();
+        parts.json.retain(|(name, _)| name != "sentence_bert_config.json");
+        parts.json.push(("tokenizer_config.json".into(), json!({"model_max_length": length})));
+        let made = parts.converted().unwrap();
+        let made = Gguf::parse(&made).unwrap();
+        assert_eq!(made.get("bert.max_sequence_length").and_then(|value| value.as_u64()), Some(expected));
+    }
     let dense = json!("sentence_transformers.models.Dense");
     for (named, file, path, value) in [
         ("pool/config.json is missing", pool, "", None),

@@ -296,7 +296,7 @@ const SENTENCES_FIELDS: &[Rule] = &[
 ];
 
 const TOKENIZER_FIELDS: &[Rule] = &[
-    ("version", ANY, ELSEWHERE),
+    ("version", "\"1.0\"", "the form of the file that is read"),
     ("truncation", ANY, BY_CALL),
     ("padding", ANY, BY_CALL),
     ("model.cache_capacity", ANY, MEMORY),

@@ -5,6 +5,7 @@ use crate::Error;
 use crate::checkpoint::{CONFIG, module_folders};
 use crate::json::Json;
 use crate::plan::Planner;
+use crate::tokenizer::TOKENIZER_CONFIG;
 
 /// The modules in order.
 pub const MODULES: &str = "modules.json";
@@ -66,9 +67,11 @@ pub(crate) fn plan(planner: &mut Planner, classifies: bool, positions: u32) -> R
     if !classifies && modules.is_some() {
         planner.hyper("pooling_normalize", normalize);
     }
-    if let Some(sentences) = checkpoint.json(SENTENCES)
-        && let Some(length) = sentences.get_u32("max_seq_length")?
-    {
+    let said = checkpoint.json(SENTENCES).map(|sentences| sentences.get_u32("max_seq_length")).transpose()?.flatten();
+    // Without it the tokenizer's length counts, which may be any number that is large.
+    let tokenizer = checkpoint.json(TOKENIZER_CONFIG).filter(|_| modules.is_some() && said.is_none());
+    let own = tokenizer.map(|config| config.get_f32("model_max_length")).transpose()?.flatten();
+    if let Some(length) = said.or(own.map(|length| length as u32)) {
         planner.hyper("max_sequence_length", length.min(positions));
     }
     Ok(())
