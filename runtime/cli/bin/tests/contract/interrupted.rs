@@ -109,10 +109,18 @@ fn caught(command: &mut Command, is_begun: impl Fn() -> bool) -> Child {
     panic!("{command:?} was never caught");
 }
 
+/// The command in a process that heeds SIGHUP, whatever these tests were begun with (`nohup` has it ignored).
+fn heeding(command: &Command) -> Command {
+    let mut heeding = Command::new("env");
+    heeding.arg("--default-signal=HUP").arg(command.get_program()).args(command.get_args()).stdin(Stdio::null());
+    heeding.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    heeding
+}
+
 /// Interrupts a command when it has begun, and gives its status. One that had ended already is run again.
 fn interrupted(command: &mut Command, signal: &str, is_begun: impl Fn() -> bool) -> ExitStatus {
     for _ in 0..ATTEMPTS {
-        let child = caught(command, &is_begun);
+        let child = caught(&mut heeding(command), &is_begun);
         send(signal, &child);
         let output = child.wait_with_output().unwrap();
         if !output.status.success() {
