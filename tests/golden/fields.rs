@@ -349,6 +349,7 @@ fn images_are_prepared_as_is_said() {
         ("crop_pct", json!(0.9)),
         ("resample", json!(1)),
         ("image_std", json!([0.5, 0.0, 0.5])),
+        ("image_mean", json!([0.5])),
         ("image_processor_type", json!("PoolFormerImageProcessor")),
         ("size", json!({"longest_edge": 224})),
     ] {

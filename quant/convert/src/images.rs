@@ -62,6 +62,7 @@ pub(crate) fn images(planner: &mut Planner, prefix: &str, defaults: Defaults) ->
 
 /// What a configuration says.
 fn configured(file: &Json, defaults: Defaults) -> Result<Defaults, Error> {
+    let channels = defaults.normal[0].len();
     let Defaults { mut stretched, mut size, mut crop, mut bicubic, normal: [mut mean, mut std] } =
         class(file)?.unwrap_or(defaults);
     if let Some(field) = file.get("do_resize")
@@ -89,6 +90,11 @@ fn configured(file: &Json, defaults: Defaults) -> Result<Defaults, Error> {
     for (key, numbers) in [("image_mean", &mut mean), ("image_std", &mut std)] {
         if let Some(field) = file.get(key) {
             *numbers = if field.is_list() { field.f32s()? } else { vec![field.f32()?; numbers.len()] };
+        }
+        if let Some(field) = file.get(key)
+            && numbers.len() != channels
+        {
+            return Err(field.wrong("a number for each channel"));
         }
         if key == "image_std" && numbers.contains(&0.0) {
             return Err(file.require(key)?.wrong("deviations other than 0"));

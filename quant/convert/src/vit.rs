@@ -207,13 +207,10 @@ fn keys(planner: &mut Planner, kind: &str, extents: &Extents) -> Result<(), Erro
         return Err(field.wrong("1/255"));
     }
     let imagenet = IMAGENET.map(Vec::from);
-    let plain = Defaults {
-        stretched: true,
-        size: extents.image,
-        crop: None,
-        bicubic: false,
-        normal: [vec![0.5; 3], vec![0.5; 3]],
-    };
+    // The tensors' shapes decide later whether there are so many.
+    let half = vec![0.5; extents.channels.min(16) as usize];
+    let plain =
+        Defaults { stretched: true, size: extents.image, crop: None, bicubic: false, normal: [half.clone(), half] };
     let defaults = match kind {
         "dinov2" => Defaults { stretched: false, size: 256, crop: Some(224), bicubic: true, normal: imagenet },
         "deit" => Defaults { size: 256, crop: Some(224), bicubic: true, normal: imagenet, ..plain },
