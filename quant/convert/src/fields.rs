@@ -456,19 +456,29 @@ const GENERATION_FIELDS: &[Rule] = &[
     ("is_assistant", ANY, SPECULATION),
 ];
 
-/// What became of each field of the checkpoint's sidecar files, after the plan has been made.
-///
-/// # Errors
-/// [`Error::UnknownArchitecture`] and the like.
-pub(crate) fn fates(checkpoint: &Checkpoint) -> Result<Vec<Field>, Error> {
+/// Gives what became of each field of the checkpoint's sidecar files, after the plan has been made, until there is an error.
+fn each(checkpoint: &Checkpoint, give: &mut dyn FnMut(Field) -> Result<(), Error>) -> Result<(), Error> {
     let own = architecture::harmless(checkpoint)?;
-    let mut fields = Vec::new();
+    // Without a table is only vocab.json, which tokenizer.json takes the place of.
     for (file, value) in checkpoint.sidecars() {
         let Some((_, table)) = TABLES.iter().find(|(name, _)| of_file(name, file)) else { continue };
         let own = own.iter().flat_map(|rules| *rules).filter(|_| file == CONFIG);
         let rules: Vec<_> = table.iter().chain(own).collect();
-        walk(checkpoint, file, &rules, String::new(), value, &mut fields);
+        walk(checkpoint, file, &rules, String::new(), value, give)?;
     }
+    Ok(())
+}
+
+/// What became of each field.
+///
+/// # Errors
+/// [`Error::UnknownArchitecture`] and the like.
+pub(crate) fn fates(checkpoint: &Checkpoint) -> Result<Vec<Field>, Error> {
+    let mut fields = Vec::new();
+    each(checkpoint, &mut |field| {
+        fields.push(field);
+        Ok(())
+    })?;
     Ok(fields)
 }
 
@@ -477,8 +487,15 @@ fn of_file(name: &str, file: &str) -> bool {
     if name.starts_with('/') { file.ends_with(name) } else { name == file }
 }
 
-/// Adds the field at `path` or, if nobody read it as a whole and no rule is about it, those in it.
-fn walk(checkpoint: &Checkpoint, file: &str, rules: &[&Rule], path: String, value: &Value, fields: &mut Vec<Field>) {
+/// Gives the field at `path` or, if nobody read it as a whole and no rule is about it, those in it.
+fn walk(
+    checkpoint: &Checkpoint,
+    file: &str,
+    rules: &[&Rule],
+    path: String,
+    value: &Value,
+    give: &mut dyn FnMut(Field) -> Result<(), Error>,
+) -> Result<(), Error> {
     let mut fitting = rules.iter().filter(|(pattern, ..)| fits(pattern, &path)).peekable();
     let known = if fitting.peek().is_some() { Fate::Unsupported } else { Fate::Unknown };
     let rule = fitting.find(|(_, values, _)| allows(values, value));
@@ -486,19 +503,18 @@ fn walk(checkpoint: &Checkpoint, file: &str, rules: &[&Rule], path: String, valu
     let fate = checkpoint.reads().fate(file, &path).unwrap_or(by_rule);
     match value {
         // An absent field and null are the same.
-        Value::Null => {}
+        Value::Null => Ok(()),
         Value::Object(inner) if fate == Fate::Unknown && !inner.is_empty() => {
-            for (key, value) in inner {
+            inner.iter().try_for_each(|(key, value)| {
                 let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-                walk(checkpoint, file, rules, path, value, fields);
-            }
+                walk(checkpoint, file, rules, path, value, give)
+            })
         }
-        Value::Array(inner) if fate == Fate::Unknown && !inner.is_empty() => {
-            for (i, value) in inner.iter().enumerate() {
-                walk(checkpoint, file, rules, format!("{path}[{i}]"), value, fields);
-            }
-        }
-        value => fields.push(Field { file: file.into(), path, value: json::short(value), fate }),
+        Value::Array(inner) if fate == Fate::Unknown && !inner.is_empty() => inner
+            .iter()
+            .enumerate()
+            .try_for_each(|(i, value)| walk(checkpoint, file, rules, format!("{path}[{i}]"), value, give)),
+        value => give(Field { file: file.into(), path, value: json::short(value), fate }),
     }
 }
 
@@ -531,12 +547,21 @@ fn allows(values: &str, value: &Value) -> bool {
 /// # Errors
 /// [`Error::UnknownField`] or [`Error::Unsupported`] for the first.
 pub(crate) fn check(checkpoint: &Checkpoint) -> Result<(), Error> {
-    for Field { file, path: field, value, fate } in fates(checkpoint)? {
-        match fate {
-            Fate::Unknown => return Err(Error::UnknownField { file, field, value }),
-            Fate::Unsupported => return Err(Error::Unsupported { file, field, value }),
-            Fate::Used | Fate::Harmless(_) => {}
-        }
+    each(checkpoint, &mut |Field { file, path: field, value, fate }| match fate {
+        Fate::Unknown => Err(Error::UnknownField { file, field, value }),
+        Fate::Unsupported => Err(Error::Unsupported { file, field, value }),
+        Fate::Used | Fate::Harmless(_) => Ok(()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::SIDECARS;
+
+    #[test]
+    fn every_file_has_a_table() {
+        let json = SIDECARS.iter().filter(|file| file.ends_with(".json") && **file != "vocab.json");
+        json.for_each(|file| assert!(TABLES.iter().any(|(name, _)| of_file(name, file)), "{file}"));
     }
-    Ok(())
 }

@@ -55,6 +55,12 @@ impl<'c> Json<'c> {
         self.value
     }
 
+    /// The same, read as a whole: what it holds is not noted one by one.
+    pub(crate) fn whole(&self) -> Json<'c> {
+        self.note(Fate::Used);
+        Json { reads: None, ..self.clone() }
+    }
+
     /// Says that the field, with all that it holds, has no effect in this model, and why.
     pub(crate) fn leave_out(&self, reason: &'static str) {
         self.note(Fate::Harmless(reason));
@@ -184,7 +190,7 @@ impl<'c> Json<'c> {
     /// # Errors
     /// [`Error::WrongField`].
     pub fn f32s(&self) -> Result<Vec<f32>, Error> {
-        self.list()?.map(|number| number.f32()).collect()
+        self.whole().list()?.map(|number| number.f32()).collect()
     }
 
     /// A field that may be absent, as a whole number of 32 bits.

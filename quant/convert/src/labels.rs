@@ -20,6 +20,7 @@ pub(crate) fn read(config: &Json) -> Result<Option<Vec<String>>, Error> {
         names.leave_out("num_labels is another number");
         return Ok(Some(numbered(count)));
     }
+    let names = names.whole();
     (0..found).map(|id| Ok(names.require(&id.to_string())?.str()?.to_owned())).collect::<Result<_, _>>().map(Some)
 }
 

@@ -335,7 +335,7 @@ fn head(planner: &mut Planner, names: &Names, width: u64) -> Result<(), Error> {
         planner.linear("cls.distillation", "distillation_classifier", outputs, width)?;
     }
     let config = planner.checkpoint.config();
-    let named = config.get("labels").map(|labels| labels.list()).transpose()?;
+    let named = config.get("labels").map(|labels| labels.whole().list()).transpose()?;
     let named = named.map(|labels| labels.map(|name| Ok(name.str()?.to_owned())).collect::<Result<_, Error>>());
     let labels = match named {
         Some(labels) => Some(labels?),

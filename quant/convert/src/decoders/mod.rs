@@ -409,7 +409,7 @@ impl<'a> Conversion<'_, '_, 'a> {
             "full_attention" => Ok(false),
             _ => Err(kind.unsupported()),
         };
-        let found: Vec<bool> = types.list()?.map(kind).collect::<Result<_, _>>()?;
+        let found: Vec<bool> = types.whole().list()?.map(kind).collect::<Result<_, _>>()?;
         // Longer lists are of models whose last layers are left out.
         if found.len() < self.sizes.layers as usize {
             return Err(types.wrong("a list of all layers"));

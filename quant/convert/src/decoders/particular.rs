@@ -297,7 +297,7 @@ pub(super) fn smollm3(of: &mut Conversion) -> Done {
         return Err(period.unsupported());
     }
     if let Some(list) = of.config.get("no_rope_layers") {
-        let turns: Vec<u32> = list.list()?.map(|flag| flag.u32()).collect::<Result<_, _>>()?;
+        let turns: Vec<u32> = list.whole().list()?.map(|flag| flag.u32()).collect::<Result<_, _>>()?;
         let expected = (1..=of.sizes.layers).map(|layer| u32::from(!layer.is_multiple_of(PERIOD)));
         if !turns.is_empty() && !turns.iter().copied().eq(expected) {
             return Err(list.unsupported());

@@ -41,5 +41,5 @@ fn ids(json: &Json, size: u32) -> Result<Vec<u32>, Error> {
         id if id < size => Ok(id),
         id => Err(json.field_unsupported("eos_token_id", format!("{id}, but the model has {size} tokens"))),
     };
-    if field.is_list() { field.list()?.map(|field| id(&field)).collect() } else { Ok(vec![id(&field)?]) }
+    if field.is_list() { field.whole().list()?.map(|field| id(&field)).collect() } else { Ok(vec![id(&field)?]) }
 }
