@@ -22,7 +22,7 @@ impl Folder {
         let (mut path, mut weights) = (from.to_owned(), WEIGHTS);
         if !metadata.is_dir() {
             let name = from.file_name().and_then(|name| name.to_str()).filter(|name| name.ends_with(".safetensors"));
-            weights = name.ok_or_else(|| Error::NotACheckpoint { path: from.to_owned() })?;
+            weights = name.ok_or_else(|| not_weights(from))?;
             path = from.parent().unwrap_or(Path::new("")).to_owned();
         } else if !path.join(CONFIG).exists() && path.join("model").join(CONFIG).exists() {
             path.push("model");
@@ -78,8 +78,7 @@ impl Folder {
         let mut pickled = None;
         for entry in fs::read_dir(&self.path).map_err(failed)? {
             let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
-            if [".bin", ".pt", ".pth", ".ckpt"].iter().any(|end| name.ends_with(end)) && !name.contains("training_args")
-            {
+            if is_pickled(&name) && !name.contains("training_args") {
                 pickled = Some(name);
             } else if let Some((_, count)) = part_of(&name) {
                 names.push((count, name));
@@ -107,6 +106,21 @@ impl Folder {
 
     fn files(&self) -> Vec<File<'_>> {
         self.files.iter().map(|(name, map)| File { name: name.clone(), bytes: map }).collect()
+    }
+}
+
+/// Whether a file of this name holds weights as Python's programs pickle them.
+fn is_pickled(name: &str) -> bool {
+    [".bin", ".pt", ".pth", ".ckpt"].iter().any(|end| name.ends_with(end))
+}
+
+/// That a file is none that can be converted.
+fn not_weights(path: &Path) -> Error {
+    let name = path.file_name().and_then(|name| name.to_str()).filter(|name| is_pickled(name));
+    let path = path.to_owned();
+    match name {
+        Some(file) => Error::Convert { error: smidgen_convert::Error::Pickled { file: file.into() }, path },
+        None => Error::NotACheckpoint { path },
     }
 }
 

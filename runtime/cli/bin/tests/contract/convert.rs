@@ -329,6 +329,7 @@ fn weights_that_are_named_otherwise() {
     fails(&["convert", &folder, &output], &[&folder, "model.safetensors"]);
     let pickled = dir.write("model/pytorch_model-00001-of-00002.bin", "x");
     fails(&["convert", &folder, &output], &["pytorch_model-00001-of-00002.bin", "pickled", "safetensors"]);
+    fails(&["convert", &pickled, &output], &["pytorch_model-00001-of-00002.bin", "pickled", "safetensors"]);
     let (first, second) = tensors.split_at(5);
     dir.write("model/model-00001-of-00002.safetensors", safetensors(first));
     fails(&["convert", &folder, &output], &["model-00001-of-00002.safetensors", "2 weights files", "1 are there"]);
