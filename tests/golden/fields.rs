@@ -373,3 +373,24 @@ fn images_are_prepared_as_is_said() {
         Some("bilinear")
     );
 }
+
+/// Sizes that a configuration claims are not believed before its tensors have them.
+#[test]
+fn absurd_sizes_take_no_memory() {
+    for (fields, named) in [
+        (json!({"num_hidden_layers": u32::MAX}), "num_hidden_layers"),
+        (json!({"num_attention_heads": 1 << 30, "num_key_value_heads": 1 << 30}), "num_attention_heads"),
+        (json!({"num_attention_heads": 1 << 24, "num_key_value_heads": 1 << 24}), "q_proj"),
+        (json!({"head_dim": 1 << 20}), "head_dim"),
+        (json!({"intermediate_size": u32::MAX}), "gate_proj"),
+        (json!({"vocab_size": u32::MAX}), "tokens"),
+    ] {
+        let mut parts = checkpoints().into_iter().find(|parts| parts.name == "llama").unwrap();
+        let config = &mut parts.json.iter_mut().find(|(name, _)| name == "config.json").unwrap().1;
+        for (key, value) in fields.as_object().unwrap() {
+            config[key] = value.clone();
+        }
+        let error = parts.converted().err().unwrap_or_else(|| panic!("{fields} is converted")).to_string();
+        assert!(error.contains(named) && !error.contains('\n'), "{named}: {error}");
+    }
+}

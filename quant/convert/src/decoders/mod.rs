@@ -18,6 +18,9 @@ use crate::safetensors::Tensor;
 use crate::tokenizer;
 use families::FAMILIES;
 
+/// Most layers of a model, as of one that is run.
+const MAX_LAYERS: u32 = 4096;
+
 /// A family of language models.
 struct Family {
     /// `model_type` of `config.json`.
@@ -206,20 +209,19 @@ impl Sizes {
                 config.field_unsupported("num_key_value_heads", format!("{kv_heads} for {heads} heads of queries"))
             );
         }
+        let rows = (u64::from(heads) + 2 * u64::from(kv_heads)) * u64::from(head);
+        if rows > u64::from(u32::MAX) {
+            return Err(config.field_unsupported("num_attention_heads", format!("{heads} of {head}")));
+        }
+        let layers = number(fields.layers)?;
+        if layers > MAX_LAYERS {
+            return Err(config.field_unsupported("num_hidden_layers", layers.to_string()));
+        }
         let context = match (named(fields.context), fields.longest) {
             (None, Some(longest)) => longest,
             _ => number(fields.context)?,
         };
-        Ok(Sizes {
-            layers: number(fields.layers)?,
-            width,
-            inner,
-            heads,
-            kv_heads,
-            head,
-            context,
-            vocabulary: number("vocab_size")?,
-        })
+        Ok(Sizes { layers, width, inner, heads, kv_heads, head, context, vocabulary: number("vocab_size")? })
     }
 
     fn write(&self, planner: &mut Planner) {
@@ -343,32 +345,42 @@ impl<'a> Conversion<'_, '_, 'a> {
                 Ok(())
             }
             Part::Rotary(outputs) => {
-                let rows = neighbours((0..get(outputs) as u32).collect(), self.sizes.head);
-                self.rows(name, source, rows, get(outputs), biased)
+                let (head, outputs) = (self.sizes.head, get(outputs));
+                self.rows(name, source, outputs, biased, |_| neighbours((0..outputs as u32).collect(), head))
             }
             Part::Grouped => {
-                let rows = [Of::Queries, Of::Keys, Of::Values].into_iter().flat_map(|of| self.sizes.of_groups(of));
-                self.rows(name, source, rows.collect(), get(Size::All), biased)
+                let all = [Of::Queries, Of::Keys, Of::Values];
+                let rows = |sizes: &Sizes| all.into_iter().flat_map(|of| sizes.of_groups(of)).collect();
+                self.rows(name, source, get(Size::All), biased, rows)
             }
             Part::OfGroups(of) => {
-                let mut rows = self.sizes.of_groups(of);
-                if of != Of::Values {
-                    rows = neighbours(rows, self.sizes.head);
-                }
-                self.rows(name, source, rows, get(Size::All), biased)
+                let rows = |sizes: &Sizes| match of {
+                    Of::Values => sizes.of_groups(of),
+                    _ => neighbours(sizes.of_groups(of), sizes.head),
+                };
+                self.rows(name, source, get(Size::All), biased, rows)
             }
         }
     }
 
-    /// Adds these rows of a product of `outputs`, and of its bias.
-    fn rows(&mut self, name: &str, source: &str, rows: Vec<u32>, outputs: u64, biased: bool) -> Result<(), Error> {
-        let (width, count) = (self.sizes.get(Size::Width), rows.len() as u64);
-        for (part, from, to) in [("weight", &[outputs, width][..], &[count, width][..]), ("bias", &[outputs], &[count])]
-        {
-            if part == "weight" || biased {
-                let Tensor { dtype, data, .. } = *self.planner.take(&format!("{source}.{part}"), from)?;
-                self.planner.add(format!("{name}.{part}"), to, Data::Rows { dtype, bytes: data, rows: rows.clone() });
-            }
+    /// Adds some rows of a product of `outputs`, and of its bias. Which, is asked when its tensor has been found to have as many.
+    fn rows(
+        &mut self,
+        name: &str,
+        source: &str,
+        outputs: u64,
+        biased: bool,
+        rows: impl FnOnce(&Sizes) -> Vec<u32>,
+    ) -> Result<(), Error> {
+        let width = self.sizes.get(Size::Width);
+        let Tensor { dtype, data, .. } = *self.planner.take(&format!("{source}.weight"), &[outputs, width])?;
+        let rows = rows(&self.sizes);
+        let count = rows.len() as u64;
+        let data = Data::Rows { dtype, bytes: data, rows: rows.clone() };
+        self.planner.add(format!("{name}.weight"), &[count, width], data);
+        if biased {
+            let Tensor { dtype, data, .. } = *self.planner.take(&format!("{source}.bias"), &[outputs])?;
+            self.planner.add(format!("{name}.bias"), &[count], Data::Rows { dtype, bytes: data, rows });
         }
         Ok(())
     }
