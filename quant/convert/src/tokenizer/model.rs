@@ -6,6 +6,7 @@ use crate::Error;
 use crate::json::Json;
 use crate::plan::Planner;
 use serde_json::Value;
+use smidgen::tokenizer::char_of_byte;
 use std::collections::HashMap;
 
 /// A model and what it is set to.
@@ -223,15 +224,4 @@ fn last_of_equals(merges: Vec<(String, String)>) -> Vec<(String, String)> {
         return merges;
     }
     merges.into_iter().enumerate().filter(|(index, pair)| last.get(pair) == Some(index)).map(|(_, pair)| pair).collect()
-}
-
-/// The letter that byte-level BPE writes for a byte.
-pub(super) fn char_of_byte(byte: u8) -> char {
-    let point = match byte {
-        0..=0x20 => 0x100 + u32::from(byte),
-        0x7F..=0xA0 => 0x121 + u32::from(byte - 0x7F),
-        0xAD => 0x143,
-        _ => u32::from(byte),
-    };
-    char::from_u32(point).unwrap_or(char::REPLACEMENT_CHARACTER)
 }

@@ -1,9 +1,10 @@
 //! Tokenizers that llama.cpp's keys describe exactly, so that other readers take them too.
 
 use super::Parsed;
-use super::model::{Model, char_of_byte};
+use super::model::Model;
 use super::vocabulary::{Kind, Vocabulary};
 use crate::plan::Planner;
+use smidgen::tokenizer::char_of_byte;
 use std::collections::HashMap;
 
 /// The regular expressions of pre-tokenizers, and the name that llama.cpp gives the rules: for Llama 3's, whether pieces that are tokens

@@ -52,7 +52,8 @@ use special::Specials;
 use split::Splitter;
 use unicode::{Category, category};
 use unigram::Unigram;
-use vocab::{NONE, Vocab, char_of_byte};
+pub use vocab::char_of_byte;
+use vocab::{NONE, Vocab};
 
 /// Whether an expression can be one of a file's steps: `Ok(true)` if a match of it may be empty.
 ///

@@ -135,7 +135,7 @@ pub(super) fn byte_of(text: &[u8]) -> Option<u8> {
 }
 
 /// The character that byte-level BPE writes for a byte: printable Latin-1 for itself, U+0100 and up for the rest.
-pub(super) fn char_of_byte(byte: u8) -> char {
+pub fn char_of_byte(byte: u8) -> char {
     let point = match byte {
         0..=0x20 => 0x100 + u32::from(byte),
         0x7F..=0xA0 => 0x121 + u32::from(byte - 0x7F),
