@@ -171,6 +171,9 @@ pub enum Error {
     /// The chat template nests or calls itself too deeply.
     #[cfg(feature = "chat")]
     TemplateDepth,
+    /// A name, a download or the shelf.
+    #[cfg(feature = "hub")]
+    Hub(crate::hub::HubError),
     /// Neither a file nor a known short name.
     #[cfg(feature = "pull")]
     UnknownModel {
@@ -359,6 +362,8 @@ impl fmt::Display for Error {
             }
             #[cfg(feature = "chat")]
             Error::TemplateDepth => f.write_str("the chat template nests too deeply; run without it (raw prompt)"),
+            #[cfg(feature = "hub")]
+            Error::Hub(error) => error.fmt(f),
             #[cfg(feature = "pull")]
             Error::UnknownModel { name } => {
                 write!(f, "{name}: this is neither a file nor a known model")?;

@@ -23,6 +23,8 @@ mod error;
 #[cfg(feature = "pull")]
 mod fetch;
 mod files;
+#[cfg(feature = "hub")]
+pub mod hub;
 #[cfg(feature = "image")]
 mod image;
 #[cfg(feature = "pull")]

@@ -1,0 +1,6 @@
+//! Any model by name: from hubs, registries and web addresses, onto a shelf in the user's cache.
+
+pub(crate) mod error;
+pub mod shelf;
+
+pub use error::HubError;
