@@ -48,7 +48,8 @@ impl Template {
         tree.names(&mut |name| names.push(name.to_lowercase()));
         let has = |name: &str| names.iter().any(|known| known == name);
         let messages = has("messages");
-        let (tools, thinking, think) = (has("tools"), has("thinking"), ["think", "thinklevel", "isthinkset"].map(has).contains(&true));
+        let (tools, thinking, think) =
+            (has("tools"), has("thinking"), ["think", "thinklevel", "isthinkset"].map(has).contains(&true));
         if !messages && !has("response") {
             let operand = Operand::Field(vec!["Response".to_owned()]);
             let line = tree.root.last().map_or(1, |node| node.line);
@@ -139,3 +140,6 @@ fn syntax(line: usize, reason: impl Into<String>) -> Error {
 fn render_fault(line: usize, reason: impl Into<String>) -> Error {
     Error::TemplateRender { line, reason: crate::one_line(&reason.into()) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -31,7 +31,8 @@ pub fn encode_data(
 ) -> Result<Vec<u32>, Error> {
     let mut ids = encode_whole(tokenizer, template, variables)?;
     // What the tokenizer puts before an empty text, unless the template has written it.
-    let bos = tokenizer.encode_prompt("", Special::Text).first().copied().filter(|first| tokenizer.bos() == Some(*first));
+    let bos =
+        tokenizer.encode_prompt("", Special::Text).first().copied().filter(|first| tokenizer.bos() == Some(*first));
     if let Some(bos) = bos.filter(|bos| template.leaves_bos() && ids.first() != Some(bos)) {
         ids.insert(0, bos);
     }

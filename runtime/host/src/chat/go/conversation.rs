@@ -210,9 +210,7 @@ fn any(value: &Data) -> Value {
         Data::Float(value) => Value::Float(*value),
         Data::Text(text) => text.as_str().into(),
         Data::List(items) => Value::list(items.iter().map(any).collect()),
-        Data::Map(entries) => {
-            map(entries.iter().map(|(key, value)| (key.clone(), any(value))).collect(), Form::Plain)
-        }
+        Data::Map(entries) => map(entries.iter().map(|(key, value)| (key.clone(), any(value))).collect(), Form::Plain),
     }
 }
 

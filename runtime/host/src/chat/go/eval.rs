@@ -324,13 +324,7 @@ impl<'t> Evaluator<'t, '_> {
         functions::call(function, std::slice::from_ref(value), 0).or_else(|reason| self.fault(reason))
     }
 
-    fn call(
-        &mut self,
-        dot: &Value,
-        name: &str,
-        arguments: &'t [Operand],
-        last: Option<Value>,
-    ) -> Result<Value, Error> {
+    fn call(&mut self, dot: &Value, name: &str, arguments: &'t [Operand], last: Option<Value>) -> Result<Value, Error> {
         if name == "and" || name == "or" {
             // The first argument that decides is the result, and those after it are not looked at.
             let mut value = None;

@@ -60,10 +60,7 @@ pub(super) fn printf(format: &str, arguments: &[Value]) -> Result<String, String
 }
 
 /// Flags, verb, and what follows.
-fn flags<'s>(
-    spec: &'s str,
-    arguments: &mut std::slice::Iter<Value>,
-) -> Result<(Flags, Option<char>, &'s str), String> {
+fn flags<'s>(spec: &'s str, arguments: &mut std::slice::Iter<Value>) -> Result<(Flags, Option<char>, &'s str), String> {
     let mut flags = Flags::default();
     let mut rest = spec;
     while let Some(sign) = rest.chars().next() {
@@ -279,7 +276,7 @@ fn real(number: f64, verb: char, flags: Flags, value: &Value, out: &mut String) 
             let e = if verb == 'e' { 'e' } else { 'E' };
             format!("{mantissa}{e}{minus}{:02}", exponent.abs())
         }
-        ('v' | 'g', None) => float(size, 21),
+        ('v' | 'g', None) => float(size),
         ('v' | 'g', Some(_)) => return Err(format!("a precision of %{verb} of printf is not supported")),
         ('x' | 'X' | 'b', _) => return Err(format!("printf cannot print a float by %{verb}")),
         _ => return wrong(value, verb, out),

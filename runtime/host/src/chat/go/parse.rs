@@ -84,7 +84,8 @@ pub(super) struct Tree {
 /// [`Error::TemplateSyntax`], [`Error::TemplateDepth`].
 pub(super) fn parse(source: &str) -> Result<Tree, Error> {
     let tokens = tokens(source)?;
-    let mut parser = Parser { tokens, at: 0, variables: vec!["$".to_owned()], ranges: 0, depth: 0, tree: Tree::default() };
+    let mut parser =
+        Parser { tokens, at: 0, variables: vec!["$".to_owned()], ranges: 0, depth: 0, tree: Tree::default() };
     let mut root = Vec::new();
     while *parser.peek() != Token::End {
         if let [Token::Open, Token::Keyword(Keyword::Define)] = [parser.peek(), parser.peek_after(1)] {
@@ -199,9 +200,12 @@ impl Parser {
         if name.is_empty() {
             return self.fault("a template without a name is defined");
         }
-        let empty = |body: &[Node]| body.iter().all(|node| matches!(&node.kind, Kind::Text(text) if text.trim().is_empty()));
+        let empty =
+            |body: &[Node]| body.iter().all(|node| matches!(&node.kind, Kind::Text(text) if text.trim().is_empty()));
         match self.tree.defined.get(&name) {
-            Some(known) if !empty(known) && !empty(&body) => self.fault(format!("the template {name:?} is defined twice")),
+            Some(known) if !empty(known) && !empty(&body) => {
+                self.fault(format!("the template {name:?} is defined twice"))
+            }
             Some(known) if !empty(known) => Ok(()),
             _ => {
                 self.tree.defined.insert(name, body);
@@ -359,6 +363,11 @@ impl Parser {
         loop {
             pipe.commands.push(self.command(context)?);
             match self.peek() {
+                // Go lets a pipeline end in a bar.
+                Token::Pipe if self.peek_after(1) == end => {
+                    self.at += 2;
+                    break;
+                }
                 Token::Pipe => self.at += 1,
                 token if token == end => {
                     self.at += 1;

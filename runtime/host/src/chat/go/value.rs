@@ -156,7 +156,7 @@ impl Value {
             Value::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
             Value::Int(value) => out.push_str(&value.to_string()),
             Value::Byte(value) => out.push_str(&value.to_string()),
-            Value::Float(value) => out.push_str(&float(*value, 21)),
+            Value::Float(value) => out.push_str(&float(*value)),
             Value::Text(text) => out.push_str(text),
             Value::List(List { form: Form::Json, .. }) | Value::Map(Map { form: Form::Json, .. }) => self.json(out),
             Value::List(list) => match (list.form, list.as_slice()) {
@@ -240,8 +240,8 @@ fn digits(value: f64) -> (String, i32) {
     (mantissa.replace('.', ""), exponent.parse().unwrap_or(0))
 }
 
-/// A float as Go's `%v` writes it, with an exponent from this power of ten on.
-pub(super) fn float(value: f64, most: i32) -> String {
+/// A float as Go's `%v` writes it: with an exponent below a ten-thousandth, and from a million on.
+pub(super) fn float(value: f64) -> String {
     if value.is_nan() {
         return "NaN".to_owned();
     }
@@ -250,7 +250,7 @@ pub(super) fn float(value: f64, most: i32) -> String {
         return if sign.is_empty() { "+Inf" } else { "-Inf" }.to_owned();
     }
     let (digits, exponent) = digits(value.abs());
-    if (-4..most).contains(&exponent) {
+    if (-4..6).contains(&exponent) {
         return format!("{value}");
     }
     let (first, rest) = digits.split_at(1.min(digits.len()));
