@@ -13,12 +13,20 @@ pub enum HubError {
         /// What is wrong with it, and what to write.
         reason: String,
     },
+    /// A model on the shelf, or the record of one.
+    Shelf {
+        /// The name or the file.
+        subject: String,
+        /// What is wrong with it, and what to do.
+        reason: String,
+    },
 }
 
 impl fmt::Display for HubError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             HubError::Name { name, reason } => write!(f, "{name}: {reason}"),
+            HubError::Shelf { subject, reason } => write!(f, "{subject}: {reason}"),
         }
     }
 }
