@@ -130,7 +130,7 @@ pub fn resolve(model: impl AsRef<Path>, progress: &mut dyn Progress) -> Result<P
     }
 }
 
-fn cached(cache: &Path, model: &KnownModel, form: Form) -> Option<PathBuf> {
+pub(crate) fn cached(cache: &Path, model: &KnownModel, form: Form) -> Option<PathBuf> {
     let path = cache.join(form.file(model));
     // The length of what is converted here is not known before.
     let whole = |len| if model.checkpoint.is_none() { len == model.bytes } else { len > 0 };
@@ -247,7 +247,7 @@ fn pull_with(
 
 /// Waits until no other process pulls this model. False where the file system has no locks; then two pulls may run at a
 /// time, which costs only time, since each works in its own directory.
-fn wait_for(lock: &File, progress: &mut dyn Progress) -> bool {
+pub(crate) fn wait_for(lock: &File, progress: &mut dyn Progress) -> bool {
     loop {
         match lock.try_lock() {
             Ok(()) => return true,

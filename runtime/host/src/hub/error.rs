@@ -147,6 +147,13 @@ pub enum HubError {
         /// What the hub said.
         error: Box<HubError>,
     },
+    /// A model on the shelf, or the record of one.
+    Shelf {
+        /// The name or the file.
+        subject: String,
+        /// What is wrong with it, and what to do.
+        reason: String,
+    },
     /// What a registry has a model used with cannot be honoured.
     Defaults {
         /// The fault.
@@ -268,6 +275,7 @@ impl fmt::Display for HubError {
                 f,
                 "{name} meant {means} on {dated}, and that is not there ({error}); name another, as hf:USER/REPO:QUANT"
             ),
+            HubError::Shelf { subject, reason } => write!(f, "{subject}: {reason}"),
             HubError::Defaults { reason } => f.write_str(reason),
         }
     }
