@@ -114,7 +114,7 @@ pub(crate) fn map(path: &Path) -> Result<Mmap, Error> {
     map_range(&File::open(path).map_err(failed)?, 0, None, path)
 }
 
-fn map_range(file: &File, offset: u64, length: Option<u64>, path: &Path) -> Result<Mmap, Error> {
+pub(crate) fn map_range(file: &File, offset: u64, length: Option<u64>, path: &Path) -> Result<Mmap, Error> {
     let failed = |error: io::Error| Error::Read { path: path.to_owned(), error };
     let found = file.metadata().map_err(failed)?;
     if !found.is_file() {

@@ -120,6 +120,16 @@ impl<'c> Download<'c> {
         self.state().done.len()
     }
 
+    /// Whether a part of the file can be asked for.
+    pub(crate) fn has_ranges(&self) -> bool {
+        self.ranges
+    }
+
+    /// The file's name, for messages.
+    pub(crate) fn name(&self) -> &str {
+        &self.remote.name
+    }
+
     /// Where the file grows.
     pub(crate) fn path(&self) -> &Path {
         self.part.path()

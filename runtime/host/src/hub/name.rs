@@ -260,7 +260,7 @@ pub(crate) fn is_safe_path(path: &str) -> bool {
 }
 
 /// `text` with `%41` as `A`. What is no UTF-8 then stays as it is.
-fn percent_decoded(text: &str) -> String {
+pub(crate) fn percent_decoded(text: &str) -> String {
     percent_decode_str(text).decode_utf8().map_or_else(|_| text.to_owned(), |text| text.into_owned())
 }
 

@@ -178,6 +178,13 @@ impl Part {
         self.file.sync_all().map_err(|error| self.failed(error))
     }
 
+    /// Gives the file a name elsewhere on the same file system. It keeps its own too, where files can have two.
+    pub(crate) fn link(&self, to: &Path) -> Result<(), Error> {
+        let _ = fs::remove_file(to);
+        let linked = fs::hard_link(&self.path, to).or_else(|_| fs::rename(&self.path, to));
+        linked.map_err(|error| Error::Write { path: to.to_owned(), error })
+    }
+
     /// Removes the file, if it is still there, and the journal. What cannot be removed only wastes space.
     pub(crate) fn remove(self) {
         let _ = fs::remove_file(&self.path);

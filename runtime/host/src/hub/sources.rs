@@ -3,7 +3,7 @@
 use super::download::Remote;
 use super::error::{HubError, shown};
 use super::http::{Client, Request, Response, joined};
-use super::name::{Registry, Repository, Wanted, is_safe_path, percent_encoded};
+use super::name::{Name, Registry, Repository, Wanted, is_safe_path, percent_encoded};
 use super::quant::{self, Item};
 use serde_json::Value;
 use smidgen_convert::{CHAT_TEMPLATES, CONFIG, SIDECARS};
@@ -80,11 +80,11 @@ pub(crate) fn repository(client: &Client, asked: &Repository, memory: Option<u64
         return Err(wrong("the answer names no commit (field sha)"));
     }
     let items = tree(client, &format!("{endpoint}/api/models/{id}/tree/{commit}?recursive=true"))?;
-    let named = Name::new(asked);
-    let (all, projectors) = quant::candidates(&named.repository, &items)?;
+    let named = Name::Repository(Repository { wanted: Wanted::Usual, ..asked.clone() }).to_string();
+    let (all, projectors) = quant::candidates(&named, &items)?;
     let mut found = Found { projectors, licence: licence(&model), ..Found::default() };
     let remote = |item: &Item| Remote {
-        name: format!("{}/{}", named.repository, item.path),
+        name: format!("{}/{}", named, item.path),
         url: format!("{endpoint}/{id}/resolve/{commit}/{}", percent_encoded(&item.path)),
         size: Some(item.size),
         sha256: item.sha256.clone(),
@@ -94,7 +94,7 @@ pub(crate) fn repository(client: &Client, asked: &Repository, memory: Option<u64
             let item = items.iter().find(|item| item.path == *path && is_safe_path(path));
             let item = item.ok_or_else(|| {
                 let there = all.iter().map(|candidate| candidate.path().to_owned()).collect();
-                HubError::Quant { repository: named.repository.clone(), quant: path.clone(), matching: vec![], there }
+                HubError::Quant { repository: named.clone(), quant: path.clone(), matching: vec![], there }
             })?;
             // Any part of a split model means all of them.
             let whole = all.iter().find(|candidate| candidate.items.contains(item));
@@ -105,18 +105,19 @@ pub(crate) fn repository(client: &Client, asked: &Repository, memory: Option<u64
             )
         }
         _ if all.is_empty() => None,
-        Wanted::Quant(quant) => Some(quant::of_quant(&named.repository, &all, quant)?),
-        Wanted::Usual => quant::usual(&named.repository, &all, memory)?,
+        Wanted::Quant(quant) => Some(quant::of_quant(&named, &all, quant)?),
+        Wanted::Usual => quant::usual(&named, &all, memory)?,
     };
     found.source = format!("{endpoint}/{id}");
     let Some(chosen) = chosen else {
         found.checkpoint = true;
-        found.quant = match &asked.wanted {
-            Wanted::Quant(quant) => Some(quant.to_ascii_uppercase()),
-            _ => None,
-        };
-        found.files = checkpoint(&named.repository, &items)?.iter().map(remote).collect();
-        found.name = named.repository;
+        found.files = checkpoint(&named, &items)?.iter().map(remote).collect();
+        found.name = named.clone();
+        if let Wanted::Quant(quant) = &asked.wanted {
+            let quant = quant.to_ascii_uppercase();
+            found.name.push_str(&format!(":{quant}"));
+            found.quant = Some(quant);
+        }
         return Ok(found);
     };
     // The format names the file, if it is the only one of it.
@@ -124,24 +125,12 @@ pub(crate) fn repository(client: &Client, asked: &Repository, memory: Option<u64
         all.iter().filter(|other| other.quant.as_ref() == Some(*quant)).count() == 1 && all.contains(&chosen)
     });
     found.name = match alone {
-        Some(quant) => format!("{}:{quant}", named.repository),
-        None => format!("{}/{}", named.repository, chosen.path()),
+        Some(quant) => format!("{}:{quant}", named),
+        None => format!("{}/{}", named, chosen.path()),
     };
     found.files = chosen.items.iter().map(remote).collect();
     found.quant = chosen.quant;
     Ok(found)
-}
-
-/// The name of a repository without what of it is wanted.
-struct Name {
-    repository: String,
-}
-
-impl Name {
-    fn new(asked: &Repository) -> Name {
-        let whole = super::Name::Repository(Repository { wanted: Wanted::Usual, ..asked.clone() });
-        Name { repository: whole.to_string() }
-    }
 }
 
 /// A revision as one segment of an address.
@@ -260,7 +249,7 @@ pub(crate) fn registry(client: &Client, asked: &Registry) -> Result<Found, HubEr
     let manifest = json(&url, &bytes)?;
     let wrong = |reason: &str| HubError::Answer { url: shown(&url), reason: reason.to_owned() };
     let layers = manifest.get("layers").and_then(Value::as_array).ok_or_else(|| wrong("the manifest has no layers"))?;
-    let name = super::Name::Registry(asked.clone()).to_string();
+    let name = Name::Registry(asked.clone()).to_string();
     let mut found = Found { name: name.clone(), source: url.clone(), ..Found::default() };
     for layer in layers {
         let kind = layer.get("mediaType").and_then(Value::as_str).unwrap_or_default();
