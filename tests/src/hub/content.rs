@@ -16,8 +16,6 @@ pub(crate) struct Content {
     pub(crate) bytes: Arc<Vec<u8>>,
     /// SHA-256 of the bytes, in hexadecimal.
     pub(crate) sha256: String,
-    /// SHA-1 of the bytes as a blob of git.
-    pub(crate) oid: String,
     /// The header `ETag`, with its quotes.
     pub(crate) etag: Option<String>,
     /// In seconds since 1970.
@@ -36,12 +34,8 @@ impl Content {
     /// A file whose ETag is its SHA-256. `version` counts the contents that there have been, and gives its time.
     pub(crate) fn new(name: &str, bytes: Vec<u8>, version: u64) -> Content {
         let sha256 = sha256(&bytes);
-        let mut git = digest::Context::new(&digest::SHA1_FOR_LEGACY_USE_ONLY);
-        git.update(format!("blob {}\0", bytes.len()).as_bytes());
-        git.update(&bytes);
         Content {
             name: name.to_string(),
-            oid: hexadecimal(git.finish().as_ref()),
             etag: Some(format!("\"{sha256}\"")),
             sha256,
             bytes: Arc::new(bytes),
@@ -61,6 +55,21 @@ impl Content {
     /// The SHA-256 that listings give.
     pub(crate) fn digest(&self) -> &str {
         self.listed_sha256.as_deref().unwrap_or(&self.sha256)
+    }
+
+    /// What git has in place of the file in large file storage.
+    pub(crate) fn pointer(&self) -> String {
+        format!("version https://git-lfs.github.com/spec/v1\noid sha256:{}\nsize {}\n", self.digest(), self.size())
+    }
+
+    /// SHA-1 of the file as a blob of git, or of its pointer if it is in large file storage.
+    pub(crate) fn oid(&self) -> String {
+        let pointer = self.pointer();
+        let bytes = if self.is_lfs { pointer.as_bytes() } else { &self.bytes };
+        let mut git = digest::Context::new(&digest::SHA1_FOR_LEGACY_USE_ONLY);
+        git.update(format!("blob {}\0", bytes.len()).as_bytes());
+        git.update(bytes);
+        hexadecimal(git.finish().as_ref())
     }
 
     /// The answer to `GET` or `HEAD`, with conditions and single ranges.

@@ -195,10 +195,10 @@ impl<'a> Ordered<'a> {
     }
 }
 
-/// Takes the faults of some kinds that befall a request.
-fn take(state: &mut State, request: &Head, kinds: &[Kind]) -> Vec<Fault> {
+/// Takes the faults of a kind that befall a request, of answers only the first that was ordered.
+fn take(state: &mut State, request: &Head, kind: Kind) -> Vec<Fault> {
     let mut taken = Vec::new();
-    for rule in state.rules.values_mut().filter(|rule| kinds.contains(&rule.fault.kind())) {
+    for rule in state.rules.values_mut().filter(|rule| rule.fault.kind() == kind) {
         let is_target = rule.patterns.iter().all(|pattern| request.path().contains(pattern))
             && rule.method.as_ref().is_none_or(|method| *method == request.method)
             && rule.origin.is_none_or(|origin| origin == request.origin);
@@ -213,6 +213,9 @@ fn take(state: &mut State, request: &Head, kinds: &[Kind]) -> Vec<Fault> {
             rule.times -= 1;
         }
         taken.push(rule.fault.clone());
+        if kind == Kind::Answer {
+            break;
+        }
     }
     taken
 }
@@ -221,7 +224,7 @@ fn take(state: &mut State, request: &Head, kinds: &[Kind]) -> Vec<Fault> {
 pub(crate) fn answer(shared: &Shared, state: &mut State, request: &Head) -> Option<Answer> {
     let html = "<!DOCTYPE html><html><head><title>Sign in</title></head><body>Welcome to the network.</body></html>";
     let json = "application/json; charset=utf-8";
-    Some(match take(state, request, &[Kind::Answer]).into_iter().next()? {
+    Some(match take(state, request, Kind::Answer).into_iter().next()? {
         Fault::Status(status) => Answer::new(status, "text/plain", super::http::reason(status)),
         Fault::RetryAfter(status, when) => {
             Answer::new(status, "text/plain", super::http::reason(status)).with("Retry-After", when)
@@ -262,7 +265,7 @@ fn location(shared: &Shared, request: &Head, to: &To) -> String {
 /// What a file is by now, after what faults did to it, and whether ranges of it can be had.
 pub(crate) fn file(state: &mut State, request: &Head, content: &Content) -> (Content, bool) {
     let mut ranges = true;
-    for fault in take(state, request, &[Kind::File]) {
+    for fault in take(state, request, Kind::File) {
         match fault {
             Fault::Changed(bytes) => {
                 let is_lfs = content.is_lfs;
@@ -294,12 +297,12 @@ pub(crate) struct Delivery {
 
 /// Does to an answer what faults say, and gives how it is to be delivered.
 pub(crate) fn deliver(state: &mut State, request: &Head, answer: &mut Answer) -> Delivery {
-    let mut faults = take(state, request, &[Kind::Head]);
+    let mut faults = take(state, request, Kind::Head);
     if answer.status == 206 {
-        faults.extend(take(state, request, &[Kind::Part]));
+        faults.extend(take(state, request, Kind::Part));
     }
     if (200..300).contains(&answer.status) && request.method == "GET" && answer.length() > 0 {
-        faults.extend(take(state, request, &[Kind::Body]));
+        faults.extend(take(state, request, Kind::Body));
     }
     let mut delivery = Delivery { pace: state.pace, ..Delivery::default() };
     let (mut wrong, mut has_length) = (0, true);

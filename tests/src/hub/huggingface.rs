@@ -100,9 +100,9 @@ fn listing(
 }
 
 fn entry(path: &str, content: &Content) -> Value {
-    let mut value = json!({ "type": "file", "oid": content.oid, "size": content.size(), "path": path });
+    let mut value = json!({ "type": "file", "oid": content.oid(), "size": content.size(), "path": path });
     if let (true, Some(fields)) = (content.is_lfs, value.as_object_mut()) {
-        let lfs = json!({ "oid": content.digest(), "size": content.size(), "pointerSize": 135 });
+        let lfs = json!({ "oid": content.digest(), "size": content.size(), "pointerSize": content.pointer().len() });
         fields.insert("lfs".to_string(), lfs);
     }
     value
@@ -147,7 +147,7 @@ fn give(
     let (mut content, ranges) = super::fault::file(state, request, &content);
     if !content.is_lfs {
         if content.etag.as_ref().is_some_and(|etag| etag.contains(&content.sha256)) {
-            content.etag = Some(format!("\"{}\"", content.oid));
+            content.etag = Some(format!("\"{}\"", content.oid()));
         }
         return Ok(content.answer(request, ranges).with("X-Repo-Commit", commit));
     }

@@ -17,6 +17,8 @@
 
 mod content;
 mod fault;
+#[cfg(test)]
+mod fault_tests;
 mod http;
 mod huggingface;
 mod record;
@@ -207,7 +209,13 @@ impl Hub {
         record::overlap(self.shared.lock().requests.values())
     }
 
-    /// Waits until the requests so far are as it is asked, or the time has passed. Gives whether they are.
+    /// How many connections there have been, of whatever came of them.
+    pub fn connections(&self) -> usize {
+        self.shared.lock().connections
+    }
+
+    /// Waits until the requests so far are as it is asked, or the time has passed. Gives whether they are. The
+    /// closure may not ask the hub.
     pub fn wait_until(&self, limit: Duration, mut is_so: impl FnMut(&[Request]) -> bool) -> bool {
         self.shared.wait_until(limit, |state| is_so(&state.requests.values().cloned().collect::<Vec<_>>()))
     }

@@ -66,7 +66,10 @@ pub(crate) fn accept(shared: &Arc<Shared>, listener: &TcpListener, origin: Origi
             }
         };
         if let Ok(thread) = thread::Builder::new().spawn(serve) {
-            shared.update(|state| state.threads.push(thread));
+            shared.update(|state| {
+                state.connections += 1;
+                state.threads.push(thread);
+            });
         }
     }
 }

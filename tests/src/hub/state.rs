@@ -39,6 +39,8 @@ pub(crate) struct State {
     /// The open connections, which are shut at the end.
     pub(crate) streams: BTreeMap<u64, TcpStream>,
     pub(crate) threads: Vec<JoinHandle<()>>,
+    /// How many connections there have been.
+    pub(crate) connections: usize,
     last_number: u64,
     /// By `user/repo`.
     pub(crate) repositories: BTreeMap<String, Tree>,
@@ -81,6 +83,7 @@ impl Shared {
             is_stopped: false,
             streams: BTreeMap::new(),
             threads: Vec::new(),
+            connections: 0,
             last_number: 0,
             repositories: BTreeMap::new(),
             manifests: BTreeMap::new(),
