@@ -4,6 +4,7 @@ use super::name::HUB;
 use base64::prelude::{BASE64_STANDARD, Engine};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use ureq::http::Uri;
 
 /// The registry of `ollama:` names.
@@ -25,6 +26,8 @@ pub struct Access {
     pub offline: bool,
     /// How many connections a download opens at most.
     pub connections: usize,
+    /// How long to wait after a first failure; each further one doubles it.
+    pub pause: Duration,
     /// Hosts with login and password, as in a file `.netrc`.
     passwords: Arc<Vec<Login>>,
 }
@@ -62,6 +65,7 @@ impl Access {
             token: set("HF_TOKEN"),
             offline: is_on("SMIDGEN_OFFLINE") || is_on("HF_HUB_OFFLINE"),
             connections: 4,
+            pause: Duration::from_millis(500),
             passwords: Arc::new(netrc.map(|path| logins(&text_of(&path))).unwrap_or_default()),
         }
     }
@@ -140,6 +144,7 @@ mod tests {
             token: Some("hf_secret".into()),
             offline: false,
             connections: 4,
+            pause: Duration::from_millis(500),
             passwords: Arc::new(logins(
                 "machine files.example login me password pw\n# machine x login y password z\nmacdef init\nmachine no login no password no\n\nmachine a.example\n login b\n password c\n",
             )),

@@ -2,7 +2,7 @@
 
 use super::HubError;
 use super::error::{Refusal, shown};
-use super::http::{Client, Request, Response};
+use super::http::{ATTEMPTS, Client, Request, Response};
 use super::part::{Identity, Part};
 use super::ranges::Ranges;
 use crate::{Error, one_line};
@@ -20,8 +20,6 @@ const CHUNK: (u64, u64) = (1 << 20, 16 << 20);
 const NOTED: usize = 256 << 10;
 /// Bytes read at once.
 const PIECE: usize = 64 << 10;
-/// How often a connection is tried without a byte coming.
-const ATTEMPTS: u32 = 6;
 
 /// A file on a server.
 #[derive(Clone, Debug, Default)]
@@ -293,13 +291,15 @@ impl<'c> Download<'c> {
                     {
                         continue;
                     }
-                    Error::Hub(error) => match error.pause(failures).filter(|_| failures < ATTEMPTS) {
-                        Some(pause) if self.state().error.is_none() => {
-                            thread::sleep(pause);
-                            continue;
+                    Error::Hub(error) => {
+                        match error.pause(failures, self.client.access.pause).filter(|_| failures < ATTEMPTS) {
+                            Some(pause) if self.state().error.is_none() => {
+                                thread::sleep(pause);
+                                continue;
+                            }
+                            _ => error.into(),
                         }
-                        _ => error.into(),
-                    },
+                    }
                     other => other,
                 };
                 return self.ended(Some(error));
@@ -448,7 +448,7 @@ impl<'c> Download<'c> {
                 }
                 Err(Error::Hub(error)) => {
                     failures += 1;
-                    let pause = error.pause(failures).filter(|_| failures < ATTEMPTS);
+                    let pause = error.pause(failures, self.client.access.pause).filter(|_| failures < ATTEMPTS);
                     thread::sleep(pause.ok_or(error)?);
                 }
                 Err(error) => return Err(error),

@@ -51,7 +51,7 @@ pub const FRIENDLY: &[Friendly] = &[
 ];
 
 /// The row of a friendly name, in any case; without what follows the colon, the first of its kind.
-pub fn row_of(name: &str) -> Option<&'static Friendly> {
+pub(super) fn row_of(name: &str) -> Option<&'static Friendly> {
     let kind = |row: &Friendly| row.name.split(':').next().is_some_and(|kind| kind.eq_ignore_ascii_case(name));
     FRIENDLY.iter().find(|row| row.name.eq_ignore_ascii_case(name) || kind(row))
 }

@@ -10,9 +10,8 @@ use ureq::{Agent, Proxy};
 
 /// The most redirects of a request.
 const MOST_REDIRECTS: usize = 10;
-/// How often a request is tried, and the pause after the first failure; each further one doubles it.
-const ATTEMPTS: u32 = 6;
-const PAUSE: Duration = Duration::from_millis(500);
+/// How often a request is tried.
+pub(crate) const ATTEMPTS: u32 = 6;
 /// The longest pause that a server may ask for.
 const MOST_PAUSE: Duration = Duration::from_secs(120);
 const CONNECT: Duration = Duration::from_secs(20);
@@ -90,7 +89,9 @@ impl Client {
                 Err(error) => error,
             };
             failures += 1;
-            let Some(pause) = error.pause(failures).filter(|_| failures < ATTEMPTS) else { return Err(error) };
+            let Some(pause) = error.pause(failures, self.access.pause).filter(|_| failures < ATTEMPTS) else {
+                return Err(error);
+            };
             std::thread::sleep(pause);
         }
     }
@@ -110,7 +111,9 @@ impl Client {
                 Err(error) => {
                     failures += 1;
                     let error = HubError::Line { url: url(), reason: one_line(&error.to_string()) };
-                    let Some(pause) = error.pause(failures).filter(|_| failures < ATTEMPTS) else { return Err(error) };
+                    let Some(pause) = error.pause(failures, self.access.pause).filter(|_| failures < ATTEMPTS) else {
+                        return Err(error);
+                    };
                     std::thread::sleep(pause);
                 }
             }
@@ -185,9 +188,9 @@ impl Client {
 }
 
 impl HubError {
-    /// How long to wait after so many failures before it is tried again; none if that is no use.
-    pub(crate) fn pause(&self, failures: u32) -> Option<Duration> {
-        let usual = PAUSE * 2u32.pow(failures.clamp(1, 8) - 1);
+    /// How long to wait after so many failures before it is tried again, with the pause after the first; none if that is no use.
+    pub(crate) fn pause(&self, failures: u32, first: Duration) -> Option<Duration> {
+        let usual = first * 2u32.pow(failures.clamp(1, 8) - 1);
         match self {
             HubError::Line { .. } | HubError::NoNetwork { .. } => Some(usual),
             HubError::Refused(Refusal { status: 408 | 425 | 429 | 500 | 502 | 503 | 504, pause, .. }) => match pause {
