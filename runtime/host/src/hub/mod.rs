@@ -2,5 +2,7 @@
 
 pub(crate) mod error;
 pub mod shelf;
+mod size;
 
 pub use error::HubError;
+pub use size::Bytes;

@@ -8,6 +8,11 @@
 //! ([`ModelFile::open`](crate::ModelFile::open)). The system drops both when a process ends, however it ends.
 
 mod record;
+mod remove;
+mod verify;
+
+pub use remove::{Pruned, Removed};
+pub use verify::{Checked, Verdict};
 
 use crate::hub::HubError;
 use crate::models::KNOWN_MODELS;
