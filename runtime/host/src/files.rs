@@ -195,6 +195,13 @@ fn check_number(path: &Path, gguf: &Gguf, key: &'static str, expected: u64) -> R
     Err(Error::SplitMetadata { path: path.to_owned(), key, found, expected })
 }
 
+/// The stem, the part and the count in the name of a part of a split model; none if there is no such part.
+#[cfg(feature = "hub")]
+pub(crate) fn split_of(path: &Path) -> Option<(&str, u32, u32)> {
+    let name = SplitName::of(path)?;
+    (1..=name.count).contains(&name.part).then_some((name.stem, name.part, name.count))
+}
+
 /// The parts of a name of the form `STEM-MMMMM-of-NNNNN.gguf`.
 #[derive(Debug, PartialEq, Eq)]
 struct SplitName<'a> {
