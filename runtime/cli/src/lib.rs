@@ -25,6 +25,8 @@ mod open;
 mod perplexity;
 mod progress;
 mod run;
+#[cfg(feature = "hub")]
+mod shelf;
 mod signals;
 mod tokenize;
 
@@ -49,6 +51,18 @@ const LEFT_OUT: &[(&str, &str)] = &[
     ("embed", "encoders"),
     #[cfg(not(feature = "encoders"))]
     ("classify", "encoders"),
+    #[cfg(not(feature = "hub"))]
+    ("list", "hub"),
+    #[cfg(not(feature = "hub"))]
+    ("show", "hub"),
+    #[cfg(not(feature = "hub"))]
+    ("remove", "hub"),
+    #[cfg(not(feature = "hub"))]
+    ("prune", "hub"),
+    #[cfg(not(feature = "hub"))]
+    ("import", "hub"),
+    #[cfg(not(feature = "hub"))]
+    ("verify", "hub"),
     #[cfg(not(feature = "micro"))]
     ("listen", "micro"),
     #[cfg(not(feature = "micro"))]
@@ -89,6 +103,18 @@ pub fn main() -> ExitCode {
         #[cfg(feature = "micro")]
         Command::Infer(args) => infer::infer(&args),
         Command::Pull(args) => pull(&args),
+        #[cfg(feature = "hub")]
+        Command::List(args) => shelf::list(&args),
+        #[cfg(feature = "hub")]
+        Command::Show(args) => shelf::show(&args),
+        #[cfg(feature = "hub")]
+        Command::Remove(args) => shelf::remove(&args),
+        #[cfg(feature = "hub")]
+        Command::Prune(args) => shelf::prune(&args),
+        #[cfg(feature = "hub")]
+        Command::Import(args) => shelf::import(&args),
+        #[cfg(feature = "hub")]
+        Command::Verify(args) => shelf::verify(&args),
         #[cfg(feature = "convert")]
         Command::Convert(args) => convert::convert(&args),
         #[cfg(feature = "convert")]
