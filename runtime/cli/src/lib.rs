@@ -26,6 +26,8 @@ mod perplexity;
 mod progress;
 mod pull;
 mod run;
+#[cfg(feature = "hub")]
+mod shelf;
 mod signals;
 mod tokenize;
 
@@ -50,6 +52,18 @@ const LEFT_OUT: &[(&str, &str)] = &[
     ("embed", "encoders"),
     #[cfg(not(feature = "encoders"))]
     ("classify", "encoders"),
+    #[cfg(not(feature = "hub"))]
+    ("list", "hub"),
+    #[cfg(not(feature = "hub"))]
+    ("show", "hub"),
+    #[cfg(not(feature = "hub"))]
+    ("remove", "hub"),
+    #[cfg(not(feature = "hub"))]
+    ("prune", "hub"),
+    #[cfg(not(feature = "hub"))]
+    ("import", "hub"),
+    #[cfg(not(feature = "hub"))]
+    ("verify", "hub"),
     #[cfg(not(feature = "micro"))]
     ("listen", "micro"),
     #[cfg(not(feature = "micro"))]
@@ -92,6 +106,18 @@ pub fn main() -> ExitCode {
         #[cfg(feature = "micro")]
         Command::Infer(args) => infer::infer(&args),
         Command::Pull(args) => pull::pull(&args),
+        #[cfg(feature = "hub")]
+        Command::List(args) => shelf::list(&args),
+        #[cfg(feature = "hub")]
+        Command::Show(args) => shelf::show(&args),
+        #[cfg(feature = "hub")]
+        Command::Remove(args) => shelf::remove(&args),
+        #[cfg(feature = "hub")]
+        Command::Prune(args) => shelf::prune(&args),
+        #[cfg(feature = "hub")]
+        Command::Import(args) => shelf::import(&args),
+        #[cfg(feature = "hub")]
+        Command::Verify(args) => shelf::verify(&args),
         #[cfg(feature = "convert")]
         Command::Convert(args) => convert::convert(&args),
         #[cfg(feature = "convert")]

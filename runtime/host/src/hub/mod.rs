@@ -11,6 +11,7 @@ mod pull;
 mod quant;
 mod ranges;
 pub mod shelf;
+mod size;
 mod sources;
 #[cfg(any(feature = "tls", feature = "tls-rustcrypto"))]
 mod tls;
@@ -20,3 +21,4 @@ pub use error::{HubError, Refusal};
 pub use friendly::{FRIENDLY, Friendly};
 pub use name::{Name, Registry, Repository, Wanted};
 pub use pull::{Options, Resolved, pull, resolve};
+pub use size::Bytes;

@@ -7,7 +7,14 @@
 //! Whoever writes into a folder holds the lock of its key; whoever runs a model holds a shared lock of its files
 //! ([`ModelFile::open`](crate::ModelFile::open)). The system drops both when a process ends, however it ends.
 
+mod import;
 mod record;
+mod remove;
+mod verify;
+
+pub use import::Imported;
+pub use remove::{Pruned, Removed};
+pub use verify::{Checked, Verdict};
 
 use crate::hub::HubError;
 use crate::models::KNOWN_MODELS;
