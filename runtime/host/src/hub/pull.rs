@@ -64,20 +64,23 @@ pub fn resolve(model: &Path, options: &Options, progress: &mut dyn Progress) -> 
         let path = entry.files.first().map(|file| file.path.clone()).unwrap_or_default();
         Resolved { path, entry: Some(entry) }
     };
-    let Some(name) = model.to_str() else {
-        return crate::pull::resolve_known(model, options.access.offline, progress).map(alone);
-    };
-    if known.is_none() {
-        let shelf = Shelf::open()?;
-        if let Some(entry) = shelf.find(name) {
-            shelf.touch(&entry);
-            return Ok(of(entry));
+    match (model.to_str(), known) {
+        (_, Some(name)) if options.access.offline && crate::find(name).is_none() => {
+            return Err(HubError::Offline { url: name.to_owned() }.into());
         }
-        if Name::parse(name, &options.access.endpoint)?.is_some() {
-            return pull(name, options, progress).map(of);
+        (Some(name), None) => {
+            let shelf = Shelf::open()?;
+            if let Some(entry) = shelf.find(name) {
+                shelf.touch(&entry);
+                return Ok(of(entry));
+            }
+            if Name::parse(name, &options.access.endpoint)?.is_some() {
+                return pull(name, options, progress).map(of);
+            }
         }
+        _ => {}
     }
-    crate::pull::resolve_known(model, options.access.offline, progress).map(alone)
+    crate::pull::resolve_known(model, progress).map(alone)
 }
 
 fn alone(path: PathBuf) -> Resolved {
@@ -440,6 +443,22 @@ fn head(download: &mut Download) -> Result<(), Error> {
             Err(error) => return Err(Error::NotGguf { path: PathBuf::from(download.name()), error }),
         }
     }
+}
+
+/// Bytes that a session takes beside the files of which the heads are there, with at most `context` tokens, or as many as the model was
+/// trained for; and these tokens. None for what does not write text, and for what cannot be read: that is told when it is run.
+fn session(downloads: &[Download], context: Option<usize>) -> Option<(usize, u64)> {
+    let map = |download: &Download| {
+        let file = fs::File::open(download.path()).ok()?;
+        crate::files::map_range(&file, 0, download.size(), download.path()).ok()
+    };
+    let maps: Vec<_> = downloads.iter().map(map).collect::<Option<_>>()?;
+    let parts: Vec<Gguf> = maps.iter().map(|map| Gguf::parse(map).ok()).collect::<Option<_>>()?;
+    // The weights are zeros as yet, which nobody looks at.
+    let model = smidgen::Model::parse(&parts).ok()?;
+    let context = context.unwrap_or_else(|| model.context().min(CONTEXT));
+    let bytes = smidgen::Options::new(context).bytes_needed(&model).ok()?;
+    Some((context, bytes as u64))
 }
 
 /// The bytes that this process may still write into a folder; none if that cannot be told.
