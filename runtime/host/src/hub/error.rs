@@ -136,6 +136,13 @@ pub enum HubError {
         /// Whether a plain copy would need half.
         packing: bool,
     },
+    /// Neither a file nor a repository.
+    Neither {
+        /// What was written.
+        name: String,
+        /// What the hub said.
+        error: Box<HubError>,
+    },
     /// A friendly name leads nowhere any more.
     Moved {
         /// The friendly name.
@@ -270,6 +277,9 @@ impl fmt::Display for HubError {
                     f.write_str("--plain needs half, ")?;
                 }
                 f.write_str("smidgen prune makes room, or set SMIDGEN_CACHE to a directory on another disk")
+            }
+            HubError::Neither { name, error } => {
+                write!(f, "{name}: no such file here, nor a repository of the hub: {error}")
             }
             HubError::Moved { name, means, dated, error } => write!(
                 f,

@@ -134,8 +134,12 @@ pub fn pull(name: &str, options: &Options, progress: &mut dyn Progress) -> Resul
     Ok(entry)
 }
 
-/// A hub's answer that a friendly name leads nowhere says how to go on.
+/// A hub's answer that a friendly name leads nowhere, or what may have been meant as a path, says so.
 fn moved(name: &str, error: HubError) -> HubError {
+    let is_bare = name.split('/').count() == 2 && !name.contains(':');
+    if is_bare && matches!(error, HubError::Refused(Refusal { status: 401 | 404, .. })) {
+        return HubError::Neither { name: name.to_owned(), error: Box::new(error) };
+    }
     match (friendly::row_of(name), &error) {
         (
             Some(row),
