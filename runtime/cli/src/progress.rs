@@ -56,6 +56,10 @@ impl Progress for PullBar {
         self.bar.set_length(total.max(done));
         self.bar.set_position(done);
     }
+
+    fn note(&mut self, line: &str) {
+        self.bar.suspend(|| crate::tell(format_args!("smidgen: {line}\n")));
+    }
 }
 
 impl Drop for PullBar {

@@ -136,7 +136,7 @@ impl ChatTemplate {
             // Here, since what is freed may be as deep as the stack allows.
             namespaces.empty();
             done.map_err(|error| told(&error))?;
-            Ok(text)
+            Ok::<_, Error>(text)
         })??;
         let most = usize::try_from(bound(OUTPUT)).unwrap_or(usize::MAX);
         if text.len() > most { Err(Error::TemplateOutput { most }) } else { Ok(text) }

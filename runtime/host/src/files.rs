@@ -135,7 +135,7 @@ fn open(path: &Path) -> Result<(Mmap, File), Error> {
     Ok((map_range(&file, 0, None, path)?, file))
 }
 
-fn map_range(file: &File, offset: u64, length: Option<u64>, path: &Path) -> Result<Mmap, Error> {
+pub(crate) fn map_range(file: &File, offset: u64, length: Option<u64>, path: &Path) -> Result<Mmap, Error> {
     let failed = |error: io::Error| Error::Read { path: path.to_owned(), error };
     let found = file.metadata().map_err(failed)?;
     if !found.is_file() {

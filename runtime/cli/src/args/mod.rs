@@ -44,6 +44,10 @@ MODEL is the path of a GGUF file (any part of a split model) or a short name. Th
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
+    /// Ask nothing of the network; a model that is not here is an error
+    #[cfg(feature = "hub")]
+    #[arg(long, global = true)]
+    pub(crate) offline: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -418,6 +422,10 @@ pub(crate) struct PullArgs {
     /// Keep the file as it was published, without packing it
     #[arg(long)]
     pub(crate) plain: bool,
+    /// Tokens of context for which it is told whether the model fits into memory
+    #[cfg(feature = "hub")]
+    #[arg(long)]
+    pub(crate) ctx: Option<NonZeroUsize>,
 }
 
 /// Parses whole numbers separated by commas.
