@@ -17,6 +17,7 @@ pub use remove::{Pruned, Removed};
 pub use verify::{Checked, Verdict};
 
 use crate::hub::HubError;
+use crate::hub::quant::quant_of;
 use crate::models::KNOWN_MODELS;
 use crate::{Error, Form, Progress, pull};
 use std::fmt::Display;
@@ -243,7 +244,7 @@ impl Shelf {
                 key: None,
                 names: vec![model.name.to_owned()],
                 files: vec![EntryFile { path, bytes: found.len(), sha256, form }],
-                quant: quant_of(model.file),
+                quant: quant_of(stem(model.file)),
                 licence: Some(model.licence.to_owned()),
                 source: model.package.to_string(),
                 pulled: pulled.map_or(0, |since| since.as_secs()),
@@ -277,24 +278,13 @@ fn check_key(key: &str) -> Result<(), Error> {
     Ok(())
 }
 
-fn refused(subject: impl Display, reason: impl Display) -> Error {
-    Error::Hub(HubError::Shelf { subject: subject.to_string(), reason: reason.to_string() })
+/// A file's name without its ending.
+fn stem(name: &str) -> &str {
+    name.strip_suffix(".gguf").unwrap_or(name)
 }
 
-/// The format of the weights that a file's name tells, as in `model-Q4_K_M.gguf` and `model.bf16-00001-of-00002.gguf`.
-pub fn quant_of(name: &str) -> Option<String> {
-    let stem = name.rsplit(['/', '\\']).next().unwrap_or(name);
-    let words = stem.split(['.', '-']).rev().map(str::to_ascii_uppercase);
-    let is_quant = |word: &String| {
-        let digits = |text: &str, then: &[char]| {
-            text.starts_with(|c: char| c.is_ascii_digit())
-                && text.trim_start_matches(|c: char| c.is_ascii_digit()).is_empty()
-                || text.split_once(then).is_some_and(|(n, _)| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
-        };
-        let rest = ["IQ", "TQ", "Q"].iter().find_map(|kind| word.strip_prefix(kind));
-        matches!(word.as_str(), "F32" | "F16" | "BF16" | "MXFP4") || rest.is_some_and(|rest| digits(rest, &['_']))
-    };
-    words.into_iter().find(is_quant)
+fn refused(subject: impl Display, reason: impl Display) -> Error {
+    Error::Hub(HubError::Shelf { subject: subject.to_string(), reason: reason.to_string() })
 }
 
 #[cfg(test)]

@@ -8,7 +8,9 @@ mod folder;
 mod hugging_face;
 mod ollama;
 
-use super::{Entry, EntryFile, Shelf, quant_of, record, refused};
+use super::{Entry, EntryFile, Shelf, record, refused};
+use crate::hub::friendly;
+use crate::hub::quant::quant_of;
 use crate::{Error, Form, KNOWN_MODELS, ModelFile, Silent};
 use sha2::{Digest, Sha256};
 use smidgen_gguf::Gguf;
@@ -124,7 +126,7 @@ impl Shelf {
             Err(error) => return left(without(&path, &error)),
         };
         if names.is_empty() {
-            names.push(stem(&path));
+            names.push(name_of_file(&path));
         }
         let Some(name) = names.first().cloned() else { return left("it has no name".into()) };
         // Such a name means the same wherever it is found.
@@ -146,7 +148,7 @@ impl Shelf {
             key: None,
             names,
             files: files.collect(),
-            quant: quant_of(&path.to_string_lossy()).or_else(|| most(&parts)),
+            quant: quant_of(super::stem(&path.to_string_lossy())).or_else(|| most(&parts)),
             licence,
             source,
             pulled: now,
@@ -284,9 +286,9 @@ fn digest_of_blob(path: &Path) -> Option<String> {
 }
 
 /// A name of the name of a file, with `-` for what a name cannot have.
-fn stem(path: &Path) -> String {
+fn name_of_file(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let name = name.strip_suffix(".gguf").unwrap_or(&name);
+    let name = super::stem(&name);
     let (name, _) = crate::files::split_of(path).map_or((name, 0), |(stem, part, _)| (stem, part));
     let fine = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' };
     let name: String = name.chars().map(fine).collect();
@@ -300,7 +302,7 @@ fn check_name(name: &str) -> Result<(), Error> {
         let reason = "a name has 1 to 200 ASCII letters, digits, '.', '_' and '-', and no '.' or '-' first";
         return Err(refused(format!("--name {name:?}"), reason));
     }
-    if KNOWN_MODELS.iter().any(|model| model.name.eq_ignore_ascii_case(name)) {
+    if KNOWN_MODELS.iter().any(|model| model.name.eq_ignore_ascii_case(name)) || friendly::find(name).is_some() {
         return Err(refused(format!("--name {name}"), "this is the short name of another model; give another"));
     }
     Ok(())

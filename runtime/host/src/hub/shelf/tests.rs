@@ -198,19 +198,3 @@ fn one_process_writes_a_key() {
     drop(lock);
     assert!(try_hold(&shelf.lock_file("a").unwrap()));
 }
-
-#[test]
-fn formats_in_names() {
-    for (name, quant) in [
-        ("SmolLM2-135M-Instruct.Q4_1.gguf", Some("Q4_1")),
-        ("model-q4_k_m.gguf", Some("Q4_K_M")),
-        ("d/model-UD-IQ2_XXS-00001-of-00002.gguf", Some("IQ2_XXS")),
-        ("model.bf16.gguf", Some("BF16")),
-        ("model-Q8_0.packed.gguf", Some("Q8_0")),
-        ("qwen2-0.5b.gguf", None),
-        ("Qwen3-4B.gguf", None),
-        ("", None),
-    ] {
-        assert_eq!(quant_of(name).as_deref(), quant, "{name}");
-    }
-}

@@ -1,6 +1,6 @@
 //! GGUF files in folders, with what llama.cpp writes beside those that it has downloaded.
 
-use super::{Finding, Found, files_below, hugging_face, names_in, quant_of, read_small, record};
+use super::{Finding, Found, files_below, hugging_face, names_in, read_small, record};
 use crate::files::split_of;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -118,7 +118,7 @@ fn by_address(path: &Path) -> Option<Origin> {
     let (_revision, place) = place.split_once('/')?;
     let place = place.split('?').next().unwrap_or(place);
     let is_name = |text: &str| !text.is_empty() && !text.contains(['?', '#', '%']);
-    if !is_name(repository) || !is_name(place) || quant_of(place).is_none() {
+    if !is_name(repository) || !is_name(place) {
         return None;
     }
     Some(Origin { repository: repository.to_owned(), place: place.to_owned(), is_default: false, sha256: None })

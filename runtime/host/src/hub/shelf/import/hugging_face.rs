@@ -1,5 +1,6 @@
 //! The cache of Hugging Face's clients, and of llama.cpp since it uses that.
 
+use super::super::stem;
 use super::folder::{PROJECTOR, is_projector};
 use super::{Finding, Found, files_below, names_in, quant_of, read_small};
 use crate::files::split_of;
@@ -9,7 +10,10 @@ use std::path::{Path, PathBuf};
 
 /// The name of the model in a file of a repository: by its format, or without one by the file.
 pub(super) fn name_of(repository: &str, place: &str) -> String {
-    format!("hf:{repository}:{}", quant_of(place).unwrap_or_else(|| place.to_owned()))
+    match quant_of(stem(place)) {
+        Some(quant) => format!("hf:{repository}:{quant}"),
+        None => format!("hf:{repository}/{place}"),
+    }
 }
 
 /// Whether a folder is a repository of models.
@@ -49,7 +53,7 @@ pub(super) fn repository(folder: &Path) -> Vec<Finding> {
         let mut name = name_of(&repository, &place);
         // Two files of one format are told apart by their names.
         if !taken.insert(name.to_ascii_lowercase()) {
-            name = format!("hf:{repository}:{place}");
+            name = format!("hf:{repository}/{place}");
         }
         findings.push(Ok(Found { path, names: vec![name], source: source.clone(), ..Found::default() }));
     }

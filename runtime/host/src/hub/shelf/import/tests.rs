@@ -201,9 +201,9 @@ fn hugging_face() {
         assert_eq!(
             added(&found),
             [
-                "hf:User/Repo-GGUF:deep/model-00001-of-00002.gguf",
+                "hf:User/Repo-GGUF/deep/model-00001-of-00002.gguf",
                 "hf:User/Repo-GGUF:Q4_K_M",
-                "hf:User/Repo-GGUF:other-Q4_K_M.gguf",
+                "hf:User/Repo-GGUF/other-Q4_K_M.gguf",
                 "hf:gpt2:F16"
             ]
         );
@@ -220,7 +220,7 @@ fn hugging_face() {
         let entry = shelf.find("hf:user/repo-gguf:q4_k_m").unwrap();
         assert_eq!(entry.files[0].path, path);
         assert_eq!((&entry.files[0].sha256, entry.quant.as_deref()), (&Some(hex(&gguf(2))), Some("Q4_K_M")));
-        let split = shelf.find("hf:User/Repo-GGUF:deep/model-00001-of-00002.gguf").unwrap();
+        let split = shelf.find("hf:User/Repo-GGUF/deep/model-00001-of-00002.gguf").unwrap();
         assert_eq!((split.files.len(), &split.files[1].sha256), (2, &Some(hex(&part(1, 2)))));
         assert_eq!(shelf.of_file(&fs::canonicalize(&path).unwrap()), Some(entry));
     }
@@ -284,7 +284,7 @@ fn imports_that_are_refused() {
     assert!(refused("empty", None).contains("no GGUF file in this folder"));
     assert!(refused("nothing", None).contains("no such file"));
     assert!(refused("m", Some("x")).contains("--name x is for one model, and this folder has 2"));
-    for name in ["", ".x", "-x", "a b", "a/b", "hf:a", "ä", "smollm2", "MiniLM"] {
+    for name in ["", ".x", "-x", "a b", "a/b", "hf:a", "ä", "smollm2", "MiniLM", "qwen3"] {
         assert!(refused("m/model.gguf", Some(name)).contains("--name"), "{name}");
     }
     let text = dir.write("text", "text");
