@@ -88,7 +88,8 @@ impl Conversation {
     }
 
     pub(super) fn messages(&self) -> Value {
-        Value::list(self.turns.iter().map(Turn::value).collect())
+        let messages: Vec<Value> = self.turns.iter().map(Turn::value).collect();
+        if messages.is_empty() { Value::null_list(Form::Plain) } else { Value::list(messages) }
     }
 
     pub(super) fn tools(&self) -> Value {
