@@ -101,8 +101,8 @@ pub fn pull(name: &str, options: &Options, progress: &mut dyn Progress) -> Resul
     let parsed = parsed.ok_or_else(|| Error::UnknownModel { name: name.to_owned() })?;
     let shelf = Shelf::open()?;
     let asked = parsed.to_string();
-    let suits = |entry: &Entry| options.form == Form::Packed || !entry.is_packed();
-    let there = |name: &str| shelf.find(name).filter(suits);
+    let suits = |entry: &Entry| entry.missing().is_none() && (options.form == Form::Packed || !entry.is_packed());
+    let there = |name: &str| shelf.find(name).filter(suits).or_else(|| shelf.named(name).into_iter().find(suits));
     if let Some(entry) = there(&asked) {
         shelf.touch(&entry);
         return Ok(entry);
@@ -156,7 +156,7 @@ fn address(url: &str) -> Result<Found, HubError> {
     let name = shown(url);
     let remote = Remote { name: name.clone(), url: url.to_owned(), size: None, sha256: None };
     let quant = super::quant::quant_of(file_name(&name).trim_end_matches(".gguf"));
-    Ok(Found { name: url.to_owned(), source: name, files: vec![remote], quant, ..Found::default() })
+    Ok(Found { name: name.clone(), source: name, files: vec![remote], quant, ..Found::default() })
 }
 
 /// The last part of a path, as the name of a file.
@@ -210,7 +210,7 @@ impl Work<'_> {
         let packing = self.options.form == Form::Packed;
         self.check_room(total.saturating_sub(there).saturating_add(if packing { total } else { 0 }), packing)?;
         self.about(&found, total, &mut downloads)?;
-        let parts = self.finish(downloads, total)?;
+        let parts = self.finish(downloads, total).map_err(|error| self.full(error, total))?;
         for (remote, (_, part)) in found.files.iter().zip(&parts) {
             let map = crate::files::map(part.path())?;
             if let Err(error) = Gguf::parse(&map) {
@@ -342,6 +342,7 @@ impl Work<'_> {
         Ok(EntryFile { path: to, bytes, sha256: Some(sha256.to_owned()), form })
     }
 
+    /// An error that says that the disk is full, instead of one of a write that failed for that.
     fn full(&self, error: Error, needed: u64) -> Error {
         use std::io::ErrorKind::{QuotaExceeded, StorageFull};
         match error {
@@ -390,7 +391,7 @@ impl Work<'_> {
             downloads
                 .push(Download::begin(self.client, remote, &partial, &mut || progress.update(Stage::Waiting, 0, 0))?);
         }
-        let parts = self.finish(downloads, total)?;
+        let parts = self.finish(downloads, total).map_err(|error| self.full(error, total))?;
         let folder = self.folder()?;
         let checkpoint = folder.join(".checkpoint");
         let _ = fs::remove_dir_all(&checkpoint);
