@@ -126,6 +126,7 @@ pub fn resolve(model: impl AsRef<Path>, progress: &mut dyn Progress) -> Result<P
 }
 
 /// As [`resolve`], without the hub.
+#[cfg_attr(not(feature = "hub"), expect(unused_variables, reason = "only what has the hub can be told to be offline"))]
 pub(crate) fn resolve_known(path: &Path, offline: bool, progress: &mut dyn Progress) -> Result<PathBuf, Error> {
     let name = path.to_str().filter(|name| known(name).is_some());
     match fs::metadata(path) {
