@@ -252,7 +252,7 @@ impl<'c> Download<'c> {
                 }
                 hash.update(bytes.get(..count).unwrap_or_default());
                 *hashed += count as u64;
-                if running > 0 && *hashed % (8 << 20) == 0 {
+                if running > 0 && hashed.is_multiple_of(8 << 20) {
                     progress(self.state().done.len(), size);
                 }
             }

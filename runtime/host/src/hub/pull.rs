@@ -476,6 +476,7 @@ fn free_room(path: &Path) -> Option<u64> {
         let mut found: libc::statvfs = unsafe { std::mem::zeroed() };
         // SAFETY: the path ends with a zero, and both live until the call ends.
         let asked = unsafe { libc::statvfs(path.as_ptr(), &mut found) };
+        #[expect(clippy::useless_conversion, reason = "elsewhere these have 32 bits")]
         (asked == 0).then(|| u64::from(found.f_bavail).saturating_mul(u64::from(found.f_frsize)))
     }
     #[cfg(not(unix))]
