@@ -3,6 +3,8 @@
 pub mod blocks;
 pub mod chat;
 pub mod checkpoint;
+#[cfg(feature = "hub")]
+pub mod hub;
 pub mod micro;
 pub mod npy;
 mod random;

@@ -1,7 +1,8 @@
 //! Which architecture a checkpoint has, and so who plans its file.
 
-use crate::checkpoint::{Checkpoint, File};
+use crate::checkpoint::{CONFIG, Checkpoint, File};
 use crate::fields::{self, Field, Rule};
+use crate::json::{self, Json};
 use crate::plan::Plan;
 use crate::{Clamped, Error, Options, bert, clip, decoders, vit, write};
 use std::io::Write;
@@ -54,7 +55,19 @@ fn plan_known<'a>(checkpoint: &Checkpoint<'a>) -> Result<Plan<'a>, Error> {
 /// # Errors
 /// [`Error::UnknownArchitecture`], [`Error::MissingField`], [`Error::WrongField`].
 fn of(checkpoint: &Checkpoint) -> Result<&'static Architecture, Error> {
-    let config = checkpoint.config();
+    of_config(&checkpoint.config())
+}
+
+/// Whether the model whose `config.json` has this text writes text, as far as that can be converted.
+///
+/// # Errors
+/// [`Error::Json`], [`Error::UnknownArchitecture`], [`Error::MissingField`], [`Error::WrongField`].
+pub fn is_decoder(config: &[u8]) -> Result<bool, Error> {
+    let config = json::parse(CONFIG, config)?;
+    Ok(of_config(&Json::new(CONFIG, &config))?.names.is_empty())
+}
+
+fn of_config(config: &Json) -> Result<&'static Architecture, Error> {
     let name = match config.get_str("model_type")? {
         Some(name) => name,
         None => config.get("architecture").map_or_else(|| config.require("model_type"), Ok)?.str()?,

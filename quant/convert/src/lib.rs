@@ -28,7 +28,7 @@ mod tokenizer;
 mod vit;
 mod write;
 
-pub use architecture::{convert, explain, plan};
+pub use architecture::{convert, explain, is_decoder, plan};
 pub use checkpoint::{CONFIG, Checkpoint, File, INDEX, SIDECARS, WEIGHTS, modules, shards};
 pub use error::Error;
 pub use fields::{Fate, Field};

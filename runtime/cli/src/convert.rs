@@ -46,7 +46,7 @@ fn explain(input: &Path) -> Outcome {
 
 /// Writes a model in other formats.
 pub(crate) fn quantize(args: &QuantizeArgs) -> Outcome {
-    let input = smidgen_host::resolve(&args.input, &mut progress::PullBar::new())?;
+    let input = crate::open::resolve(&args.input)?;
     check_output(&input, &args.output)?;
     let options = Options { mixture: Some(args.kind), packed: args.pack, clamp: args.clamp };
     tell_clamped(with_bar(|report| smidgen_host::quantize(&input, &args.output, options, report))?);

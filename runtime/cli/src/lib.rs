@@ -24,7 +24,10 @@ mod npy;
 mod open;
 mod perplexity;
 mod progress;
+mod pull;
 mod run;
+#[cfg(feature = "hub")]
+mod shelf;
 mod signals;
 mod tokenize;
 
@@ -49,6 +52,18 @@ const LEFT_OUT: &[(&str, &str)] = &[
     ("embed", "encoders"),
     #[cfg(not(feature = "encoders"))]
     ("classify", "encoders"),
+    #[cfg(not(feature = "hub"))]
+    ("list", "hub"),
+    #[cfg(not(feature = "hub"))]
+    ("show", "hub"),
+    #[cfg(not(feature = "hub"))]
+    ("remove", "hub"),
+    #[cfg(not(feature = "hub"))]
+    ("prune", "hub"),
+    #[cfg(not(feature = "hub"))]
+    ("import", "hub"),
+    #[cfg(not(feature = "hub"))]
+    ("verify", "hub"),
     #[cfg(not(feature = "micro"))]
     ("listen", "micro"),
     #[cfg(not(feature = "micro"))]
@@ -69,6 +84,8 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
+    #[cfg(feature = "hub")]
+    open::set_offline(cli.offline);
     if let Err(error) = signals::catch() {
         tell(format_args!("smidgen: signals cannot be caught: {error}\n"));
         return ExitCode::FAILURE;
@@ -88,7 +105,19 @@ pub fn main() -> ExitCode {
         Command::Listen(args) => listen::listen(&args),
         #[cfg(feature = "micro")]
         Command::Infer(args) => infer::infer(&args),
-        Command::Pull(args) => pull(&args),
+        Command::Pull(args) => pull::pull(&args),
+        #[cfg(feature = "hub")]
+        Command::List(args) => shelf::list(&args),
+        #[cfg(feature = "hub")]
+        Command::Show(args) => shelf::show(&args),
+        #[cfg(feature = "hub")]
+        Command::Remove(args) => shelf::remove(&args),
+        #[cfg(feature = "hub")]
+        Command::Prune(args) => shelf::prune(&args),
+        #[cfg(feature = "hub")]
+        Command::Import(args) => shelf::import(&args),
+        #[cfg(feature = "hub")]
+        Command::Verify(args) => shelf::verify(&args),
         #[cfg(feature = "convert")]
         Command::Convert(args) => convert::convert(&args),
         #[cfg(feature = "convert")]
@@ -152,24 +181,6 @@ fn usage(error: &clap::Error) -> ExitCode {
     let command = command.map(|name| format!(" {name}")).unwrap_or_default();
     tell(format_args!("smidgen: {}; 'smidgen{command} --help' shows the usage\n", told.join("; ")));
     ExitCode::from(2)
-}
-
-fn pull(args: &args::PullArgs) -> Outcome {
-    let mut out = io::stdout().lock();
-    if args.model.is_empty() {
-        for model in smidgen_host::KNOWN_MODELS {
-            let place =
-                smidgen_host::find(model.name).map_or_else(|| "not pulled".into(), |path| path.display().to_string());
-            writeln!(out, "{}\t{}\t{}\t{place}", model.name, model.file, model.licence)?;
-        }
-        return Ok(());
-    }
-    for model in &args.model {
-        let form = if args.plain { smidgen_host::Form::Plain } else { smidgen_host::Form::Packed };
-        let path = smidgen_host::pull(model, form, &mut progress::PullBar::new())?;
-        writeln!(out, "{}", path.display())?;
-    }
-    Ok(())
 }
 
 #[cfg(feature = "completions")]

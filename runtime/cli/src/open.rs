@@ -10,12 +10,36 @@ use smidgen_targets::KernelSet;
 use std::error::Error;
 use std::io::{ErrorKind, Read};
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Opens the file that `model` names, which is downloaded first if it is a short name.
 pub(crate) fn file(model: &Path) -> Result<ModelFile, Box<dyn Error>> {
-    let path = smidgen_host::resolve(model, &mut PullBar::new())?;
-    Ok(ModelFile::open(path)?)
+    Ok(ModelFile::open(resolve(model)?)?)
+}
+
+/// The path of the file that `model` names, which is downloaded first if it is a name.
+pub(crate) fn resolve(model: &Path) -> Result<PathBuf, smidgen_host::Error> {
+    #[cfg(feature = "hub")]
+    return smidgen_host::hub::resolve(model, &hub_options(), &mut PullBar::new()).map(|found| found.path);
+    #[cfg(not(feature = "hub"))]
+    smidgen_host::resolve(model, &mut PullBar::new())
+}
+
+/// Whether `--offline` was given.
+#[cfg(feature = "hub")]
+static OFFLINE: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+
+#[cfg(feature = "hub")]
+pub(crate) fn set_offline(offline: bool) {
+    OFFLINE.store(offline, std::sync::atomic::Ordering::Relaxed);
+}
+
+/// How models are pulled: as the environment and `--offline` say.
+#[cfg(feature = "hub")]
+pub(crate) fn hub_options() -> smidgen_host::hub::Options {
+    let mut options = smidgen_host::hub::Options::from_environment();
+    options.access.offline |= OFFLINE.load(std::sync::atomic::Ordering::Relaxed);
+    options
 }
 
 /// The parts of an open file, read.

@@ -179,7 +179,7 @@ impl ChatTemplate {
             // Here, since what is freed may be as deep as the stack allows.
             namespaces.empty();
             done.map_err(|error| told(&error))?;
-            Ok(text)
+            Ok::<_, Error>(text)
         })??;
         if text.len() > most { Err(Error::TemplateOutput { most }) } else { Ok(text) }
     }

@@ -18,6 +18,9 @@ use std::path::{Path, PathBuf};
 /// being written or is cut short at that moment is refused. One that is truncated *later* takes pages away that are in use:
 /// the operating system then ends the process (`SIGBUS` on Unix; Windows does not allow the truncation). Programs that
 /// update a model should write a new file and rename it over the old one, which leaves the mapped one as it was.
+///
+/// Each file has a shared lock of the system's while it is open, where the file system has locks: a program that removes models can try an
+/// exclusive one to see whether a model is in use.
 pub struct ModelFile {
     parts: Vec<Part>,
 }
@@ -25,6 +28,17 @@ pub struct ModelFile {
 struct Part {
     path: PathBuf,
     map: Mmap,
+    /// The file with a shared lock, for as long as it is mapped, so that nobody removes a model that is in use.
+    _file: Option<File>,
+}
+
+impl Part {
+    fn open(path: &Path) -> Result<Part, Error> {
+        let (map, file) = open(path)?;
+        // Some file systems have no locks, and whoever removes the file may have one for a moment: the map is good without.
+        let _ = file.try_lock_shared();
+        Ok(Part { path: path.to_owned(), map, _file: Some(file) })
+    }
 }
 
 impl ModelFile {
@@ -42,20 +56,19 @@ impl ModelFile {
             return Err(Error::SplitPart { path: path.to_owned(), part, count });
         }
         // The part that was asked for is opened first, so that a mistaken path is reported as it was written.
-        let asked = map(path)?;
+        let asked = Part::open(path)?;
         let Some(SplitName { stem, part: own, count }) = name.filter(|name| name.count > 1) else {
-            return Ok(ModelFile { parts: vec![Part { path: path.to_owned(), map: asked }] });
+            return Ok(ModelFile { parts: vec![asked] });
         };
-        check_number(path, &parse(path, &asked)?, "split.count", u64::from(count))?;
+        check_number(path, &parse(path, &asked.map)?, "split.count", u64::from(count))?;
         let mut asked = Some(asked);
         let mut parts = Vec::new();
         for part in 1..=count {
             let path = path.with_file_name(format!("{stem}-{part:05}-of-{count:05}.gguf"));
-            let map = match asked.take_if(|_| part == own) {
-                Some(map) => map,
-                None => map(&path)?,
-            };
-            parts.push(Part { path, map });
+            parts.push(match asked.take_if(|_| part == own) {
+                Some(part) => part,
+                None => Part::open(&path)?,
+            });
         }
         Ok(ModelFile { parts })
     }
@@ -66,7 +79,8 @@ impl ModelFile {
     /// # Errors
     /// [`Error::Read`], also for a range that is not in the file, [`Error::NotAFile`], [`Error::EmptyFile`], [`Error::FileChanged`].
     pub fn of_range(file: &File, offset: u64, length: Option<u64>, name: &Path) -> Result<ModelFile, Error> {
-        Ok(ModelFile { parts: vec![Part { path: name.to_owned(), map: map_range(file, offset, length, name)? }] })
+        let map = map_range(file, offset, length, name)?;
+        Ok(ModelFile { parts: vec![Part { path: name.to_owned(), map, _file: None }] })
     }
 
     /// Reads the parts, in order; one for a file that is not split.
@@ -105,16 +119,23 @@ impl ModelFile {
 }
 
 /// Maps a file of at least one byte.
+#[cfg(feature = "convert")]
 pub(crate) fn map(path: &Path) -> Result<Mmap, Error> {
+    open(path).map(|(map, _)| map)
+}
+
+/// Opens and maps a file of at least one byte.
+fn open(path: &Path) -> Result<(Mmap, File), Error> {
     let failed = |error: io::Error| Error::Read { path: path.to_owned(), error };
     // Asked before opening, because opening a pipe would wait for a writer.
     if !fs::metadata(path).map_err(failed)?.is_file() {
         return Err(Error::NotAFile { path: path.to_owned() });
     }
-    map_range(&File::open(path).map_err(failed)?, 0, None, path)
+    let file = File::open(path).map_err(failed)?;
+    Ok((map_range(&file, 0, None, path)?, file))
 }
 
-fn map_range(file: &File, offset: u64, length: Option<u64>, path: &Path) -> Result<Mmap, Error> {
+pub(crate) fn map_range(file: &File, offset: u64, length: Option<u64>, path: &Path) -> Result<Mmap, Error> {
     let failed = |error: io::Error| Error::Read { path: path.to_owned(), error };
     let found = file.metadata().map_err(failed)?;
     if !found.is_file() {
@@ -172,6 +193,13 @@ fn check_number(path: &Path, gguf: &Gguf, key: &'static str, expected: u64) -> R
         return Ok(());
     }
     Err(Error::SplitMetadata { path: path.to_owned(), key, found, expected })
+}
+
+/// The stem, the part and the count in the name of a part of a split model; none if there is no such part.
+#[cfg(feature = "hub")]
+pub(crate) fn split_of(path: &Path) -> Option<(&str, u32, u32)> {
+    let name = SplitName::of(path)?;
+    (1..=name.count).contains(&name.part).then_some((name.stem, name.part, name.count))
 }
 
 /// The parts of a name of the form `STEM-MMMMM-of-NNNNN.gguf`.

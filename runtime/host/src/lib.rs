@@ -27,6 +27,8 @@ mod files;
 pub mod hub;
 #[cfg(feature = "image")]
 mod image;
+#[cfg(feature = "hub")]
+mod machine;
 #[cfg(feature = "pull")]
 mod models;
 #[cfg(feature = "convert")]

@@ -174,7 +174,7 @@ pub(crate) fn similar(name: &str) -> Option<&'static str> {
 }
 
 /// The number of bytes to insert, delete or replace (Levenshtein).
-fn distance(a: &str, b: &str) -> usize {
+pub(crate) fn distance(a: &str, b: &str) -> usize {
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.bytes().enumerate() {
         let mut left = i + 1;

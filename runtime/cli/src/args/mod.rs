@@ -6,6 +6,8 @@ mod convert;
 mod encoders;
 #[cfg(feature = "micro")]
 mod micro;
+#[cfg(feature = "hub")]
+mod shelf;
 
 use clap::{Args, Parser, Subcommand};
 #[cfg(feature = "convert")]
@@ -14,6 +16,8 @@ pub(crate) use convert::{ConvertArgs, PackArgs, QuantizeArgs};
 pub(crate) use encoders::{ClassifyArgs, EmbedArgs};
 #[cfg(feature = "micro")]
 pub(crate) use micro::{InferArgs, ListenArgs};
+#[cfg(feature = "hub")]
+pub(crate) use shelf::{ImportArgs, ListArgs, PruneArgs, RemoveArgs, ShowArgs, VerifyArgs};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
@@ -40,6 +44,10 @@ MODEL is the path of a GGUF file (any part of a split model) or a short name. Th
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
+    /// Ask nothing of the network; a model that is not here is an error
+    #[cfg(feature = "hub")]
+    #[arg(long, global = true)]
+    pub(crate) offline: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -70,6 +78,24 @@ pub(crate) enum Command {
     Infer(InferArgs),
     /// Download models into the cache by their short names, or list the names
     Pull(PullArgs),
+    #[cfg(feature = "hub")]
+    /// List the models that are here
+    List(ListArgs),
+    #[cfg(feature = "hub")]
+    /// Show a model that is here: its files, where it came from, what its header says
+    Show(ShowArgs),
+    #[cfg(feature = "hub")]
+    /// Remove models that are here
+    Remove(RemoveArgs),
+    #[cfg(feature = "hub")]
+    /// Remove the models that were used least recently
+    Prune(PruneArgs),
+    #[cfg(feature = "hub")]
+    /// Use models of llama.cpp, Ollama, Hugging Face or other files where they are
+    Import(ImportArgs),
+    #[cfg(feature = "hub")]
+    /// Compare the files of models with what was published
+    Verify(VerifyArgs),
     #[cfg(feature = "convert")]
     /// Convert a checkpoint (safetensors with its config.json, or .tflite) to a GGUF file
     Convert(ConvertArgs),
@@ -396,6 +422,10 @@ pub(crate) struct PullArgs {
     /// Keep the file as it was published, without packing it
     #[arg(long)]
     pub(crate) plain: bool,
+    /// Tokens of context for which it is told whether the model fits into memory
+    #[cfg(feature = "hub")]
+    #[arg(long)]
+    pub(crate) ctx: Option<NonZeroUsize>,
 }
 
 /// Parses whole numbers separated by commas.

@@ -1,6 +1,24 @@
 //! Any model by name: from hubs, registries and web addresses, onto a shelf in the user's cache.
 
-pub(crate) mod error;
+mod access;
+mod download;
+mod error;
+mod friendly;
+mod http;
+mod name;
+mod part;
+mod pull;
+mod quant;
+mod ranges;
 pub mod shelf;
+mod size;
+mod sources;
+#[cfg(any(feature = "tls", feature = "tls-rustcrypto"))]
+mod tls;
 
-pub use error::HubError;
+pub use access::Access;
+pub use error::{HubError, Refusal};
+pub use friendly::{FRIENDLY, Friendly};
+pub use name::{Name, Registry, Repository, Wanted};
+pub use pull::{Options, Resolved, pull, resolve};
+pub use size::Bytes;

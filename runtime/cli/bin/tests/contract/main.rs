@@ -12,6 +12,7 @@ mod interrupted;
 mod metadata;
 mod micro;
 mod run;
+mod shelf;
 mod think;
 mod tools;
 
