@@ -27,7 +27,12 @@ impl Progress for Tenths {
 fn main() -> Result<(), Box<dyn Error>> {
     let name = std::env::args().nth(1).ok_or("usage: pull NAME")?;
     let entry = pull(&name, &Options::from_environment(), &mut Tenths::default())?;
-    println!("{} ({} bytes, {})", entry.name(), entry.bytes(), entry.licence.as_deref().unwrap_or("licence not stated"));
+    println!(
+        "{} ({} bytes, {})",
+        entry.name(),
+        entry.bytes(),
+        entry.licence.as_deref().unwrap_or("licence not stated")
+    );
     for file in &entry.files {
         println!("{}", file.path.display());
     }
