@@ -1,12 +1,12 @@
 //! From a name to a model on the shelf.
 
 use super::download::{Download, Remote};
-use super::error::{Refusal, shown, size};
+use super::error::{Refusal, shown};
 use super::http::Client;
 use super::part::Part;
 use super::shelf::{Entry, EntryFile, Shelf};
 use super::sources::{self, Found};
-use super::{Access, HubError, Name, friendly};
+use super::{Access, Bytes, HubError, Name, friendly};
 use crate::{Direction, Error, Form, Mixture, Progress, Stage, machine, models, one_line, pack};
 use smidgen_gguf::Gguf;
 use std::fs;
@@ -266,7 +266,7 @@ impl Work<'_> {
     /// which tell, are downloaded first.
     fn about(&mut self, found: &Found, total: u64, downloads: &mut [Download]) -> Result<(), Error> {
         let licence = found.licence.as_deref().unwrap_or("not stated");
-        let size = if total == 0 { "not stated".to_owned() } else { size(total) };
+        let size = if total == 0 { "size not stated".to_owned() } else { Bytes(total).to_string() };
         self.progress.note(&format!("{}: {size}, licence: {}", found.name, one_line(licence)));
         for projector in &found.projectors {
             self.progress.note(&format!(
@@ -378,11 +378,11 @@ impl Work<'_> {
             None => Mixture::Q8_0,
         };
         let licence = found.licence.as_deref().unwrap_or("not stated");
-        self.progress.note(&format!("{}: {} of safetensors, licence: {}", found.name, size(total), one_line(licence)));
+        self.progress.note(&format!("{}: {} of safetensors, licence: {}", found.name, Bytes(total), one_line(licence)));
         self.progress.note(&format!(
             "it has no GGUF file, so it is converted to {}: the disk needs up to {}, and the conversion some 200 MB of memory",
             mixture.name(),
-            size(total.saturating_mul(2)),
+            Bytes(total.saturating_mul(2)),
         ));
         self.check_room(total.saturating_mul(2), false)?;
         let mut downloads = Vec::new();
