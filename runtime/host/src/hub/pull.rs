@@ -5,8 +5,8 @@ use super::error::{Refusal, shown};
 use super::http::Client;
 use super::part::Part;
 use super::shelf::{Entry, EntryFile, Shelf};
-use super::sources::{self, Found};
-use super::{Access, Bytes, HubError, Name, friendly};
+use super::sources::{self, Found, Layers};
+use super::{Access, Bytes, Defaults, HubError, Name, friendly};
 use crate::{Direction, Error, Form, Mixture, Progress, Stage, machine, models, one_line, pack};
 use smidgen_gguf::Gguf;
 use std::fs;
@@ -194,7 +194,9 @@ impl Work<'_> {
 
     /// Downloads what was found, and makes the model's files of it.
     fn fetch(&mut self, found: Found) -> Result<Entry, Error> {
-        let defaults = None;
+        let Layers { template, system, params, messages } = &found.layers;
+        let defaults =
+            Defaults::of_layers(template.as_deref(), system.as_deref(), params.as_deref(), messages.as_deref())?;
         if found.checkpoint {
             return self.convert(found);
         }
@@ -223,7 +225,7 @@ impl Work<'_> {
             files.push(self.place(&found, remote, sha256, part, &folder)?);
         }
         // The parts stay until the record is there, so that a process that ends before need not download them again.
-        let entry = self.entry(&found, files, defaults);
+        let entry = self.entry(&found, files, defaults.to_value());
         self.shelf.add(&self.key, &entry)?;
         parts.into_iter().for_each(|(_, part)| part.remove());
         Ok(entry)
