@@ -267,7 +267,13 @@ pub(crate) struct RunArgs {
   smidgen bench model.gguf -p 128 -n 32 --threads 1,2,4 --json")]
 pub(crate) struct BenchArgs {
     /// Path or short name of the model
-    pub(crate) model: PathBuf,
+    #[cfg_attr(feature = "hub", arg(required_unless_present = "bandwidth"))]
+    #[cfg_attr(not(feature = "hub"), arg(required = true))]
+    pub(crate) model: Option<PathBuf>,
+    /// Measure how many bytes per second are read from memory, which bounds the tokens per second, and keep it in the cache
+    #[cfg(feature = "hub")]
+    #[arg(long)]
+    pub(crate) bandwidth: bool,
     /// Tokens of the prompt; 0 to skip the prefill
     #[arg(short, long, value_name = "N", default_value_t = 512, allow_negative_numbers = true, value_parser = whole)]
     pub(crate) prompt: usize,
