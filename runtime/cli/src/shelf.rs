@@ -32,16 +32,17 @@ pub(crate) fn list(args: &ListArgs) -> Outcome {
         [entry.name().to_owned(), Bytes(entry.bytes()).to_string(), quant, used, entry.source.clone()]
     }));
     table(&rows, &mut out)?;
-    for entry in &entries {
-        if let Some(file) = entry.missing() {
-            let (name, path) = (entry.name(), file.path.display());
-            tell(format_args!(
-                "smidgen: warning: {name}: {path} is not there with its {} bytes; remove it with 'smidgen remove {name}'\n",
-                file.bytes
-            ));
-        }
+    for missing in entries.iter().filter_map(missing) {
+        tell(format_args!("smidgen: warning: {missing}\n"));
     }
     Ok(())
+}
+
+/// What is said of an entry of which a file is gone or has changed.
+fn missing(entry: &Entry) -> Option<String> {
+    let (name, file) = (entry.name(), entry.missing()?);
+    let (path, bytes) = (file.path.display(), file.bytes);
+    Some(format!("{name}: {path} is not there with its {bytes} bytes; remove it with 'smidgen remove {name}'"))
 }
 
 pub(crate) fn show(args: &ShowArgs) -> Outcome {
@@ -49,6 +50,9 @@ pub(crate) fn show(args: &ShowArgs) -> Outcome {
     let mut entries = shelf.named(&args.name);
     entries.sort_by_key(|entry| (entry.missing().is_some(), !entry.is_packed()));
     let entry = entries.first().ok_or_else(|| shelf.unknown(&args.name))?;
+    if let Some(missing) = missing(entry) {
+        return Err(missing.into());
+    }
     let path = entry.files.first().map(|file| file.path.as_path()).unwrap_or(Path::new(""));
     let file = ModelFile::open(path)?;
     let parts = file.parts()?;

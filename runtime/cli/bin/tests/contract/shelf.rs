@@ -134,7 +134,9 @@ fn a_model_is_shown() {
     assert!(!text.contains('\u{1b}'), "{text}");
     dir.fails(&["show", "hf:u/n"], &["hf:u/n", "did you mean hf:u/m?", "smidgen list"]);
     dir.write("cache/models/a/model.gguf", "text");
-    dir.fails(&["show", "hf:u/m"], &[&path, "not a usable GGUF file"]);
+    dir.fails(&["show", "hf:u/m"], &["hf:u/m:Q8_0: ", &path, "is not there with its"]);
+    dir.shelved("a", &["a"], b"text", 1);
+    dir.fails(&["show", "a"], &[&path, "not a usable GGUF file"]);
 }
 
 /// A model that a running process has open is not removed; when that has ended, it is.

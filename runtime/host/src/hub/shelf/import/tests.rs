@@ -294,6 +294,10 @@ fn imports_that_are_refused() {
     put(&shelf, "hf--u--r--Q8_0", &["hf:u/r:Q8_0"], &gguf(1), Form::Plain);
     dir.write("hub/models--u--r/snapshots/aa/r-Q8_0.gguf", gguf(1));
     assert!(matches!(&dir.import("hub")[..], [Imported::Here { .. }]));
+    let pulled = shelf.folder("hf--u--r--Q8_0").join("model.gguf");
+    assert!(
+        matches!(&shelf.import(&pulled, Some("x")).unwrap()[..], [Imported::Here { name, .. }] if name == "hf:u/r:Q8_0")
+    );
     assert_eq!(added(&shelf.import(&model, None).unwrap()), ["model"]);
     // Removing leaves the file.
     shelf.remove("model").unwrap();
