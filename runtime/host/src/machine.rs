@@ -9,6 +9,7 @@ use crate::temporary::Temporary;
 use crate::{Error, physical_cores};
 pub use memory::{free_memory, total_memory};
 use serde_json::{Value, json};
+use smidgen::{Model, Options, RunError};
 use smidgen_targets::Pool;
 use std::fmt;
 use std::fs::{self, File};
@@ -210,6 +211,15 @@ pub enum Verdict {
 }
 
 impl Fit {
+    /// That of a session of a language model with these options, whose files have so many bytes, in the memory that is free now.
+    ///
+    /// # Errors
+    /// Those of [`Options::bytes_needed`].
+    pub fn of(file: u64, model: &Model, options: &Options) -> Result<Fit, RunError> {
+        let (needed, cache) = (options.bytes_needed(model)? as u64, options.cache_bytes(model)? as u64);
+        Ok(Fit { file, cache, scratch: needed.saturating_sub(cache), free: free_memory() })
+    }
+
     /// Bytes that are allocated beside the files.
     pub fn needed(&self) -> u64 {
         self.cache.saturating_add(self.scratch)
@@ -283,6 +293,24 @@ mod tests {
         }
         assert_eq!(fit(300, 100, 50, None).tokens_per_second(4000.0), Some(10.0));
         assert_eq!(fit(0, 0, 50, None).tokens_per_second(4000.0), None);
+    }
+
+    #[test]
+    fn the_fit_of_a_model() {
+        use smidgen_quant::Format;
+        use smidgen_tests::{chat::chat_model, seeded::Shape};
+        let bytes = chat_model(&Shape::default(), Format::Q8_0).bytes();
+        let parts = [smidgen_gguf::Gguf::parse(&bytes).unwrap()];
+        let model = Model::parse(&parts).unwrap();
+        let fit = |context| Fit::of(bytes.len() as u64, &model, &Options::new(context)).unwrap();
+        let (one, two) = (fit(512), fit(1024));
+        assert_eq!(
+            (one.file, one.needed()),
+            (bytes.len() as u64, Options::new(512).bytes_needed(&model).unwrap() as u64)
+        );
+        assert_eq!(two.cache, 2 * one.cache);
+        assert!(one.cache > 0 && one.scratch > 0);
+        assert!(Fit::of(1, &model, &Options::new(0)).is_err());
     }
 
     #[test]

@@ -53,11 +53,13 @@ impl Scratch {
 }
 
 fn added(found: &[Imported]) -> Vec<&str> {
-    let name = |imported| match imported {
-        &Imported::Added { ref name, .. } => Some(name.as_str()),
-        _ => None,
-    };
-    found.iter().filter_map(name).collect()
+    let mut names = Vec::new();
+    for imported in found {
+        if let Imported::Added { name, .. } = imported {
+            names.push(name.as_str());
+        }
+    }
+    names
 }
 
 fn left(found: &[Imported]) -> Vec<String> {
@@ -84,10 +86,10 @@ fn ollama() {
         dir.layer("projector", "x"),
     ];
     dir.manifest("registry.ollama.ai/library/small/1b", &layers);
-    dir.manifest("registry.ollama.ai/library/small/latest", &[model.clone()]);
-    dir.manifest("registry.ollama.ai/me/mine/v1", &[model.clone()]);
-    dir.manifest("hf.co/User/Repo-GGUF/Q4_K_M", &[model.clone()]);
-    dir.manifest("example.com/a/b/c", &[model.clone()]);
+    dir.manifest("registry.ollama.ai/library/small/latest", std::slice::from_ref(&model));
+    dir.manifest("registry.ollama.ai/me/mine/v1", std::slice::from_ref(&model));
+    dir.manifest("hf.co/User/Repo-GGUF/Q4_K_M", std::slice::from_ref(&model));
+    dir.manifest("example.com/a/b/c", std::slice::from_ref(&model));
     dir.write("ollama/manifests/registry.ollama.ai/library/.DS_Store", "x");
     let found = dir.import("ollama");
     assert_eq!(
