@@ -6,13 +6,16 @@
 #
 # TARGET                          needs (Debian's packages)
 #   aarch64-unknown-linux-gnu       gcc-aarch64-linux-gnu; to run tests: qemu-user
-#   aarch64-unknown-linux-musl      nothing but rustup's target
+#   aarch64-unknown-linux-musl      nothing but rustup's target; for TLS a C compiler too, aarch64-linux-musl-gcc or the one in
+#                                   CC_aarch64_unknown_linux_musl
 #   armv7-unknown-linux-gnueabihf   gcc-arm-linux-gnueabihf; to run tests: qemu-user
 #   aarch64-linux-android           Android's NDK in ANDROID_NDK_HOME (without it libraries can be built, not linked)
 #   any other                       what cargo asks for
 #
 # Takes rustup's copy of the target where there is one (`rustup target add TARGET`). Elsewhere it takes the distribution's toolchain
 # with its sources (Debian: apt-get install rustc-web cargo-web rust-web-src) and builds the standard library as well.
+# TLS needs a C compiler for the target. Without one the command is built without it, and refuses https:// by name
+# (`targets/cross.sh TARGET build --release -p smidgen-bin --features tls-rustcrypto` has TLS by an alpha that needs none).
 # Each target has its own folder, target/cross/TARGET. Linux programs are static. Tests, and programs that tests start, run under QEMU
 # as the CPU named by SMIDGEN_QEMU_CPU (default: max), or by the program in SMIDGEN_RUNNER.
 set -euo pipefail
@@ -58,9 +61,25 @@ build() {
     fi
 }
 
+# Whether there is a C compiler by the name by which crates look for it.
+has_c_compiler() {
+    local compiler=CC_${target//-/_}
+    case $target in
+    *-linux-musl) compiler=${!compiler:-${target%%-*}-linux-musl-gcc} ;;
+    *-android) compiler=${!compiler:-$linker} ;;
+    *) return 0 ;;
+    esac
+    [ -n "$compiler" ] && command -v "$compiler" >/dev/null
+}
+
 if [ $# -gt 0 ]; then
     build "$@"
 else
-    build build --release -p smidgen-bin
+    features=()
+    if ! has_c_compiler; then
+        echo "cross.sh: no C compiler for $target, so the command is built without TLS" >&2
+        features=(--no-default-features --features completions,convert,encoders,hub,micro)
+    fi
+    build build --release -p smidgen-bin "${features[@]}"
     wc -c "$CARGO_TARGET_DIR/$target/release/smidgen"
 fi

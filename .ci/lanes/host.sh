@@ -6,6 +6,9 @@ if full; then
     # Tokenizers are compared with Hugging Face's.
     python tokenizers=tokenizers==0.23.3 sentencepiece=sentencepiece==0.2.3 google.protobuf=protobuf
     export SMIDGEN_EXPECT_TOKENIZERS=1
+    # Chat templates in Go's form are compared with Go's.
+    packages go:golang-go
+    export SMIDGEN_EXPECT_GO=1
 fi
 step "the tests are compiled"
 cargo test -q --workspace --no-run

@@ -3,6 +3,7 @@
 mod bert;
 mod clip;
 mod decode;
+mod go_templates;
 mod llama;
 mod mfcc;
 mod micro;

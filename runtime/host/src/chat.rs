@@ -20,6 +20,8 @@ pub struct Message<'a> {
 mod clock;
 mod data;
 mod filters;
+#[cfg(feature = "hub")]
+mod go;
 mod guard;
 mod json;
 mod methods;
@@ -48,10 +50,14 @@ const STACK: usize = 32 << 20;
 /// the error names them.
 ///
 /// Rendering is bounded: steps, memory, depth and output, in proportion to the messages.
+///
+/// A template in Go's form, made by [`of_go`](Self::of_go), sees what Ollama gives such templates instead.
 pub struct ChatTemplate {
     source: String,
     bos: String,
     eos: String,
+    #[cfg(feature = "hub")]
+    go: Option<go::Template>,
 }
 
 impl ChatTemplate {
@@ -67,7 +73,38 @@ impl ChatTemplate {
         let source = source.replace("\r\n", "\n").replace('\r', "\n");
         let source = without_generation_tags(&without_long_escapes(&source));
         on_own_stack(|| compile(&source).map(|_| ()))??;
-        Ok(ChatTemplate { source, bos: bos.to_owned(), eos: eos.to_owned() })
+        Ok(ChatTemplate {
+            source,
+            bos: bos.to_owned(),
+            eos: eos.to_owned(),
+            #[cfg(feature = "hub")]
+            go: None,
+        })
+    }
+
+    /// Reads a template of Go's `text/template`, as Ollama's models have it.
+    ///
+    /// It is rendered as Ollama does: over the whole conversation if it mentions `.Messages`, and turn by turn with `.System`, `.Prompt` and
+    /// `.Response` otherwise. Messages in a row with one role are joined. What is written is always up to the beginning of an answer.
+    /// [`encode_chat`](crate::encode_chat) puts the begin token before it, if the tokenizer has it so, as such templates write none.
+    ///
+    /// # Errors
+    /// [`Error::TemplateSize`], [`Error::TemplateSyntax`], also for functions that are not supported, and [`Error::TemplateDepth`].
+    #[cfg(feature = "hub")]
+    pub fn of_go(source: &str) -> Result<ChatTemplate, Error> {
+        if source.len() > MOST_SOURCE {
+            return Err(Error::TemplateSize { bytes: source.len(), most: MOST_SOURCE });
+        }
+        let go = on_own_stack(|| go::Template::parse(source))??;
+        Ok(ChatTemplate { source: source.to_owned(), bos: String::new(), eos: String::new(), go: Some(go) })
+    }
+
+    /// Whether the template leaves the begin token to the tokenizer.
+    fn leaves_bos(&self) -> bool {
+        #[cfg(feature = "hub")]
+        return self.go.is_some();
+        #[cfg(not(feature = "hub"))]
+        return false;
     }
 
     /// The prompt for these messages; with `add_generation_prompt`, up to where the assistant's next words begin.
@@ -110,6 +147,12 @@ impl ChatTemplate {
         if variables.iter().any(|(_, value)| value.deeper_than(guard::MOST_DEPTH)) {
             return Err(Error::TemplateDepth);
         }
+        let most = usize::try_from(bound(OUTPUT)).unwrap_or(usize::MAX);
+        #[cfg(feature = "hub")]
+        if let Some(go) = &self.go {
+            let bounds = go::Bounds { steps: bound(STEPS), bytes: most };
+            return on_own_stack(|| go.render(variables, seconds, &bounds))?;
+        }
         let namespaces = python::Namespaces::default();
         let mut environment = python::environment(&namespaces, seconds);
         environment.set_fuel(Some(bound(STEPS)));
@@ -138,7 +181,6 @@ impl ChatTemplate {
             done.map_err(|error| told(&error))?;
             Ok::<_, Error>(text)
         })??;
-        let most = usize::try_from(bound(OUTPUT)).unwrap_or(usize::MAX);
         if text.len() > most { Err(Error::TemplateOutput { most }) } else { Ok(text) }
     }
 }

@@ -374,6 +374,8 @@ impl fmt::Display for Error {
                 for (index, model) in KNOWN_MODELS.iter().enumerate() {
                     write!(f, "{}{}", if index == 0 { "" } else { ", " }, model.name)?;
                 }
+                #[cfg(feature = "hub")]
+                f.write_str("; or any as hf:USER/REPO:QUANT, ollama:NAME:TAG, https://…/FILE.gguf")?;
                 f.write_str(")")
             }
             #[cfg(feature = "pull")]

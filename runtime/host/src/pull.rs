@@ -122,11 +122,11 @@ pub fn resolve(model: impl AsRef<Path>, progress: &mut dyn Progress) -> Result<P
     return crate::hub::resolve(model.as_ref(), &crate::hub::Options::from_environment(), progress)
         .map(|found| found.path);
     #[cfg(not(feature = "hub"))]
-    resolve_known(model.as_ref(), false, progress)
+    resolve_known(model.as_ref(), progress)
 }
 
 /// As [`resolve`], without the hub.
-pub(crate) fn resolve_known(path: &Path, offline: bool, progress: &mut dyn Progress) -> Result<PathBuf, Error> {
+pub(crate) fn resolve_known(path: &Path, progress: &mut dyn Progress) -> Result<PathBuf, Error> {
     let name = path.to_str().filter(|name| known(name).is_some());
     match fs::metadata(path) {
         Ok(metadata) if name.is_none() || !metadata.is_dir() => return Ok(path.to_owned()),
@@ -138,12 +138,7 @@ pub(crate) fn resolve_known(path: &Path, offline: bool, progress: &mut dyn Progr
         _ => {}
     }
     match name {
-        Some(name) => match find(name) {
-            Some(path) => Ok(path),
-            #[cfg(feature = "hub")]
-            None if offline => Err(crate::hub::HubError::Offline { url: name.to_owned() }.into()),
-            None => pull(name, Form::default(), progress),
-        },
+        Some(name) => find(name).map_or_else(|| pull(name, Form::default(), progress), Ok),
         None => Err(Error::UnknownModel { name: path.display().to_string() }),
     }
 }

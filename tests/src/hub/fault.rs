@@ -15,6 +15,8 @@ pub enum Fault {
     Reset(u64),
     /// The connection ends after so many bytes of the status line and headers.
     CutHead(usize),
+    /// The connection ends after the answer, though the answer did not say so.
+    HangUp,
     /// Nothing is sent before so many milliseconds have passed.
     StallHead(u64),
     /// Nothing is sent for some milliseconds after so many bytes of the body.
@@ -113,7 +115,7 @@ impl Fault {
         match self {
             Fault::Status(_) | Fault::RetryAfter(..) | Fault::Redirect(_) | Fault::Html => Kind::Answer,
             Fault::BrokenJson | Fault::NestedJson(_) | Fault::Endless(_) | Fault::Answer { .. } => Kind::Answer,
-            Fault::CutHead(_) | Fault::StallHead(_) => Kind::Head,
+            Fault::CutHead(_) | Fault::StallHead(_) | Fault::HangUp => Kind::Head,
             Fault::Header(..) | Fault::LongHeader(_) | Fault::ManyHeaders(_) => Kind::Head,
             Fault::NoRanges | Fault::Changed(_) => Kind::File,
             Fault::WrongRange(_) => Kind::Part,
@@ -292,7 +294,10 @@ pub(crate) struct Delivery {
     pub(crate) is_chunked: bool,
     /// What `Content-Length` says, if it is there.
     pub(crate) length: Option<u64>,
+    /// Whether the connection ends after the answer, which says so.
     pub(crate) closes: bool,
+    /// Whether it ends though the answer does not say so.
+    pub(crate) hangs_up: bool,
 }
 
 /// Does to an answer what faults say, and gives how it is to be delivered.
@@ -314,6 +319,7 @@ pub(crate) fn deliver(state: &mut State, request: &Head, answer: &mut Answer) ->
                 delivery.resets = true;
             }
             Fault::CutHead(bytes) => delivery.cut_head = Some(bytes),
+            Fault::HangUp => delivery.hangs_up = true,
             Fault::StallHead(milliseconds) => delivery.stall_head = milliseconds,
             Fault::Stall { after, milliseconds } => delivery.stall = Some((after, milliseconds)),
             Fault::Slow { piece, milliseconds } => delivery.pace = Some((piece, milliseconds)),

@@ -118,6 +118,12 @@ fn answers_are_of_another_kind() {
     let answer = with(answer);
     assert_eq!((answer.status(), answer.header("A"), answer.body.as_slice()), (418, "b\u{1}", b"tea".as_slice()));
     assert_eq!(with(Fault::Header("ETag".into(), "\"x\"".into())).header("ETag"), "\"x\"");
+    let hung_up = hub.fault(Fault::HangUp).times(1);
+    let mut stream = TcpStream::connect(hub.endpoint().strip_prefix("http://").unwrap()).unwrap();
+    stream.write_all(b"HEAD /m.gguf HTTP/1.1\r\nHost: tests\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    assert!(text.ends_with("\r\n\r\n") && !text.contains("Connection: close") && hung_up.left() == 0, "{text}");
     assert_eq!(with(Fault::Endless(20_000)).body.trim_ascii(), b"0");
     // Whoever goes early is not sent the rest.
     hub.fault(Fault::Endless(1 << 40)).on("endless").times(1);

@@ -108,8 +108,17 @@ fn entry(path: &str, content: &Content) -> Value {
     value
 }
 
-/// Answers `/user/repo/resolve/revision/path`, if it is that.
+/// The path of the hub's cache.
+const CACHE: &str = "/api/resolve-cache/models/";
+
+/// Answers `/user/repo/resolve/revision/path`, if it is that, and the cache's `/api/resolve-cache/models/user/repo/commit/path`.
 pub(crate) fn resolve(shared: &Shared, state: &mut State, request: &Head, path: &str) -> Option<Answer> {
+    if let Some(rest) = path.strip_prefix(CACHE) {
+        let mut words = rest.splitn(4, '/').map(percent_decoded);
+        let (user, name, commit, path) = (words.next()?, words.next()?, words.next()?, words.next()?);
+        let answer = give(shared, state, request, &format!("{user}/{name}"), &commit, &path);
+        return Some(answer.unwrap_or_else(|error| error));
+    }
     let mut words = path.trim_start_matches('/').splitn(5, '/').map(percent_decoded);
     let (user, name, verb) = (words.next()?, words.next()?, words.next()?);
     let (revision, path) = (words.next()?, words.next()?);
@@ -149,7 +158,12 @@ fn give(
         if content.etag.as_ref().is_some_and(|etag| etag.contains(&content.sha256)) {
             content.etag = Some(format!("\"{}\"", content.oid()));
         }
-        return Ok(content.answer(request, ranges).with("X-Repo-Commit", commit));
+        let mut answer = content.answer(request, ranges);
+        if state.has_cache && !request.path().starts_with(CACHE) {
+            let place = format!("{CACHE}{id}/{commit}/{}?etag={}", percent_encoded(path), content.oid());
+            answer = Answer::redirect(307, &place).with("X-Linked-Size", content.size().to_string());
+        }
+        return Ok(answer.with("X-Repo-Commit", commit));
     }
     let location = format!("{}{}", shared.cdn, state.sign(&content));
     let answer = Answer::redirect(302, &location).with("X-Repo-Commit", commit).with("Accept-Ranges", "bytes");

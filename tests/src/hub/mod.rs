@@ -173,6 +173,12 @@ impl Hub {
         self.shared.update(|state| state.signature_uses = requests);
     }
 
+    /// For files that are not in large file storage the hub redirects to a path of its own, without a host, as Hugging Face's does. At first
+    /// it gives them itself.
+    pub fn cache(&self) {
+        self.shared.update(|state| state.has_cache = true);
+    }
+
     /// The registry gives blobs of at most so many bytes itself; 64 KiB at first.
     pub fn direct(&self, bytes: usize) {
         self.shared.update(|state| state.direct = bytes);

@@ -194,7 +194,7 @@ fn respond(shared: &Shared, stream: &mut dyn Stream, request: &Head, number: u64
         return Ok(if delivery.resets { Next::Reset } else { Next::Cut });
     }
     note(shared, number, |record| record.is_complete = true);
-    Ok(if delivery.closes { Next::Close } else { Next::Request })
+    Ok(if delivery.closes || delivery.hangs_up { Next::Close } else { Next::Request })
 }
 
 fn head(answer: &Answer, delivery: &Delivery) -> String {

@@ -61,6 +61,8 @@ pub(crate) struct State {
     pub(crate) page: usize,
     /// How many requests a signed URL is good for.
     pub(crate) signature_uses: usize,
+    /// Whether the hub sends to its cache for files that are not in large file storage.
+    pub(crate) has_cache: bool,
     /// The largest blob that the registry gives itself, in bytes.
     pub(crate) direct: usize,
     /// Bytes, and milliseconds that follow them.
@@ -96,6 +98,7 @@ impl Shared {
             requests: BTreeMap::new(),
             page: 1000,
             signature_uses: usize::MAX,
+            has_cache: false,
             direct: 64 << 10,
             pace: None,
             proxy_password: None,

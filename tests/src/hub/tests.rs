@@ -76,6 +76,15 @@ fn a_repository_is_described_and_listed_in_pages() {
     assert_ne!(first, commit);
     assert_eq!(get(&hub, &format!("/user/repo/resolve/{commit}/README.md")).body, b"hello\n");
     assert_eq!(get(&hub, "/user/repo/resolve/main/README.md").body, b"bye");
+    hub.cache();
+    let cached = get(&hub, &format!("/user/repo/resolve/{commit}/README.md"));
+    let path = cached.header("Location");
+    assert!(cached.status() == 307 && path.starts_with("/api/resolve-cache/models/user/repo/"), "{path}");
+    assert_eq!(get(&hub, path).body, b"hello\n");
+    hub.repository("user/repo").branch("refs/pr/1").commit().file("README.md", "draft");
+    let draft = get(&hub, "/user/repo/resolve/refs%2Fpr%2F1/README.md");
+    assert_eq!(get(&hub, draft.header("Location")).body, b"draft");
+    assert_eq!(get(&hub, "/api/models/user/repo/revision/main").json()["sha"], first);
 }
 
 #[test]
@@ -96,9 +105,11 @@ fn large_files_are_on_the_cdn_and_ranges_of_them_can_be_had() {
     assert_eq!(part.body, bytes[10..20]);
     assert_eq!(follow(location, "Range: bytes=-5\r\n").body, bytes[99_995..]);
     assert_eq!(follow(location, "Range: bytes=5-\r\nIf-Range: \"other\"\r\n").status(), 200);
+    let date = whole.header("Last-Modified");
+    assert_eq!(follow(location, &format!("Range: bytes=99999-\r\nIf-Range: {date}\r\n")).body, bytes[99_999..]);
     let outside = follow(location, "Range: bytes=100000-\r\n");
     assert_eq!((outside.status(), outside.header("Content-Range")), (416, "bytes */100000"));
-    assert_eq!(hub.overlap()["user/repo/m.gguf"], 10 + 5 + 99_995 + 5 - 5 + 5);
+    assert_eq!(hub.overlap()["user/repo/m.gguf"], 10 + 5 + 1 + 100_000);
     hub.signature_uses(1);
     let answer = get(&hub, "/user/repo/resolve/main/m.gguf");
     let statuses = [1, 2].map(|_| follow(answer.header("Location"), "").status());
@@ -199,6 +210,7 @@ fn what_a_client_did_not_take_was_not_written() {
     let requests = hub.requests();
     assert!(requests[0].sent < 32 << 20 && !requests[0].is_complete, "{}", requests[0].sent);
     hub.forget();
+    assert_eq!(hub.connections(), 1);
     hub.file("/m.gguf", vec![7; 1 << 20]);
     hub.throttle(4096, 1);
     assert!(get(&hub, "/m.gguf").body == vec![7; 1 << 20]);

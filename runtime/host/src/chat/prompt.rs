@@ -29,6 +29,18 @@ pub fn encode_data(
     template: &ChatTemplate,
     variables: &[(&str, Data)],
 ) -> Result<Vec<u32>, Error> {
+    let mut ids = encode_whole(tokenizer, template, variables)?;
+    // What the tokenizer puts before an empty text, unless the template has written it.
+    let bos =
+        tokenizer.encode_prompt("", Special::Text).first().copied().filter(|first| tokenizer.bos() == Some(*first));
+    if let Some(bos) = bos.filter(|bos| template.leaves_bos() && ids.first() != Some(bos)) {
+        ids.insert(0, bos);
+    }
+    Ok(ids)
+}
+
+/// The ids of the template's text.
+fn encode_whole(tokenizer: &Tokenizer, template: &ChatTemplate, variables: &[(&str, Data)]) -> Result<Vec<u32>, Error> {
     let seconds = super::now();
     let mut texts = Vec::new();
     variables.iter().for_each(|(_, value)| value.texts(&mut |text| texts.push(text)));

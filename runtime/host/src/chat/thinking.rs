@@ -39,6 +39,10 @@ impl ChatTemplate {
     /// A switch is one whose name the template asks for and whose two values give different prompts.
     #[must_use]
     pub fn thinking(&self, on: bool) -> Option<(&'static str, Data)> {
+        #[cfg(feature = "hub")]
+        if let Some(go) = &self.go {
+            return go.has_switch().then_some(("Think", Data::Bool(on)));
+        }
         let prompt = |name: &str, value: &Data| {
             let user = Data::Map(vec![("role".into(), "user".into()), ("content".into(), "a".into())]);
             let (messages, add) = (Data::List(vec![user]), Data::Bool(true));

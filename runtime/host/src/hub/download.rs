@@ -38,7 +38,8 @@ impl Remote {
     fn id(&self) -> String {
         match &self.sha256 {
             Some(sha256) => sha256.clone(),
-            None => hex(&Sha256::digest(self.url.as_bytes())),
+            // A signature in the address changes from day to day.
+            None => hex(&Sha256::digest(shown(&self.url))),
         }
     }
 }
@@ -251,7 +252,7 @@ impl<'c> Download<'c> {
                 }
                 hash.update(bytes.get(..count).unwrap_or_default());
                 *hashed += count as u64;
-                if running > 0 && *hashed % (8 << 20) == 0 {
+                if running > 0 && hashed.is_multiple_of(8 << 20) {
                     progress(self.state().done.len(), size);
                 }
             }

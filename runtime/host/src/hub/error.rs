@@ -1,5 +1,6 @@
 //! What goes wrong between a name and a file.
 
+use super::Bytes;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -136,6 +137,13 @@ pub enum HubError {
         /// Whether a plain copy would need half.
         packing: bool,
     },
+    /// Neither a file nor a repository.
+    Neither {
+        /// What was written.
+        name: String,
+        /// What the hub said.
+        error: Box<HubError>,
+    },
     /// A friendly name leads nowhere any more.
     Moved {
         /// The friendly name.
@@ -199,16 +207,6 @@ fn list(f: &mut fmt::Formatter<'_>, names: &[String]) -> fmt::Result {
     if names.len() > MOST { write!(f, " and {} more", names.len() - MOST) } else { Ok(()) }
 }
 
-/// Bytes in a unit that people read.
-pub(crate) fn size(bytes: u64) -> String {
-    match bytes {
-        0..10_000 => format!("{bytes} bytes"),
-        10_000..10_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),
-        10_000_000..1_000_000_000 => format!("{} MB", bytes / 1_000_000),
-        _ => format!("{:.1} GB", bytes as f64 / 1e9),
-    }
-}
-
 impl fmt::Display for HubError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -265,11 +263,14 @@ impl fmt::Display for HubError {
                 list(f, matching)
             }
             HubError::NoRoom { path, needed, free, packing } => {
-                write!(f, "{}: {} are free, but {} are needed; ", path.display(), size(*free), size(*needed))?;
+                write!(f, "{}: {} are free, but {} are needed; ", path.display(), Bytes(*free), Bytes(*needed))?;
                 if *packing {
                     f.write_str("--plain needs half, ")?;
                 }
                 f.write_str("smidgen prune makes room, or set SMIDGEN_CACHE to a directory on another disk")
+            }
+            HubError::Neither { name, error } => {
+                write!(f, "{name}: no such file here, nor a repository of the hub: {error}")
             }
             HubError::Moved { name, means, dated, error } => write!(
                 f,

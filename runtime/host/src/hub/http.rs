@@ -243,6 +243,7 @@ fn proxy(scheme: &str) -> Result<Option<Proxy>, HubError> {
 }
 
 fn failed(url: &str, error: &ureq::Error) -> HubError {
+    use std::io::ErrorKind::{AddrNotAvailable, ConnectionRefused, HostUnreachable, NetworkDown, NetworkUnreachable};
     let url = shown(url);
     match error {
         ureq::Error::HostNotFound => HubError::NoNetwork { url, reason: "the host's address is not found".into() },
@@ -250,8 +251,15 @@ fn failed(url: &str, error: &ureq::Error) -> HubError {
         ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => {
             HubError::NoNetwork { url, reason: "no answer".into() }
         }
-        ureq::Error::Io(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
+        ureq::Error::Io(error) if error.kind() == ConnectionRefused => {
             HubError::NoNetwork { url, reason: "the connection is refused".into() }
+        }
+        // The standard library has no kind of its own for a name that is not found.
+        ureq::Error::Io(error)
+            if matches!(error.kind(), HostUnreachable | NetworkUnreachable | NetworkDown | AddrNotAvailable)
+                || error.to_string().starts_with("failed to lookup") =>
+        {
+            HubError::NoNetwork { url, reason: one_line(&error.to_string()) }
         }
         ureq::Error::BadUri(_) | ureq::Error::Http(_) => {
             HubError::Name { name: url, reason: "this is no web address".into() }

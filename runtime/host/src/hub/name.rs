@@ -1,6 +1,7 @@
 //! Names of models, as people write them.
 
 use super::HubError;
+use super::error::shown;
 use super::friendly;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use std::fmt;
@@ -133,7 +134,8 @@ impl fmt::Display for Name {
                 }
                 write!(f, "{model}:{tag}")
             }
-            Name::Address(address) => f.write_str(address),
+            // What follows the question mark is no part of the name, and may be a secret.
+            Name::Address(address) => f.write_str(&shown(address)),
         }
     }
 }
@@ -308,7 +310,7 @@ mod tests {
             ("ollama:127.0.0.1:5000/library/model:tag", "ollama:127.0.0.1:5000/library/model:tag"),
             ("ollama:registry.ollama.ai/library/model", "ollama:model:latest"),
             ("ollama:hf.co/user/repo:Q4_0", "hf:user/repo:Q4_0"),
-            ("https://example.org/models/m.gguf?x=1", "https://example.org/models/m.gguf?x=1"),
+            ("https://example.org/models/m.gguf?x=1", "https://example.org/models/m.gguf"),
             ("./user/repo", "a path"),
             ("user/repo.gguf", "a path"),
             ("a/b/c", "a path"),

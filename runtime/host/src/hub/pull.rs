@@ -1,12 +1,12 @@
 //! From a name to a model on the shelf.
 
 use super::download::{Download, Remote};
-use super::error::{Refusal, shown, size};
+use super::error::{Refusal, shown};
 use super::http::Client;
 use super::part::Part;
 use super::shelf::{Entry, EntryFile, Shelf};
 use super::sources::{self, Found};
-use super::{Access, HubError, Name, friendly};
+use super::{Access, Bytes, HubError, Name, friendly};
 use crate::{Direction, Error, Form, Mixture, Progress, Stage, machine, models, one_line, pack};
 use smidgen_gguf::Gguf;
 use std::fs;
@@ -64,20 +64,23 @@ pub fn resolve(model: &Path, options: &Options, progress: &mut dyn Progress) -> 
         let path = entry.files.first().map(|file| file.path.clone()).unwrap_or_default();
         Resolved { path, entry: Some(entry) }
     };
-    let Some(name) = model.to_str() else {
-        return crate::pull::resolve_known(model, options.access.offline, progress).map(alone);
-    };
-    if known.is_none() {
-        let shelf = Shelf::open()?;
-        if let Some(entry) = shelf.find(name) {
-            shelf.touch(&entry);
-            return Ok(of(entry));
+    match (model.to_str(), known) {
+        (_, Some(name)) if options.access.offline && crate::find(name).is_none() => {
+            return Err(HubError::Offline { url: name.to_owned() }.into());
         }
-        if Name::parse(name, &options.access.endpoint)?.is_some() {
-            return pull(name, options, progress).map(of);
+        (Some(name), None) => {
+            let shelf = Shelf::open()?;
+            if let Some(entry) = shelf.find(name) {
+                shelf.touch(&entry);
+                return Ok(of(entry));
+            }
+            if Name::parse(name, &options.access.endpoint)?.is_some() {
+                return pull(name, options, progress).map(of);
+            }
         }
+        _ => {}
     }
-    crate::pull::resolve_known(model, options.access.offline, progress).map(alone)
+    crate::pull::resolve_known(model, progress).map(alone)
 }
 
 fn alone(path: PathBuf) -> Resolved {
@@ -98,8 +101,8 @@ pub fn pull(name: &str, options: &Options, progress: &mut dyn Progress) -> Resul
     let parsed = parsed.ok_or_else(|| Error::UnknownModel { name: name.to_owned() })?;
     let shelf = Shelf::open()?;
     let asked = parsed.to_string();
-    let suits = |entry: &Entry| options.form == Form::Packed || !entry.is_packed();
-    let there = |name: &str| shelf.find(name).filter(suits);
+    let suits = |entry: &Entry| entry.missing().is_none() && (options.form == Form::Packed || !entry.is_packed());
+    let there = |name: &str| shelf.find(name).filter(suits).or_else(|| shelf.named(name).into_iter().find(suits));
     if let Some(entry) = there(&asked) {
         shelf.touch(&entry);
         return Ok(entry);
@@ -131,8 +134,12 @@ pub fn pull(name: &str, options: &Options, progress: &mut dyn Progress) -> Resul
     Ok(entry)
 }
 
-/// A hub's answer that a friendly name leads nowhere says how to go on.
+/// A hub's answer that a friendly name leads nowhere, or what may have been meant as a path, says so.
 fn moved(name: &str, error: HubError) -> HubError {
+    let is_bare = name.split('/').count() == 2 && !name.contains(':');
+    if is_bare && matches!(error, HubError::Refused(Refusal { status: 401 | 404, .. })) {
+        return HubError::Neither { name: name.to_owned(), error: Box::new(error) };
+    }
     match (friendly::row_of(name), &error) {
         (
             Some(row),
@@ -149,7 +156,7 @@ fn address(url: &str) -> Result<Found, HubError> {
     let name = shown(url);
     let remote = Remote { name: name.clone(), url: url.to_owned(), size: None, sha256: None };
     let quant = super::quant::quant_of(file_name(&name).trim_end_matches(".gguf"));
-    Ok(Found { name: url.to_owned(), source: name, files: vec![remote], quant, ..Found::default() })
+    Ok(Found { name: name.clone(), source: name, files: vec![remote], quant, ..Found::default() })
 }
 
 /// The last part of a path, as the name of a file.
@@ -203,7 +210,7 @@ impl Work<'_> {
         let packing = self.options.form == Form::Packed;
         self.check_room(total.saturating_sub(there).saturating_add(if packing { total } else { 0 }), packing)?;
         self.about(&found, total, &mut downloads)?;
-        let parts = self.finish(downloads, total)?;
+        let parts = self.finish(downloads, total).map_err(|error| self.full(error, total))?;
         for (remote, (_, part)) in found.files.iter().zip(&parts) {
             let map = crate::files::map(part.path())?;
             if let Err(error) = Gguf::parse(&map) {
@@ -259,7 +266,7 @@ impl Work<'_> {
     /// which tell, are downloaded first.
     fn about(&mut self, found: &Found, total: u64, downloads: &mut [Download]) -> Result<(), Error> {
         let licence = found.licence.as_deref().unwrap_or("not stated");
-        let size = if total == 0 { "not stated".to_owned() } else { size(total) };
+        let size = if total == 0 { "size not stated".to_owned() } else { Bytes(total).to_string() };
         self.progress.note(&format!("{}: {size}, licence: {}", found.name, one_line(licence)));
         for projector in &found.projectors {
             self.progress.note(&format!(
@@ -335,6 +342,7 @@ impl Work<'_> {
         Ok(EntryFile { path: to, bytes, sha256: Some(sha256.to_owned()), form })
     }
 
+    /// An error that says that the disk is full, instead of one of a write that failed for that.
     fn full(&self, error: Error, needed: u64) -> Error {
         use std::io::ErrorKind::{QuotaExceeded, StorageFull};
         match error {
@@ -370,11 +378,11 @@ impl Work<'_> {
             None => Mixture::Q8_0,
         };
         let licence = found.licence.as_deref().unwrap_or("not stated");
-        self.progress.note(&format!("{}: {} of safetensors, licence: {}", found.name, size(total), one_line(licence)));
+        self.progress.note(&format!("{}: {} of safetensors, licence: {}", found.name, Bytes(total), one_line(licence)));
         self.progress.note(&format!(
             "it has no GGUF file, so it is converted to {}: the disk needs up to {}, and the conversion some 200 MB of memory",
             mixture.name(),
-            size(total.saturating_mul(2)),
+            Bytes(total.saturating_mul(2)),
         ));
         self.check_room(total.saturating_mul(2), false)?;
         let mut downloads = Vec::new();
@@ -383,7 +391,7 @@ impl Work<'_> {
             downloads
                 .push(Download::begin(self.client, remote, &partial, &mut || progress.update(Stage::Waiting, 0, 0))?);
         }
-        let parts = self.finish(downloads, total)?;
+        let parts = self.finish(downloads, total).map_err(|error| self.full(error, total))?;
         let folder = self.folder()?;
         let checkpoint = folder.join(".checkpoint");
         let _ = fs::remove_dir_all(&checkpoint);
@@ -442,6 +450,22 @@ fn head(download: &mut Download) -> Result<(), Error> {
     }
 }
 
+/// Bytes that a session takes beside the files of which the heads are there, with at most `context` tokens, or as many as the model was
+/// trained for; and these tokens. None for what does not write text, and for what cannot be read: that is told when it is run.
+fn session(downloads: &[Download], context: Option<usize>) -> Option<(usize, u64)> {
+    let map = |download: &Download| {
+        let file = fs::File::open(download.path()).ok()?;
+        crate::files::map_range(&file, 0, download.size(), download.path()).ok()
+    };
+    let maps: Vec<_> = downloads.iter().map(map).collect::<Option<_>>()?;
+    let parts: Vec<Gguf> = maps.iter().map(|map| Gguf::parse(map).ok()).collect::<Option<_>>()?;
+    // The weights are zeros as yet, which nobody looks at.
+    let model = smidgen::Model::parse(&parts).ok()?;
+    let context = context.unwrap_or_else(|| model.context().min(CONTEXT));
+    let bytes = smidgen::Options::new(context).bytes_needed(&model).ok()?;
+    Some((context, bytes as u64))
+}
+
 /// The bytes that this process may still write into a folder; none if that cannot be told.
 fn free_room(path: &Path) -> Option<u64> {
     #[cfg(unix)]
@@ -452,6 +476,7 @@ fn free_room(path: &Path) -> Option<u64> {
         let mut found: libc::statvfs = unsafe { std::mem::zeroed() };
         // SAFETY: the path ends with a zero, and both live until the call ends.
         let asked = unsafe { libc::statvfs(path.as_ptr(), &mut found) };
+        #[expect(clippy::useless_conversion, reason = "elsewhere these have 32 bits")]
         (asked == 0).then(|| u64::from(found.f_bavail).saturating_mul(u64::from(found.f_frsize)))
     }
     #[cfg(not(unix))]

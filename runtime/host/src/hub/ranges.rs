@@ -19,11 +19,6 @@ impl Ranges {
         self.0.splice(first..after, [(start, end)]);
     }
 
-    /// The ranges, in order.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, u64)> {
-        self.0.iter().copied()
-    }
-
     /// The number of bytes.
     pub(crate) fn len(&self) -> u64 {
         self.0.iter().map(|range| range.1 - range.0).sum()

@@ -120,6 +120,7 @@ pub(crate) fn repository(client: &Client, asked: &Repository, memory: Option<u64
         }
         return Ok(found);
     };
+    found.projectors.retain(|path| path != chosen.path());
     // The format names the file, if it is the only one of it.
     let alone = chosen.quant.as_ref().filter(|quant| {
         all.iter().filter(|other| other.quant.as_ref() == Some(*quant)).count() == 1 && all.contains(&chosen)
