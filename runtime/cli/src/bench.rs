@@ -12,10 +12,15 @@ use std::time::Instant;
 
 pub(crate) fn bench(args: &BenchArgs) -> Outcome {
     let kernels = open::kernels(&args.machine)?;
+    #[cfg(feature = "hub")]
+    if args.bandwidth {
+        bandwidth(args)?;
+    }
+    let Some(path) = &args.model else { return Ok(()) };
     if args.prompt == 0 && args.n == 0 {
         return Err("-p 0 and -n 0 leave nothing to measure; give one of them a number from 1".into());
     }
-    let file = open::file(&args.model)?;
+    let file = open::file(path)?;
     let parts = open::parts(&file)?;
     let model = open::model(&file, &parts)?;
     let tokens = args.prompt.checked_add(args.n).filter(|tokens| *tokens <= smidgen::MAX_CONTEXT);
@@ -40,7 +45,7 @@ pub(crate) fn bench(args: &BenchArgs) -> Outcome {
         let decode = median(rates.iter().map(|rate| rate.1).collect()).filter(|_| args.n > 0);
         if args.json {
             rows.push(json!({
-                "model": args.model.display().to_string(),
+                "model": path.display().to_string(),
                 "model_bytes": file.size(),
                 "target": kernels.name,
                 "threads": threads,
@@ -55,6 +60,38 @@ pub(crate) fn bench(args: &BenchArgs) -> Outcome {
             writeln!(out, "{:<12} {threads:>7} {:>16} {:>16}", kernels.name, shown(prefill), shown(decode))?;
         }
     }
+    if args.json {
+        writeln!(out, "{}", serde_json::to_string_pretty(&rows)?)?;
+    }
+    Ok(())
+}
+
+/// Measures the bandwidth of memory with each number of threads, and keeps the largest.
+#[cfg(feature = "hub")]
+fn bandwidth(args: &BenchArgs) -> Outcome {
+    use smidgen_host::{cache_dir, machine};
+    let threads = if args.threads.is_empty() { vec![physical_cores()] } else { args.threads.clone() };
+    let mut rows = Vec::new();
+    let mut best = (0.0, 0);
+    let mut out = std::io::stdout().lock();
+    for threads in threads {
+        let rate = open::pool_of(threads)?.enter(|pool| machine::bandwidth(pool));
+        let rate = rate.ok_or("there is not enough free memory to measure how fast it is read")?;
+        if rate > best.0 {
+            best = (rate, threads.get());
+        }
+        if args.json {
+            rows.push(json!({ "threads": threads, "bandwidth_bytes_per_second": rate }));
+        } else {
+            writeln!(
+                out,
+                "memory is read with {:.1} GB/s by {threads} thread{}",
+                rate / 1e9,
+                if threads.get() == 1 { "" } else { "s" }
+            )?;
+        }
+    }
+    machine::keep_bandwidth(&cache_dir()?, best.0, best.1)?;
     if args.json {
         writeln!(out, "{}", serde_json::to_string_pretty(&rows)?)?;
     }

@@ -24,7 +24,7 @@ use speech::Speech;
 type Fallible<T> = Result<T, Box<dyn std::error::Error>>;
 
 /// The longest context without `--ctx`.
-const CONTEXT: usize = 8192;
+pub(crate) const CONTEXT: usize = 8192;
 /// Tokens at the end of a prompt that may open reasoning.
 const PROMPT_END: usize = 32;
 /// Exit code after Ctrl-C, by convention.

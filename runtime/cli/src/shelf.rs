@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use smidgen_gguf::Gguf;
 use smidgen_host::hub::Bytes;
 use smidgen_host::hub::shelf::{Entry, Imported, Shelf, Verdict};
+use smidgen_host::machine::{Fit, kept_bandwidth};
 use smidgen_host::{Form, ModelFile};
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -25,23 +26,25 @@ pub(crate) fn list(args: &ListArgs) -> Outcome {
         writeln!(out, "{:#}", Value::from(entries))?;
         return Ok(());
     }
-    let mut rows = vec![["NAME", "SIZE", "QUANT", "USED", "FROM"].map(str::to_owned)];
+    let mut rows = vec![["NAME", "SIZE", "QUANT", "FORM", "USED", "FROM"].map(str::to_owned)];
     rows.extend(entries.iter().map(|entry| {
         let quant = entry.quant.clone().unwrap_or_else(|| "-".into());
         let used = shelf.used(entry).map_or_else(|| "-".into(), ago);
-        [entry.name().to_owned(), Bytes(entry.bytes()).to_string(), quant, used, entry.source.clone()]
+        let form = if entry.is_packed() { "packed" } else { "plain" }.to_owned();
+        [entry.name().to_owned(), Bytes(entry.bytes()).to_string(), quant, form, used, entry.source.clone()]
     }));
     table(&rows, &mut out)?;
-    for entry in &entries {
-        if let Some(file) = entry.missing() {
-            let (name, path) = (entry.name(), file.path.display());
-            tell(format_args!(
-                "smidgen: warning: {name}: {path} is not there with its {} bytes; remove it with 'smidgen remove {name}'\n",
-                file.bytes
-            ));
-        }
+    for missing in entries.iter().filter_map(missing) {
+        tell(format_args!("smidgen: warning: {missing}\n"));
     }
     Ok(())
+}
+
+/// What is said of an entry of which a file is gone or has changed.
+fn missing(entry: &Entry) -> Option<String> {
+    let (name, file) = (entry.name(), entry.missing()?);
+    let (path, bytes) = (file.path.display(), file.bytes);
+    Some(format!("{name}: {path} is not there with its {bytes} bytes; remove it with 'smidgen remove {name}'"))
 }
 
 pub(crate) fn show(args: &ShowArgs) -> Outcome {
@@ -49,6 +52,9 @@ pub(crate) fn show(args: &ShowArgs) -> Outcome {
     let mut entries = shelf.named(&args.name);
     entries.sort_by_key(|entry| (entry.missing().is_some(), !entry.is_packed()));
     let entry = entries.first().ok_or_else(|| shelf.unknown(&args.name))?;
+    if let Some(missing) = missing(entry) {
+        return Err(missing.into());
+    }
     let path = entry.files.first().map(|file| file.path.as_path()).unwrap_or(Path::new(""));
     let file = ModelFile::open(path)?;
     let parts = file.parts()?;
@@ -84,6 +90,12 @@ pub(crate) fn show(args: &ShowArgs) -> Outcome {
         rows.push(("type", format!("{kind}: {tensors} tensors, {weights} weights")));
     }
     rows.push(("chat template", if about.has_template { "yes" } else { "no" }.into()));
+    let fit = fit(entry, &parts);
+    rows.extend(fit.map(|fit| ("memory", fit.to_string())));
+    let most = || fit?.tokens_per_second(kept_bandwidth(shelf.cache())?.bytes_per_second);
+    rows.extend(
+        most().map(|rate| ("speed", format!("at most {rate:.1} tokens per second, by the bandwidth of memory"))),
+    );
     for (key, value) in entry.defaults.as_ref().and_then(Value::as_object).into_iter().flatten() {
         rows.push(("default", format!("{} = {}", key.escape_debug(), shown(value))));
     }
@@ -270,6 +282,12 @@ impl About {
     }
 }
 
+/// Whether a language model fits into memory with the context that `run` has.
+fn fit(entry: &Entry, parts: &[Gguf]) -> Option<Fit> {
+    let model = smidgen::Model::parse(parts).ok()?;
+    Fit::of(entry.bytes(), &model, &smidgen::Options::new(model.context().min(crate::run::CONTEXT))).ok()
+}
+
 /// A text without what would act on a terminal.
 fn printable(text: &str) -> String {
     text.escape_debug().to_string()
@@ -284,8 +302,8 @@ fn shown(value: &Value) -> String {
 }
 
 /// Rows with their columns below each other.
-fn table(rows: &[[String; 5]], out: &mut impl Write) -> std::io::Result<()> {
-    let mut widths = [0; 5];
+fn table(rows: &[[String; 6]], out: &mut impl Write) -> std::io::Result<()> {
+    let mut widths = [0; 6];
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = cell.chars().count().max(*width);

@@ -59,6 +59,15 @@ impl Options {
         bytes().ok_or(RunError::ContextTooLarge { context: self.context })
     }
 
+    /// Bytes of the caches among those of [`bytes_needed`](Self::bytes_needed).
+    ///
+    /// # Errors
+    /// Those of [`bytes_needed`](Self::bytes_needed).
+    pub fn cache_bytes(&self, model: &Model) -> Result<usize, RunError> {
+        let bytes = self.shape(model.decoder()?)?.bytes(self.kv).and_then(|bytes| bytes.checked_mul(self.sequences));
+        bytes.ok_or(RunError::ContextTooLarge { context: self.context })
+    }
+
     fn shape(&self, model: &Decoder) -> Result<Shape, RunError> {
         let options =
             [("context", self.context), ("batch", self.batch), ("sequences", self.sequences), ("rows", self.rows)];

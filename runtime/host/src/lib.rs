@@ -28,7 +28,7 @@ pub mod hub;
 #[cfg(feature = "image")]
 mod image;
 #[cfg(feature = "hub")]
-mod machine;
+pub mod machine;
 #[cfg(feature = "pull")]
 mod models;
 #[cfg(feature = "convert")]

@@ -67,7 +67,7 @@ fn sha256(bytes: &[u8]) -> String {
 #[test]
 fn the_list_shows_what_is_here() {
     let dir = Scratch::new();
-    assert_eq!(dir.stdout(&["list"]), "NAME  SIZE  QUANT  USED  FROM\n");
+    assert_eq!(dir.stdout(&["list"]), "NAME  SIZE  QUANT  FORM  USED  FROM\n");
     assert_eq!(dir.json(&["list", "--json"]), json!([]));
     // Looking makes nothing.
     assert!(!Path::new(&dir.path("cache")).exists());
@@ -78,7 +78,13 @@ fn the_list_shows_what_is_here() {
     let lines: Vec<_> = table.lines().collect();
     assert!(lines[0].starts_with("NAME ") && lines.len() == 3, "{table}");
     assert!(lines[1].starts_with("hf:u/m:Q8_0 ") && lines[1].ends_with("https://example.com/model.gguf"), "{table}");
-    assert!(lines[1].contains(" MB ") && lines[1].contains(" Q8_0 ") && lines[1].contains(" 3 days ago "), "{table}");
+    assert!(
+        lines[1].contains(" MB ")
+            && lines[1].contains(" Q8_0 ")
+            && lines[1].contains(" plain ")
+            && lines[1].contains(" 3 days ago "),
+        "{table}"
+    );
     assert!(lines[2].starts_with("minilm ") && lines[2].contains("just now"), "{table}");
     let list = dir.json(&["list", "--json"]);
     let entry = &list[0];
@@ -131,10 +137,14 @@ fn a_model_is_shown() {
     {
         assert!(text.contains(words), "{words}: {text}");
     }
-    assert!(!text.contains('\u{1b}'), "{text}");
+    assert!(!text.contains('\u{1b}') && !text.contains("tokens per second"), "{text}");
+    dir.stdout(&["bench", "--bandwidth"]);
+    assert!(dir.stdout(&["show", &path]).contains("speed          at most "));
     dir.fails(&["show", "hf:u/n"], &["hf:u/n", "did you mean hf:u/m?", "smidgen list"]);
     dir.write("cache/models/a/model.gguf", "text");
-    dir.fails(&["show", "hf:u/m"], &[&path, "not a usable GGUF file"]);
+    dir.fails(&["show", "hf:u/m"], &["hf:u/m:Q8_0: ", &path, "is not there with its"]);
+    dir.shelved("a", &["a"], b"text", 1);
+    dir.fails(&["show", "a"], &[&path, "not a usable GGUF file"]);
 }
 
 /// A model that a running process has open is not removed; when that has ended, it is.

@@ -141,6 +141,25 @@ fn bench_has_a_row_for_each_number_of_threads() {
 }
 
 #[test]
+fn bandwidth_is_measured_and_kept() {
+    let dir = Scratch::new();
+    let cache = dir.path("cache");
+    let run = |words: &[&str]| {
+        let output = crate::smidgen(words).env("SMIDGEN_CACHE", &cache).output().unwrap();
+        quiet(words, output)
+    };
+    let kept = || serde_json::from_slice::<Value>(&std::fs::read(dir.path("cache/machine.json")).unwrap()).unwrap();
+    let text = run(&["bench", "--bandwidth", "--threads", "1"]);
+    assert!(text.starts_with("memory is read with ") && text.ends_with(" GB/s by 1 thread\n"), "{text}");
+    assert_eq!(kept()["threads"], 1);
+    let rows: Value = serde_json::from_str(&run(&["bench", "--bandwidth", "--threads", "1,2", "--json"])).unwrap();
+    let rate = |index: usize| rows[index]["bandwidth_bytes_per_second"].as_f64().unwrap();
+    assert!(rate(0) > 0.0 && rate(1) > 0.0, "{rows}");
+    assert_eq!(kept()["bytes_per_second"].as_f64().unwrap(), rate(0).max(rate(1)));
+    fails(&["bench"], &["MODEL"]);
+}
+
+#[test]
 fn perplexity_is_the_same_whatever_computes_it() {
     let (dir, model) = Scratch::with(&endless());
     let text = dir.write("text", "hello wor user ".repeat(8));

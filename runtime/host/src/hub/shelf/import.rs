@@ -117,6 +117,9 @@ impl Shelf {
     fn take_one(&self, found: Found) -> Result<Imported, Error> {
         let Found { path, mut names, sha256, licence, source, defaults } = found;
         let left = |reason: String| Ok(Imported::Left { path: path.clone(), reason });
+        if let Some(own) = self.of_file(&path).filter(|own| !own.imported) {
+            return Ok(Imported::Here { name: own.name().to_owned(), path });
+        }
         let file = match ModelFile::open(&path) {
             Ok(file) => file,
             Err(error) => return left(without(&path, &error)),
@@ -245,8 +248,9 @@ fn names_in(folder: &Path) -> Vec<String> {
     names
 }
 
-/// The files below a folder, with their places in it, as `a/b`. Links to folders and folders that `skips` names are not followed.
-fn files_below(folder: &Path, skips: &dyn Fn(&str) -> bool) -> Vec<(String, PathBuf)> {
+/// The files below a folder whose names end in `ending`, with their places in it, as `a/b`. Links to folders are not followed, nor are folders
+/// that `skips` names.
+fn files_below(folder: &Path, ending: &str, skips: &dyn Fn(&str) -> bool) -> Vec<(String, PathBuf)> {
     let mut found = Vec::new();
     let mut folders = vec![(folder.to_owned(), String::new(), DEPTH)];
     while let Some((folder, before, depth)) = folders.pop() {
@@ -257,7 +261,7 @@ fn files_below(folder: &Path, skips: &dyn Fn(&str) -> bool) -> Vec<(String, Path
                 if depth > 0 && !skips(&name) {
                     folders.push((path, format!("{place}/"), depth - 1));
                 }
-            } else if fs::metadata(&path).is_ok_and(|found| found.is_file()) {
+            } else if name.ends_with(ending) && fs::metadata(&path).is_ok_and(|found| found.is_file()) {
                 found.push((place, path));
             }
         }

@@ -27,7 +27,7 @@ fn all(folder: &Path) -> BTreeSet<PathBuf> {
         found.insert(entry.path());
         found.extend(all(&entry.path()));
     }
-    found.retain(|path| !path.extension().is_some_and(|extension| extension == "lock"));
+    found.retain(|path| path.extension().is_none_or(|extension| extension != "lock"));
     found
 }
 

@@ -25,10 +25,7 @@ struct Origin {
 pub(super) fn look(folder: &Path) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut origins: BTreeMap<_, BTreeMap<String, Origin>> = BTreeMap::new();
-    for (_, path) in files_below(folder, &|name| name.starts_with("models--")) {
-        if !path.extension().is_some_and(|extension| extension == "gguf") {
-            continue;
-        }
+    for (_, path) in files_below(folder, ".gguf", &|name| name.starts_with("models--")) {
         let Some(parent) = path.parent() else { continue };
         let origins = origins.entry(parent.to_owned()).or_insert_with(|| manifests(parent));
         findings.extend(of_file(&path, origins, folder));

@@ -33,10 +33,7 @@ pub(super) fn repository(folder: &Path) -> Vec<Finding> {
     let source = format!("Hugging Face's cache {}", folder.parent().unwrap_or(folder).display());
     let mut findings = Vec::new();
     let mut taken = BTreeSet::new();
-    for (place, path) in files_below(&snapshot, &|_| false) {
-        if !place.ends_with(".gguf") {
-            continue;
-        }
+    for (place, path) in files_below(&snapshot, ".gguf", &|_| false) {
         if let Some((stem, part, count)) = split_of(&path)
             && part != 1
         {

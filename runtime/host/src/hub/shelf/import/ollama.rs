@@ -11,7 +11,7 @@ const LAYER: &str = "application/vnd.ollama.image.";
 
 /// The models that the manifests name.
 pub(super) fn look(cache: &Path) -> Vec<Finding> {
-    let manifests = files_below(&cache.join("manifests"), &|_| false);
+    let manifests = files_below(&cache.join("manifests"), "", &|_| false);
     manifests.iter().map(|(place, path)| model(cache, place, path).map_err(|reason| (path.clone(), reason))).collect()
 }
 

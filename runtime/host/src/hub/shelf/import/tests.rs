@@ -53,11 +53,13 @@ impl Scratch {
 }
 
 fn added(found: &[Imported]) -> Vec<&str> {
-    let name = |imported| match imported {
-        &Imported::Added { ref name, .. } => Some(name.as_str()),
-        _ => None,
-    };
-    found.iter().filter_map(name).collect()
+    let mut names = Vec::new();
+    for imported in found {
+        if let Imported::Added { name, .. } = imported {
+            names.push(name.as_str());
+        }
+    }
+    names
 }
 
 fn left(found: &[Imported]) -> Vec<String> {
@@ -84,10 +86,10 @@ fn ollama() {
         dir.layer("projector", "x"),
     ];
     dir.manifest("registry.ollama.ai/library/small/1b", &layers);
-    dir.manifest("registry.ollama.ai/library/small/latest", &[model.clone()]);
-    dir.manifest("registry.ollama.ai/me/mine/v1", &[model.clone()]);
-    dir.manifest("hf.co/User/Repo-GGUF/Q4_K_M", &[model.clone()]);
-    dir.manifest("example.com/a/b/c", &[model.clone()]);
+    dir.manifest("registry.ollama.ai/library/small/latest", std::slice::from_ref(&model));
+    dir.manifest("registry.ollama.ai/me/mine/v1", std::slice::from_ref(&model));
+    dir.manifest("hf.co/User/Repo-GGUF/Q4_K_M", std::slice::from_ref(&model));
+    dir.manifest("example.com/a/b/c", std::slice::from_ref(&model));
     dir.write("ollama/manifests/registry.ollama.ai/library/.DS_Store", "x");
     let found = dir.import("ollama");
     assert_eq!(
@@ -294,6 +296,10 @@ fn imports_that_are_refused() {
     put(&shelf, "hf--u--r--Q8_0", &["hf:u/r:Q8_0"], &gguf(1), Form::Plain);
     dir.write("hub/models--u--r/snapshots/aa/r-Q8_0.gguf", gguf(1));
     assert!(matches!(&dir.import("hub")[..], [Imported::Here { .. }]));
+    let pulled = shelf.folder("hf--u--r--Q8_0").join("model.gguf");
+    assert!(
+        matches!(&shelf.import(&pulled, Some("x")).unwrap()[..], [Imported::Here { name, .. }] if name == "hf:u/r:Q8_0")
+    );
     assert_eq!(added(&shelf.import(&model, None).unwrap()), ["model"]);
     // Removing leaves the file.
     shelf.remove("model").unwrap();
