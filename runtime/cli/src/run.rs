@@ -123,7 +123,8 @@ fn opened(args: &RunArgs) -> Fallible<(ModelFile, Settings)> {
     let file = ModelFile::open(path)?;
     let Some(defaults) = defaults.filter(|_| !args.no_defaults) else { return Ok((file, Settings::of(args))) };
     let named = |error: String| format!("{}: {error}", args.model.display());
-    let defaults = smidgen_host::hub::Defaults::of_value(&defaults).map_err(|error| named(error.to_string()))?;
+    let defaults = smidgen_host::hub::Defaults::of_value(&defaults)
+        .map_err(|error| named(format!("{error}; --no-defaults goes without")))?;
     for parameter in defaults.unknown() {
         let warning =
             format!("the parameter {:.100} of its registry is unknown and passed over", parameter.escape_debug());

@@ -214,7 +214,7 @@ impl Parameters {
             }
             let wrong = |words: &str| HubError::Defaults {
                 reason: format!(
-                    "the parameter {name} of the model must be {words}, not {}; --no-defaults goes without",
+                    "the parameter {name} of the model must be {words}, not {}",
                     crate::one_line(&value.to_string())
                 ),
             };

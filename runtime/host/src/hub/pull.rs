@@ -136,6 +136,17 @@ pub fn pull(name: &str, options: &Options, progress: &mut dyn Progress) -> Resul
     Ok(entry)
 }
 
+/// How the registry has the model used.
+fn defaults(found: &Found) -> Result<Option<serde_json::Value>, HubError> {
+    let Layers { template, system, params, messages } = &found.layers;
+    let [template, system, params, messages] = [template, system, params, messages].map(Option::as_deref);
+    match Defaults::of_layers(template, system, params, messages) {
+        Ok(defaults) => Ok(defaults.to_value()),
+        Err(HubError::Defaults { reason }) => Err(HubError::Defaults { reason: format!("{}: {reason}", found.name) }),
+        Err(error) => Err(error),
+    }
+}
+
 /// A hub's answer that a friendly name leads nowhere, or what may have been meant as a path, says so.
 fn moved(name: &str, error: HubError) -> HubError {
     let is_bare = name.split('/').count() == 2 && !name.contains(':');
@@ -196,9 +207,7 @@ impl Work<'_> {
 
     /// Downloads what was found, and makes the model's files of it.
     fn fetch(&mut self, found: Found) -> Result<Entry, Error> {
-        let Layers { template, system, params, messages } = &found.layers;
-        let defaults =
-            Defaults::of_layers(template.as_deref(), system.as_deref(), params.as_deref(), messages.as_deref())?;
+        let defaults = defaults(&found)?;
         if found.checkpoint {
             return self.convert(found);
         }
@@ -227,7 +236,7 @@ impl Work<'_> {
             files.push(self.place(&found, remote, sha256, part, &folder)?);
         }
         // The parts stay until the record is there, so that a process that ends before need not download them again.
-        let entry = self.entry(&found, files, defaults.to_value());
+        let entry = self.entry(&found, files, defaults);
         self.shelf.add(&self.key, &entry)?;
         parts.into_iter().for_each(|(_, part)| part.remove());
         Ok(entry)
