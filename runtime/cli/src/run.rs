@@ -119,7 +119,7 @@ pub(crate) fn run(args: &RunArgs) -> Fallible<ExitCode> {
 /// The model's file, and how it is run.
 #[cfg(feature = "hub")]
 fn opened(args: &RunArgs) -> Fallible<(ModelFile, Settings)> {
-    let (path, defaults) = open::resolve_with_defaults(&args.model)?;
+    let (path, defaults) = open::resolve_with_defaults(&args.model, args.ctx)?;
     let file = ModelFile::open(path)?;
     let Some(defaults) = defaults.filter(|_| !args.no_defaults) else { return Ok((file, Settings::of(args))) };
     let named = |error: String| format!("{}: {error}", args.model.display());
