@@ -19,6 +19,9 @@ pub(super) struct Settings {
     /// A template in Go's form, instead of the file's.
     #[cfg(feature = "hub")]
     pub(super) template: Option<String>,
+    /// Ollama's own code that writes the prompts, in whose place the file's template is.
+    #[cfg(feature = "hub")]
+    pub(super) renderer: Option<String>,
 }
 
 impl Settings {
@@ -43,6 +46,8 @@ impl Settings {
             messages: Vec::new(),
             #[cfg(feature = "hub")]
             template: None,
+            #[cfg(feature = "hub")]
+            renderer: None,
         }
     }
 }
@@ -79,7 +84,8 @@ impl Settings {
         settings.context = settings.context.or(given.num_ctx.map(|context| (context, "num_ctx of its registry:")));
         settings.stops.extend(given.stop);
         if !args.raw && args.tokens.is_none() {
-            settings.template = defaults.template;
+            settings.template = defaults.template.filter(|_| defaults.renderer.is_none());
+            settings.renderer = defaults.renderer;
             settings.system = settings.system.or(defaults.system);
             settings.messages = defaults.messages;
         }

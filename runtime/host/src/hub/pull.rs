@@ -138,9 +138,11 @@ pub fn pull(name: &str, options: &Options, progress: &mut dyn Progress) -> Resul
 
 /// How the registry has the model used.
 fn defaults(found: &Found) -> Result<Option<serde_json::Value>, HubError> {
-    let Layers { template, system, params, messages } = &found.layers;
+    let Layers { template, system, params, messages, config } = &found.layers;
     let [template, system, params, messages] = [template, system, params, messages].map(Option::as_deref);
-    match Defaults::of_layers(template, system, params, messages) {
+    let defaults = Defaults::of_layers(template, system, params, messages);
+    let config = config.as_deref().unwrap_or("{}");
+    match defaults.and_then(|defaults| defaults.with_config(config)) {
         Ok(defaults) => Ok(defaults.to_value()),
         Err(HubError::Defaults { reason }) => Err(HubError::Defaults { reason: format!("{}: {reason}", found.name) }),
         Err(error) => Err(error),

@@ -41,6 +41,8 @@ pub(crate) struct Layers {
     pub(crate) system: Option<String>,
     pub(crate) params: Option<String>,
     pub(crate) messages: Option<String>,
+    /// The configuration of the whole.
+    pub(crate) config: Option<String>,
 }
 
 impl Found {
@@ -252,13 +254,21 @@ pub(crate) fn registry(client: &Client, asked: &Registry) -> Result<Found, HubEr
     let layers = manifest.get("layers").and_then(Value::as_array).ok_or_else(|| wrong("the manifest has no layers"))?;
     let name = Name::Registry(asked.clone()).to_string();
     let mut found = Found { name: name.clone(), source: url.clone(), ..Found::default() };
-    for layer in layers {
-        let kind = layer.get("mediaType").and_then(Value::as_str).unwrap_or_default();
-        let kind = kind.split(';').next().unwrap_or_default();
+    let place = |layer: &Value| {
         let sha256 = layer.get("digest").and_then(Value::as_str).and_then(digest);
         let sha256 = sha256.ok_or_else(|| wrong("a layer of the manifest has no SHA-256 (field digest)"))?;
         let size = layer.get("size").and_then(Value::as_u64);
-        let size = size.ok_or_else(|| wrong("a layer of the manifest has no length (field size)"))?;
+        Ok::<_, HubError>((sha256, size.ok_or_else(|| wrong("a layer of the manifest has no length (field size)"))?))
+    };
+    if let Some(config) = manifest.get("config").filter(|config| config.get("digest").is_some()) {
+        let (sha256, size) = place(config)?;
+        let blob = format!("{base}/blobs/sha256:{sha256}");
+        found.layers.config = Some(small_layer(client, &blob, &sha256, size)?);
+    }
+    for layer in layers {
+        let kind = layer.get("mediaType").and_then(Value::as_str).unwrap_or_default();
+        let kind = kind.split(';').next().unwrap_or_default();
+        let (sha256, size) = place(layer)?;
         let blob = format!("{base}/blobs/sha256:{sha256}");
         let text = || small_layer(client, &blob, &sha256, size);
         match kind.strip_prefix("application/vnd.ollama.image.").unwrap_or(kind) {

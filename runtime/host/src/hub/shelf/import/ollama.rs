@@ -65,6 +65,9 @@ fn model(cache: &Path, place: &str, path: &Path) -> Result<Found, String> {
             _ => return Err(format!("its layer {kind:?} is unknown")),
         }
     }
+    if let Some(name) = renderer(cache, &manifest)? {
+        found.insert("renderer".into(), name.into());
+    }
     let digest = weights.ok_or("it has no layer of weights")?;
     Ok(Found {
         path: blob(cache, digest),
@@ -74,6 +77,17 @@ fn model(cache: &Path, place: &str, path: &Path) -> Result<Found, String> {
         source: format!("Ollama's cache {}", cache.display()),
         defaults: (!found.is_empty()).then(|| found.into()),
     })
+}
+
+/// The name of Ollama's own code that writes the model's prompts, which its configuration may have.
+fn renderer(cache: &Path, manifest: &Value) -> Result<Option<String>, String> {
+    let digest = manifest.get("config").and_then(|config| config.get("digest")).and_then(Value::as_str);
+    let Some(digest) = digest else { return Ok(None) };
+    let digest = digest.strip_prefix("sha256:").filter(|digest| record::is_sha256(digest));
+    let text = read_small(&blob(cache, digest.ok_or("the digest of its configuration is no SHA-256")?), MOST_BYTES)?;
+    let config: Value =
+        serde_json::from_slice(&text).map_err(|error| format!("its configuration is not JSON: {error}"))?;
+    Ok(config.get("renderer").and_then(Value::as_str).filter(|name| !name.is_empty()).map(str::to_owned))
 }
 
 /// The file of a layer. Older versions have a colon in the name.

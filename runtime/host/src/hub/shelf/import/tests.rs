@@ -132,6 +132,20 @@ fn ollama() {
     assert_eq!(shelf.entries().len(), 5);
 }
 
+/// What Ollama writes the prompts with is kept, as the template says nothing then.
+#[test]
+fn a_renderer_of_the_configuration_is_kept() {
+    let dir = Scratch::new();
+    let config = dir.layer("config", r#"{"model_format": "gguf", "renderer": "new", "parser": "new"}"#);
+    let manifest = |config: &Value| json!({"config": config, "layers": [dir.layer("model", gguf(1))]}).to_string();
+    dir.write("ollama/manifests/registry.ollama.ai/library/small/latest", manifest(&config));
+    dir.write("ollama/manifests/registry.ollama.ai/library/bad/latest", manifest(&json!({"digest": "sha256:../x"})));
+    let found = dir.import("ollama");
+    assert_eq!(added(&found), ["ollama:small:latest"]);
+    assert!(left(&found).iter().any(|reason| reason.contains("its configuration is no SHA-256")), "{:?}", left(&found));
+    assert_eq!(dir.shelf().find("ollama:small").unwrap().defaults, Some(json!({"renderer": "new"})));
+}
+
 #[test]
 fn manifests_that_are_left() {
     let dir = Scratch::new();
