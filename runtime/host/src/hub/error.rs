@@ -193,6 +193,8 @@ pub struct Refusal {
     pub pause: Option<Duration>,
     /// Whether a token or a password was sent.
     pub with_token: bool,
+    /// Whether a token was not sent because the connection is not encrypted.
+    pub withheld: bool,
 }
 
 /// An address without what follows its question mark, and without a password.
@@ -294,9 +296,12 @@ impl fmt::Display for HubError {
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Refusal { url, status, code, words, pause, with_token } = self;
+        let Refusal { url, status, code, words, pause, with_token, withheld } = self;
         write!(f, "{url}: ")?;
         match (status, code.as_deref()) {
+            (401 | 403, _) if *withheld => f.write_str(
+                "HF_TOKEN was not sent, since the connection is not encrypted; give the hub's address with https://",
+            ),
             (403, Some("GatedRepo")) | (401, Some("GatedRepo")) => {
                 let token = if *with_token {
                     "with the account of HF_TOKEN"

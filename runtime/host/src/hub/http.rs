@@ -80,15 +80,7 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn new(access: &Access) -> Result<Client, HubError> {
-        let variable = |variable: &str, reason: &str| HubError::Variable { variable: variable.into(), reason: reason.into() };
-        if access.token.as_ref().is_some_and(|token| !token.bytes().all(|byte| byte.is_ascii_graphic())) {
-            return Err(variable("HF_TOKEN", "this is no token, which has ASCII letters, digits and '_' only; copy it anew"));
-        }
-        for (name, address) in [("HF_ENDPOINT", &access.endpoint), ("SMIDGEN_REGISTRY", &access.registry)] {
-            if joined(address, "/").is_none() {
-                return Err(variable(name, "this is no web address; write https://HOST[:PORT]"));
-            }
-        }
+        access.check()?;
         Ok(Client { access: access.clone(), plain: agent("http")?, secure: agent("https")? })
     }
 
@@ -198,7 +190,8 @@ impl Client {
             Some(one_line(body.get("error").or(first)?.as_str()?))
         });
         let with_token = self.access.credentials(&response.url).is_some();
-        HubError::Refused(Refusal { url, status: response.status, code, words, pause, with_token })
+        let withheld = self.access.withholds(&response.url);
+        HubError::Refused(Refusal { url, status: response.status, code, words, pause, with_token, withheld })
     }
 }
 
@@ -231,7 +224,7 @@ fn agent(scheme: &str) -> Result<Agent, HubError> {
         .timeout_recv_response(Some(SILENCE))
         .timeout_per_read(Some(SILENCE));
     #[cfg(any(feature = "tls", feature = "tls-rustcrypto"))]
-    let config = config.tls_config(super::tls::config());
+    let config = config.tls_config(super::tls::config()?);
     Ok(config.build().new_agent())
 }
 

@@ -34,6 +34,25 @@ fn a_private_repository_needs_its_token() {
 }
 
 #[test]
+fn a_token_that_is_not_sent_in_the_clear_is_told_of() {
+    let world = World::new();
+    world.hub.repository("user/repo").private(TOKEN).file("m-Q4_0.gguf", tiny(1)).lfs();
+    // The proxy has this hub for every host.
+    let mut command = world.command(&["pull", "hf:user/repo"]);
+    command.env("HF_ENDPOINT", "http://hub.example").env("http_proxy", world.hub.proxy());
+    world.fails_by(&mut command, &["http://hub.example/api/models/user/repo", "HF_TOKEN was not sent", "https://"]);
+    assert!(world.hub.requests().len() >= 2 && logins(&world.hub.requests()).is_empty());
+}
+
+#[test]
+fn a_file_of_logins_that_is_not_there_is_told() {
+    let world = World::serving("m-Q4_0.gguf", &tiny(1));
+    for path in [world.dir.path("none"), world.dir.path("")] {
+        world.fails_by(world.command(&["pull", "hf:user/repo"]).env("NETRC", path), &["NETRC", "cannot be read"]);
+    }
+}
+
+#[test]
 fn an_unknown_repository_is_told() {
     let world = World::new();
     fails_as(&world, Some(TOKEN), &["/api/models/user/repo", "nothing of this name", "check the name"]);
