@@ -4,6 +4,7 @@ use super::error::{Refusal, shown};
 use super::{Access, HubError};
 use crate::one_line;
 use std::io::Read;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 use ureq::http::{HeaderMap, Uri};
 use ureq::{Agent, Proxy};
@@ -76,12 +77,15 @@ pub(crate) struct Client {
     pub(crate) access: Access,
     plain: Agent,
     secure: Agent,
+    /// The token that a registry asked for, and its origin.
+    registry_token: Mutex<Option<(String, String)>>,
 }
 
 impl Client {
     pub(crate) fn new(access: &Access) -> Result<Client, HubError> {
         access.check()?;
-        Ok(Client { access: access.clone(), plain: agent("http")?, secure: agent("https")? })
+        let (plain, secure) = (agent("http")?, agent("https")?);
+        Ok(Client { access: access.clone(), plain, secure, registry_token: Mutex::default() })
     }
 
     /// The server's answer to a request, after redirects; tried again when the server or the line is at fault. Answers of 400 and more are
@@ -130,8 +134,17 @@ impl Client {
     /// One attempt.
     pub(crate) fn once(&self, request: &Request) -> Result<Response, HubError> {
         let mut url = request.url.to_owned();
+        let mut is_challenged = false;
         for _ in 0..=MOST_REDIRECTS {
             let response = self.send(&url, request)?;
+            if response.status == 401 && !is_challenged && is_registry(&url) {
+                is_challenged = true;
+                let challenge = response.header("www-authenticate").unwrap_or_default();
+                if let Some(token) = self.token_for(&url, challenge) {
+                    *self.registry_token() = joined(&url, "/").map(|origin| (origin, token));
+                    continue;
+                }
+            }
             if !matches!(response.status, 301 | 302 | 303 | 307 | 308) {
                 return if response.status < 400 { Ok(response) } else { Err(self.refused(response)) };
             }
@@ -141,7 +154,7 @@ impl Client {
                 to: shown(&one_line(to)),
                 reason: "which is no web address",
             })?;
-            if url.starts_with("https://") && !next.starts_with("https://") {
+            if is_secure(&url) && !is_secure(&next) {
                 let reason = "which is not encrypted";
                 return Err(HubError::Redirect { url: shown(&url), to: shown(&next), reason });
             }
@@ -150,11 +163,28 @@ impl Client {
         Err(HubError::Redirect { url: shown(request.url), to: shown(&url), reason: "after ten others" })
     }
 
-    fn send(&self, url: &str, request: &Request) -> Result<Response, HubError> {
+    fn registry_token(&self) -> MutexGuard<'_, Option<(String, String)>> {
+        self.registry_token.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The header `Authorization` for an address.
+    fn authorization(&self, url: &str) -> Option<String> {
+        let origin = joined(url, "/").filter(|_| is_registry(url));
+        match &*self.registry_token() {
+            Some((own, token)) if Some(own) == origin.as_ref() => Some(format!("Bearer {token}")),
+            _ => self.access.credentials(url),
+        }
+    }
+
+    /// One request, without redirects.
+    pub(super) fn send(&self, url: &str, request: &Request) -> Result<Response, HubError> {
         if self.access.offline {
             return Err(HubError::Offline { url: shown(url) });
         }
-        let is_secure = url.starts_with("https://");
+        if !url.parse().is_ok_and(|uri| is_web(&uri)) {
+            return Err(HubError::Name { name: shown(url), reason: "this is no web address".into() });
+        }
+        let is_secure = is_secure(url);
         if is_secure && cfg!(not(any(feature = "tls", feature = "tls-rustcrypto"))) {
             return Err(HubError::NoTls { url: shown(url) });
         }
@@ -169,7 +199,7 @@ impl Client {
                 get = get.header("if-range", validator);
             }
         }
-        if let Some(credentials) = self.access.credentials(url) {
+        if let Some(credentials) = self.authorization(url) {
             get = get.header("authorization", credentials);
         }
         let response = get.call().map_err(|error| failed(url, &error))?;
@@ -189,7 +219,7 @@ impl Client {
             let first = body.get("errors").and_then(|errors| errors.get(0)).and_then(|error| error.get("message"));
             Some(one_line(body.get("error").or(first)?.as_str()?))
         });
-        let with_token = self.access.credentials(&response.url).is_some();
+        let with_token = self.authorization(&response.url).is_some();
         let withheld = self.access.withholds(&response.url);
         HubError::Refused(Refusal { url, status: response.status, code, words, pause, with_token, withheld })
     }
@@ -320,8 +350,26 @@ pub(crate) fn joined(base: &str, to: &str) -> Option<String> {
         format!("{scheme}://{host}{folder}/{to}")
     };
     let uri: Uri = joined.parse().ok()?;
-    let is_web = matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some_and(|host| !host.is_empty());
-    is_web.then_some(joined)
+    is_web(&uri).then_some(joined)
+}
+
+/// Whether connections to this address are encrypted.
+pub(crate) fn is_secure(url: &str) -> bool {
+    url.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://"))
+}
+
+/// Whether an address is of the registry protocol.
+fn is_registry(url: &str) -> bool {
+    url.parse().is_ok_and(|uri: Uri| uri.path().starts_with("/v2/"))
+}
+
+/// Whether this is an address of the web, with a host, and with a port that there can be if there is one.
+fn is_web(uri: &Uri) -> bool {
+    let is_host = |host: &str| {
+        let port = uri.authority().and_then(|all| all.as_str().rsplit_once(host)).map_or("", |(_, port)| port);
+        !host.is_empty() && (port.is_empty() || uri.port_u16().is_some_and(|port| port > 0))
+    };
+    matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some_and(is_host)
 }
 
 #[cfg(test)]
@@ -341,6 +389,10 @@ mod tests {
             ("javascript:x", None),
             ("http:///x", None),
             ("http://a b/", None),
+            ("http://a:65536/", None),
+            ("http://a:0/", None),
+            ("http://[::1]:1/", Some("http://[::1]:1/")),
+            ("http://[::1]/", Some("http://[::1]/")),
         ] {
             assert_eq!(joined(base, to).as_deref(), joined_to, "{to}");
         }

@@ -1,6 +1,6 @@
 //! Who asks: tokens, logins, proxies.
 
-use super::{PASSWORD, TOKEN, World, refused, succeeded, tiny};
+use super::{PASSWORD, TOKEN, World, padded, refused, succeeded, tiny};
 use smidgen_tests::hub::{Fault, Request, To};
 use std::fs;
 
@@ -160,10 +160,37 @@ fn a_wrong_login_is_told_without_the_password() {
 }
 
 #[test]
-fn a_registry_that_needs_a_token_is_told() {
+fn a_registry_that_asks_for_a_token_gets_the_one_that_is_given_away() {
     let world = World::new();
-    world.hub.image("library/tiny:latest").layer("model", tiny(1)).private("hf_Another");
-    world.fails(&["pull", "ollama:tiny"], &["/v2/library/tiny/manifests/latest", "401"]);
+    world
+        .hub
+        .image("library/tiny:latest")
+        .layer("model", padded(1, 1))
+        .layer("system", "Be brief.")
+        .private("anonymous");
+    let output = world.command(&["pull", "--plain", "ollama:tiny"]).env("SMIDGEN_REGISTRY", world.address("")).output();
+    assert!(fs::read(&succeeded(&output.unwrap()).0[0]).unwrap() == padded(1, 1));
+    // It stays at the registry.
+    let requests = world.hub.requests();
+    let tells = |request: &Request| request.header("authorization") == Some("Bearer anonymous");
+    assert!(requests.iter().all(|request| !tells(request) || request.path.starts_with("/v2/")), "{requests:?}");
+    assert!(
+        requests.iter().any(tells)
+            && requests.iter().filter(|request| request.path.starts_with("/token?")).count() == 1
+    );
+    // One that is not enough is asked for once, and told.
+    world.hub.image("library/other:latest").layer("model", tiny(1)).private("hf_Another");
+    world.hub.forget();
+    world.forget();
+    world.fails(&["pull", "ollama:other"], &["/v2/library/other/manifests/latest", "401"]);
+    assert_eq!(world.hub.requests().len(), 3);
+    // So are realms that are none.
+    for realm in ["file:///etc/passwd", "http://127.0.0.1:1/token", "", "/none"] {
+        let challenge = Fault::Header("WWW-Authenticate".into(), format!("Bearer realm=\"{realm}\""));
+        let fault = world.hub.fault(challenge).on("/v2/");
+        world.fails(&["pull", "ollama:other"], &["/v2/library/other/manifests/latest", "401"]);
+        fault.end();
+    }
 }
 
 #[test]

@@ -118,7 +118,9 @@ fn a_redirect_to_another_host_is_followed_without_the_token() {
         world.gives("hf:user/repo", &tiny(1));
         assert_eq!(fault.left(), 0);
         let bearer = Some(format!("Bearer {TOKEN}"));
-        let of = |path: &str| world.hub.requests().into_iter().filter(|request| request.path.contains(path)).collect::<Vec<_>>();
+        let of = |path: &str| {
+            world.hub.requests().into_iter().filter(|request| request.path.contains(path)).collect::<Vec<_>>()
+        };
         let has_token = |request: &Request| request.header("authorization") == bearer.as_deref();
         // The second request of these is that to which the first led.
         let (first, second) = (&of(pattern)[0], &of(pattern)[1]);

@@ -55,7 +55,8 @@ fn a_repository_has_many_names() {
 fn the_licence_is_told_before_the_download() {
     let world = formats();
     let (_, told) = world.pull("hf:user/repo");
-    let is_licence = |line: &str| line.starts_with("smidgen: hf:user/repo:Q4_K_M: ") && line.ends_with(" B, licence: apache-2.0");
+    let is_licence =
+        |line: &str| line.starts_with("smidgen: hf:user/repo:Q4_K_M: ") && line.ends_with(" B, licence: apache-2.0");
     let licence = told.lines().position(is_licence);
     assert!(licence < told.lines().position(|line| line == "smidgen: downloading") && licence.is_some(), "{told}");
 }
@@ -199,6 +200,9 @@ fn a_plain_address_is_a_file() {
     world.forget();
     for name in ["ftp://host/m.gguf", "file:///etc/passwd", "http://host/m.bin"] {
         world.fails(&["pull", name], &[name, "give"]);
+    }
+    for name in ["https://host:65536/m.gguf", "http://a b/m.gguf", "http://[::1/m.gguf"] {
+        world.fails(&["pull", name], &[name, "no web address"]);
     }
     world.fails(&["pull", &world.address("/files/none.gguf")], &["/files/none.gguf", "nothing of this name"]);
 }
