@@ -1,6 +1,7 @@
 // What Go's text/template makes of templates and conversations, set up as Ollama does.
 //
-//	go run go_templates.go CONVERSATIONS CASES           writes a line of JSON for each case: by conversation its text, or null where Go has an error
+//	go run go_templates.go CONVERSATIONS CASES           writes a line of JSON for each case: by conversation its text, nothing where Go has an
+//	                                                     error, and 1.22 where only Go from 1.22 on has none
 //	go run go_templates.go CONVERSATIONS CASES --update  writes the results into CASES
 //
 // CONVERSATIONS is JSON: names, and messages, tools and think. CASES has three lines for each case: a conversation's name, the template in
@@ -12,6 +13,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"regexp"
 	"sort"
 	"strings"
 	"text/template"
@@ -123,9 +125,12 @@ func (t types) String() string {
 	return fmt.Sprint([]string(t))
 }
 
+// Go from 1.22 on writes two signs more by letters.
+var newer = strings.NewReplacer(`\\`, `\\`, `\u0008`, `\b`, `\u000c`, `\f`)
+
 func marshalled(v any) string {
 	text, _ := json.Marshal(v)
-	return string(text)
+	return newer.Replace(string(text))
 }
 
 func (a arguments) String() string   { return marshalled(map[string]any(a)) }
@@ -359,10 +364,13 @@ func main() {
 	for i := 0; i+1 < len(lines); i += 3 {
 		var source string
 		check(json.Unmarshal([]byte(lines[i+1]), &source))
-		results := map[string]*string{}
+		results := map[string]any{}
 		for _, name := range all {
-			if text, err := render(source, conversations[name]); err == nil {
-				results[name] = &text
+			text, err := render(source, conversations[name])
+			if err == nil {
+				results[name] = text
+			} else if overNumber.MatchString(err.Error()) {
+				results[name] = 1.22
 			}
 		}
 		if len(os.Args) <= 3 {
@@ -373,11 +381,11 @@ func main() {
 			check(fmt.Errorf("line %d: there is no conversation %q", i+1, lines[i]))
 		}
 		result := "!"
-		if text := results[lines[i]]; text != nil {
+		if text, ok := results[lines[i]].(string); ok {
 			var b bytes.Buffer
 			encoder := json.NewEncoder(&b)
 			encoder.SetEscapeHTML(false)
-			check(encoder.Encode(*text))
+			check(encoder.Encode(text))
 			result = strings.TrimSuffix(b.String(), "\n")
 		}
 		for len(lines) < i+3 {
@@ -389,6 +397,9 @@ func main() {
 		check(os.WriteFile(os.Args[2], []byte(strings.Join(lines, "\n")+"\n"), 0o644))
 	}
 }
+
+// A range over a number.
+var overNumber = regexp.MustCompile(`range can't iterate over -?[0-9]+$`)
 
 func check(err error) {
 	if err != nil {

@@ -263,13 +263,16 @@ impl fmt::Display for Fit {
             Verdict::Fits => write!(f, "fits: file {file} + cache and scratch {needed} of {free} free"),
             Verdict::Pages => write!(
                 f,
-                "pages: file {file} + cache and scratch {needed}, but {free} free: parts of the file will be read from the disk for each token; a smaller model or context fits"
+                "will page: file {file} + cache and scratch {needed}, but {free} free: parts of the file will be read from the disk for each token; a smaller model or context fits"
             ),
             Verdict::TooLarge => {
-                write!(f, "too large: cache and scratch {needed}, but {free} free; give a smaller context or KV cache")
+                write!(
+                    f,
+                    "does not fit: cache and scratch {needed}, but {free} free; give a smaller context or KV cache"
+                )
             }
             Verdict::Unknown => {
-                write!(f, "file {file} + cache and scratch {needed}; how much memory is free is not known")
+                write!(f, "takes: file {file} + cache and scratch {needed}; how much memory is free is not known")
             }
         }
     }
@@ -291,12 +294,12 @@ mod tests {
                 "fits: file 398 MB + cache and scratch 61 MB of 3.1 GB free",
             ),
             (fit(10, 5, 5, Some(20)), Verdict::Fits, "fits: file 10 B + cache and scratch 10 B of 20 B free"),
-            (fit(11, 5, 5, Some(20)), Verdict::Pages, "pages: file 11 B + cache and scratch 10 B, but 20 B free: "),
-            (fit(11, 5, 5, Some(10)), Verdict::Pages, "pages: "),
-            (fit(0, 5, 6, Some(10)), Verdict::TooLarge, "too large: cache and scratch 11 B, but 10 B free; give "),
-            (fit(1, u64::MAX, 1, Some(10)), Verdict::TooLarge, "too large: "),
-            (fit(u64::MAX, 1, 1, Some(u64::MAX - 1)), Verdict::Pages, "pages: "),
-            (fit(11, 5, 5, None), Verdict::Unknown, "file 11 B + cache and scratch 10 B; how much memory"),
+            (fit(11, 5, 5, Some(20)), Verdict::Pages, "will page: file 11 B + cache and scratch 10 B, but 20 B free: "),
+            (fit(11, 5, 5, Some(10)), Verdict::Pages, "will page: "),
+            (fit(0, 5, 6, Some(10)), Verdict::TooLarge, "does not fit: cache and scratch 11 B, but 10 B free; give "),
+            (fit(1, u64::MAX, 1, Some(10)), Verdict::TooLarge, "does not fit: "),
+            (fit(u64::MAX, 1, 1, Some(u64::MAX - 1)), Verdict::Pages, "will page: "),
+            (fit(11, 5, 5, None), Verdict::Unknown, "takes: file 11 B + cache and scratch 10 B; how much memory"),
         ] {
             assert_eq!(fit.verdict(), verdict, "{fit:?}");
             let shown = fit.to_string();

@@ -7,7 +7,9 @@ use super::part::Part;
 use super::shelf::{Entry, EntryFile, Shelf};
 use super::sources::{self, Found};
 use super::{Access, Bytes, HubError, Name, friendly};
-use crate::{Direction, Error, Form, Mixture, Progress, Stage, machine, models, one_line, pack};
+use crate::machine::{self, Fit};
+use crate::{Direction, Error, Form, Mixture, Progress, Stage, ThreadPool, models, one_line, pack, physical_cores};
+use smidgen::Model;
 use smidgen_gguf::Gguf;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -277,6 +279,12 @@ impl Work<'_> {
         for download in downloads.iter_mut().filter(|download| download.has_ranges()) {
             head(download)?;
         }
+        if let Some((fit, context)) = fit(downloads, total, self.options.context) {
+            self.progress.note(&format!("with a context of {context} tokens it {fit}"));
+            if let Some(rate) = bandwidth(self.shelf.cache()).and_then(|rate| fit.tokens_per_second(rate)) {
+                self.progress.note(&format!("this machine's memory allows at most {rate:.1} tokens per second"));
+            }
+        }
         Ok(())
     }
 
@@ -450,9 +458,9 @@ fn head(download: &mut Download) -> Result<(), Error> {
     }
 }
 
-/// Bytes that a session takes beside the files of which the heads are there, with at most `context` tokens, or as many as the model was
-/// trained for; and these tokens. None for what does not write text, and for what cannot be read: that is told when it is run.
-fn session(downloads: &[Download], context: Option<usize>) -> Option<(usize, u64)> {
+/// Whether a model fits, of whose files the heads are there, with at most `context` tokens, or as many as it was trained for; and these
+/// tokens. None for what does not write text, and for what cannot be read: that is told when it is run.
+fn fit(downloads: &[Download], total: u64, context: Option<usize>) -> Option<(Fit, usize)> {
     let map = |download: &Download| {
         let file = fs::File::open(download.path()).ok()?;
         crate::files::map_range(&file, 0, download.size(), download.path()).ok()
@@ -460,10 +468,21 @@ fn session(downloads: &[Download], context: Option<usize>) -> Option<(usize, u64
     let maps: Vec<_> = downloads.iter().map(map).collect::<Option<_>>()?;
     let parts: Vec<Gguf> = maps.iter().map(|map| Gguf::parse(map).ok()).collect::<Option<_>>()?;
     // The weights are zeros as yet, which nobody looks at.
-    let model = smidgen::Model::parse(&parts).ok()?;
+    let model = Model::parse(&parts).ok()?;
     let context = context.unwrap_or_else(|| model.context().min(CONTEXT));
-    let bytes = smidgen::Options::new(context).bytes_needed(&model).ok()?;
-    Some((context, bytes as u64))
+    Some((Fit::of(total, &model, &smidgen::Options::new(context)).ok()?, context))
+}
+
+/// The bandwidth of memory in bytes per second, which is measured once and kept in the cache.
+fn bandwidth(cache: &Path) -> Option<f64> {
+    if let Some(kept) = machine::kept_bandwidth(cache) {
+        return Some(kept.bytes_per_second);
+    }
+    let threads = physical_cores();
+    let rate = ThreadPool::new(threads).ok()?.enter(|pool| machine::bandwidth(pool))?;
+    // What cannot be kept is measured again.
+    let _ = machine::keep_bandwidth(cache, rate, threads.get());
+    Some(rate)
 }
 
 /// The bytes that this process may still write into a folder; none if that cannot be told.

@@ -7,6 +7,7 @@ mod embed;
 mod errors;
 mod faults;
 mod files;
+mod hub;
 #[cfg(unix)]
 mod interrupted;
 mod metadata;

@@ -329,5 +329,5 @@ fn property(given: &Data) -> Result<Value, Error> {
         optional("Properties", "properties", inner),
         optional("Required", "required", needed),
     ];
-    Ok(record("property", true, fields))
+    Ok(record("property", false, fields))
 }

@@ -99,6 +99,9 @@ fn flags<'s>(spec: &'s str, arguments: &mut std::slice::Iter<Value>) -> Result<(
     }
     let mut chars = rest.chars();
     let verb = chars.next();
+    if verb.is_none() && spec.ends_with('.') {
+        return Err("a precision without a verb is not supported".to_owned());
+    }
     Ok((flags, verb, chars.as_str()))
 }
 
@@ -162,7 +165,7 @@ fn one(value: &Value, verb: char, flags: Flags, out: &mut String) -> Result<(), 
                     bytes.map(|byte| if verb == 'x' { format!("{byte:02x}") } else { format!("{byte:02X}") }).collect();
                 pad(&text, flags, out);
             }
-            _ => wrong(value, verb, out)?,
+            _ => wrong(value, verb, flags, out)?,
         },
         Value::List(List { form: Form::Json, .. }) | Value::Map(_) | Value::Record(_) => {
             if !matches!(verb, 'v' | 's') {
@@ -189,14 +192,14 @@ fn one(value: &Value, verb: char, flags: Flags, out: &mut String) -> Result<(), 
             }
             out.push(']');
         }
-        Value::Bool(_) => wrong(value, verb, out)?,
+        Value::Bool(_) => wrong(value, verb, flags, out)?,
     }
     Ok(())
 }
 
-fn wrong(value: &Value, verb: char, out: &mut String) -> Result<(), String> {
+fn wrong(value: &Value, verb: char, flags: Flags, out: &mut String) -> Result<(), String> {
     out.push_str(&format!("%!{verb}({}=", simple(value)?));
-    value.print(out)?;
+    one(value, 'v', flags, out)?;
     out.push(')');
     Ok(())
 }
@@ -251,7 +254,7 @@ fn integer(number: i64, verb: char, flags: Flags, value: &Value, out: &mut Strin
             return Ok(());
         }
         'q' => return Err("printf cannot print an integer by %q".to_owned()),
-        _ => return wrong(value, verb, out),
+        _ => return wrong(value, verb, flags, out),
     };
     let Some(precision) = flags.precision else {
         signed(sign(number < 0, flags), &digits, flags, out);
@@ -279,7 +282,7 @@ fn real(number: f64, verb: char, flags: Flags, value: &Value, out: &mut String) 
         ('v' | 'g', None) => float(size),
         ('v' | 'g', Some(_)) => return Err(format!("a precision of %{verb} of printf is not supported")),
         ('x' | 'X' | 'b', _) => return Err(format!("printf cannot print a float by %{verb}")),
-        _ => return wrong(value, verb, out),
+        _ => return wrong(value, verb, flags, out),
     };
     if !number.is_finite() {
         return Err("printf cannot print a number that is not finite".to_owned());

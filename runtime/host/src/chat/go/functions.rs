@@ -124,7 +124,8 @@ fn equal(a: &Value, b: &Value) -> Result<bool, String> {
     match (basic(a), basic(b)) {
         (Some(x), Some(y)) if std::mem::discriminant(&x) == std::mem::discriminant(&y) => Ok(x == y),
         (None, None) => match (a, b) {
-            _ if a.is_nil() || b.is_nil() => Ok(a.is_nil() == b.is_nil()),
+            (Value::Nil, _) | (_, Value::Nil) => Ok(a.is_nil() == b.is_nil()),
+            (Value::List(x), Value::List(y)) if x.null || y.null => Ok(x.null == y.null),
             (Value::Record(x), Value::Record(y)) => Ok(Arc::ptr_eq(x, y)),
             _ => Err(incompatible(a, b)),
         },

@@ -334,10 +334,13 @@ fn number(text: &str) -> Option<Token> {
         _ => (10, lower.as_str()),
     };
     // Low lines stand between digits, or after the letter of a base.
-    let parts: Vec<&str> = plain.split('_').collect();
-    let alone = |part: &&str| part.is_empty() || part.starts_with('.') || part.ends_with('.');
-    if parts.len() > 1 && parts.iter().skip(usize::from(radix != 10)).any(alone) {
-        return None;
+    let digit = |c: Option<char>| c.is_some_and(|c| c.is_ascii_hexdigit());
+    for (at, _) in plain.match_indices('_') {
+        let (before, after) = plain.split_at(at);
+        let begins = before.is_empty() && radix != 10;
+        if !(begins || digit(before.chars().last())) || !digit(after.chars().nth(1)) {
+            return None;
+        }
     }
     let plain = plain.replace('_', "");
     if plain.starts_with(['+', '-']) {

@@ -357,7 +357,8 @@ impl Parser {
                     self.variables.push(name.clone());
                     pipe.variables.push(name);
                 }
-                _ => break,
+                _ if pipe.variables.is_empty() => break,
+                _ => return self.fault("the variables of a range have no :="),
             }
         }
         loop {

@@ -189,3 +189,16 @@ fn hostile_templates() {
         assert!(matches!(found, Err(Error::TemplateSyntax { line: 1, .. })), "{source}: {found:?}");
     }
 }
+
+#[test]
+fn the_switch_for_thinking() {
+    let spoken = ("messages", Data::List(vec![Data::Map(vec![("role".to_owned(), "user".into())])]));
+    let source = "{{ if and .IsThinkSet (not .Think) }}/no_think{{ end }}{{ range .Messages }}{{ .Thinking }}{{ end }}<{{ .ThinkLevel }}>";
+    let template = ChatTemplate::of_go(source).unwrap();
+    for (think, expected) in [(None, "<medium>"), (Some(true), "<medium>"), (Some(false), "/no_think<>")] {
+        let switch = think.map(|on| template.thinking(on).unwrap());
+        let variables: Vec<_> = std::iter::once(spoken.clone()).chain(switch).collect();
+        assert_eq!(template.render_data(&variables, SECONDS).unwrap(), expected);
+    }
+    assert_eq!(ChatTemplate::of_go("{{ .Prompt }}").unwrap().thinking(true), None);
+}
