@@ -8,7 +8,7 @@ use super::shelf::{Entry, EntryFile, Shelf};
 use super::sources::{self, Found};
 use super::{Access, Bytes, HubError, Name, friendly};
 use crate::machine::{self, Fit};
-use crate::{Direction, Error, Form, Mixture, Progress, Stage, ThreadPool, models, one_line, pack, physical_cores};
+use crate::{Direction, Error, Form, Mixture, Progress, Stage, models, one_line, pack};
 use smidgen::Model;
 use smidgen_gguf::Gguf;
 use std::fs;
@@ -281,7 +281,9 @@ impl Work<'_> {
         }
         if let Some((fit, context)) = fit(downloads, total, self.options.context) {
             self.progress.note(&format!("with a context of {context} tokens it {fit}"));
-            if let Some(rate) = bandwidth(self.shelf.cache()).and_then(|rate| fit.tokens_per_second(rate)) {
+            if let Some(rate) =
+                machine::known_bandwidth(self.shelf.cache()).and_then(|rate| fit.tokens_per_second(rate))
+            {
                 self.progress.note(&format!("this machine's memory allows at most {rate:.1} tokens per second"));
             }
         }
@@ -471,18 +473,6 @@ fn fit(downloads: &[Download], total: u64, context: Option<usize>) -> Option<(Fi
     let model = Model::parse(&parts).ok()?;
     let context = context.unwrap_or_else(|| model.context().min(CONTEXT));
     Some((Fit::of(total, &model, &smidgen::Options::new(context)).ok()?, context))
-}
-
-/// The bandwidth of memory in bytes per second, which is measured once and kept in the cache.
-fn bandwidth(cache: &Path) -> Option<f64> {
-    if let Some(kept) = machine::kept_bandwidth(cache) {
-        return Some(kept.bytes_per_second);
-    }
-    let threads = physical_cores();
-    let rate = ThreadPool::new(threads).ok()?.enter(|pool| machine::bandwidth(pool))?;
-    // What cannot be kept is measured again.
-    let _ = machine::keep_bandwidth(cache, rate, threads.get());
-    Some(rate)
 }
 
 /// The bytes that this process may still write into a folder; none if that cannot be told.

@@ -66,7 +66,8 @@ fn the_token_goes_to_no_registry_and_no_plain_address() {
     world.hub.image("library/tiny:latest").layer("model", tiny(1));
     world.hub.file("/m.gguf", tiny(2));
     let registry = world.address("");
-    let output = world.command(&["pull", "--plain", "ollama:tiny"]).env("SMIDGEN_REGISTRY", &registry).output().unwrap();
+    let output =
+        world.command(&["pull", "--plain", "ollama:tiny"]).env("SMIDGEN_REGISTRY", &registry).output().unwrap();
     assert!(fs::read(&succeeded(&output).0[0]).unwrap() == tiny(1));
     world.gives(&world.address("/m.gguf"), &tiny(2));
     assert_eq!(logins(&world.hub.requests()), []);

@@ -235,7 +235,8 @@ fn names_that_lead_out_of_a_folder_are_refused_without_asking() {
 
 #[test]
 fn files_that_lead_out_of_a_folder_are_refused() {
-    for path in ["../evil-Q4_K_M.gguf", "a/../../evil-Q4_K_M.gguf", "/etc/evil-Q4_K_M.gguf", "a\\..\\evil-Q4_K_M.gguf"] {
+    for path in ["../evil-Q4_K_M.gguf", "a/../../evil-Q4_K_M.gguf", "/etc/evil-Q4_K_M.gguf", "a\\..\\evil-Q4_K_M.gguf"]
+    {
         let world = World::serving(path, &tiny(1));
         world.fails(&["pull", "hf:user/repo"], &["hf:user/repo", "evil", "leads out of its folder"]);
     }

@@ -24,7 +24,8 @@ impl World {
     fn kill_after(&self, name: &str, path: &str, bytes: u64) {
         let mut child = self.begin(&["pull", "--plain", name]);
         let is_sent = self.hub.wait_until(Duration::from_secs(60), |requests| {
-            requests.iter().filter(|request| request.path.contains(path)).map(|request| request.sent).sum::<u64>() >= bytes
+            requests.iter().filter(|request| request.path.contains(path)).map(|request| request.sent).sum::<u64>()
+                >= bytes
         });
         // What was sent last is on its way.
         std::thread::sleep(Duration::from_millis(30));
@@ -90,7 +91,10 @@ fn pulls_that_are_killed_at_random_moments_go_on() {
         repeated += forget();
     }
     let limit = LOST * CONNECTIONS * kills as u64;
-    println!("{kills} kills, of which {ends} came too late: {repeated} bytes were sent twice, {} a kill", repeated / kills as u64);
+    println!(
+        "{kills} kills, of which {ends} came too late: {repeated} bytes were sent twice, {} a kill",
+        repeated / kills as u64
+    );
     assert!(repeated <= limit, "{repeated} of {limit}");
     assert!(ends < KILLS / 2, "most kills came too late: {ends}");
 }
@@ -116,7 +120,8 @@ fn a_pull_that_is_asked_to_end_leaves_its_part_for_the_next() {
     world.hub.repository("user/repo").file("m-Q4_0.gguf", bytes.clone()).lfs();
     world.hub.throttle(16_384, 4);
     let child = world.begin(&["pull", "--plain", "hf:user/repo"]);
-    let is_so = |requests: &[smidgen_tests::hub::Request]| requests.iter().map(|request| request.sent).sum::<u64>() > 4 << 20;
+    let is_so =
+        |requests: &[smidgen_tests::hub::Request]| requests.iter().map(|request| request.sent).sum::<u64>() > 4 << 20;
     assert!(world.hub.wait_until(Duration::from_secs(60), is_so));
     let sent = std::process::Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
     let output = child.wait_with_output().unwrap();
