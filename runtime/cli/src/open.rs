@@ -25,6 +25,18 @@ pub(crate) fn resolve(model: &Path) -> Result<PathBuf, smidgen_host::Error> {
     smidgen_host::resolve(model, &mut PullBar::new())
 }
 
+/// [`resolve`], and how the registry of the model has it used, as the shelf's record has it. Before a download it is told whether the model
+/// fits with so many tokens of context.
+#[cfg(feature = "hub")]
+pub(crate) fn resolve_with_defaults(
+    model: &Path,
+    context: Option<NonZeroUsize>,
+) -> Result<(PathBuf, Option<serde_json::Value>), smidgen_host::Error> {
+    let options = smidgen_host::hub::Options { context: context.map(usize::from), ..hub_options() };
+    let found = smidgen_host::hub::resolve(model, &options, &mut PullBar::new())?;
+    Ok((found.path, found.entry.and_then(|entry| entry.defaults)))
+}
+
 /// Whether `--offline` was given.
 #[cfg(feature = "hub")]
 static OFFLINE: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);

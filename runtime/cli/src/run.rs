@@ -4,7 +4,7 @@ use crate::args::{RunArgs, ThinkArg};
 use crate::{open, tell};
 use smidgen::beam::{self, Search};
 use smidgen::generate::{Finish, Request, Stops, generate};
-use smidgen::sampler::{Sampler, Sampling};
+use smidgen::sampler::Sampler;
 use smidgen::tokenizer::{Special, Tokenizer};
 use smidgen::{Model, Options, RunError, Session};
 use smidgen_gguf::Gguf;
@@ -16,8 +16,10 @@ use std::ops::ControlFlow;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+mod settings;
 mod speech;
 
+use settings::Settings;
 use speech::Speech;
 
 /// A result whose error is printed as one line.
@@ -38,12 +40,15 @@ static GENERATING: AtomicBool = AtomicBool::new(false);
 /// The state that all turns of a run share.
 struct Run<'m, 'a> {
     args: &'m RunArgs,
+    settings: Settings,
     tokenizer: Tokenizer<'a>,
     template: Option<ChatTemplate>,
     /// The template's switch for thinking, as it was asked for.
     switch: Option<(&'static str, Data)>,
     /// What surrounds the model's reasoning, if it is a thinking model.
     markers: Option<Markers>,
+    /// Control tokens that end an answer because a stop text is their spelling.
+    ends: Vec<u32>,
     session: Session<'m, 'a>,
     sampler: Sampler,
 }
@@ -59,13 +64,14 @@ struct Answer {
 
 pub(crate) fn run(args: &RunArgs) -> Fallible<ExitCode> {
     let kernels = open::kernels(&args.machine)?;
-    let sampler = Sampler::new(sampling(args))?;
     let text = open::text(&args.text)?;
-    let file = open::file(&args.model)?;
+    let (file, settings) = opened(args)?;
+    let sampler = Sampler::new(settings.sampling)?;
     let parts = open::parts(&file)?;
     let model = open::model(&file, &parts)?;
     let tokenizer = open::tokenizer(&file, &parts)?;
-    let template = if args.raw || args.tokens.is_some() { None } else { template(&file, &parts, &tokenizer)? };
+    let template =
+        if args.raw || args.tokens.is_some() { None } else { template(args, &settings, &file, &parts, &tokenizer)? };
     let terminal = io::stdin().is_terminal();
     let chat = args.chat || args.tokens.is_none() && text.is_none() && terminal && template.is_some() && !args.ids;
     if chat && template.is_none() {
@@ -75,6 +81,10 @@ pub(crate) fn run(args: &RunArgs) -> Fallible<ExitCode> {
         return Err(
             format!("--system: {} has no chat template; put the text into the prompt", args.model.display()).into()
         );
+    }
+    if template.is_none() && (settings.system.is_some() || !settings.messages.is_empty()) {
+        let model = args.model.display();
+        return Err(format!("{model}: its registry has a system message or messages for it, but it has no chat template; use --no-defaults or --raw").into());
     }
     let switch = switch(args, template.as_ref())?;
     let text = match text {
@@ -93,34 +103,67 @@ pub(crate) fn run(args: &RunArgs) -> Fallible<ExitCode> {
     if text.as_deref() == Some("") {
         return Err("the prompt is empty: give -p TEXT, -f FILE or - for stdin".into());
     }
-    let session = session(args, &model, kernels)?;
+    let session = session(args, &settings, &model, kernels)?;
     ctrlc::set_handler(|| {
         if !GENERATING.load(Ordering::SeqCst) || INTERRUPT.swap(true, Ordering::SeqCst) {
             std::process::exit(INTERRUPTED.into());
         }
     })?;
     let markers = template.as_ref().and_then(|template| Markers::find(template, &tokenizer));
-    let mut run = Run { args, tokenizer, template, switch, markers, session, sampler };
+    let ends = ends(args, &settings, &tokenizer);
+    let mut run = Run { args, settings, tokenizer, template, switch, markers, ends, session, sampler };
     open::pool(&args.threads)?
         .enter(|pool| if chat { run.chat(text, pool) } else { run.once(&text.unwrap_or_default(), pool) })
 }
 
-fn sampling(args: &RunArgs) -> Sampling {
-    Sampling {
-        temperature: args.temp,
-        top_k: args.top_k,
-        top_p: args.top_p,
-        min_p: args.min_p,
-        repetition_penalty: args.repeat_penalty,
-        frequency_penalty: args.frequency_penalty,
-        presence_penalty: args.presence_penalty,
-        window: args.penalty_window,
-        seed: args.seed,
+/// The model's file, and how it is run.
+#[cfg(feature = "hub")]
+fn opened(args: &RunArgs) -> Fallible<(ModelFile, Settings)> {
+    let (path, defaults) = open::resolve_with_defaults(&args.model, args.ctx)?;
+    let file = ModelFile::open(path)?;
+    let Some(defaults) = defaults.filter(|_| !args.no_defaults) else { return Ok((file, Settings::of(args))) };
+    let named = |error: String| format!("{}: {error}", args.model.display());
+    let defaults = smidgen_host::hub::Defaults::of_value(&defaults)
+        .map_err(|error| named(format!("{error}; --no-defaults goes without")))?;
+    for parameter in defaults.unknown() {
+        let warning =
+            format!("the parameter {:.100} of its registry is unknown and passed over", parameter.escape_debug());
+        tell(format_args!("smidgen: warning: {}\n", named(warning)));
     }
+    Ok((file, Settings::with(args, defaults).map_err(named)?))
 }
 
-fn session<'m, 'a>(args: &RunArgs, model: &'m Model<'a>, kernels: &'static KernelSet) -> Fallible<Session<'m, 'a>> {
-    let context = args.ctx.map_or(model.context().min(CONTEXT), |context| context.get());
+#[cfg(not(feature = "hub"))]
+fn opened(args: &RunArgs) -> Fallible<(ModelFile, Settings)> {
+    Ok((open::file(&args.model)?, Settings::of(args)))
+}
+
+/// The control tokens whose spellings are stop texts. A stop text that only contains such a spelling never comes, which is told.
+fn ends(args: &RunArgs, settings: &Settings, tokenizer: &Tokenizer) -> Vec<u32> {
+    let mut ends = Vec::new();
+    for stop in &settings.stops {
+        let control = tokenizer.encode(stop, Special::Parse).into_iter().filter(|id| tokenizer.is_control(*id));
+        for id in control {
+            if tokenizer.token_text(id) == Some(stop) {
+                ends.push(id);
+            } else {
+                let model = args.model.display();
+                tell(format_args!(
+                    "smidgen: warning: {model}: the stop text {stop:?} has a control token and more, so it ends no answer\n"
+                ));
+            }
+        }
+    }
+    ends
+}
+
+fn session<'m, 'a>(
+    args: &RunArgs,
+    settings: &Settings,
+    model: &'m Model<'a>,
+    kernels: &'static KernelSet,
+) -> Fallible<Session<'m, 'a>> {
+    let (context, said) = settings.context.unwrap_or((model.context().min(CONTEXT), "--ctx"));
     let mut options = Options::new(context);
     options.kv = args.kv.into();
     options.sequences = args.beams.get();
@@ -131,13 +174,26 @@ fn session<'m, 'a>(args: &RunArgs, model: &'m Model<'a>, kernels: &'static Kerne
     if context > model.context() {
         let trained = model.context();
         tell(format_args!(
-            "smidgen: --ctx {context} is more than the {trained} tokens that the model was trained for\n"
+            "smidgen: {said} {context} is more than the {trained} tokens that the model was trained for\n"
         ));
     }
     Ok(session)
 }
 
-fn template(file: &ModelFile, parts: &[Gguf], tokenizer: &Tokenizer) -> Fallible<Option<ChatTemplate>> {
+/// The template that the registry has, or else the file's.
+#[cfg_attr(not(feature = "hub"), allow(unused_variables, reason = "registries are of the hub"))]
+fn template(
+    args: &RunArgs,
+    settings: &Settings,
+    file: &ModelFile,
+    parts: &[Gguf],
+    tokenizer: &Tokenizer,
+) -> Fallible<Option<ChatTemplate>> {
+    #[cfg(feature = "hub")]
+    if let Some(source) = &settings.template {
+        let told = |error| format!("{}: {error}, or with the file's own (--no-defaults)", args.model.display());
+        return Ok(Some(ChatTemplate::of_go(source).map_err(told)?));
+    }
     let value = parts.first().and_then(|part| part.get("tokenizer.chat_template"));
     if let Some(offset) = value.and_then(|value| value.not_utf8()) {
         let what = format!("tokenizer.chat_template is not UTF-8 (at byte {offset}); use --raw to do without");
@@ -173,6 +229,13 @@ fn message(role: &str, content: String, reasoning: String) -> Data {
         entries.push(("reasoning_content".to_owned(), Data::Text(reasoning)));
     }
     Data::Map(entries)
+}
+
+/// All messages of a conversation: the system message, those that the registry has, and the turns.
+fn conversation(settings: &Settings, turns: &[Data]) -> Vec<Data> {
+    let system = settings.system.iter().map(|content| message("system", content.clone(), String::new()));
+    let first = settings.messages.iter().map(|(role, content)| message(role, content.clone(), String::new()));
+    system.chain(first).chain(turns.iter().cloned()).collect()
 }
 
 impl Run<'_, '_> {
@@ -248,8 +311,7 @@ impl Run<'_, '_> {
     /// The ids of a conversation up to where the next answer begins.
     fn rendered(&self, turns: &[Data]) -> Fallible<Vec<u32>> {
         let template = self.template.as_ref().ok_or("no chat template")?;
-        let system = self.args.system.iter().map(|content| message("system", content.clone(), String::new()));
-        let messages = Data::List(system.chain(turns.iter().cloned()).collect());
+        let messages = Data::List(conversation(&self.settings, turns));
         let mut variables = vec![("messages", messages), ("add_generation_prompt", Data::Bool(true))];
         variables.extend(self.switch.clone());
         Ok(encode_chat_data(&self.tokenizer, template, &variables)?)
@@ -290,16 +352,16 @@ impl Run<'_, '_> {
     /// Generates after `new`, the part of `prompt` that is not in the session's context, and prints the text as it comes.
     fn generate(&mut self, new: &[u32], prompt: &[u32], pool: &dyn Pool) -> Fallible<Answer> {
         let speech = RefCell::new(self.speech(prompt));
-        let Run { args, tokenizer, session, sampler, markers, .. } = self;
-        let stops: Vec<&str> = args.stop.iter().map(String::as_str).collect();
+        let Run { settings, tokenizer, session, sampler, markers, ends, .. } = self;
+        let stops: Vec<&str> = settings.stops.iter().map(String::as_str).collect();
         let special = markers.as_ref().is_some_and(Markers::are_control);
         // Each token is asked for once, before its text comes.
         let is_end = |token| {
             speech.borrow_mut().token(tokenizer, token);
-            tokenizer.is_end(token)
+            tokenizer.is_end(token) || ends.contains(&token)
         };
         let request =
-            Request { prompt: new, max_tokens: args.n.map_or(usize::MAX, |n| n.get()), stops: &stops, is_end: &is_end };
+            Request { prompt: new, max_tokens: settings.most.unwrap_or(usize::MAX), stops: &stops, is_end: &is_end };
         let mut decoder = tokenizer.decoder_after(prompt, special);
         INTERRUPT.store(false, Ordering::SeqCst);
         GENERATING.store(true, Ordering::SeqCst);
@@ -325,21 +387,22 @@ impl Run<'_, '_> {
 
     /// Searches with beams and prints the best continuation.
     fn beams(&mut self, prompt: &[u32], pool: &dyn Pool) -> Fallible<Answer> {
-        let Run { args, session, .. } = self;
+        let Run { args, settings, tokenizer, ends, session, .. } = self;
         let room = session.options().context - prompt.len();
         let search = Search {
             width: args.beams.get(),
-            max_tokens: args.n.map_or(room, |n| n.get().min(room)),
+            max_tokens: settings.most.map_or(room, |most| most.min(room)),
             length_penalty: 1.0,
         };
-        let found = beam::search(session, prompt, &search, &|token| self.tokenizer.is_end(token), pool)?;
+        let is_end = |token| tokenizer.is_end(token) || ends.contains(&token);
+        let found = beam::search(session, prompt, &search, &is_end, pool)?;
         let tokens = found.into_iter().next().map(|hypothesis| hypothesis.tokens).unwrap_or_default();
-        let stops: Vec<&str> = args.stop.iter().map(String::as_str).collect();
+        let stops: Vec<&str> = self.settings.stops.iter().map(String::as_str).collect();
         let mut stops = Stops::new(&stops);
         let mut decoder = self.tokenizer.decoder_after(prompt, self.markers.as_ref().is_some_and(Markers::are_control));
         let mut speech = self.speech(prompt);
         let mut whole = String::new();
-        for token in tokens.iter().filter(|token| !self.tokenizer.is_end(**token)) {
+        for token in tokens.iter().filter(|token| !self.tokenizer.is_end(**token) && !self.ends.contains(token)) {
             speech.token(&self.tokenizer, *token);
             whole.push_str(decoder.push(*token));
         }
@@ -354,4 +417,35 @@ impl Run<'_, '_> {
 
 fn exit_code() -> ExitCode {
     if INTERRUPT.load(Ordering::SeqCst) { ExitCode::from(INTERRUPTED) } else { ExitCode::SUCCESS }
+}
+
+#[cfg(all(test, feature = "hub"))]
+mod tests {
+    use super::*;
+    use crate::args::{Cli, Command};
+    use clap::Parser;
+
+    /// The prompt of a model whose registry has a template, a system message and messages.
+    #[test]
+    fn prompts_have_what_the_registry_has() {
+        const TEMPLATE: &str = "{{ if .System }}<s>{{ .System }}</s>{{ end }}{{ if .Prompt }}<u>{{ .Prompt }}</u>{{ end }}<a>{{ .Response }}</a>";
+        let defaults = serde_json::json!({
+            "template": TEMPLATE,
+            "system": "Be brief.",
+            "messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ho"}],
+        });
+        for (flags, expected) in [
+            (&[][..], "<s>Be brief.</s><u>Hi</u><a>Ho</a><u>How?</u><a>"),
+            (&["--system", "Sing."], "<s>Sing.</s><u>Hi</u><a>Ho</a><u>How?</u><a>"),
+        ] {
+            let words = ["smidgen", "run", "m.gguf"].into_iter().chain(flags.iter().copied());
+            let Command::Run(args) = Cli::try_parse_from(words).unwrap().command else { panic!("run") };
+            let defaults = smidgen_host::hub::Defaults::of_value(&defaults).unwrap();
+            let settings = Settings::with(&args, defaults).unwrap();
+            let turns = [message("user", "How?".into(), String::new())];
+            let messages = Data::List(conversation(&settings, &turns));
+            let template = ChatTemplate::of_go(settings.template.as_deref().unwrap()).unwrap();
+            assert_eq!(template.render_data(&[("messages", messages)], 0).unwrap(), expected);
+        }
+    }
 }

@@ -183,7 +183,8 @@ pub(crate) enum ThinkArg {
   smidgen run model.gguf --tokens 1,15043,3186 -n 8 --temp 0 --ids
 
 If the model has a chat template, the prompt becomes the user's message in it, unless --raw is given. What a thinking model reasons goes to
-stderr, its answer to stdout. The same seed gives the same text on any machine and with any number of threads.")]
+stderr, its answer to stdout. The same seed gives the same text on any machine and with any number of threads. A model from an Ollama
+registry has its template, system message and parameters from there; flags win.")]
 pub(crate) struct RunArgs {
     /// Path or short name of the model
     pub(crate) model: PathBuf,
@@ -198,39 +199,39 @@ pub(crate) struct RunArgs {
     /// Most tokens to generate [default: until the model ends its text or the context is full]
     #[arg(short, long, value_name = "N", allow_negative_numbers = true, value_parser = count)]
     pub(crate) n: Option<NonZeroUsize>,
-    /// Sampling temperature; 0 always chooses the most likely token
-    #[arg(long, value_name = "T", default_value_t = 0.2, allow_hyphen_values = true, value_parser = temperature)]
-    pub(crate) temp: f32,
-    /// Sample among the K most likely tokens; 0 for all
-    #[arg(long, value_name = "K", default_value_t = 40, allow_negative_numbers = true, value_parser = whole)]
-    pub(crate) top_k: usize,
-    /// Sample among the most likely tokens whose probabilities add up to P
-    #[arg(long, value_name = "P", default_value_t = 0.95, allow_hyphen_values = true, value_parser = mass)]
-    pub(crate) top_p: f32,
-    /// Drop tokens that are less likely than P times the most likely one
-    #[arg(long, value_name = "P", default_value_t = 0.05, allow_hyphen_values = true, value_parser = share)]
-    pub(crate) min_p: f32,
-    /// Divide the positive logits of recent tokens by R, and multiply the negative ones; 1 for no penalty
-    #[arg(long, value_name = "R", default_value_t = 1.0, allow_hyphen_values = true, value_parser = divisor)]
-    pub(crate) repeat_penalty: f32,
-    /// Subtract F from a recent token's logit for each of its occurrences
-    #[arg(long, value_name = "F", default_value_t = 0.0, allow_hyphen_values = true, value_parser = finite)]
-    pub(crate) frequency_penalty: f32,
-    /// Subtract F once from the logit of each recent token
-    #[arg(long, value_name = "F", default_value_t = 0.0, allow_hyphen_values = true, value_parser = finite)]
-    pub(crate) presence_penalty: f32,
-    /// Number of last tokens that count as recent for the penalties
-    #[arg(long, value_name = "N", default_value_t = 64, allow_negative_numbers = true, value_parser = whole)]
-    pub(crate) penalty_window: usize,
+    /// Sampling temperature; 0 always chooses the most likely token [default: 0.2]
+    #[arg(long, value_name = "T", allow_hyphen_values = true, value_parser = temperature)]
+    pub(crate) temp: Option<f32>,
+    /// Sample among the K most likely tokens; 0 for all [default: 40]
+    #[arg(long, value_name = "K", allow_negative_numbers = true, value_parser = whole)]
+    pub(crate) top_k: Option<usize>,
+    /// Sample among the most likely tokens whose probabilities add up to P [default: 0.95]
+    #[arg(long, value_name = "P", allow_hyphen_values = true, value_parser = mass)]
+    pub(crate) top_p: Option<f32>,
+    /// Drop tokens that are less likely than P times the most likely one [default: 0.05]
+    #[arg(long, value_name = "P", allow_hyphen_values = true, value_parser = share)]
+    pub(crate) min_p: Option<f32>,
+    /// Divide the positive logits of recent tokens by R, and multiply the negative ones; 1 for no penalty [default: 1]
+    #[arg(long, value_name = "R", allow_hyphen_values = true, value_parser = divisor)]
+    pub(crate) repeat_penalty: Option<f32>,
+    /// Subtract F from a recent token's logit for each of its occurrences [default: 0]
+    #[arg(long, value_name = "F", allow_hyphen_values = true, value_parser = finite)]
+    pub(crate) frequency_penalty: Option<f32>,
+    /// Subtract F once from the logit of each recent token [default: 0]
+    #[arg(long, value_name = "F", allow_hyphen_values = true, value_parser = finite)]
+    pub(crate) presence_penalty: Option<f32>,
+    /// Number of last tokens that count as recent for the penalties [default: 64]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = whole)]
+    pub(crate) penalty_window: Option<usize>,
     /// Use beam search with B beams instead of sampling
     #[arg(long, value_name = "B", default_value = "1", allow_negative_numbers = true, value_parser = width)]
     pub(crate) beams: NonZeroUsize,
     /// End the answer before this text; may be given several times
     #[arg(long, value_name = "S", allow_hyphen_values = true)]
     pub(crate) stop: Vec<String>,
-    /// Seed of the random numbers
-    #[arg(long, value_name = "S", default_value_t = 0, allow_negative_numbers = true, value_parser = seed)]
-    pub(crate) seed: u64,
+    /// Seed of the random numbers [default: 0]
+    #[arg(long, value_name = "S", allow_negative_numbers = true, value_parser = seed)]
+    pub(crate) seed: Option<u64>,
     /// Context length in tokens [default: the model's, at most 8192]
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = count)]
     pub(crate) ctx: Option<NonZeroUsize>,
@@ -252,6 +253,10 @@ pub(crate) struct RunArgs {
     /// Continue the prompt as it is, without the chat template
     #[arg(long)]
     pub(crate) raw: bool,
+    /// Go without the template, system message, messages and parameters that the model's registry has for it
+    #[cfg(feature = "hub")]
+    #[arg(long)]
+    pub(crate) no_defaults: bool,
     /// Print the generated ids as a JSON array instead of text
     #[arg(long)]
     pub(crate) ids: bool,

@@ -1,6 +1,7 @@
 //! Any model by name: from hubs, registries and web addresses, onto a shelf in the user's cache.
 
 mod access;
+mod defaults;
 mod download;
 mod error;
 mod friendly;
@@ -17,6 +18,7 @@ mod sources;
 mod tls;
 
 pub use access::Access;
+pub use defaults::{Defaults, Parameters};
 pub use error::{HubError, Refusal};
 pub use friendly::{FRIENDLY, Friendly};
 pub use name::{Name, Registry, Repository, Wanted};

@@ -5,8 +5,8 @@ use super::error::{Refusal, shown};
 use super::http::Client;
 use super::part::Part;
 use super::shelf::{Entry, EntryFile, Shelf};
-use super::sources::{self, Found};
-use super::{Access, Bytes, HubError, Name, friendly};
+use super::sources::{self, Found, Layers};
+use super::{Access, Bytes, Defaults, HubError, Name, friendly};
 use crate::machine::{self, Fit};
 use crate::{Direction, Error, Form, Mixture, Progress, Stage, models, one_line, pack};
 use smidgen::Model;
@@ -136,6 +136,17 @@ pub fn pull(name: &str, options: &Options, progress: &mut dyn Progress) -> Resul
     Ok(entry)
 }
 
+/// How the registry has the model used.
+fn defaults(found: &Found) -> Result<Option<serde_json::Value>, HubError> {
+    let Layers { template, system, params, messages } = &found.layers;
+    let [template, system, params, messages] = [template, system, params, messages].map(Option::as_deref);
+    match Defaults::of_layers(template, system, params, messages) {
+        Ok(defaults) => Ok(defaults.to_value()),
+        Err(HubError::Defaults { reason }) => Err(HubError::Defaults { reason: format!("{}: {reason}", found.name) }),
+        Err(error) => Err(error),
+    }
+}
+
 /// A hub's answer that a friendly name leads nowhere, or what may have been meant as a path, says so.
 fn moved(name: &str, error: HubError) -> HubError {
     let is_bare = name.split('/').count() == 2 && !name.contains(':');
@@ -196,7 +207,7 @@ impl Work<'_> {
 
     /// Downloads what was found, and makes the model's files of it.
     fn fetch(&mut self, found: Found) -> Result<Entry, Error> {
-        let defaults = None;
+        let defaults = defaults(&found)?;
         if found.checkpoint {
             return self.convert(found);
         }

@@ -2,6 +2,7 @@
 //! the hub alone.
 
 mod credentials;
+mod defaults;
 mod faults;
 mod messages;
 mod names;
@@ -180,9 +181,17 @@ fn is_note(line: &str) -> bool {
     let stages = ["waiting for another pull", "downloading", "packing", "converting"];
     let line = line.strip_prefix("smidgen: ").unwrap_or_default();
     stages.contains(&line)
-        || [", licence: ", "there is ", "it has no GGUF file, so", "memory", "tokens a second", "is kept plain"]
-            .iter()
-            .any(|words| line.contains(words))
+        || [
+            ", licence: ",
+            "there is ",
+            "it has no GGUF file, so",
+            "memory",
+            "tokens a second",
+            "it fits: ",
+            "is kept plain",
+        ]
+        .iter()
+        .any(|words| line.contains(words))
 }
 
 /// The lines on stdout of a command that succeeded, and what it told.
