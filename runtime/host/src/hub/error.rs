@@ -27,10 +27,19 @@ pub enum HubError {
         /// The address.
         url: String,
     },
-    /// The variable that names a proxy cannot be read.
-    Proxy {
+    /// A variable of the environment does not hold what it is to hold.
+    Variable {
         /// The variable.
         variable: String,
+        /// What is wrong with it, and what to write.
+        reason: String,
+    },
+    /// The proxy opens no connection.
+    ProxyRefuses {
+        /// The address.
+        url: String,
+        /// What the proxy says.
+        words: String,
     },
     /// The server is not reached.
     NoNetwork {
@@ -223,8 +232,9 @@ impl fmt::Display for HubError {
                     "{url}: this build has no TLS; use one with the feature tls, or download the file and give its path"
                 )
             }
-            HubError::Proxy { variable } => {
-                write!(f, "{variable}: this is no address of a proxy; write http://HOST:PORT or socks5://HOST:PORT")
+            HubError::Variable { variable, reason } => write!(f, "{variable}: {reason}"),
+            HubError::ProxyRefuses { url, words } => {
+                write!(f, "{url}: the proxy refuses the connection ({words}); check http_proxy, https_proxy or all_proxy, and the password in it")
             }
             HubError::NoNetwork { url, reason } => {
                 write!(f, "{url}: {reason}; check the network, the address and the proxy")

@@ -12,9 +12,13 @@ use ureq::{Agent, Proxy};
 const MOST_REDIRECTS: usize = 10;
 /// How often a request is tried.
 pub(crate) const ATTEMPTS: u32 = 6;
+/// How often a server is tried that is not reached.
+const UNREACHED: u32 = 2;
 /// The longest pause that a server may ask for.
 const MOST_PAUSE: Duration = Duration::from_secs(120);
 const CONNECT: Duration = Duration::from_secs(20);
+/// How many connections are kept for further requests.
+const IDLE: usize = 8;
 /// The longest wait for the next bytes.
 const SILENCE: Duration = Duration::from_secs(60);
 
@@ -76,6 +80,15 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn new(access: &Access) -> Result<Client, HubError> {
+        let variable = |variable: &str, reason: &str| HubError::Variable { variable: variable.into(), reason: reason.into() };
+        if access.token.as_ref().is_some_and(|token| !token.bytes().all(|byte| byte.is_ascii_graphic())) {
+            return Err(variable("HF_TOKEN", "this is no token, which has ASCII letters, digits and '_' only; copy it anew"));
+        }
+        for (name, address) in [("HF_ENDPOINT", &access.endpoint), ("SMIDGEN_REGISTRY", &access.registry)] {
+            if joined(address, "/").is_none() {
+                return Err(variable(name, "this is no web address; write https://HOST[:PORT]"));
+            }
+        }
         Ok(Client { access: access.clone(), plain: agent("http")?, secure: agent("https")? })
     }
 
@@ -89,7 +102,9 @@ impl Client {
                 Err(error) => error,
             };
             failures += 1;
-            let Some(pause) = error.pause(failures, self.access.pause).filter(|_| failures < ATTEMPTS) else {
+            // Where nothing was reached yet, a user waits for the word.
+            let most = if matches!(error, HubError::NoNetwork { .. }) { UNREACHED } else { ATTEMPTS };
+            let Some(pause) = error.pause(failures, self.access.pause).filter(|_| failures < most) else {
                 return Err(error);
             };
             std::thread::sleep(pause);
@@ -129,7 +144,7 @@ impl Client {
                 return if response.status < 400 { Ok(response) } else { Err(self.refused(response)) };
             }
             let to = response.header("location").unwrap_or_default();
-            let next = joined(&url, to).ok_or_else(|| HubError::Redirect {
+            let next = joined(&url, to).filter(|_| !to.is_empty()).ok_or_else(|| HubError::Redirect {
                 url: shown(&url),
                 to: shown(&one_line(to)),
                 reason: "which is no web address",
@@ -210,6 +225,8 @@ fn agent(scheme: &str) -> Result<Agent, HubError> {
         .max_redirects(0)
         .proxy(proxy(scheme)?)
         .user_agent(concat!("smidgen/", env!("CARGO_PKG_VERSION")))
+        .max_idle_connections(IDLE)
+        .max_idle_connections_per_host(IDLE)
         .timeout_connect(Some(CONNECT))
         .timeout_recv_response(Some(SILENCE))
         .timeout_per_read(Some(SILENCE));
@@ -227,8 +244,14 @@ fn proxy(scheme: &str) -> Result<Option<Proxy>, HubError> {
         found(&name.to_lowercase()).or_else(|| found(&name.to_uppercase()))
     };
     let Some((name, value)) = named(&format!("{scheme}_proxy")).or_else(|| named("all_proxy")) else { return Ok(None) };
-    let wrong = || HubError::Proxy { variable: name.clone() };
+    let wrong = || {
+        let reason = "this is no address of a proxy; write http://HOST:PORT or socks5://HOST:PORT".into();
+        HubError::Variable { variable: name.clone(), reason }
+    };
     let proxy = Proxy::new(&value).map_err(|_| wrong())?;
+    if proxy.host().is_empty() {
+        return Err(wrong());
+    }
     let mut builder = Proxy::builder(proxy.protocol()).host(proxy.host()).port(proxy.port());
     if let Some(name) = proxy.username() {
         builder = builder.username(name);
@@ -261,6 +284,11 @@ fn failed(url: &str, error: &ureq::Error) -> HubError {
         {
             HubError::NoNetwork { url, reason: one_line(&error.to_string()) }
         }
+        // Not what is sent by a server of the web.
+        ureq::Error::LargeResponseHeader(..) | ureq::Error::Protocol(_) => {
+            HubError::Answer { url, reason: one_line(&format!("this is no answer of the web ({error})")) }
+        }
+        ureq::Error::ConnectProxyFailed(words) => HubError::ProxyRefuses { url, words: one_line(words) },
         ureq::Error::BadUri(_) | ureq::Error::Http(_) => {
             HubError::Name { name: url, reason: "this is no web address".into() }
         }

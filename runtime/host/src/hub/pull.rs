@@ -280,7 +280,7 @@ impl Work<'_> {
     fn about(&mut self, found: &Found, total: u64, downloads: &mut [Download]) -> Result<(), Error> {
         let licence = found.licence.as_deref().unwrap_or("not stated");
         let size = if total == 0 { "size not stated".to_owned() } else { Bytes(total).to_string() };
-        self.progress.note(&format!("{}: {size}, licence: {}", found.name, one_line(licence)));
+        self.progress.note(&format!("{}: {size}, licence: {}", shown(&found.name), one_line(licence)));
         for projector in &found.projectors {
             self.progress.note(&format!(
                 "there is {} too, for images or sound, which is not taken unasked",
@@ -465,6 +465,11 @@ fn head(download: &mut Download) -> Result<(), Error> {
                 if end < size && end < HEAD.1 =>
             {
                 end = (end * 4).min(size);
+            }
+            // What an earlier process left may have been lost since.
+            Err(_) if download.is_resumed() => {
+                drop(map);
+                download.reset()?;
             }
             Err(error) => return Err(Error::NotGguf { path: PathBuf::from(download.name()), error }),
         }

@@ -35,7 +35,8 @@ pub(crate) fn reason(error: &rustls::Error) -> String {
         rustls::Error::InvalidCertificate(Certificate::NotValidForName | Certificate::NotValidForNameContext { .. }) => {
             "its certificate is another host's; check the address".into()
         }
-        rustls::Error::InvalidCertificate(Certificate::UnknownIssuer) => {
+        // An authority may have the name of one that is trusted, and another key.
+        rustls::Error::InvalidCertificate(Certificate::UnknownIssuer | Certificate::BadSignature) => {
             "nobody whom this machine trusts has signed its certificate; name the authority's file in SSL_CERT_FILE if you trust it".into()
         }
         error => crate::one_line(&error.to_string()),

@@ -155,8 +155,9 @@ fn proxies_of_the_environment_are_taken() {
         world.hub.forget();
         let output = world.command(&["pull", "--plain", "hf:user/repo"]).env(name, world.hub.proxy()).output().unwrap();
         assert!(fs::read(&succeeded(&output).0[0]).unwrap() == tiny(1), "{name}");
-        let requests = world.hub.requests();
-        assert!(!requests.is_empty() && requests.iter().all(|request| request.proxied), "{name}: {requests:?}");
+        // It opens connections, one to the hub and one to the CDN at least, and all come by these.
+        let connects = world.hub.requests().iter().filter(|request| request.method == "CONNECT").count();
+        assert!(connects >= 2, "{name}: {connects}");
     }
     world.forget();
     world.hub.forget();
