@@ -234,7 +234,10 @@ impl fmt::Display for HubError {
             }
             HubError::Variable { variable, reason } => write!(f, "{variable}: {reason}"),
             HubError::ProxyRefuses { url, words } => {
-                write!(f, "{url}: the proxy refuses the connection ({words}); check http_proxy, https_proxy or all_proxy, and the password in it")
+                write!(
+                    f,
+                    "{url}: the proxy refuses the connection ({words}); check http_proxy, https_proxy or all_proxy, and the password in it"
+                )
             }
             HubError::NoNetwork { url, reason } => {
                 write!(f, "{url}: {reason}; check the network, the address and the proxy")

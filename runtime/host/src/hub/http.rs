@@ -80,9 +80,13 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn new(access: &Access) -> Result<Client, HubError> {
-        let variable = |variable: &str, reason: &str| HubError::Variable { variable: variable.into(), reason: reason.into() };
+        let variable =
+            |variable: &str, reason: &str| HubError::Variable { variable: variable.into(), reason: reason.into() };
         if access.token.as_ref().is_some_and(|token| !token.bytes().all(|byte| byte.is_ascii_graphic())) {
-            return Err(variable("HF_TOKEN", "this is no token, which has ASCII letters, digits and '_' only; copy it anew"));
+            return Err(variable(
+                "HF_TOKEN",
+                "this is no token, which has ASCII letters, digits and '_' only; copy it anew",
+            ));
         }
         for (name, address) in [("HF_ENDPOINT", &access.endpoint), ("SMIDGEN_REGISTRY", &access.registry)] {
             if joined(address, "/").is_none() {

@@ -67,9 +67,8 @@ impl Name {
     /// # Errors
     /// [`HubError::Name`].
     pub fn parse(text: &str, endpoint: &str) -> Result<Option<Name>, HubError> {
-        let wrong = |reason: &str| {
-            Err(HubError::Name { name: shown(text).escape_debug().to_string(), reason: reason.into() })
-        };
+        let wrong =
+            |reason: &str| Err(HubError::Name { name: shown(text).escape_debug().to_string(), reason: reason.into() });
         if text.len() > MOST_NAME || text.chars().any(char::is_control) {
             return wrong("a name of a model has at most 1024 bytes and no control characters");
         }

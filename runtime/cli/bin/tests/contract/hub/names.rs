@@ -55,7 +55,8 @@ fn a_repository_has_many_names() {
 fn the_licence_is_told_before_the_download() {
     let world = formats();
     let (_, told) = world.pull("hf:user/repo");
-    let is_licence = |line: &str| line.starts_with("smidgen: hf:user/repo:Q4_K_M: ") && line.ends_with(" B, licence: apache-2.0");
+    let is_licence =
+        |line: &str| line.starts_with("smidgen: hf:user/repo:Q4_K_M: ") && line.ends_with(" B, licence: apache-2.0");
     let licence = told.lines().position(is_licence);
     assert!(licence < told.lines().position(|line| line == "smidgen: downloading") && licence.is_some(), "{told}");
 }
