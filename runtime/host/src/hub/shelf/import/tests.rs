@@ -174,7 +174,7 @@ fn manifests_that_are_left() {
         ("many", vec![model.clone(), model.clone()], "several layers"),
         ("number", vec![json!(1)], "unknown"),
         ("odd", vec![model.clone(), odd], "oddity"),
-        ("params", vec![model.clone(), dir.layer("params", "{")], "not JSON"),
+        ("params", vec![model.clone(), dir.layer("params", "{")], "params is no JSON"),
         ("system", vec![model.clone(), dir.layer("system", b"\xff")], "not UTF-8"),
         ("tensors", vec![dir.layer("tensor", "x")], "safetensors"),
         ("text", vec![text], "not a usable GGUF file"),
