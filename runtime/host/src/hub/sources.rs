@@ -285,6 +285,18 @@ pub(crate) fn registry(client: &Client, asked: &Registry) -> Result<Found, HubEr
             }
         }
     }
+    // Where the registry's own program has a renderer for the model, it passes over the template, which may be an empty one.
+    if let Some(config) = manifest.get("config").filter(|config| config.is_object()) {
+        let sha256 = config.get("digest").and_then(Value::as_str).and_then(digest);
+        let sha256 = sha256.ok_or_else(|| wrong("the config of the manifest has no SHA-256 (field digest)"))?;
+        let size = config.get("size").and_then(Value::as_u64);
+        let size = size.ok_or_else(|| wrong("the config of the manifest has no length (field size)"))?;
+        let url = format!("{base}/blobs/sha256:{sha256}");
+        let config = json(&url, small_layer(client, &url, &sha256, size)?.as_bytes())?;
+        if config.get("renderer").and_then(Value::as_str).is_some_and(|renderer| !renderer.is_empty()) {
+            found.layers.template = None;
+        }
+    }
     match found.files.len() {
         1 => Ok(found),
         0 => Err(HubError::NoModel {
