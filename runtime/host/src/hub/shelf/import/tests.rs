@@ -132,6 +132,30 @@ fn ollama() {
     assert_eq!(shelf.entries().len(), 5);
 }
 
+/// Where Ollama renders conversations by a program of its own, the template of the manifest is not used.
+#[test]
+fn ollama_renderers() {
+    let dir = Scratch::new();
+    let layers =
+        [dir.layer("model", gguf(1)), dir.layer("template", "{{ .Prompt }}"), dir.layer("system", "Be brief.")];
+    for (tag, config, has_template) in [
+        ("own", json!({"model_format": "gguf", "renderer": "qwen3-coder", "parser": "qwen3-coder"}), false),
+        ("plain", json!({"model_format": "gguf"}), true),
+        ("empty", json!({"renderer": ""}), true),
+    ] {
+        let config = dir.layer("config", config.to_string());
+        let text = json!({"schemaVersion": 2, "config": config, "layers": layers}).to_string();
+        dir.write(&format!("ollama/manifests/registry.ollama.ai/library/m/{tag}"), text);
+        dir.import("ollama");
+        let defaults = dir.shelf().find(&format!("ollama:m:{tag}")).unwrap().defaults.unwrap();
+        assert_eq!(
+            (defaults.get("template").is_some(), &defaults["system"]),
+            (has_template, &json!("Be brief.")),
+            "{tag}"
+        );
+    }
+}
+
 #[test]
 fn manifests_that_are_left() {
     let dir = Scratch::new();
@@ -150,7 +174,7 @@ fn manifests_that_are_left() {
         ("many", vec![model.clone(), model.clone()], "several layers"),
         ("number", vec![json!(1)], "unknown"),
         ("odd", vec![model.clone(), odd], "oddity"),
-        ("params", vec![model.clone(), dir.layer("params", "{")], "not JSON"),
+        ("params", vec![model.clone(), dir.layer("params", "{")], "params is no JSON"),
         ("system", vec![model.clone(), dir.layer("system", b"\xff")], "not UTF-8"),
         ("tensors", vec![dir.layer("tensor", "x")], "safetensors"),
         ("text", vec![text], "not a usable GGUF file"),
