@@ -139,7 +139,13 @@ impl<'c> Download<'c> {
         let request = Request { url: &self.remote.url, range: Some((0, 0)), ..Request::default() };
         let response = match self.client.get(&request) {
             // An empty file has no first byte.
-            Err(HubError::Refused(Refusal { status: 416, .. })) => return Err(self.length(0).into()),
+            Err(HubError::Refused(Refusal { status: 416, .. })) => {
+                if self.remote.size.is_some_and(|size| size > 0) {
+                    return Err(self.length(0).into());
+                }
+                (self.ranges, self.identity.size, self.identity.validator) = (true, Some(0), None);
+                return Ok(());
+            }
             other => other?,
         };
         response.check_encoding()?;

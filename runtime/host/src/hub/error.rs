@@ -248,7 +248,9 @@ impl fmt::Display for HubError {
                 write!(f, "{url}: the connection broke ({reason}); try again, which goes on from here")
             }
             HubError::Tls { url, reason } => write!(f, "{url}: no encrypted connection: {reason}"),
-            HubError::Redirect { url, to, reason } => write!(f, "{url}: not followed to {to}, {reason}"),
+            HubError::Redirect { url, to, reason } => {
+                write!(f, "{url}: not followed to {to}, {reason}; check the address")
+            }
             HubError::Refused(refusal) => refusal.fmt(f),
             HubError::Encoding { url, coding } => write!(
                 f,

@@ -151,7 +151,7 @@ impl Client {
             let to = response.header("location").unwrap_or_default();
             let next = joined(&url, to).filter(|_| !to.is_empty()).ok_or_else(|| HubError::Redirect {
                 url: shown(&url),
-                to: shown(&one_line(to)),
+                to: if to.is_empty() { "an empty address".into() } else { shown(&one_line(to)) },
                 reason: "which is no web address",
             })?;
             if is_secure(&url) && !is_secure(&next) {
@@ -182,7 +182,10 @@ impl Client {
             return Err(HubError::Offline { url: shown(url) });
         }
         if !url.parse().is_ok_and(|uri| is_web(&uri)) {
-            return Err(HubError::Name { name: shown(url), reason: "this is no web address".into() });
+            return Err(HubError::Name {
+                name: shown(url),
+                reason: "this is no web address; write https://HOST/PATH".into(),
+            });
         }
         let is_secure = is_secure(url);
         if is_secure && cfg!(not(any(feature = "tls", feature = "tls-rustcrypto"))) {
@@ -316,9 +319,12 @@ fn failed(url: &str, error: &ureq::Error) -> HubError {
         {
             HubError::Line { url, reason: one_line(&format!("the proxy: {words}")) }
         }
-        ureq::Error::ConnectProxyFailed(words) => HubError::ProxyRefuses { url, words: one_line(words) },
+        ureq::Error::ConnectProxyFailed(words) => {
+            let words = words.split('/').next().unwrap_or_default();
+            HubError::ProxyRefuses { url, words: one_line(words) }
+        }
         ureq::Error::BadUri(_) | ureq::Error::Http(_) => {
-            HubError::Name { name: url, reason: "this is no web address".into() }
+            HubError::Name { name: url, reason: "this is no web address; write https://HOST/PATH".into() }
         }
         #[cfg(any(feature = "tls", feature = "tls-rustcrypto"))]
         ureq::Error::Rustls(error) => HubError::Tls { url, reason: super::tls::reason(error) },

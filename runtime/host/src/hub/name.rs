@@ -197,7 +197,7 @@ fn repository(name: &str, path: &str, is_address: bool) -> Result<Name, HubError
             return repository_of(wrong, user, repo, None, quant, file);
         }
         if !is_safe_path(revision) {
-            return Err(wrong("this is no branch, tag or commit"));
+            return Err(wrong("this is no branch, tag or commit; write hf:USER/REPO@REVISION"));
         }
     }
     repository_of(wrong, user, repo, revision, quant, file)

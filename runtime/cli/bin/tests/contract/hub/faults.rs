@@ -124,6 +124,13 @@ fn a_wrong_digest_throws_the_file_away() {
 }
 
 #[test]
+fn an_empty_file_that_was_to_have_bytes_is_refused() {
+    let world = World::new();
+    world.hub.repository("user/repo").file("m-Q4_0.gguf", "").lfs().listed_size(352);
+    world.fails(&["pull", "hf:user/repo"], &["m-Q4_0.gguf", "has 0 bytes of it, but 352 were announced"]);
+}
+
+#[test]
 fn a_flipped_bit_throws_the_file_away() {
     let world = serving();
     let fault = world.hub.fault(Fault::Flip(3 << 20)).on("/cdn/");
@@ -164,7 +171,7 @@ fn a_plain_file_that_is_no_model_is_refused() {
     world.hub.file("/empty.gguf", "");
     world.hub.file("/short.gguf", &large()[..3 << 20]);
     world.fails(&["pull", &world.address("/m.gguf")], &["/m.gguf", "not a usable GGUF file"]);
-    world.fails(&["pull", &world.address("/empty.gguf")], &["/empty.gguf"]);
+    world.fails(&["pull", &world.address("/empty.gguf")], &["/empty.gguf", "the file is empty"]);
     world.fails(&["pull", &world.address("/short.gguf")], &["/short.gguf", "not a usable GGUF file"]);
 }
 
