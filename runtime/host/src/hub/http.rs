@@ -311,6 +311,11 @@ fn failed(url: &str, error: &ureq::Error) -> HubError {
         ureq::Error::LargeResponseHeader(..) | ureq::Error::Protocol(_) => {
             HubError::Answer { url, reason: one_line(&format!("this is no answer of the web ({error})")) }
         }
+        ureq::Error::ConnectProxyFailed(words)
+            if [" 502", " 503", " 504", "did not respond"].iter().any(|word| words.contains(word)) =>
+        {
+            HubError::Line { url, reason: one_line(&format!("the proxy: {words}")) }
+        }
         ureq::Error::ConnectProxyFailed(words) => HubError::ProxyRefuses { url, words: one_line(words) },
         ureq::Error::BadUri(_) | ureq::Error::Http(_) => {
             HubError::Name { name: url, reason: "this is no web address".into() }

@@ -214,6 +214,15 @@ fn proxies_of_the_environment_are_taken() {
 }
 
 #[test]
+fn a_proxy_that_fails_for_a_moment_is_asked_again() {
+    let world = World::serving("m-Q4_0.gguf", &tiny(1));
+    let fault = world.hub.fault(Fault::Status(503)).method("CONNECT").times(1);
+    let mut command = world.command(&["pull", "--plain", "hf:user/repo"]);
+    succeeded(&command.env("http_proxy", world.hub.proxy()).output().unwrap());
+    assert_eq!(fault.left(), 0);
+}
+
+#[test]
 fn a_proxy_that_refuses_or_is_none_is_told() {
     let world = World::serving("m-Q4_0.gguf", &tiny(1));
     let pull = |proxy: &str| {

@@ -245,9 +245,11 @@ fn a_failing_server_is_asked_again() {
 #[test]
 fn a_failing_hub_is_asked_again() {
     let world = serving();
-    let faults = [world.hub.fault(Fault::Status(500)).on("/api/").times(1), {
-        world.hub.fault(Fault::CutHead(9)).on("/resolve/").times(1)
-    }];
+    let faults = [
+        world.hub.fault(Fault::Status(500)).on("/api/").times(1),
+        world.hub.fault(Fault::Cut(9)).on("/tree/").times(1),
+        world.hub.fault(Fault::CutHead(9)).on("/resolve/").times(1),
+    ];
     world.gives("hf:user/repo", large());
     assert!(faults.iter().all(|fault| fault.left() == 0));
 }

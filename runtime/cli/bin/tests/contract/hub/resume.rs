@@ -332,6 +332,19 @@ fn a_disk_without_room_is_told_before_the_first_byte() {
 }
 
 #[test]
+fn a_cache_that_cannot_be_written_is_told() {
+    let world = World::serving("m-Q4_0.gguf", &tiny(1));
+    let file = world.dir.write("file", "");
+    for cache in [file.clone(), format!("{file}/cache")] {
+        world.fails_by(
+            world.command(&["pull", "hf:user/repo"]).env("SMIDGEN_CACHE", &cache),
+            &[&cache, "cannot be written"],
+        );
+    }
+    assert_eq!(world.hub.sent("/cdn/"), 0);
+}
+
+#[test]
 fn a_size_that_no_disk_has_is_told() {
     let world = World::new();
     world.hub.image("library/tiny:latest").layer("model", tiny(1)).listed_size(1 << 60);
