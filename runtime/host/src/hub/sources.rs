@@ -264,7 +264,8 @@ pub(crate) fn registry(client: &Client, asked: &Registry) -> Result<Found, HubEr
                     Remote { name: name.clone(), url: blob.clone(), size: Some(size), sha256: Some(sha256.clone()) };
                 found.files.push(remote);
             }
-            "template" => found.layers.template = Some(text()?),
+            // The first versions had it as `prompt`.
+            "template" | "prompt" => found.layers.template = Some(text()?),
             "system" => found.layers.system = Some(text()?),
             "params" => found.layers.params = Some(text()?),
             "messages" => found.layers.messages = Some(text()?),
