@@ -5,6 +5,7 @@
 //! - [`ChatTemplate`] renders the chat template a model carries, within fixed limits, and [`encode_chat`] makes tokens of a conversation;
 //! - [`Splitter`] tells a thinking model's reasoning from its answer;
 //! - [`pull`], [`find`] and [`resolve`] turn a model's short name into a file in the user's cache;
+//! - [`hub`] has any model by name, and the models that are here; [`machine`] tells what this machine has for one;
 //! - [`convert`], [`quantize`] and [`pack`] write files in other forms;
 //! - [`remove_temporaries`] removes what is not finished, when a signal ends the process;
 //! - [`Picture`] decodes image files;

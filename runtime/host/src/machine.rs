@@ -6,7 +6,7 @@ mod memory;
 
 use crate::hub::Bytes;
 use crate::temporary::Temporary;
-use crate::{Error, physical_cores};
+use crate::{Error, ThreadPool, physical_cores};
 pub use memory::{free_memory, total_memory};
 use serde_json::{Value, json};
 use smidgen::{Model, Options, RunError};
@@ -184,6 +184,18 @@ pub fn keep_bandwidth(cache: &Path, bytes_per_second: f64, threads: usize) -> Re
     part.rename(&path).map_err(unwritten)
 }
 
+/// The bandwidth that is kept in a cache, or else that of one thread for each core, which is measured and kept. None if there is no memory to
+/// measure it with. A cache that cannot be written is no error.
+pub fn known_bandwidth(cache: &Path) -> Option<f64> {
+    if let Some(kept) = kept_bandwidth(cache) {
+        return Some(kept.bytes_per_second);
+    }
+    let cores = physical_cores();
+    let rate = ThreadPool::new(cores).ok()?.enter(bandwidth)?;
+    let _ = keep_bandwidth(cache, rate, cores.get());
+    Some(rate)
+}
+
 /// Whether a model fits into memory, and how fast it can be at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fit {
@@ -269,7 +281,6 @@ impl fmt::Display for Fit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ThreadPool;
     use std::num::NonZeroUsize;
 
     #[test]
@@ -379,7 +390,11 @@ mod tests {
             assert_eq!(kept_bandwidth(&cache), None, "{to}");
         }
         keep_bandwidth(&cache, 1.0, 1).unwrap();
-        assert!(kept_bandwidth(&cache).is_some());
+        assert_eq!(known_bandwidth(&cache), Some(1.0));
+        fs::remove_file(&path).unwrap();
+        let measured = known_bandwidth(&cache);
+        assert!(measured > Some(0.0));
+        assert_eq!(known_bandwidth(&cache), measured);
         fs::remove_dir_all(dir).unwrap();
     }
 }

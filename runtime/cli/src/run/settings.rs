@@ -84,7 +84,7 @@ impl Settings {
         settings.context = settings.context.or(given.num_ctx.map(|context| (context, "num_ctx of its registry:")));
         settings.stops.extend(given.stop);
         if !args.raw && args.tokens.is_none() {
-            settings.template = defaults.template.filter(|_| defaults.renderer.is_none());
+            settings.template = defaults.template;
             settings.renderer = defaults.renderer;
             settings.system = settings.system.or(defaults.system);
             settings.messages = defaults.messages;

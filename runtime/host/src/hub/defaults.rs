@@ -41,7 +41,7 @@ pub struct Defaults {
     pub system: Option<String>,
     /// Messages before those of the user, each a role and a content.
     pub messages: Vec<(String, String)>,
-    /// The name of Ollama's own code that writes the prompts instead of the template, which says nothing then.
+    /// The name of Ollama's own code that writes the prompts. The template says nothing then, and is none.
     pub renderer: Option<String>,
     /// What can be honoured of the parameters.
     pub parameters: Parameters,
@@ -100,7 +100,8 @@ impl Defaults {
         Defaults::of_value(&value)
     }
 
-    /// Adds what the configuration of the model in the registry says, in JSON: whether Ollama has a renderer for it.
+    /// Adds what the configuration of the model in the registry says, in JSON: whether Ollama has a renderer for it, in
+    /// whose place the file's own template is used.
     ///
     /// # Errors
     /// [`HubError::Defaults`] for another form of weights than GGUF, and for what is no JSON.
@@ -116,6 +117,9 @@ impl Defaults {
             return fault(format!("its weights are in {}, not in GGUF; use another tag", crate::one_line(&form)));
         }
         self.renderer = text("renderer")?.map(|name| crate::one_line(&name));
+        if self.renderer.is_some() {
+            self.template = None;
+        }
         Ok(self)
     }
 

@@ -8,7 +8,7 @@ use super::shelf::{Entry, EntryFile, Shelf};
 use super::sources::{self, Found, Layers};
 use super::{Access, Bytes, Defaults, HubError, Name, friendly};
 use crate::machine::{self, Fit};
-use crate::{Direction, Error, Form, Mixture, Progress, Stage, ThreadPool, models, one_line, pack, physical_cores};
+use crate::{Direction, Error, Form, Mixture, Progress, Stage, models, one_line, pack};
 use smidgen::Model;
 use smidgen_gguf::Gguf;
 use std::fs;
@@ -17,6 +17,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The bytes of a file in which its head is looked for, first and last.
 const HEAD: (u64, u64) = (256 << 10, 256 << 20);
+/// The end of the key of a model that is kept as it was published.
+const PLAIN: &str = ".plain";
 /// The context for which memory is counted when none is given.
 const CONTEXT: usize = 8192;
 
@@ -103,7 +105,12 @@ pub fn pull(name: &str, options: &Options, progress: &mut dyn Progress) -> Resul
     let parsed = parsed.ok_or_else(|| Error::UnknownModel { name: name.to_owned() })?;
     let shelf = Shelf::open()?;
     let asked = parsed.to_string();
-    let suits = |entry: &Entry| entry.missing().is_none() && (options.form == Form::Packed || !entry.is_packed());
+    // What cannot be packed is kept plain under the key of a packed one; what is imported stays as it is.
+    let is_plain = |entry: &Entry| entry.key.as_ref().is_some_and(|key| key.ends_with(PLAIN));
+    let suits = |entry: &Entry| {
+        let suits = if options.form == Form::Plain { !entry.is_packed() } else { !is_plain(entry) };
+        suits && entry.missing().is_none()
+    };
     let there = |name: &str| shelf.find(name).filter(suits).or_else(|| shelf.named(name).into_iter().find(suits));
     if let Some(entry) = there(&asked) {
         shelf.touch(&entry);
@@ -116,7 +123,7 @@ pub fn pull(name: &str, options: &Options, progress: &mut dyn Progress) -> Resul
         Name::Address(url) => address(url),
     };
     let found = found.map_err(|error| moved(name, error))?;
-    let plain = if options.form == Form::Plain { ".plain" } else { "" };
+    let plain = if options.form == Form::Plain { PLAIN } else { "" };
     let key = format!("{}{plain}", key(&found.name));
     let _lock = shelf.lock(&key, progress)?;
     // Another process may have pulled it meanwhile, or it is here by another name.
@@ -282,7 +289,7 @@ impl Work<'_> {
     fn about(&mut self, found: &Found, total: u64, downloads: &mut [Download]) -> Result<(), Error> {
         let licence = found.licence.as_deref().unwrap_or("not stated");
         let size = if total == 0 { "size not stated".to_owned() } else { Bytes(total).to_string() };
-        self.progress.note(&format!("{}: {size}, licence: {}", found.name, one_line(licence)));
+        self.progress.note(&format!("{}: {size}, licence: {}", shown(&found.name), one_line(licence)));
         for projector in &found.projectors {
             self.progress.note(&format!(
                 "there is {} too, for images or sound, which is not taken unasked",
@@ -294,7 +301,9 @@ impl Work<'_> {
         }
         if let Some((fit, context)) = fit(downloads, total, self.options.context) {
             self.progress.note(&format!("with a context of {context} tokens it {fit}"));
-            if let Some(rate) = bandwidth(self.shelf.cache()).and_then(|rate| fit.tokens_per_second(rate)) {
+            if let Some(rate) =
+                machine::known_bandwidth(self.shelf.cache()).and_then(|rate| fit.tokens_per_second(rate))
+            {
                 self.progress.note(&format!("this machine's memory allows at most {rate:.1} tokens per second"));
             }
         }
@@ -466,6 +475,11 @@ fn head(download: &mut Download) -> Result<(), Error> {
             {
                 end = (end * 4).min(size);
             }
+            // What an earlier process left may have been lost since.
+            Err(_) if download.is_resumed() => {
+                drop(map);
+                download.reset()?;
+            }
             Err(error) => return Err(Error::NotGguf { path: PathBuf::from(download.name()), error }),
         }
     }
@@ -484,18 +498,6 @@ fn fit(downloads: &[Download], total: u64, context: Option<usize>) -> Option<(Fi
     let model = Model::parse(&parts).ok()?;
     let context = context.unwrap_or_else(|| model.context().min(CONTEXT));
     Some((Fit::of(total, &model, &smidgen::Options::new(context)).ok()?, context))
-}
-
-/// The bandwidth of memory in bytes per second, which is measured once and kept in the cache.
-fn bandwidth(cache: &Path) -> Option<f64> {
-    if let Some(kept) = machine::kept_bandwidth(cache) {
-        return Some(kept.bytes_per_second);
-    }
-    let threads = physical_cores();
-    let rate = ThreadPool::new(threads).ok()?.enter(|pool| machine::bandwidth(pool))?;
-    // What cannot be kept is measured again.
-    let _ = machine::keep_bandwidth(cache, rate, threads.get());
-    Some(rate)
 }
 
 /// The bytes that this process may still write into a folder; none if that cannot be told.

@@ -1,7 +1,8 @@
 //! The cache of Ollama.
 
 use super::{Finding, Found, files_below, read_small, record};
-use serde_json::{Map, Value};
+use crate::hub::Defaults;
+use serde_json::Value;
 use std::path::{Path, PathBuf};
 
 /// The most bytes of a manifest, and of a layer that is not weights.
@@ -23,37 +24,21 @@ fn model(cache: &Path, place: &str, path: &Path) -> Result<Found, String> {
         serde_json::from_slice(&text).map_err(|error| format!("the manifest is not JSON: {error}"))?;
     let layers = manifest.get("layers").and_then(Value::as_array).ok_or("the manifest has no layers")?;
     let mut weights = None;
-    let mut found = Map::new();
     let mut licence = None;
+    let (mut template, mut system, mut params, mut messages) = (None, None, None, None);
     for layer in layers {
         let kind = layer.get("mediaType").and_then(Value::as_str).unwrap_or_default();
         let kind = kind.strip_prefix(LAYER).ok_or_else(|| format!("its layer {kind:?} is unknown"))?;
-        let digest = layer.get("digest").and_then(Value::as_str).and_then(|digest| digest.strip_prefix("sha256:"));
-        let digest = digest.filter(|digest| record::is_sha256(digest));
-        let digest = digest.ok_or_else(|| format!("the digest of its layer {kind:?} is no SHA-256"))?;
-        let text = || {
-            let text = String::from_utf8(read_small(&blob(cache, digest), MOST_BYTES)?);
-            text.map_err(|_| format!("its layer {kind:?} is not UTF-8"))
-        };
-        let json = |text: String| {
-            serde_json::from_str(&text).map_err(|error| format!("its layer {kind:?} is not JSON: {error}"))
-        };
+        let digest = digest_of(layer).ok_or_else(|| format!("the digest of its layer {kind:?} is no SHA-256"))?;
+        let text = || layer_text(cache, kind, digest);
         match kind {
             "model" if weights.is_some() => return Err("it has weights in several layers".into()),
             "model" => weights = Some(digest),
-            "template" | "system" => {
-                found.insert(kind.to_owned(), text()?.into());
-            }
-            // As the first versions had it.
-            "prompt" => {
-                found.insert("template".into(), text()?.into());
-            }
-            "params" => {
-                found.insert("parameters".into(), json(text()?)?);
-            }
-            "messages" => {
-                found.insert(kind.to_owned(), json(text()?)?);
-            }
+            // The first versions had it as `prompt`.
+            "template" | "prompt" => template = Some(text()?),
+            "system" => system = Some(text()?),
+            "params" => params = Some(text()?),
+            "messages" => messages = Some(text()?),
             "license" => {
                 let first = || text().ok()?.lines().map(crate::one_line).find(|line| !line.is_empty());
                 licence = licence.or_else(first);
@@ -65,29 +50,29 @@ fn model(cache: &Path, place: &str, path: &Path) -> Result<Found, String> {
             _ => return Err(format!("its layer {kind:?} is unknown")),
         }
     }
-    if let Some(name) = renderer(cache, &manifest)? {
-        found.insert("renderer".into(), name.into());
-    }
     let digest = weights.ok_or("it has no layer of weights")?;
+    let config = manifest.get("config").and_then(digest_of).map(|digest| layer_text(cache, "config", digest));
+    let config = config.transpose()?.unwrap_or_else(|| "{}".to_owned());
+    let (system, params, messages) = (system.as_deref(), params.as_deref(), messages.as_deref());
+    let defaults = Defaults::of_layers(template.as_deref(), system, params, messages);
+    let defaults = defaults.and_then(|defaults| defaults.with_config(&config));
     Ok(Found {
         path: blob(cache, digest),
         names,
         sha256: Some(digest.to_owned()),
         licence,
         source: format!("Ollama's cache {}", cache.display()),
-        defaults: (!found.is_empty()).then(|| found.into()),
+        defaults: defaults.map_err(|error| error.to_string())?.to_value(),
     })
 }
 
-/// The name of Ollama's own code that writes the model's prompts, which its configuration may have.
-fn renderer(cache: &Path, manifest: &Value) -> Result<Option<String>, String> {
-    let digest = manifest.get("config").and_then(|config| config.get("digest")).and_then(Value::as_str);
-    let Some(digest) = digest else { return Ok(None) };
-    let digest = digest.strip_prefix("sha256:").filter(|digest| record::is_sha256(digest));
-    let text = read_small(&blob(cache, digest.ok_or("the digest of its configuration is no SHA-256")?), MOST_BYTES)?;
-    let config: Value =
-        serde_json::from_slice(&text).map_err(|error| format!("its configuration is not JSON: {error}"))?;
-    Ok(config.get("renderer").and_then(Value::as_str).filter(|name| !name.is_empty()).map(str::to_owned))
+fn digest_of(layer: &Value) -> Option<&str> {
+    layer.get("digest")?.as_str()?.strip_prefix("sha256:").filter(|digest| record::is_sha256(digest))
+}
+
+fn layer_text(cache: &Path, kind: &str, digest: &str) -> Result<String, String> {
+    let text = String::from_utf8(read_small(&blob(cache, digest), MOST_BYTES)?);
+    text.map_err(|_| format!("its layer {kind:?} is not UTF-8"))
 }
 
 /// The file of a layer. Older versions have a colon in the name.

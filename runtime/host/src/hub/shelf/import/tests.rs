@@ -132,18 +132,29 @@ fn ollama() {
     assert_eq!(shelf.entries().len(), 5);
 }
 
-/// What Ollama writes the prompts with is kept, as the template says nothing then.
+/// Where Ollama renders conversations by a program of its own, the template of the manifest is not used.
 #[test]
-fn a_renderer_of_the_configuration_is_kept() {
+fn ollama_renderers() {
     let dir = Scratch::new();
-    let config = dir.layer("config", r#"{"model_format": "gguf", "renderer": "new", "parser": "new"}"#);
-    let manifest = |config: &Value| json!({"config": config, "layers": [dir.layer("model", gguf(1))]}).to_string();
-    dir.write("ollama/manifests/registry.ollama.ai/library/small/latest", manifest(&config));
-    dir.write("ollama/manifests/registry.ollama.ai/library/bad/latest", manifest(&json!({"digest": "sha256:../x"})));
-    let found = dir.import("ollama");
-    assert_eq!(added(&found), ["ollama:small:latest"]);
-    assert!(left(&found).iter().any(|reason| reason.contains("its configuration is no SHA-256")), "{:?}", left(&found));
-    assert_eq!(dir.shelf().find("ollama:small").unwrap().defaults, Some(json!({"renderer": "new"})));
+    let layers =
+        [dir.layer("model", gguf(1)), dir.layer("template", "{{ .Prompt }}"), dir.layer("system", "Be brief.")];
+    for (tag, config, has_template) in [
+        ("own", json!({"model_format": "gguf", "renderer": "qwen3-coder", "parser": "qwen3-coder"}), false),
+        ("plain", json!({"model_format": "gguf"}), true),
+        ("empty", json!({"renderer": ""}), true),
+    ] {
+        let config = dir.layer("config", config.to_string());
+        let text = json!({"schemaVersion": 2, "config": config, "layers": layers}).to_string();
+        dir.write(&format!("ollama/manifests/registry.ollama.ai/library/m/{tag}"), text);
+        dir.import("ollama");
+        let defaults = dir.shelf().find(&format!("ollama:m:{tag}")).unwrap().defaults.unwrap();
+        assert_eq!(
+            (defaults.get("template").is_some(), &defaults["system"]),
+            (has_template, &json!("Be brief.")),
+            "{tag}"
+        );
+        assert_eq!(defaults.get("renderer"), (!has_template).then(|| json!("qwen3-coder")).as_ref(), "{tag}");
+    }
 }
 
 #[test]
@@ -164,7 +175,7 @@ fn manifests_that_are_left() {
         ("many", vec![model.clone(), model.clone()], "several layers"),
         ("number", vec![json!(1)], "unknown"),
         ("odd", vec![model.clone(), odd], "oddity"),
-        ("params", vec![model.clone(), dir.layer("params", "{")], "not JSON"),
+        ("params", vec![model.clone(), dir.layer("params", "{")], "params is no JSON"),
         ("system", vec![model.clone(), dir.layer("system", b"\xff")], "not UTF-8"),
         ("tensors", vec![dir.layer("tensor", "x")], "safetensors"),
         ("text", vec![text], "not a usable GGUF file"),
