@@ -182,7 +182,9 @@ impl Defaults {
             _ => true,
         };
         let found = self.given.iter().find(|(name, value)| !value.is_null() && !neutral(name, value));
-        found.map(|(name, value)| format!("{name} {}", crate::one_line(&value.to_string())))
+        // The digits of a number that serde_json writes depend on its features.
+        let shown = |value: &Value| value.as_f64().map_or_else(|| value.to_string(), |number| number.to_string());
+        found.map(|(name, value)| format!("{name} {}", crate::one_line(&shown(value))))
     }
 
     /// The names of parameters that nobody knows, which are passed over.
@@ -385,7 +387,7 @@ mod tests {
             (r#"{"penalize_newline": false, "repeat_penalty": 1.1}"#, Some("penalize_newline false")),
             (r#"{"penalize_newline": false}"#, None),
             (r#"{"penalize_newline": true, "repeat_penalty": 1.1}"#, None),
-            (r#"{"rope_frequency_base": 1e6}"#, Some("rope_frequency_base 1000000.0")),
+            (r#"{"rope_frequency_base": 1e6}"#, Some("rope_frequency_base 1000000")),
             (r#"{"rope_frequency_scale": 0}"#, None),
         ] {
             let defaults = of(parameters).unwrap();
