@@ -233,6 +233,31 @@ impl<'m, 'a> Session<'m, 'a> {
         Ok(())
     }
 
+    /// Makes sequence `to` hold the first `len` tokens of sequence `from`, or all of them if there are fewer, and says how many. What both hold already
+    /// is not copied again.
+    ///
+    /// # Errors
+    /// [`RunError::SequenceRange`].
+    pub fn copy_prefix(&mut self, from: usize, to: usize, len: usize) -> Result<usize, RunError> {
+        for sequence in [from, to] {
+            self.sequence(sequence)?;
+        }
+        let len = len.min(self.len(from));
+        if from == to {
+            return Ok(self.truncate(to, len));
+        }
+        let [source, target] = pair(&mut self.sequences, from, to);
+        let source = &source.held[..len];
+        let first = source.iter().zip(&target.held).take_while(|(a, b)| a == b).count();
+        target.held.truncate(first);
+        target.held.extend_from_slice(&source[first..]);
+        if first < len {
+            let [source, target] = pair(&mut self.caches, from, to);
+            target.copy(source, first, len);
+        }
+        Ok(len)
+    }
+
     /// A sequence that exists.
     fn sequence(&self, sequence: usize) -> Result<&Sequence, RunError> {
         let sequences = self.sequences.len();

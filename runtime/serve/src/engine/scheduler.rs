@@ -1,0 +1,341 @@
+//! What goes into each pass, and what comes of it.
+
+use super::cache::Cache;
+use super::handle::{Shared, Waiting};
+use super::open::PIECE;
+use super::stream::{ROOM, Stream};
+use super::{Event, Refused};
+use smidgen::tokenizer::Tokenizer;
+use smidgen::{Entry, RunError, Session, Want};
+use smidgen_host::ThreadPool;
+use smidgen_targets::Pool;
+use std::future::Future;
+use std::sync::Arc;
+use std::task::{Context, Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::Instant;
+
+/// A prompt that has so many more tokens in common with one that is being read waits for these.
+const SHARED: usize = 32;
+/// The fewest tokens of prompts in a pass.
+const LEAST: usize = 16;
+
+/// The streams of a session.
+pub(super) struct Scheduler<'e, 'm, 'a, 't> {
+    shared: &'e Shared,
+    session: Session<'m, 'a>,
+    tokenizer: &'t Tokenizer<'a>,
+    pool: &'e ThreadPool,
+    cache: Cache,
+    /// In the order of their admission.
+    streams: Vec<Stream<'t, 'a>>,
+    parallel: usize,
+    /// Memory to work in.
+    biased: Vec<f32>,
+    /// What was done since the last look at the shared state.
+    done: Done,
+}
+
+#[derive(Default)]
+struct Done {
+    ended: usize,
+    cancelled: u64,
+    failures: u64,
+    cached: u64,
+    prompt: u64,
+    generated: u64,
+    passes: u64,
+    seconds: f64,
+}
+
+/// What a stream has in a pass.
+#[derive(Clone, Copy)]
+struct Part {
+    /// Its number.
+    stream: usize,
+    /// Its tokens.
+    tokens: usize,
+    /// What its sequence held before.
+    before: usize,
+    /// Of how many tokens logits are wanted, the last ones.
+    rows: usize,
+}
+
+impl<'e, 'm, 'a, 't> Scheduler<'e, 'm, 'a, 't> {
+    pub(super) fn new(
+        shared: &'e Shared,
+        session: Session<'m, 'a>,
+        tokenizer: &'t Tokenizer<'a>,
+        pool: &'e ThreadPool,
+        parallel: usize,
+    ) -> Scheduler<'e, 'm, 'a, 't> {
+        let cache = Cache::new(session.options().sequences);
+        let (streams, biased) = (Vec::new(), Vec::new());
+        Scheduler { shared, session, tokenizer, pool, cache, streams, parallel, biased, done: Done::default() }
+    }
+
+    /// Runs requests until the engine is to stop and none is left.
+    pub(super) fn run(mut self) {
+        loop {
+            self.remove();
+            let Some(deadline) = self.exchange() else { return };
+            self.admit();
+            let parts = self.parts();
+            if parts.is_empty() {
+                // Whoever failed before it began is told of first.
+                if self.done.ended == 0 {
+                    self.wait(deadline);
+                }
+                continue;
+            }
+            self.pass(&parts);
+        }
+    }
+
+    /// Takes out the streams that are over, and those whose readers are gone.
+    fn remove(&mut self) {
+        let Scheduler { streams, cache, done, .. } = self;
+        streams.retain(|stream| {
+            let gone = !stream.is_over && stream.events.is_closed();
+            if stream.is_over || gone {
+                cache.release(stream.sequence);
+                done.ended += 1;
+                done.cancelled += u64::from(gone);
+                return false;
+            }
+            true
+        });
+    }
+
+    /// Tells the shared state what was done, and learns when to stop: none if that is now.
+    fn exchange(&mut self) -> Option<Option<Instant>> {
+        let mut state = self.shared.state();
+        state.sweep();
+        let done = std::mem::take(&mut self.done);
+        state.inside = state.inside.saturating_sub(done.ended);
+        let stats = &mut state.stats;
+        stats.cancelled += done.cancelled;
+        stats.failures += done.failures;
+        stats.cached_tokens += done.cached;
+        stats.prompt_tokens += done.prompt;
+        stats.generated_tokens += done.generated;
+        stats.passes += done.passes;
+        stats.busy_seconds += done.seconds;
+        stats.running = self.streams.len() as u64;
+        stats.paused = self.streams.iter().filter(|stream| stream.is_paused()).count() as u64;
+        let sequences = self.session.options().sequences;
+        stats.held_tokens = (0..sequences).map(|sequence| self.session.len(sequence) as u64).sum();
+        let idle = self.streams.is_empty() && state.waiting.is_empty();
+        let late = state.deadline.is_some_and(|deadline| deadline <= Instant::now());
+        if state.stopping && (idle || late) {
+            // Those that wait are told when the state is closed.
+            let cut = self.streams.len() as u64;
+            state.stats.cancelled += cut + state.waiting.len() as u64;
+            state.stats.running = 0;
+            drop(state);
+            for stream in &mut self.streams {
+                stream.fail(&Refused::Stopping.to_string());
+            }
+            return None;
+        }
+        Some(state.deadline)
+    }
+
+    /// Tokens of prompts in the next pass, at most: so many that a pass takes not much longer beside running streams, or a full one.
+    fn budget(&self) -> usize {
+        let running = self.streams.iter().filter(|stream| stream.next.is_some() && !stream.is_paused()).count();
+        let batch = self.session.options().batch;
+        match running {
+            0 => batch,
+            _ => batch.saturating_sub(running).clamp(LEAST, PIECE),
+        }
+    }
+
+    /// Gives sequences to those who wait, in order, as long as there is room for their prompts in the next pass.
+    fn admit(&mut self) {
+        let budget = self.budget();
+        while self.streams.len() < self.parallel {
+            let reading = || self.streams.iter().filter(|stream| stream.next.is_none());
+            if reading().map(Stream::unread).sum::<usize>() >= budget {
+                return;
+            }
+            let mut state = self.shared.state();
+            let Some(first) = state.waiting.front() else { return };
+            let prompt = &first.request.prompt;
+            let all = first.request.prompt_logprobs;
+            let same = |stream: &Stream| {
+                prompt
+                    .iter()
+                    .zip(&stream.request.prompt)
+                    .take_while(|(a, b)| a == b)
+                    .count()
+                    .min(prompt.len().saturating_sub(1))
+            };
+            if !all && reading().any(|stream| same(stream) >= stream.read + SHARED) {
+                return;
+            }
+            let Some(waiting) = state.waiting.pop_front() else { return };
+            drop(state);
+            self.start(waiting);
+        }
+    }
+
+    fn start(&mut self, waiting: Waiting) {
+        let request = &waiting.request;
+        let most = if request.prompt_logprobs && request.logprobs.is_some() { 0 } else { usize::MAX };
+        let context = self.session.options().context;
+        let taken = self.cache.take(&mut self.session, &request.prompt, most);
+        let failed = |done: &mut Done, error: &str, events: &tokio::sync::mpsc::Sender<Event>| {
+            let _ = events.try_send(Event::Failed(error.to_owned()));
+            done.ended += 1;
+            done.failures += 1;
+        };
+        match taken {
+            Ok(Some((sequence, cached))) => match Stream::new(waiting, self.tokenizer, sequence, cached, context) {
+                Ok(stream) => {
+                    self.done.cached += cached as u64;
+                    self.streams.push(stream);
+                }
+                Err((error, events)) => {
+                    self.cache.release(sequence);
+                    failed(&mut self.done, &error.to_string(), &events);
+                }
+            },
+            // There are as many sequences as streams.
+            Ok(None) => failed(&mut self.done, "there is no free sequence", &waiting.events),
+            Err(error) => failed(&mut self.done, &error.to_string(), &waiting.events),
+        }
+    }
+
+    /// What goes into the next pass: a token of each stream that can go on, and pieces of prompts, the oldest first.
+    fn parts(&self) -> Vec<Part> {
+        let mut budget = self.budget();
+        let options = self.session.options();
+        let mut rows = options.rows.saturating_sub(options.sequences);
+        let mut parts = Vec::with_capacity(self.streams.len());
+        for (number, stream) in self.streams.iter().enumerate() {
+            let before = self.session.len(stream.sequence);
+            let part = |tokens, rows| Part { stream: number, tokens, before, rows };
+            if stream.next.is_some() {
+                if !stream.is_paused() {
+                    parts.push(part(1, 1));
+                }
+                continue;
+            }
+            let mut tokens = stream.unread().min(budget);
+            if stream.wants_all() {
+                tokens = tokens.min(rows);
+                rows -= tokens;
+            }
+            if tokens == 0 {
+                continue;
+            }
+            budget -= tokens;
+            let last = usize::from(tokens == stream.unread());
+            parts.push(part(tokens, if stream.wants_all() { tokens } else { last }));
+        }
+        parts
+    }
+
+    /// Runs a pass. Should it be refused as a whole, each of its parts is run by itself, so that only what is at fault fails.
+    fn pass(&mut self, parts: &[Part]) {
+        let started = Instant::now();
+        match (self.compute(parts), parts) {
+            (Ok(()), _) => {}
+            (Err(error), [part]) => self.fail(*part, &error),
+            (Err(_), _) => {
+                for part in parts {
+                    if let Err(error) = self.compute(&[*part]) {
+                        self.fail(*part, &error);
+                    }
+                }
+            }
+        }
+        self.done.passes += 1;
+        self.done.seconds += started.elapsed().as_secs_f64();
+    }
+
+    fn fail(&mut self, part: Part, error: &RunError) {
+        if let Some(stream) = self.streams.get_mut(part.stream) {
+            stream.fail(&error.to_string());
+            self.done.failures += 1;
+        }
+    }
+
+    fn compute(&mut self, parts: &[Part]) -> Result<(), RunError> {
+        let mut entries = Vec::with_capacity(parts.iter().map(|part| part.tokens).sum());
+        for part in parts {
+            let Some(stream) = self.streams.get(part.stream) else { continue };
+            let piece = stream.request.prompt.iter().skip(stream.read).take(part.tokens);
+            let next = stream.next.iter();
+            let (piece, next) = if stream.next.is_some() { (None, Some(next)) } else { (Some(piece), None) };
+            let tokens = piece.into_iter().flatten().chain(next.into_iter().flatten());
+            entries.extend(tokens.enumerate().map(|(i, token)| {
+                let want = if part.tokens - i <= part.rows { Want::Logits } else { Want::Nothing };
+                Entry::token(stream.sequence, *token).wanting(want)
+            }));
+        }
+        let Scheduler { session, streams, pool, biased, done, .. } = self;
+        let rows = pool.enter(|pool: &dyn Pool| session.run(&entries, pool))?;
+        let mut row = 0;
+        for part in parts {
+            let Some(stream) = streams.get_mut(part.stream) else { continue };
+            let first = stream.read;
+            if stream.next.is_none() {
+                stream.read += part.tokens;
+                done.prompt += part.tokens as u64;
+            }
+            let is_read = stream.unread() == 0;
+            for i in 0..part.rows {
+                let logits = rows.get(row);
+                row += 1;
+                match logits {
+                    _ if stream.is_over => {}
+                    Err(error) => {
+                        stream.fail(&error.to_string());
+                        done.failures += 1;
+                    }
+                    Ok(logits) if i + 1 == part.rows && is_read => {
+                        done.generated += u64::from(stream.step(logits, biased));
+                        done.failures += u64::from(stream.is_broken);
+                    }
+                    Ok(logits) => stream.score_prompt(first + i, logits),
+                }
+            }
+        }
+        // A piece of a prompt of which nothing was wanted is missing from its sequence if a number was not finite. To run it again tells why.
+        for part in parts {
+            let Some(stream) = streams.get_mut(part.stream) else { continue };
+            if !stream.is_over && session.len(stream.sequence) < part.before + part.tokens {
+                let piece = stream.request.prompt.get(part.before..part.before + part.tokens).unwrap_or_default();
+                let error = pool.enter(|pool: &dyn Pool| session.append(stream.sequence, piece, pool)).err();
+                stream.fail(&error.unwrap_or(RunError::NotFinite { tensor: None }).to_string());
+                done.failures += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sleeps until a request comes, a paused stream's reader takes something or goes away, or it is time to stop.
+    fn wait(&self, deadline: Option<Instant>) {
+        let waker = Waker::from(Arc::new(Unpark(thread::current())));
+        let mut context = Context::from_waker(&waker);
+        let mut room: Vec<_> = self.streams.iter().map(|stream| Box::pin(stream.events.reserve_many(ROOM))).collect();
+        if room.iter_mut().any(|room| room.as_mut().poll(&mut context).is_ready()) {
+            return;
+        }
+        match deadline {
+            Some(deadline) => thread::park_timeout(deadline.saturating_duration_since(Instant::now())),
+            None => thread::park(),
+        }
+    }
+}
+
+/// Wakes the engine's thread.
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Unpark>) {
+        self.0.unpark();
+    }
+}
