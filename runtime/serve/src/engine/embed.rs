@@ -19,10 +19,16 @@ pub(super) fn run(shared: &Shared, mut session: Session, pool: &ThreadPool) {
         drop(state);
         match job {
             Some(job) => {
-                read(shared, &mut session, pool, job);
+                let done = read(shared, &mut session, pool, &job);
                 let mut state = shared.state();
                 state.inside = state.inside.saturating_sub(1);
                 state.stats.running = 0;
+                state.stats.cancelled += u64::from(done.is_none());
+                drop(state);
+                // Who still waits for what was given up sees that there is no reply.
+                if let Some(results) = done {
+                    let _ = job.reply.send(results);
+                }
             }
             None if stopping => return,
             None => thread::park(),
@@ -30,15 +36,14 @@ pub(super) fn run(shared: &Shared, mut session: Session, pool: &ThreadPool) {
     }
 }
 
-fn read(shared: &Shared, session: &mut Session, pool: &ThreadPool, job: Reading) {
+/// The results of a job, none if it is given up.
+fn read(shared: &Shared, session: &mut Session, pool: &ThreadPool, job: &Reading) -> Option<Vec<Vector>> {
     let Reading { texts, scores, reply } = job;
     let mut results: Vec<Vector> = Vec::with_capacity(texts.len());
     for part in texts.chunks(STEP) {
         let late = shared.state().deadline.is_some_and(|deadline| deadline <= Instant::now());
         if late || reply.is_closed() {
-            // Who still waits sees that there is no reply.
-            shared.state().stats.cancelled += 1;
-            return;
+            return None;
         }
         let started = Instant::now();
         let mut failures = 0;
@@ -56,5 +61,5 @@ fn read(shared: &Shared, session: &mut Session, pool: &ThreadPool, job: Reading)
         stats.failures += failures;
         stats.busy_seconds += started.elapsed().as_secs_f64();
     }
-    let _ = reply.send(results);
+    Some(results)
 }

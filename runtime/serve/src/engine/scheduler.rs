@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::task::{Context, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::Instant;
+use tokio::sync::mpsc;
 
 /// A prompt that has so many more tokens in common with one that is being read waits for these.
 const SHARED: usize = 32;
@@ -30,6 +31,8 @@ pub(super) struct Scheduler<'e, 'm, 'a, 't> {
     /// In the order of their admission.
     streams: Vec<Stream<'t, 'a>>,
     parallel: usize,
+    /// Those that are over, and their last events.
+    ended: Vec<(mpsc::Sender<Event>, Event)>,
     /// Memory to work in.
     biased: Vec<f32>,
     /// What was done since the last look at the shared state.
@@ -38,9 +41,7 @@ pub(super) struct Scheduler<'e, 'm, 'a, 't> {
 
 #[derive(Default)]
 struct Done {
-    ended: usize,
-    cancelled: u64,
-    failures: u64,
+    cancelled: usize,
     cached: u64,
     prompt: u64,
     generated: u64,
@@ -70,8 +71,8 @@ impl<'e, 'm, 'a, 't> Scheduler<'e, 'm, 'a, 't> {
         parallel: usize,
     ) -> Scheduler<'e, 'm, 'a, 't> {
         let cache = Cache::new(session.options().sequences);
-        let (streams, biased) = (Vec::new(), Vec::new());
-        Scheduler { shared, session, tokenizer, pool, cache, streams, parallel, biased, done: Done::default() }
+        let (streams, ended, biased) = (Vec::new(), Vec::new(), Vec::new());
+        Scheduler { shared, session, tokenizer, pool, cache, streams, parallel, ended, biased, done: Done::default() }
     }
 
     /// Runs requests until the engine is to stop and none is left.
@@ -83,7 +84,7 @@ impl<'e, 'm, 'a, 't> Scheduler<'e, 'm, 'a, 't> {
             let parts = self.parts();
             if parts.is_empty() {
                 // Whoever failed before it began is told of first.
-                if self.done.ended == 0 {
+                if self.ended.is_empty() {
                     self.wait(deadline);
                 }
                 continue;
@@ -94,16 +95,17 @@ impl<'e, 'm, 'a, 't> Scheduler<'e, 'm, 'a, 't> {
 
     /// Takes out the streams that are over, and those whose readers are gone.
     fn remove(&mut self) {
-        let Scheduler { streams, cache, done, .. } = self;
-        streams.retain(|stream| {
-            let gone = !stream.is_over && stream.events.is_closed();
-            if stream.is_over || gone {
+        let Scheduler { streams, cache, ended, done, .. } = self;
+        streams.retain_mut(|stream| {
+            let gone = stream.events.is_closed();
+            done.cancelled += usize::from(gone);
+            let end = stream.end.take();
+            let goes_on = !gone && end.is_none();
+            if !goes_on {
                 cache.release(stream.sequence);
-                done.ended += 1;
-                done.cancelled += u64::from(gone);
-                return false;
             }
-            true
+            ended.extend(end.filter(|_| !gone).map(|end| (stream.events.clone(), end)));
+            goes_on
         });
     }
 
@@ -111,11 +113,11 @@ impl<'e, 'm, 'a, 't> Scheduler<'e, 'm, 'a, 't> {
     fn exchange(&mut self) -> Option<Option<Instant>> {
         let mut state = self.shared.state();
         state.sweep();
-        let done = std::mem::take(&mut self.done);
-        state.inside = state.inside.saturating_sub(done.ended);
+        let (done, ended) = (std::mem::take(&mut self.done), std::mem::take(&mut self.ended));
+        state.inside = state.inside.saturating_sub(ended.len() + done.cancelled);
         let stats = &mut state.stats;
-        stats.cancelled += done.cancelled;
-        stats.failures += done.failures;
+        stats.cancelled += done.cancelled as u64;
+        stats.failures += ended.iter().filter(|(_, end)| matches!(end, Event::Failed(_))).count() as u64;
         stats.cached_tokens += done.cached;
         stats.prompt_tokens += done.prompt;
         stats.generated_tokens += done.generated;
@@ -127,18 +129,23 @@ impl<'e, 'm, 'a, 't> Scheduler<'e, 'm, 'a, 't> {
         stats.held_tokens = (0..sequences).map(|sequence| self.session.len(sequence) as u64).sum();
         let idle = self.streams.is_empty() && state.waiting.is_empty();
         let late = state.deadline.is_some_and(|deadline| deadline <= Instant::now());
-        if state.stopping && (idle || late) {
+        let (is_end, deadline) = (state.stopping && (idle || late), state.deadline);
+        if is_end {
             // Those that wait are told when the state is closed.
-            let cut = self.streams.len() as u64;
-            state.stats.cancelled += cut + state.waiting.len() as u64;
-            state.stats.running = 0;
-            drop(state);
-            for stream in &mut self.streams {
-                stream.fail(&Refused::Stopping.to_string());
+            state.stats.cancelled += (self.streams.len() + state.waiting.len()) as u64;
+            (state.stats.running, state.stats.paused) = (0, 0);
+        }
+        drop(state);
+        for (events, end) in ended {
+            let _ = events.try_send(end);
+        }
+        if is_end {
+            for stream in &self.streams {
+                let _ = stream.events.try_send(Event::Failed(Refused::Stopping.to_string()));
             }
             return None;
         }
-        Some(state.deadline)
+        Some(deadline)
     }
 
     /// Tokens of prompts in the next pass, at most: so many that a pass takes not much longer beside running streams, or a full one.
@@ -185,26 +192,22 @@ impl<'e, 'm, 'a, 't> Scheduler<'e, 'm, 'a, 't> {
         let most = if request.prompt_logprobs && request.logprobs.is_some() { 0 } else { usize::MAX };
         let context = self.session.options().context;
         let taken = self.cache.take(&mut self.session, &request.prompt, most);
-        let failed = |done: &mut Done, error: &str, events: &tokio::sync::mpsc::Sender<Event>| {
-            let _ = events.try_send(Event::Failed(error.to_owned()));
-            done.ended += 1;
-            done.failures += 1;
-        };
-        match taken {
+        let (error, events) = match taken {
             Ok(Some((sequence, cached))) => match Stream::new(waiting, self.tokenizer, sequence, cached, context) {
                 Ok(stream) => {
                     self.done.cached += cached as u64;
-                    self.streams.push(stream);
+                    return self.streams.push(stream);
                 }
                 Err((error, events)) => {
                     self.cache.release(sequence);
-                    failed(&mut self.done, &error.to_string(), &events);
+                    (error.to_string(), events)
                 }
             },
             // There are as many sequences as streams.
-            Ok(None) => failed(&mut self.done, "there is no free sequence", &waiting.events),
-            Err(error) => failed(&mut self.done, &error.to_string(), &waiting.events),
-        }
+            Ok(None) => ("there is no free sequence".to_owned(), waiting.events),
+            Err(error) => (error.to_string(), waiting.events),
+        };
+        self.ended.push((events, Event::Failed(error)));
     }
 
     /// What goes into the next pass: a token of each stream that can go on, and pieces of prompts, the oldest first.
@@ -258,7 +261,6 @@ impl<'e, 'm, 'a, 't> Scheduler<'e, 'm, 'a, 't> {
     fn fail(&mut self, part: Part, error: &RunError) {
         if let Some(stream) = self.streams.get_mut(part.stream) {
             stream.fail(&error.to_string());
-            self.done.failures += 1;
         }
     }
 
@@ -290,14 +292,10 @@ impl<'e, 'm, 'a, 't> Scheduler<'e, 'm, 'a, 't> {
                 let logits = rows.get(row);
                 row += 1;
                 match logits {
-                    _ if stream.is_over => {}
-                    Err(error) => {
-                        stream.fail(&error.to_string());
-                        done.failures += 1;
-                    }
+                    _ if stream.end.is_some() => {}
+                    Err(error) => stream.fail(&error.to_string()),
                     Ok(logits) if i + 1 == part.rows && is_read => {
                         done.generated += u64::from(stream.step(logits, biased));
-                        done.failures += u64::from(stream.is_broken);
                     }
                     Ok(logits) => stream.score_prompt(first + i, logits),
                 }
@@ -306,11 +304,10 @@ impl<'e, 'm, 'a, 't> Scheduler<'e, 'm, 'a, 't> {
         // A piece of a prompt of which nothing was wanted is missing from its sequence if a number was not finite. To run it again tells why.
         for part in parts {
             let Some(stream) = streams.get_mut(part.stream) else { continue };
-            if !stream.is_over && session.len(stream.sequence) < part.before + part.tokens {
+            if stream.end.is_none() && session.len(stream.sequence) < part.before + part.tokens {
                 let piece = stream.request.prompt.get(part.before..part.before + part.tokens).unwrap_or_default();
                 let error = pool.enter(|pool: &dyn Pool| session.append(stream.sequence, piece, pool)).err();
                 stream.fail(&error.unwrap_or(RunError::NotFinite { tensor: None }).to_string());
-                done.failures += 1;
             }
         }
         Ok(())

@@ -22,10 +22,8 @@ pub(super) struct Stream<'t, 'a> {
     pub(super) read: usize,
     /// The token that was chosen and is to be computed next, once the prompt is read.
     pub(super) next: Option<u32>,
-    /// Whether nothing more is to be done.
-    pub(super) is_over: bool,
-    /// Whether it failed.
-    pub(super) is_broken: bool,
+    /// The last event, when nothing more is to be done. It is sent when the stream's place is free again, so that who has read it finds that so.
+    pub(super) end: Option<Event>,
     sampler: Sampler,
     tokenizer: &'t Tokenizer<'a>,
     answer: Answer<'t, 'a>,
@@ -69,8 +67,7 @@ impl<'t, 'a> Stream<'t, 'a> {
             cached,
             read: cached,
             next: None,
-            is_over: false,
-            is_broken: false,
+            end: None,
             sampler,
             tokenizer,
             answer,
@@ -108,7 +105,7 @@ impl<'t, 'a> Stream<'t, 'a> {
             let (prompt, cached, scored) = (self.request.prompt.len(), self.cached, std::mem::take(&mut self.scored));
             self.send(Event::Began { prompt, cached, scored });
             if self.most == 0 {
-                self.end(Reason::Length);
+                self.finish(None, Reason::Length);
                 return false;
             }
         }
@@ -122,7 +119,7 @@ impl<'t, 'a> Stream<'t, 'a> {
         self.generated += 1;
         self.next = Some(token);
         if self.request.ends.contains(&token) {
-            self.end(Reason::Stop);
+            self.finish(None, Reason::Stop);
             return true;
         }
         self.sampler.accept(token);
@@ -135,7 +132,7 @@ impl<'t, 'a> Stream<'t, 'a> {
                 self.over(Reason::Stop);
             }
         } else {
-            self.end_with(piece, Reason::Length);
+            self.finish(piece, Reason::Length);
         }
         true
     }
@@ -154,12 +151,8 @@ impl<'t, 'a> Stream<'t, 'a> {
         self.sampler.sample(biased)
     }
 
-    fn end(&mut self, reason: Reason) {
-        self.end_with(None, reason);
-    }
-
     /// Gives out what was held back, after a piece, and ends.
-    fn end_with(&mut self, piece: Option<Event>, reason: Reason) {
+    fn finish(&mut self, piece: Option<Event>, reason: Reason) {
         let (rest, stopped) = self.answer.finish();
         for piece in [piece, rest].into_iter().flatten() {
             self.send(piece);
@@ -168,14 +161,12 @@ impl<'t, 'a> Stream<'t, 'a> {
     }
 
     fn over(&mut self, reason: Reason) {
-        self.send(Event::Ended { reason, tokens: self.generated });
-        self.is_over = true;
+        self.end = Some(Event::Ended { reason, tokens: self.generated });
     }
 
     /// Ends with an error.
     pub(super) fn fail(&mut self, error: &str) {
-        self.send(Event::Failed(error.to_owned()));
-        (self.is_over, self.is_broken) = (true, true);
+        self.end = Some(Event::Failed(error.to_owned()));
     }
 
     /// There is room, as a stream without is not run; one whose reader is gone is found by the next pass.
