@@ -3,8 +3,9 @@
 mod exact;
 mod limits;
 mod readers;
+mod texts;
 
-use super::{Config, Engine, Event, Events, Facts, Reason, Request, Scored};
+use super::{Config, Engine, Event, Events, Facts, Reason, Request, Scored, Vector};
 use smidgen::sampler::{log_probability, log_sum};
 use smidgen::tokenizer::Tokenizer;
 use smidgen::{KvType, Model, Options, Sampler, Session};
