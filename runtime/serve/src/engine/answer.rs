@@ -55,7 +55,7 @@ impl<'t, 'a> Answer<'t, 'a> {
 
     /// Gives out the first bytes that are held, and the tokens whose text begins in them, or all of them.
     fn give(&mut self, bytes: usize, all: bool) -> Option<Event> {
-        if bytes == 0 && !(all && !self.tokens.is_empty()) {
+        if bytes == 0 && (!all || self.tokens.is_empty()) {
             return None;
         }
         let text: String = self.held.drain(..bytes).collect();
