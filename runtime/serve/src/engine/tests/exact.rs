@@ -103,6 +103,29 @@ fn beginnings_come_from_the_cache() {
     assert_eq!(whole.end, Some((Reason::Length, 256 - 70)));
 }
 
+/// A long text is not given up for a short beginning, and the one that was used least recently goes first.
+#[test]
+fn long_texts_are_kept() {
+    let (engine, facts, _file) = start(|config| config.parallel = count(2));
+    assert_eq!(facts.sequences, 3);
+    let of = |first: &[u32], len: usize| {
+        let tokens = first.iter().copied().chain((0..).map(|i| 40 + i * 7 % 50)).take(len).collect();
+        Request { prompt: tokens, most: Some(1), logprobs: Some(0), ..Request::default() }
+    };
+    let cached = |request: Request| {
+        let (answer, cached) = read(engine.submit(request.clone()).unwrap());
+        assert_eq!(answer, alone(&request));
+        cached
+    };
+    let (long, beginning) = (of(&[90], 150), of(&[90], 12).prompt);
+    let other = of(&[&beginning[..], &[30]].concat(), 20);
+    assert_eq!(cached(long), 0);
+    assert_eq!([cached(other.clone()), cached(of(&[90], 200))], [12, 150]);
+    // Both others are used since, so the other's sequence is the one to go.
+    assert_eq!([cached(of(&[91], 20)), cached(of(&[92], 20))], [0, 0]);
+    assert_eq!([cached(of(&[90], 201)), cached(other)], [200, 12]);
+}
+
 /// Several answers to one prompt read it once.
 #[test]
 fn equal_prompts_are_read_once() {

@@ -68,18 +68,19 @@ fn a_prompt_is_given_up_when_its_reader_goes() {
 /// A prompt is read in pieces beside a stream, which gets a token with each, and in whole passes without one.
 #[test]
 fn a_long_prompt_stalls_nobody() {
-    let (short, long) = (request(70, Some(6)), 124 + 5 * 64);
+    // Beside the stream it has what is left of the first pass and five pieces, and then two passes of its own.
+    let (short, long) = (request(70, Some(6)), 124 + 5 * 64 + 2 * 128);
     let long = Request { prompt: vec![50; long], most: Some(0), ..Request::default() };
     let passes = |requests: Vec<Request>| {
-        let (engine, ..) = start(|config| config.context = Some(count(512)));
+        let (engine, ..) = start(|config| config.context = Some(count(1024)));
         let all = engine.submit_all(requests).unwrap();
         let ends: Vec<_> = all.into_iter().map(|events| read(events).0.end.unwrap().1).collect();
         engine.stop(LONG);
         engine.join();
         (ends, engine.stats().passes)
     };
-    assert_eq!(passes(vec![short, long.clone()]), (vec![6, 0], 6));
-    assert_eq!(passes(vec![long]), (vec![0], 4));
+    assert_eq!(passes(vec![short, long.clone()]), (vec![6, 0], 8));
+    assert_eq!(passes(vec![long]), (vec![0], 6));
 }
 
 #[test]
