@@ -283,6 +283,11 @@ impl Engine {
             return Err(Refused::Stopping);
         }
         let most = self.handle.shared.most;
+        if requests > most {
+            return Err(Refused::Parameter(format!(
+                "{requests} answers are asked for at once, but there is room for {most}"
+            )));
+        }
         if state.inside + requests > most {
             state.sweep();
         }

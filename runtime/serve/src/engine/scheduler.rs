@@ -10,7 +10,8 @@ use smidgen::{Entry, RunError, Session, Want};
 use smidgen_host::ThreadPool;
 use smidgen_targets::Pool;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::Instant;
@@ -33,8 +34,6 @@ pub(super) struct Scheduler<'e, 'm, 'a, 't> {
     parallel: usize,
     /// Those that are over, and their last events.
     ended: Vec<(mpsc::Sender<Event>, Event)>,
-    /// Memory to work in.
-    biased: Vec<f32>,
     /// What was done since the last look at the shared state.
     done: Done,
 }
@@ -71,8 +70,8 @@ impl<'e, 'm, 'a, 't> Scheduler<'e, 'm, 'a, 't> {
         parallel: usize,
     ) -> Scheduler<'e, 'm, 'a, 't> {
         let cache = Cache::new(session.options().sequences);
-        let (streams, ended, biased) = (Vec::new(), Vec::new(), Vec::new());
-        Scheduler { shared, session, tokenizer, pool, cache, streams, parallel, ended, biased, done: Done::default() }
+        let (streams, ended) = (Vec::new(), Vec::new());
+        Scheduler { shared, session, tokenizer, pool, cache, streams, parallel, ended, done: Done::default() }
     }
 
     /// Runs requests until the engine is to stop and none is left.
@@ -277,30 +276,34 @@ impl<'e, 'm, 'a, 't> Scheduler<'e, 'm, 'a, 't> {
                 Entry::token(stream.sequence, *token).wanting(want)
             }));
         }
-        let Scheduler { session, streams, pool, biased, done, .. } = self;
-        let rows = pool.enter(|pool: &dyn Pool| session.run(&entries, pool))?;
-        let mut row = 0;
-        for part in parts {
-            let Some(stream) = streams.get_mut(part.stream) else { continue };
-            let first = stream.read;
-            if stream.next.is_none() {
-                stream.read += part.tokens;
-                done.prompt += part.tokens as u64;
-            }
-            let is_read = stream.unread() == 0;
-            for i in 0..part.rows {
-                let logits = rows.get(row);
-                row += 1;
-                match logits {
-                    _ if stream.end.is_some() => {}
-                    Err(error) => stream.fail(&error.to_string()),
-                    Ok(logits) if i + 1 == part.rows && is_read => {
-                        done.generated += u64::from(stream.step(logits, biased));
-                    }
-                    Ok(logits) => stream.score_prompt(first + i, logits),
+        let Scheduler { session, streams, pool, done, .. } = self;
+        pool.enter(|pool: &dyn Pool| {
+            let rows = session.run(&entries, pool)?;
+            let (mut row, mut parts) = (0, parts.iter().peekable());
+            let mut steps = Vec::with_capacity(parts.len());
+            for (number, stream) in streams.iter_mut().enumerate() {
+                let Some(part) = parts.next_if(|part| part.stream == number) else { continue };
+                let first = stream.read;
+                if stream.next.is_none() {
+                    stream.read += part.tokens;
+                    done.prompt += part.tokens as u64;
                 }
+                let last = part.rows.checked_sub(1).filter(|_| stream.unread() == 0);
+                let mut logits = None;
+                for i in 0..part.rows {
+                    match rows.get(row + i) {
+                        _ if stream.end.is_some() => {}
+                        Err(error) => stream.fail(&error.to_string()),
+                        Ok(of_last) if Some(i) == last => logits = Some(of_last),
+                        Ok(logits) => stream.score_prompt(first + i, logits),
+                    }
+                }
+                row += part.rows;
+                steps.extend(logits.map(|logits| Mutex::new(Some((stream, logits)))));
             }
-        }
+            done.generated += step(&steps, pool);
+            Ok::<(), RunError>(())
+        })?;
         // A piece of a prompt of which nothing was wanted is missing from its sequence if a number was not finite. To run it again tells why.
         for part in parts {
             let Some(stream) = streams.get_mut(part.stream) else { continue };
@@ -326,6 +329,28 @@ impl<'e, 'm, 'a, 't> Scheduler<'e, 'm, 'a, 't> {
             None => thread::park(),
         }
     }
+}
+
+/// A stream and the logits after its tokens, until it has taken them.
+type Step<'s, 't, 'a> = Mutex<Option<(&'s mut Stream<'t, 'a>, &'s [f32])>>;
+
+/// Lets streams choose their next tokens, several at once: for some samplers that takes as long as what a stream has of a pass. Returns how many tokens
+/// were generated.
+fn step(steps: &[Step], pool: &dyn Pool) -> u64 {
+    let (next, generated) = (AtomicUsize::new(0), AtomicU64::new(0));
+    let job = || {
+        while let Some(step) = steps.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let taken = step.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let is_new = taken.is_some_and(|(stream, logits)| stream.step(logits));
+            generated.fetch_add(u64::from(is_new), Ordering::Relaxed);
+        }
+    };
+    if steps.len() > 1 {
+        pool.run(&job)
+    } else {
+        job()
+    }
+    generated.into_inner()
 }
 
 /// Wakes the engine's thread.

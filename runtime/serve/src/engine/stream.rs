@@ -29,6 +29,8 @@ pub(super) struct Stream<'t, 'a> {
     answer: Answer<'t, 'a>,
     /// The prompt's tokens with their log-probabilities.
     scored: Vec<Scored>,
+    /// Logits with the request's bias.
+    biased: Vec<f32>,
     /// Tokens that may be generated, and that were.
     most: usize,
     generated: usize,
@@ -72,6 +74,7 @@ impl<'t, 'a> Stream<'t, 'a> {
             tokenizer,
             answer,
             scored,
+            biased: Vec::new(),
             most,
             generated: 0,
         })
@@ -99,8 +102,8 @@ impl<'t, 'a> Stream<'t, 'a> {
         }
     }
 
-    /// Takes the logits after all tokens so far, and chooses the next one. `biased` is memory to work in. Returns whether a token was generated.
-    pub(super) fn step(&mut self, logits: &[f32], biased: &mut Vec<f32>) -> bool {
+    /// Takes the logits after all tokens so far, and chooses the next one. Returns whether a token was generated.
+    pub(super) fn step(&mut self, logits: &[f32]) -> bool {
         if self.generated == 0 {
             let (prompt, cached, scored) = (self.request.prompt.len(), self.cached, std::mem::take(&mut self.scored));
             self.send(Event::Began { prompt, cached, scored });
@@ -109,7 +112,7 @@ impl<'t, 'a> Stream<'t, 'a> {
                 return false;
             }
         }
-        let token = match self.choose(logits, biased) {
+        let token = match self.choose(logits) {
             Ok(token) => token,
             Err(error) => {
                 self.fail(&error.to_string());
@@ -137,18 +140,18 @@ impl<'t, 'a> Stream<'t, 'a> {
         true
     }
 
-    fn choose(&mut self, logits: &[f32], biased: &mut Vec<f32>) -> Result<u32, RunError> {
+    fn choose(&mut self, logits: &[f32]) -> Result<u32, RunError> {
         if self.request.bias.is_empty() {
             return self.sampler.sample(logits);
         }
-        biased.clear();
-        biased.extend_from_slice(logits);
+        self.biased.clear();
+        self.biased.extend_from_slice(logits);
         for (token, bias) in &self.request.bias {
-            if let Some(logit) = biased.get_mut(*token as usize) {
+            if let Some(logit) = self.biased.get_mut(*token as usize) {
                 *logit = (*logit + bias).clamp(f32::MIN, f32::MAX);
             }
         }
-        self.sampler.sample(biased)
+        self.sampler.sample(&self.biased)
     }
 
     /// Gives out what was held back, after a piece, and ends.

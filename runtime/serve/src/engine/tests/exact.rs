@@ -77,6 +77,24 @@ fn streams_equal_each_alone() {
     }
 }
 
+/// What is not finite in the middle of a prompt fails its request as at the end, and its sequence is as good as before.
+#[test]
+fn numbers_that_are_not_finite_fail_alone() {
+    let (engine, ..) = start(|config| config.parallel = count(1));
+    let mut tokens: Vec<u32> = (0..200).map(|i| 40 + i * 7 % 50).collect();
+    let good = Request { prompt: tokens.clone(), most: Some(8), logprobs: Some(1), ..Request::default() };
+    for at in [0, 5, 127, 128, 150, 199] {
+        tokens[at] = INFINITE;
+        let bad = Request { prompt: tokens.clone(), ..good.clone() };
+        tokens[at] = good.prompt[at];
+        let (answer, _) = read(engine.submit(bad.clone()).unwrap());
+        assert_eq!(answer, alone(&bad));
+        assert_eq!(answer.failed.as_deref(), Some("tensor token_embd.weight holds a weight that is not finite"));
+        assert_eq!(read(engine.submit(good.clone()).unwrap()).0, alone(&good));
+    }
+    assert_eq!(engine.stats().failures, 6);
+}
+
 /// A conversation that goes on is read from where it differs, and a stream that runs lends its beginning.
 #[test]
 fn beginnings_come_from_the_cache() {
