@@ -9,7 +9,7 @@ use crate::decoder::Decoder;
 use crate::exec::Precision;
 use crate::kv::{Cache, KvType, Shape};
 use crate::memory::{defaults, try_with_capacity, zeroed};
-use crate::{MAX_CONTEXT, Model, RunError};
+use crate::{MAX_CONTEXT, Model, RunError, TensorName};
 use alloc::vec::Vec;
 use entry::Piece;
 pub use entry::{Entry, Input, Want};
@@ -113,6 +113,8 @@ pub struct Session<'m, 'a> {
     /// `[rows × width]`
     hidden: Vec<f32>,
     results: Vec<run::Outcome>,
+    /// The first tensor with a weight that is not finite, once a number was not: to find it all weights are read.
+    not_finite: Option<Option<TensorName>>,
     batch: usize,
     rows: usize,
 }
@@ -164,6 +166,7 @@ impl<'m, 'a> Session<'m, 'a> {
             logits: zeroed(of(model.vocabulary())?)?,
             hidden: zeroed(of(model.width())?)?,
             results: try_with_capacity(rows)?,
+            not_finite: None,
             batch,
             rows,
         })

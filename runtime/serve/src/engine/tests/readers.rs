@@ -68,6 +68,24 @@ fn a_prompt_is_given_up_when_its_reader_goes() {
     assert!(stats.cancelled == 1 && stats.prompt_tokens < context as u64, "{stats:?}");
 }
 
+/// A reader that goes away in the middle of an answer disturbs nobody, and what was computed for it is of use.
+#[test]
+fn an_answer_is_given_up_when_its_reader_goes() {
+    let (engine, ..) = start(|config| config.parallel = count(2));
+    let other = request(80, Some(60));
+    let mut all = engine.submit_all(vec![request(70, Some(200)), other.clone()]).unwrap();
+    let (rest, mut gone) = (all.pop().unwrap(), all.pop().unwrap());
+    for _ in 0..4 {
+        gone.blocking_recv().unwrap();
+    }
+    drop(gone);
+    assert_eq!(read(rest).0, alone(&other));
+    let again = request(70, Some(20));
+    assert_eq!(read(engine.submit(again.clone()).unwrap()), (alone(&again), 3));
+    let stats = engine.stats();
+    assert_eq!((stats.cancelled, stats.running), (1, 0));
+}
+
 /// A prompt is read in pieces beside a stream, which gets a token with each, and in whole passes without one.
 #[test]
 fn a_long_prompt_stalls_nobody() {
