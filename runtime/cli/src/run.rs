@@ -200,6 +200,16 @@ fn template(
         return Err(open::named(file, what));
     }
     let source = value.and_then(|value| value.as_str());
+    #[cfg(feature = "hub")]
+    if let Some(renderer) = &settings.renderer {
+        let model = args.model.display();
+        if source.is_none() {
+            return Err(format!("{model}: its registry has the prompts written by Ollama's renderer {renderer}, which is not supported, and the file has no chat template; use --raw").into());
+        }
+        tell(format_args!(
+            "smidgen: warning: {model}: its registry has the prompts written by Ollama's renderer {renderer}; the file's own chat template is used\n"
+        ));
+    }
     let spelled = |id: Option<u32>| id.and_then(|id| tokenizer.token_text(id)).unwrap_or_default();
     let parse = |source| ChatTemplate::parse(source, spelled(tokenizer.bos()), spelled(tokenizer.eos()));
     Ok(source.map(parse).transpose()?)

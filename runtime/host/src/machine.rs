@@ -47,7 +47,8 @@ pub fn bandwidth(pool: &dyn Pool) -> Option<f64> {
             break;
         }
     }
-    Some(best)
+    // A whole number is read from a file as it was written.
+    Some(best.round())
 }
 
 /// Memory in pieces, each first touched by the thread that came for it.

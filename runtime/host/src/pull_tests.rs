@@ -98,10 +98,13 @@ fn the_cache_directory() {
 #[test]
 fn unknown_names() {
     let error = resolve("smolm2", &mut Silent).unwrap_err().to_string();
-    assert_eq!(
-        error,
-        "smolm2: this is neither a file nor a known model; did you mean smollm2? (known: smollm2, minilm)"
-    );
+    let known = "smolm2: this is neither a file nor a known model; did you mean smollm2? (known: smollm2, minilm";
+    let others = if cfg!(feature = "hub") {
+        "; or any as hf:USER/REPO:QUANT, ollama:NAME:TAG, https://…/FILE.gguf)"
+    } else {
+        ")"
+    };
+    assert_eq!(error, format!("{known}{others}"));
     assert!(matches!(resolve("no/such.gguf", &mut Silent), Err(Error::Read { .. })));
     assert!(matches!(resolve("nosuch.gguf", &mut Silent), Err(Error::Read { .. })));
     assert!(matches!(pull("nothing", Form::Packed, &mut Silent), Err(Error::UnknownModel { .. })));

@@ -57,6 +57,10 @@ pub(crate) fn read_request(stream: &mut dyn Read, rest: &mut Vec<u8>, origin: Or
         if let Some(end) = rest.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
             break end + 4;
         }
+        // A handshake of TLS, as an example.
+        if rest.first().is_some_and(|byte| !byte.is_ascii_uppercase()) {
+            return Err(io::Error::from(io::ErrorKind::InvalidData));
+        }
         if rest.len() > HEAD_LIMIT {
             return Err(io::Error::other("a request's head without an end"));
         }

@@ -110,7 +110,17 @@ fn serve(shared: &Shared, socket: TcpStream, origin: Origin, tls: Option<Arc<Ser
 /// Answers a connection's requests.
 fn converse(shared: &Shared, stream: &mut dyn Stream, socket: &TcpStream, origin: Origin) -> io::Result<Next> {
     let mut rest = Vec::new();
-    while let Some(request) = read_request(stream, &mut rest, origin)? {
+    loop {
+        let request = match read_request(stream, &mut rest, origin) {
+            Ok(Some(request)) => request,
+            Ok(None) => return Ok(Next::Close),
+            Err(error) => {
+                if error.kind() == io::ErrorKind::InvalidData {
+                    stream.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")?;
+                }
+                return Err(error);
+            }
+        };
         let number = record(shared, &request);
         let next = if request.method == "CONNECT" && origin == Origin::Proxy {
             tunnel(shared, socket, &request, number, &rest)?
@@ -121,7 +131,6 @@ fn converse(shared: &Shared, stream: &mut dyn Stream, socket: &TcpStream, origin
             return Ok(next);
         }
     }
-    Ok(Next::Close)
 }
 
 /// Begins the record of a request, and gives its number.

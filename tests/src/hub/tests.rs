@@ -218,6 +218,18 @@ fn what_a_client_did_not_take_was_not_written() {
 }
 
 #[test]
+fn what_is_no_request_is_told() {
+    let hub = Hub::start().unwrap();
+    let mut stream = TcpStream::connect(hub.endpoint().strip_prefix("http://").unwrap()).unwrap();
+    // A handshake of TLS.
+    stream.write_all(b"\x16\x03\x01\x02\x00\x01").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    assert!(text.starts_with("HTTP/1.1 400 "), "{text}");
+    assert_eq!(hub.requests().len(), 0);
+}
+
+#[test]
 fn dates() {
     assert_eq!(http_date(784_111_777), "Sun, 06 Nov 1994 08:49:37 GMT");
     assert_eq!(http_date(951_782_400), "Tue, 29 Feb 2000 00:00:00 GMT");

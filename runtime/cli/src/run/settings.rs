@@ -19,6 +19,9 @@ pub(super) struct Settings {
     /// A template in Go's form, instead of the file's.
     #[cfg(feature = "hub")]
     pub(super) template: Option<String>,
+    /// Ollama's own code that writes the prompts, in whose place the file's template is.
+    #[cfg(feature = "hub")]
+    pub(super) renderer: Option<String>,
 }
 
 impl Settings {
@@ -43,6 +46,8 @@ impl Settings {
             messages: Vec::new(),
             #[cfg(feature = "hub")]
             template: None,
+            #[cfg(feature = "hub")]
+            renderer: None,
         }
     }
 }
@@ -80,6 +85,7 @@ impl Settings {
         settings.stops.extend(given.stop);
         if !args.raw && args.tokens.is_none() {
             settings.template = defaults.template;
+            settings.renderer = defaults.renderer;
             settings.system = settings.system.or(defaults.system);
             settings.messages = defaults.messages;
         }

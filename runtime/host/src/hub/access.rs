@@ -1,5 +1,7 @@
 //! Who asks: endpoints, tokens, and whether the network may be used at all.
 
+use super::HubError;
+use super::http::joined;
 use super::name::HUB;
 use base64::prelude::{BASE64_STANDARD, Engine};
 use std::path::PathBuf;
@@ -30,6 +32,8 @@ pub struct Access {
     pub pause: Duration,
     /// Hosts with login and password, as in a file `.netrc`.
     passwords: Arc<Vec<Login>>,
+    /// Why the file that `NETRC` names cannot be read.
+    unread: Option<String>,
 }
 
 struct Login {
@@ -58,7 +62,10 @@ impl Access {
             |name, usual: &str| set(name).unwrap_or_else(|| usual.to_owned()).trim_end_matches('/').to_owned();
         let is_on =
             |name| set(name).is_some_and(|value| !["0", "false", "no", "off"].contains(&&*value.to_lowercase()));
-        let netrc = set("NETRC").map(PathBuf::from).or_else(|| Some(std::env::home_dir()?.join(".netrc")));
+        let named = set("NETRC").map(PathBuf::from);
+        let is_named = named.is_some();
+        let netrc = named.or_else(|| Some(std::env::home_dir()?.join(".netrc")));
+        let netrc = netrc.map_or_else(|| Ok(String::new()), |path| text_of(&path));
         Access {
             endpoint: address("HF_ENDPOINT", HUB),
             registry: address("SMIDGEN_REGISTRY", REGISTRY),
@@ -66,8 +73,37 @@ impl Access {
             offline: is_on("SMIDGEN_OFFLINE") || is_on("HF_HUB_OFFLINE"),
             connections: 4,
             pause: Duration::from_millis(500),
-            passwords: Arc::new(netrc.map(|path| logins(&text_of(&path))).unwrap_or_default()),
+            passwords: Arc::new(netrc.as_deref().map(logins).unwrap_or_default()),
+            unread: netrc.err().filter(|_| is_named).map(|error| crate::one_line(&error.to_string())),
         }
+    }
+
+    /// Refuses what cannot be used, by the name of its variable.
+    pub(crate) fn check(&self) -> Result<(), HubError> {
+        let wrong = |variable: &str, reason: String| Err(HubError::Variable { variable: variable.into(), reason });
+        if self.token.as_ref().is_some_and(|token| !token.bytes().all(|byte| byte.is_ascii_graphic())) {
+            return wrong("HF_TOKEN", "this is no token, which is one word in ASCII; copy it anew".into());
+        }
+        for (variable, address) in [("HF_ENDPOINT", &self.endpoint), ("SMIDGEN_REGISTRY", &self.registry)] {
+            if joined(address, "/").is_none() {
+                return wrong(variable, "this is no web address; write https://HOST[:PORT]".into());
+            }
+        }
+        match &self.unread {
+            Some(reason) => wrong("NETRC", format!("the file cannot be read ({reason}); name one of logins, or none")),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether an address is the hub's.
+    fn is_hub(&self, uri: &Uri) -> bool {
+        let origin = |uri: &Uri| Some((uri.scheme_str()?.to_owned(), uri.authority()?.as_str().to_ascii_lowercase()));
+        self.endpoint.parse().ok().is_some_and(|hub: Uri| origin(&hub).is_some() && origin(&hub) == origin(uri))
+    }
+
+    /// Whether the hub's token is not sent to an address of the hub, since the connection is not encrypted.
+    pub(crate) fn withholds(&self, url: &str) -> bool {
+        self.token.is_some() && url.parse().is_ok_and(|uri| self.is_hub(&uri)) && self.credentials(url).is_none()
     }
 
     /// The header `Authorization` for an address.
@@ -78,9 +114,7 @@ impl Access {
         if uri.scheme_str() != Some("https") && !is_here {
             return None;
         }
-        let origin = |uri: &Uri| Some((uri.scheme_str()?.to_owned(), uri.authority()?.as_str().to_ascii_lowercase()));
-        let is_hub =
-            self.endpoint.parse().ok().is_some_and(|hub: Uri| origin(&hub).is_some() && origin(&hub) == origin(&uri));
+        let is_hub = self.is_hub(&uri);
         if let Some(token) = self.token.as_ref().filter(|_| is_hub) {
             return Some(format!("Bearer {token}"));
         }
@@ -90,10 +124,13 @@ impl Access {
     }
 }
 
-/// The text of a file of passwords; none if it cannot be read.
-fn text_of(path: &std::path::Path) -> String {
-    let is_usual = std::fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() <= MOST_NETRC);
-    if is_usual { std::fs::read_to_string(path).unwrap_or_default() } else { String::new() }
+/// The text of a file of passwords.
+fn text_of(path: &std::path::Path) -> std::io::Result<String> {
+    let found = std::fs::metadata(path)?;
+    if !found.is_file() || found.len() > MOST_NETRC {
+        return Err(std::io::Error::other("it is no file, or a very long one"));
+    }
+    std::fs::read_to_string(path)
 }
 
 /// The logins of a file `.netrc`: words in pairs, and macros up to an empty line.
@@ -148,6 +185,7 @@ mod tests {
             passwords: Arc::new(logins(
                 "machine files.example login me password pw\n# machine x login y password z\nmacdef init\nmachine no login no password no\n\nmachine a.example\n login b\n password c\n",
             )),
+            unread: None,
         }
     }
 

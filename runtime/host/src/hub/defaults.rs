@@ -41,6 +41,8 @@ pub struct Defaults {
     pub system: Option<String>,
     /// Messages before those of the user, each a role and a content.
     pub messages: Vec<(String, String)>,
+    /// The name of Ollama's own code that writes the prompts. The template says nothing then, and is none.
+    pub renderer: Option<String>,
     /// What can be honoured of the parameters.
     pub parameters: Parameters,
     /// All parameters, as the registry has them.
@@ -98,7 +100,30 @@ impl Defaults {
         Defaults::of_value(&value)
     }
 
-    /// What a record on the shelf says: a map of `template`, `system`, `parameters` and `messages`, each of which may be absent.
+    /// Adds what the configuration of the model in the registry says, in JSON: whether Ollama has a renderer for it, in
+    /// whose place the file's own template is used.
+    ///
+    /// # Errors
+    /// [`HubError::Defaults`] for another form of weights than GGUF, and for what is no JSON.
+    pub fn with_config(mut self, config: &str) -> Result<Defaults, HubError> {
+        let config: Value = serde_json::from_str(config)
+            .or_else(|error| fault(format!("the configuration of the model is no JSON ({error})")))?;
+        let text = |name: &str| match config.get(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text.clone()).filter(|text| !text.is_empty())),
+            Some(_) => fault(format!("the field {name} of the model's configuration has a wrong type")),
+        };
+        if let Some(form) = text("model_format")?.filter(|form| form != "gguf") {
+            return fault(format!("its weights are in {}, not in GGUF; use another tag", crate::one_line(&form)));
+        }
+        self.renderer = text("renderer")?.map(|name| crate::one_line(&name));
+        if self.renderer.is_some() {
+            self.template = None;
+        }
+        Ok(self)
+    }
+
+    /// What a record on the shelf says: a map of `template`, `system`, `renderer`, `parameters` and `messages`, each of which may be absent.
     ///
     /// # Errors
     /// [`HubError::Defaults`], as for [`of_layers`](Self::of_layers).
@@ -110,6 +135,7 @@ impl Defaults {
                 (_, Value::Null) => {}
                 ("template", Value::String(text)) => defaults.template = Some(text.clone()),
                 ("system", Value::String(text)) => defaults.system = Some(text.clone()),
+                ("renderer", Value::String(name)) => defaults.renderer = Some(crate::one_line(name)),
                 ("parameters", Value::Object(parameters)) => {
                     defaults.parameters = Parameters::of(parameters)?;
                     defaults.given.clone_from(parameters);
@@ -118,7 +144,7 @@ impl Defaults {
                     let messages = messages.iter().enumerate().map(|(index, value)| message(value, index + 1));
                     defaults.messages = messages.collect::<Result<_, _>>()?;
                 }
-                ("template" | "system" | "parameters" | "messages", _) => {
+                ("template" | "system" | "renderer" | "parameters" | "messages", _) => {
                     return fault(format!("the layer {key} of the model has a wrong type"));
                 }
                 _ => return fault(format!("the defaults of the model have an unknown field {key:?}")),
@@ -133,6 +159,7 @@ impl Defaults {
         let mut entries = Map::new();
         entries.extend(self.template.as_ref().map(|text| ("template".to_owned(), text.as_str().into())));
         entries.extend(self.system.as_ref().map(|text| ("system".to_owned(), text.as_str().into())));
+        entries.extend(self.renderer.as_ref().map(|name| ("renderer".to_owned(), name.as_str().into())));
         if !self.given.is_empty() {
             entries.insert("parameters".to_owned(), Value::Object(self.given.clone()));
         }
@@ -155,7 +182,9 @@ impl Defaults {
             _ => true,
         };
         let found = self.given.iter().find(|(name, value)| !value.is_null() && !neutral(name, value));
-        found.map(|(name, value)| format!("{name} {}", crate::one_line(&value.to_string())))
+        // The digits of a number that serde_json writes depend on its features.
+        let shown = |value: &Value| value.as_f64().map_or_else(|| value.to_string(), |number| number.to_string());
+        found.map(|(name, value)| format!("{name} {}", crate::one_line(&shown(value))))
     }
 
     /// The names of parameters that nobody knows, which are passed over.
@@ -358,7 +387,7 @@ mod tests {
             (r#"{"penalize_newline": false, "repeat_penalty": 1.1}"#, Some("penalize_newline false")),
             (r#"{"penalize_newline": false}"#, None),
             (r#"{"penalize_newline": true, "repeat_penalty": 1.1}"#, None),
-            (r#"{"rope_frequency_base": 1e6}"#, Some("rope_frequency_base 1000000.0")),
+            (r#"{"rope_frequency_base": 1e6}"#, Some("rope_frequency_base 1000000")),
             (r#"{"rope_frequency_scale": 0}"#, None),
         ] {
             let defaults = of(parameters).unwrap();
@@ -368,6 +397,24 @@ mod tests {
         for (name, reason) in HARMLESS {
             let defaults = of(&format!(r#"{{"{name}": 1}}"#)).unwrap();
             assert_eq!((defaults.refused(), defaults.unknown().count()), (None, 0), "{name}: {reason}");
+        }
+    }
+
+    #[test]
+    fn the_configuration_names_a_renderer() {
+        let config = |text: &str| of("{}").unwrap().with_config(text);
+        assert_eq!(config(r#"{"model_format": "gguf", "renderer": ""}"#).unwrap(), Defaults::default());
+        assert_eq!(config("{}").unwrap().to_value(), None);
+        let defaults = config(r#"{"renderer": "qwen3-coder", "parser": "qwen3-coder", "model_format": ""}"#).unwrap();
+        assert_eq!(defaults.renderer.as_deref(), Some("qwen3-coder"));
+        assert_eq!(Defaults::of_value(&defaults.to_value().unwrap()).unwrap(), defaults);
+        for (text, words) in [
+            (r#"{"model_format": "safetensors"}"#, "its weights are in safetensors"),
+            (r#"{"renderer": 1}"#, "renderer of the model's configuration"),
+            ("<html>", "is no JSON"),
+        ] {
+            let error = config(text).unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
         }
     }
 

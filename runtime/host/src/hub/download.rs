@@ -139,7 +139,13 @@ impl<'c> Download<'c> {
         let request = Request { url: &self.remote.url, range: Some((0, 0)), ..Request::default() };
         let response = match self.client.get(&request) {
             // An empty file has no first byte.
-            Err(HubError::Refused(Refusal { status: 416, .. })) => return Err(self.length(0).into()),
+            Err(HubError::Refused(Refusal { status: 416, .. })) => {
+                if self.remote.size.is_some_and(|size| size > 0) {
+                    return Err(self.length(0).into());
+                }
+                (self.ranges, self.identity.size, self.identity.validator) = (true, Some(0), None);
+                return Ok(());
+            }
             other => other?,
         };
         response.check_encoding()?;
@@ -153,7 +159,11 @@ impl<'c> Download<'c> {
             _ => {}
         }
         self.identity.validator = response.validator();
-        self.state().url = response.url;
+        self.state().url.clone_from(&response.url);
+        if self.ranges {
+            // A connection is used again when its answer was read to the end.
+            let _ = response.reader().read(&mut [0; 2]);
+        }
         Ok(())
     }
 
@@ -187,8 +197,13 @@ impl<'c> Download<'c> {
         }
     }
 
+    /// Whether an earlier process began it.
+    pub(crate) fn is_resumed(&self) -> bool {
+        self.resumed
+    }
+
     /// Begins anew.
-    fn reset(&mut self) -> Result<(), Error> {
+    pub(crate) fn reset(&mut self) -> Result<(), Error> {
         self.part.restart(&self.identity)?;
         self.state().done = Ranges::default();
         (self.resumed, self.hash, self.hashed) = (false, Sha256::new(), 0);
@@ -275,7 +290,8 @@ impl<'c> Download<'c> {
             let mut validator = self.identity.validator.clone();
             while start < end {
                 let before = start;
-                let Err(error) = self.piece(&mut start, end, validator.as_deref()) else { break };
+                let url = self.state().url.clone();
+                let Err(error) = self.piece(&url, &mut start, end, validator.as_deref()) else { break };
                 if start > before {
                     failures = 0;
                 }
@@ -288,7 +304,7 @@ impl<'c> Download<'c> {
                     }
                     // The address to which the file's own led is not valid any more.
                     Error::Hub(HubError::Refused(Refusal { status: 400..=410, .. }))
-                        if failures < ATTEMPTS && self.forget() =>
+                        if failures < ATTEMPTS && self.forget(&url) =>
                     {
                         continue;
                     }
@@ -309,12 +325,14 @@ impl<'c> Download<'c> {
         }
     }
 
-    /// Goes back to the file's own address. False if that is in use already.
-    fn forget(&self) -> bool {
+    /// Goes back from an address to the file's own. False if it is that.
+    fn forget(&self, url: &str) -> bool {
         let mut state = self.state();
-        let was_other = state.url != self.remote.url;
-        state.url.clone_from(&self.remote.url);
-        was_other
+        // Another connection may have gone back before.
+        if state.url == url {
+            state.url.clone_from(&self.remote.url);
+        }
+        url != self.remote.url
     }
 
     fn ended(&self, error: Option<Error>) {
@@ -326,10 +344,9 @@ impl<'c> Download<'c> {
         self.moved.notify_all();
     }
 
-    /// Downloads a piece, from `start` on, which moves.
-    fn piece(&self, start: &mut u64, end: u64, validator: Option<&str>) -> Result<(), Error> {
-        let url = self.state().url.clone();
-        let request = Request { url: &url, range: Some((*start, end - 1)), if_range: validator, accept: None };
+    /// Downloads a piece from an address, from `start` on, which moves.
+    fn piece(&self, url: &str, start: &mut u64, end: u64, validator: Option<&str>) -> Result<(), Error> {
+        let request = Request { url, range: Some((*start, end - 1)), if_range: validator, accept: None };
         let response = match self.client.once(&request) {
             // It has become shorter.
             Err(HubError::Refused(Refusal { status: 416, .. })) => return Err(self.changed().into()),
@@ -345,7 +362,7 @@ impl<'c> Download<'c> {
             }
             (206, _) => {
                 let reason = "the server sends other bytes than it was asked for".into();
-                return Err(HubError::Answer { url: shown(&url), reason }.into());
+                return Err(HubError::Answer { url: shown(url), reason }.into());
             }
             _ => return Err(self.changed().into()),
         }
@@ -376,6 +393,8 @@ impl<'c> Download<'c> {
             let left = end.map_or(u64::MAX, |end| end - *start);
             let most = bytes.len().min(usize::try_from(left).unwrap_or(usize::MAX));
             if most == 0 {
+                // A connection is used again when its answer was read to the end.
+                let _ = body.read(&mut [0]);
                 break Ok(());
             }
             let read = body.read(bytes.get_mut(..most).unwrap_or_default());
@@ -427,9 +446,8 @@ impl<'c> Download<'c> {
             let response = self.client.get(&request)?;
             response.check_encoding()?;
             self.check_kind(&response)?;
-            let size = self.identity.size;
-            let stated = response.length().or(size);
-            if let (Some(found), Some(expected)) = (stated, size)
+            let stated = response.length().or(self.remote.size);
+            if let (Some(found), Some(expected)) = (stated, self.remote.size)
                 && found != expected
             {
                 return Err(HubError::Length { file: self.remote.name.clone(), found, expected }.into());

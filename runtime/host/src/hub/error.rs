@@ -27,10 +27,19 @@ pub enum HubError {
         /// The address.
         url: String,
     },
-    /// The variable that names a proxy cannot be read.
-    Proxy {
+    /// A variable of the environment does not hold what it is to hold.
+    Variable {
         /// The variable.
         variable: String,
+        /// What is wrong with it, and what to write.
+        reason: String,
+    },
+    /// The proxy opens no connection.
+    ProxyRefuses {
+        /// The address.
+        url: String,
+        /// What the proxy says.
+        words: String,
     },
     /// The server is not reached.
     NoNetwork {
@@ -184,6 +193,8 @@ pub struct Refusal {
     pub pause: Option<Duration>,
     /// Whether a token or a password was sent.
     pub with_token: bool,
+    /// Whether a token was not sent because the connection is not encrypted.
+    pub withheld: bool,
 }
 
 /// An address without what follows its question mark, and without a password.
@@ -223,8 +234,12 @@ impl fmt::Display for HubError {
                     "{url}: this build has no TLS; use one with the feature tls, or download the file and give its path"
                 )
             }
-            HubError::Proxy { variable } => {
-                write!(f, "{variable}: this is no address of a proxy; write http://HOST:PORT or socks5://HOST:PORT")
+            HubError::Variable { variable, reason } => write!(f, "{variable}: {reason}"),
+            HubError::ProxyRefuses { url, words } => {
+                write!(
+                    f,
+                    "{url}: the proxy refuses the connection ({words}); check http_proxy, https_proxy or all_proxy, and the password in it"
+                )
             }
             HubError::NoNetwork { url, reason } => {
                 write!(f, "{url}: {reason}; check the network, the address and the proxy")
@@ -233,7 +248,9 @@ impl fmt::Display for HubError {
                 write!(f, "{url}: the connection broke ({reason}); try again, which goes on from here")
             }
             HubError::Tls { url, reason } => write!(f, "{url}: no encrypted connection: {reason}"),
-            HubError::Redirect { url, to, reason } => write!(f, "{url}: not followed to {to}, {reason}"),
+            HubError::Redirect { url, to, reason } => {
+                write!(f, "{url}: not followed to {to}, {reason}; check the address")
+            }
             HubError::Refused(refusal) => refusal.fmt(f),
             HubError::Encoding { url, coding } => write!(
                 f,
@@ -284,9 +301,12 @@ impl fmt::Display for HubError {
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Refusal { url, status, code, words, pause, with_token } = self;
+        let Refusal { url, status, code, words, pause, with_token, withheld } = self;
         write!(f, "{url}: ")?;
         match (status, code.as_deref()) {
+            (401 | 403, _) if *withheld => f.write_str(
+                "HF_TOKEN was not sent, since the connection is not encrypted; give the hub's address with https://",
+            ),
             (403, Some("GatedRepo")) | (401, Some("GatedRepo")) => {
                 let token = if *with_token {
                     "with the account of HF_TOKEN"

@@ -4,6 +4,7 @@ use super::error::{Refusal, shown};
 use super::{Access, HubError};
 use crate::one_line;
 use std::io::Read;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 use ureq::http::{HeaderMap, Uri};
 use ureq::{Agent, Proxy};
@@ -12,9 +13,13 @@ use ureq::{Agent, Proxy};
 const MOST_REDIRECTS: usize = 10;
 /// How often a request is tried.
 pub(crate) const ATTEMPTS: u32 = 6;
+/// How often a server is tried that is not reached.
+const UNREACHED: u32 = 2;
 /// The longest pause that a server may ask for.
 const MOST_PAUSE: Duration = Duration::from_secs(120);
 const CONNECT: Duration = Duration::from_secs(20);
+/// How many connections are kept for further requests.
+const IDLE: usize = 8;
 /// The longest wait for the next bytes.
 const SILENCE: Duration = Duration::from_secs(60);
 
@@ -72,11 +77,15 @@ pub(crate) struct Client {
     pub(crate) access: Access,
     plain: Agent,
     secure: Agent,
+    /// The token that a registry asked for, and its origin.
+    registry_token: Mutex<Option<(String, String)>>,
 }
 
 impl Client {
     pub(crate) fn new(access: &Access) -> Result<Client, HubError> {
-        Ok(Client { access: access.clone(), plain: agent("http")?, secure: agent("https")? })
+        access.check()?;
+        let (plain, secure) = (agent("http")?, agent("https")?);
+        Ok(Client { access: access.clone(), plain, secure, registry_token: Mutex::default() })
     }
 
     /// The server's answer to a request, after redirects; tried again when the server or the line is at fault. Answers of 400 and more are
@@ -89,7 +98,9 @@ impl Client {
                 Err(error) => error,
             };
             failures += 1;
-            let Some(pause) = error.pause(failures, self.access.pause).filter(|_| failures < ATTEMPTS) else {
+            // Where nothing was reached yet, a user waits for the word.
+            let most = if matches!(error, HubError::NoNetwork { .. }) { UNREACHED } else { ATTEMPTS };
+            let Some(pause) = error.pause(failures, self.access.pause).filter(|_| failures < most) else {
                 return Err(error);
             };
             std::thread::sleep(pause);
@@ -123,18 +134,27 @@ impl Client {
     /// One attempt.
     pub(crate) fn once(&self, request: &Request) -> Result<Response, HubError> {
         let mut url = request.url.to_owned();
+        let mut is_challenged = false;
         for _ in 0..=MOST_REDIRECTS {
             let response = self.send(&url, request)?;
+            if response.status == 401 && !is_challenged && is_registry(&url) {
+                is_challenged = true;
+                let challenge = response.header("www-authenticate").unwrap_or_default();
+                if let Some(token) = self.token_for(&url, challenge) {
+                    *self.registry_token() = joined(&url, "/").map(|origin| (origin, token));
+                    continue;
+                }
+            }
             if !matches!(response.status, 301 | 302 | 303 | 307 | 308) {
                 return if response.status < 400 { Ok(response) } else { Err(self.refused(response)) };
             }
             let to = response.header("location").unwrap_or_default();
-            let next = joined(&url, to).ok_or_else(|| HubError::Redirect {
+            let next = joined(&url, to).filter(|_| !to.is_empty()).ok_or_else(|| HubError::Redirect {
                 url: shown(&url),
-                to: shown(&one_line(to)),
+                to: if to.is_empty() { "an empty address".into() } else { shown(&one_line(to)) },
                 reason: "which is no web address",
             })?;
-            if url.starts_with("https://") && !next.starts_with("https://") {
+            if is_secure(&url) && !is_secure(&next) {
                 let reason = "which is not encrypted";
                 return Err(HubError::Redirect { url: shown(&url), to: shown(&next), reason });
             }
@@ -143,11 +163,31 @@ impl Client {
         Err(HubError::Redirect { url: shown(request.url), to: shown(&url), reason: "after ten others" })
     }
 
-    fn send(&self, url: &str, request: &Request) -> Result<Response, HubError> {
+    fn registry_token(&self) -> MutexGuard<'_, Option<(String, String)>> {
+        self.registry_token.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The header `Authorization` for an address.
+    fn authorization(&self, url: &str) -> Option<String> {
+        let origin = joined(url, "/").filter(|_| is_registry(url));
+        match &*self.registry_token() {
+            Some((own, token)) if Some(own) == origin.as_ref() => Some(format!("Bearer {token}")),
+            _ => self.access.credentials(url),
+        }
+    }
+
+    /// One request, without redirects.
+    pub(super) fn send(&self, url: &str, request: &Request) -> Result<Response, HubError> {
         if self.access.offline {
             return Err(HubError::Offline { url: shown(url) });
         }
-        let is_secure = url.starts_with("https://");
+        if !url.parse().is_ok_and(|uri| is_web(&uri)) {
+            return Err(HubError::Name {
+                name: shown(url),
+                reason: "this is no web address; write https://HOST/PATH".into(),
+            });
+        }
+        let is_secure = is_secure(url);
         if is_secure && cfg!(not(any(feature = "tls", feature = "tls-rustcrypto"))) {
             return Err(HubError::NoTls { url: shown(url) });
         }
@@ -162,7 +202,7 @@ impl Client {
                 get = get.header("if-range", validator);
             }
         }
-        if let Some(credentials) = self.access.credentials(url) {
+        if let Some(credentials) = self.authorization(url) {
             get = get.header("authorization", credentials);
         }
         let response = get.call().map_err(|error| failed(url, &error))?;
@@ -182,8 +222,9 @@ impl Client {
             let first = body.get("errors").and_then(|errors| errors.get(0)).and_then(|error| error.get("message"));
             Some(one_line(body.get("error").or(first)?.as_str()?))
         });
-        let with_token = self.access.credentials(&response.url).is_some();
-        HubError::Refused(Refusal { url, status: response.status, code, words, pause, with_token })
+        let with_token = self.authorization(&response.url).is_some();
+        let withheld = self.access.withholds(&response.url);
+        HubError::Refused(Refusal { url, status: response.status, code, words, pause, with_token, withheld })
     }
 }
 
@@ -210,11 +251,13 @@ fn agent(scheme: &str) -> Result<Agent, HubError> {
         .max_redirects(0)
         .proxy(proxy(scheme)?)
         .user_agent(concat!("smidgen/", env!("CARGO_PKG_VERSION")))
+        .max_idle_connections(IDLE)
+        .max_idle_connections_per_host(IDLE)
         .timeout_connect(Some(CONNECT))
         .timeout_recv_response(Some(SILENCE))
         .timeout_per_read(Some(SILENCE));
     #[cfg(any(feature = "tls", feature = "tls-rustcrypto"))]
-    let config = config.tls_config(super::tls::config());
+    let config = config.tls_config(super::tls::config()?);
     Ok(config.build().new_agent())
 }
 
@@ -227,8 +270,14 @@ fn proxy(scheme: &str) -> Result<Option<Proxy>, HubError> {
         found(&name.to_lowercase()).or_else(|| found(&name.to_uppercase()))
     };
     let Some((name, value)) = named(&format!("{scheme}_proxy")).or_else(|| named("all_proxy")) else { return Ok(None) };
-    let wrong = || HubError::Proxy { variable: name.clone() };
+    let wrong = || {
+        let reason = "this is no address of a proxy; write http://HOST:PORT or socks5://HOST:PORT".into();
+        HubError::Variable { variable: name.clone(), reason }
+    };
     let proxy = Proxy::new(&value).map_err(|_| wrong())?;
+    if proxy.host().is_empty() {
+        return Err(wrong());
+    }
     let mut builder = Proxy::builder(proxy.protocol()).host(proxy.host()).port(proxy.port());
     if let Some(name) = proxy.username() {
         builder = builder.username(name);
@@ -261,8 +310,21 @@ fn failed(url: &str, error: &ureq::Error) -> HubError {
         {
             HubError::NoNetwork { url, reason: one_line(&error.to_string()) }
         }
+        // Not what is sent by a server of the web.
+        ureq::Error::LargeResponseHeader(..) | ureq::Error::Protocol(_) => {
+            HubError::Answer { url, reason: one_line(&format!("this is no answer of the web ({error})")) }
+        }
+        ureq::Error::ConnectProxyFailed(words)
+            if [" 502", " 503", " 504", "did not respond"].iter().any(|word| words.contains(word)) =>
+        {
+            HubError::Line { url, reason: one_line(&format!("the proxy: {words}")) }
+        }
+        ureq::Error::ConnectProxyFailed(words) => {
+            let words = words.split('/').next().unwrap_or_default();
+            HubError::ProxyRefuses { url, words: one_line(words) }
+        }
         ureq::Error::BadUri(_) | ureq::Error::Http(_) => {
-            HubError::Name { name: url, reason: "this is no web address".into() }
+            HubError::Name { name: url, reason: "this is no web address; write https://HOST/PATH".into() }
         }
         #[cfg(any(feature = "tls", feature = "tls-rustcrypto"))]
         ureq::Error::Rustls(error) => HubError::Tls { url, reason: super::tls::reason(error) },
@@ -299,8 +361,26 @@ pub(crate) fn joined(base: &str, to: &str) -> Option<String> {
         format!("{scheme}://{host}{folder}/{to}")
     };
     let uri: Uri = joined.parse().ok()?;
-    let is_web = matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some_and(|host| !host.is_empty());
-    is_web.then_some(joined)
+    is_web(&uri).then_some(joined)
+}
+
+/// Whether connections to this address are encrypted.
+pub(crate) fn is_secure(url: &str) -> bool {
+    url.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://"))
+}
+
+/// Whether an address is of the registry protocol.
+fn is_registry(url: &str) -> bool {
+    url.parse().is_ok_and(|uri: Uri| uri.path().starts_with("/v2/"))
+}
+
+/// Whether this is an address of the web, with a host, and with a port that there can be if there is one.
+fn is_web(uri: &Uri) -> bool {
+    let is_host = |host: &str| {
+        let port = uri.authority().and_then(|all| all.as_str().rsplit_once(host)).map_or("", |(_, port)| port);
+        !host.is_empty() && (port.is_empty() || uri.port_u16().is_some_and(|port| port > 0))
+    };
+    matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some_and(is_host)
 }
 
 #[cfg(test)]
@@ -320,6 +400,10 @@ mod tests {
             ("javascript:x", None),
             ("http:///x", None),
             ("http://a b/", None),
+            ("http://a:65536/", None),
+            ("http://a:0/", None),
+            ("http://[::1]:1/", Some("http://[::1]:1/")),
+            ("http://[::1]/", Some("http://[::1]/")),
         ] {
             assert_eq!(joined(base, to).as_deref(), joined_to, "{to}");
         }

@@ -1,6 +1,7 @@
 //! Any model by name: from hubs, registries and web addresses, onto a shelf in the user's cache.
 
 mod access;
+mod challenge;
 mod defaults;
 mod download;
 mod error;

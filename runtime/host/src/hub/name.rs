@@ -67,7 +67,8 @@ impl Name {
     /// # Errors
     /// [`HubError::Name`].
     pub fn parse(text: &str, endpoint: &str) -> Result<Option<Name>, HubError> {
-        let wrong = |reason: &str| Err(HubError::Name { name: text.escape_debug().to_string(), reason: reason.into() });
+        let wrong =
+            |reason: &str| Err(HubError::Name { name: shown(text).escape_debug().to_string(), reason: reason.into() });
         if text.len() > MOST_NAME || text.chars().any(char::is_control) {
             return wrong("a name of a model has at most 1024 bytes and no control characters");
         }
@@ -157,7 +158,7 @@ fn hub_path<'t>(text: &'t str, endpoint: &str) -> Option<&'t str> {
 
 /// Reads `USER/REPO[@REVISION][:QUANT]`, `USER/REPO[@REVISION]/FILE`, and of an address `USER/REPO/(resolve|blob|raw|tree)/REVISION/…`.
 fn repository(name: &str, path: &str, is_address: bool) -> Result<Name, HubError> {
-    let wrong = |reason: &str| HubError::Name { name: name.to_owned(), reason: reason.to_owned() };
+    let wrong = |reason: &str| HubError::Name { name: shown(name), reason: reason.to_owned() };
     let path = path.split(['?', '#']).next().unwrap_or_default().trim_end_matches('/');
     let (user, rest) = path.split_once('/').ok_or_else(|| wrong("write a repository as hf:USER/REPO[:QUANT]"))?;
     let (first, rest) = match rest.split_once('/') {
@@ -196,7 +197,7 @@ fn repository(name: &str, path: &str, is_address: bool) -> Result<Name, HubError
             return repository_of(wrong, user, repo, None, quant, file);
         }
         if !is_safe_path(revision) {
-            return Err(wrong("this is no branch, tag or commit"));
+            return Err(wrong("this is no branch, tag or commit; write hf:USER/REPO@REVISION"));
         }
     }
     repository_of(wrong, user, repo, revision, quant, file)

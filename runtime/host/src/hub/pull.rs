@@ -17,6 +17,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The bytes of a file in which its head is looked for, first and last.
 const HEAD: (u64, u64) = (256 << 10, 256 << 20);
+/// The end of the key of a model that is kept as it was published.
+const PLAIN: &str = ".plain";
 /// The context for which memory is counted when none is given.
 const CONTEXT: usize = 8192;
 
@@ -103,7 +105,12 @@ pub fn pull(name: &str, options: &Options, progress: &mut dyn Progress) -> Resul
     let parsed = parsed.ok_or_else(|| Error::UnknownModel { name: name.to_owned() })?;
     let shelf = Shelf::open()?;
     let asked = parsed.to_string();
-    let suits = |entry: &Entry| entry.missing().is_none() && (options.form == Form::Packed || !entry.is_packed());
+    // What cannot be packed is kept plain under the key of a packed one; what is imported stays as it is.
+    let is_plain = |entry: &Entry| entry.key.as_ref().is_some_and(|key| key.ends_with(PLAIN));
+    let suits = |entry: &Entry| {
+        let suits = if options.form == Form::Plain { !entry.is_packed() } else { !is_plain(entry) };
+        suits && entry.missing().is_none()
+    };
     let there = |name: &str| shelf.find(name).filter(suits).or_else(|| shelf.named(name).into_iter().find(suits));
     if let Some(entry) = there(&asked) {
         shelf.touch(&entry);
@@ -116,7 +123,7 @@ pub fn pull(name: &str, options: &Options, progress: &mut dyn Progress) -> Resul
         Name::Address(url) => address(url),
     };
     let found = found.map_err(|error| moved(name, error))?;
-    let plain = if options.form == Form::Plain { ".plain" } else { "" };
+    let plain = if options.form == Form::Plain { PLAIN } else { "" };
     let key = format!("{}{plain}", key(&found.name));
     let _lock = shelf.lock(&key, progress)?;
     // Another process may have pulled it meanwhile, or it is here by another name.
@@ -138,9 +145,11 @@ pub fn pull(name: &str, options: &Options, progress: &mut dyn Progress) -> Resul
 
 /// How the registry has the model used.
 fn defaults(found: &Found) -> Result<Option<serde_json::Value>, HubError> {
-    let Layers { template, system, params, messages } = &found.layers;
+    let Layers { template, system, params, messages, config } = &found.layers;
     let [template, system, params, messages] = [template, system, params, messages].map(Option::as_deref);
-    match Defaults::of_layers(template, system, params, messages) {
+    let defaults = Defaults::of_layers(template, system, params, messages);
+    let config = config.as_deref().unwrap_or("{}");
+    match defaults.and_then(|defaults| defaults.with_config(config)) {
         Ok(defaults) => Ok(defaults.to_value()),
         Err(HubError::Defaults { reason }) => Err(HubError::Defaults { reason: format!("{}: {reason}", found.name) }),
         Err(error) => Err(error),
@@ -280,7 +289,7 @@ impl Work<'_> {
     fn about(&mut self, found: &Found, total: u64, downloads: &mut [Download]) -> Result<(), Error> {
         let licence = found.licence.as_deref().unwrap_or("not stated");
         let size = if total == 0 { "size not stated".to_owned() } else { Bytes(total).to_string() };
-        self.progress.note(&format!("{}: {size}, licence: {}", found.name, one_line(licence)));
+        self.progress.note(&format!("{}: {size}, licence: {}", shown(&found.name), one_line(licence)));
         for projector in &found.projectors {
             self.progress.note(&format!(
                 "there is {} too, for images or sound, which is not taken unasked",
@@ -465,6 +474,11 @@ fn head(download: &mut Download) -> Result<(), Error> {
                 if end < size && end < HEAD.1 =>
             {
                 end = (end * 4).min(size);
+            }
+            // What an earlier process left may have been lost since.
+            Err(_) if download.is_resumed() => {
+                drop(map);
+                download.reset()?;
             }
             Err(error) => return Err(Error::NotGguf { path: PathBuf::from(download.name()), error }),
         }

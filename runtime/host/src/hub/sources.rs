@@ -41,6 +41,8 @@ pub(crate) struct Layers {
     pub(crate) system: Option<String>,
     pub(crate) params: Option<String>,
     pub(crate) messages: Option<String>,
+    /// The configuration of the whole.
+    pub(crate) config: Option<String>,
 }
 
 impl Found {
@@ -255,10 +257,7 @@ pub(crate) fn registry(client: &Client, asked: &Registry) -> Result<Found, HubEr
     for layer in layers {
         let kind = layer.get("mediaType").and_then(Value::as_str).unwrap_or_default();
         let kind = kind.split(';').next().unwrap_or_default();
-        let sha256 = layer.get("digest").and_then(Value::as_str).and_then(digest);
-        let sha256 = sha256.ok_or_else(|| wrong("a layer of the manifest has no SHA-256 (field digest)"))?;
-        let size = layer.get("size").and_then(Value::as_u64);
-        let size = size.ok_or_else(|| wrong("a layer of the manifest has no length (field size)"))?;
+        let (sha256, size) = blob_of(layer).map_err(&wrong)?;
         let blob = format!("{base}/blobs/sha256:{sha256}");
         let text = || small_layer(client, &blob, &sha256, size);
         match kind.strip_prefix("application/vnd.ollama.image.").unwrap_or(kind) {
@@ -267,7 +266,8 @@ pub(crate) fn registry(client: &Client, asked: &Registry) -> Result<Found, HubEr
                     Remote { name: name.clone(), url: blob.clone(), size: Some(size), sha256: Some(sha256.clone()) };
                 found.files.push(remote);
             }
-            "template" => found.layers.template = Some(text()?),
+            // The first versions had it as `prompt`.
+            "template" | "prompt" => found.layers.template = Some(text()?),
             "system" => found.layers.system = Some(text()?),
             "params" => found.layers.params = Some(text()?),
             "messages" => found.layers.messages = Some(text()?),
@@ -285,6 +285,11 @@ pub(crate) fn registry(client: &Client, asked: &Registry) -> Result<Found, HubEr
             }
         }
     }
+    if let Some(config) = manifest.get("config").filter(|config| config.is_object()) {
+        let (sha256, size) = blob_of(config).map_err(&wrong)?;
+        let url = format!("{base}/blobs/sha256:{sha256}");
+        found.layers.config = Some(small_layer(client, &url, &sha256, size)?);
+    }
     match found.files.len() {
         1 => Ok(found),
         0 => Err(HubError::NoModel {
@@ -297,6 +302,14 @@ pub(crate) fn registry(client: &Client, asked: &Registry) -> Result<Found, HubEr
             Err(HubError::NoModel { repository: name, reason })
         }
     }
+}
+
+/// The SHA-256 and the length of a layer of a manifest; an error is what is missing.
+fn blob_of(layer: &Value) -> Result<(String, u64), &'static str> {
+    let sha256 = layer.get("digest").and_then(Value::as_str).and_then(digest);
+    let sha256 = sha256.ok_or("a layer of the manifest has no SHA-256 (field digest)")?;
+    let size = layer.get("size").and_then(Value::as_u64);
+    Ok((sha256, size.ok_or("a layer of the manifest has no length (field size)")?))
 }
 
 /// The text of a small layer.

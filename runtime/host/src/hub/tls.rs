@@ -1,18 +1,31 @@
 //! Encrypted connections, by rustls.
 
+use super::HubError;
 use std::io;
 use std::sync::Arc;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
-/// Trusts the system's certificate authorities, those of `SSL_CERT_FILE` and `SSL_CERT_DIR`, or where there are none, Mozilla's.
-pub(crate) fn config() -> TlsConfig {
-    let found = rustls_native_certs::load_native_certs().certs;
+/// Trusts the system's certificate authorities, or instead those of `SSL_CERT_FILE` and `SSL_CERT_DIR`, or where the system has none, Mozilla's.
+///
+/// # Errors
+/// [`HubError::Variable`] if the variables are set, and lead to none.
+pub(crate) fn config() -> Result<TlsConfig, HubError> {
+    let found = rustls_native_certs::load_native_certs();
+    let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let variable = ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().find(|name| is_set(name));
+    if let (true, Some(variable)) = (found.certs.is_empty(), variable) {
+        let words = found.errors.first().map(|error| format!(" ({})", crate::one_line(&error.to_string())));
+        let words = words.unwrap_or_default();
+        let reason = format!("there is no certificate of an authority in it{words}; name a PEM file, or unset it");
+        return Err(HubError::Variable { variable: variable.into(), reason });
+    }
+    let found = found.certs;
     let roots = if found.is_empty() {
         RootCerts::WebPki
     } else {
         RootCerts::from(found.into_iter().map(|cert| Certificate::from_der(&cert).to_owned()))
     };
-    TlsConfig::builder().root_certs(roots).unversioned_rustls_crypto_provider(Arc::new(provider())).build()
+    Ok(TlsConfig::builder().root_certs(roots).unversioned_rustls_crypto_provider(Arc::new(provider())).build())
 }
 
 #[cfg(feature = "tls")]
@@ -35,10 +48,12 @@ pub(crate) fn reason(error: &rustls::Error) -> String {
         rustls::Error::InvalidCertificate(Certificate::NotValidForName | Certificate::NotValidForNameContext { .. }) => {
             "its certificate is another host's; check the address".into()
         }
-        rustls::Error::InvalidCertificate(Certificate::UnknownIssuer) => {
+        // An authority may have the name of one that is trusted, and another key.
+        rustls::Error::InvalidCertificate(Certificate::UnknownIssuer | Certificate::BadSignature) => {
             "nobody whom this machine trusts has signed its certificate; name the authority's file in SSL_CERT_FILE if you trust it".into()
         }
-        error => crate::one_line(&error.to_string()),
+        rustls::Error::InvalidMessage(_) => "the server answers without encryption; check the address".into(),
+        error => format!("{}; check the address and the network", crate::one_line(&error.to_string())),
     }
 }
 

@@ -283,9 +283,12 @@ impl<'t> Evaluator<'t, '_> {
             Operand::Text(text) => Value::Text(text.clone()),
             Operand::Field(names) => return self.fields(dot.clone(), names),
             Operand::Variable(name, names) => {
-                let found = self.variables.iter().rev().find(|(known, _)| known == name);
-                let Some((_, value)) = found else { return self.fault(format!("undefined variable {name}")) };
-                return self.fields(value.clone(), names);
+                let found = self.variables.iter().rev().position(|(known, _)| known == name);
+                let Some(above) = found else { return self.fault(format!("undefined variable {name}")) };
+                // Looking for it takes time, too.
+                self.output.pay(above as u64)?;
+                let value = self.variables.iter().nth_back(above).map(|(_, value)| value.clone());
+                return self.fields(value.unwrap_or(Value::Nil), names);
             }
             Operand::Function(name) => return self.call(dot, name, &[], None),
             Operand::Pipe(pipe) => return self.deeper(|evaluator| evaluator.pipe(dot, pipe)),
@@ -352,6 +355,10 @@ impl<'t> Evaluator<'t, '_> {
             _ => 0,
         };
         self.output.pay(values.iter().map(weight).fold(0, u64::saturating_add))?;
-        functions::call(name, &values, self.output.seconds).or_else(|reason| self.fault(reason))
+        let value = functions::call(name, &values, self.output.seconds).or_else(|reason| self.fault(reason))?;
+        if let Value::Text(text) = &value {
+            self.output.pay(text.len() as u64)?;
+        }
+        Ok(value)
     }
 }

@@ -1,7 +1,7 @@
 //! Answers that are none of a hub's, and redirects.
 
 use super::{TOKEN, World, tiny};
-use smidgen_tests::hub::{Fault, Hub, To};
+use smidgen_tests::hub::{Fault, Hub, Request, To};
 use std::time::{Duration, Instant};
 
 /// A hub with a small file.
@@ -110,18 +110,23 @@ fn pages_without_an_end_are_not_followed() {
 
 #[test]
 fn a_redirect_to_another_host_is_followed_without_the_token() {
-    for (pattern, to) in [("/resolve/", To::OtherHost), ("/api/", To::OtherHost), ("/resolve/", To::Relative)] {
+    for (pattern, to, is_own) in
+        [("/resolve/", To::OtherHost, false), ("/api/", To::OtherHost, false), ("/resolve/", To::Relative, true)]
+    {
         let world = serving();
         let fault = world.hub.fault(Fault::Redirect(to)).on(pattern).times(1);
-        if pattern == "/api/" {
-            // Its address is the other host's, and that one does not know us.
-            world.gives("hf:user/repo", &tiny(1));
-        } else {
-            world.gives("hf:user/repo", &tiny(1));
-        }
+        world.gives("hf:user/repo", &tiny(1));
         assert_eq!(fault.left(), 0);
-        let bearer = |value: &(String, String)| value.1.contains(TOKEN);
-        assert!(world.hub.requests().iter().any(|request| request.headers.iter().any(bearer)));
+        let bearer = Some(format!("Bearer {TOKEN}"));
+        let of = |path: &str| {
+            world.hub.requests().into_iter().filter(|request| request.path.contains(path)).collect::<Vec<_>>()
+        };
+        let has_token = |request: &Request| request.header("authorization") == bearer.as_deref();
+        // The second request of these is that to which the first led.
+        let (first, second) = (&of(pattern)[0], &of(pattern)[1]);
+        assert!(has_token(first) && first.status == 302 && second.path == first.path, "{first:?} {second:?}");
+        assert_eq!(has_token(second), second.host == first.host, "{second:?}");
+        assert_eq!(second.host == first.host, is_own, "{second:?}");
     }
 }
 
@@ -169,8 +174,10 @@ fn no_network_is_told_soon() {
     let named = ["none.invalid", "check the network"];
     world.fails_by(world.command(&["pull", "hf:user/repo"]).env("HF_ENDPOINT", "http://none.invalid"), &named);
     assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
-    for endpoint in ["hub", "file:///etc", "http://", "http://a b", "https://127.0.0.1:99999"] {
-        world.fails_by(world.command(&["pull", "hf:user/repo"]).env("HF_ENDPOINT", endpoint), &[]);
+    for name in ["HF_ENDPOINT", "SMIDGEN_REGISTRY"] {
+        for address in ["hub", "file:///etc", "http://", "http://a b", "https://127.0.0.1:99999"] {
+            world.fails_by(world.command(&["pull", "hf:user/repo"]).env(name, address), &[name, "no web address"]);
+        }
     }
 }
 

@@ -77,8 +77,18 @@ impl World {
         format!("{}{path}", self.hub.endpoint().replace("127.0.0.1", "localhost"))
     }
 
-    /// A command that knows the hub.
+    /// A command that knows the hub, and how fast this machine's memory is, if another found that out.
     fn command(&self, words: &[&str]) -> Command {
+        static MACHINE: OnceLock<Vec<u8>> = OnceLock::new();
+        let kept = self.dir.path("cache/machine.json");
+        match (MACHINE.get(), fs::read(&kept)) {
+            (None, Ok(found)) => _ = MACHINE.set(found),
+            (Some(found), Err(_)) => {
+                fs::create_dir_all(self.dir.path("cache")).unwrap();
+                fs::write(&kept, found).unwrap();
+            }
+            _ => {}
+        }
         let mut command = smidgen(words);
         for name in CLEARED {
             command.env_remove(name);

@@ -55,7 +55,9 @@ fn a_repository_has_many_names() {
 fn the_licence_is_told_before_the_download() {
     let world = formats();
     let (_, told) = world.pull("hf:user/repo");
-    let licence = told.lines().position(|line| line.contains("hf:user/repo:Q4_K_M: 352 bytes, licence: apache-2.0"));
+    let is_licence =
+        |line: &str| line.starts_with("smidgen: hf:user/repo:Q4_K_M: ") && line.ends_with(" B, licence: apache-2.0");
+    let licence = told.lines().position(is_licence);
     assert!(licence < told.lines().position(|line| line == "smidgen: downloading") && licence.is_some(), "{told}");
 }
 
@@ -192,12 +194,15 @@ fn a_registry_has_manifests_and_blobs() {
 fn a_plain_address_is_a_file() {
     let world = World::new();
     world.hub.file("/files/my model.gguf", tiny(1));
-    let address = world.address("/files/my%20model.gguf?download=1");
+    let address = world.address("/files/my%20model.gguf?download=1&Signature=abc");
     let (paths, _) = succeeded(&world.run(&["pull", "--plain", &address]));
     assert!(paths[0].ends_with("/my_model.gguf") && fs::read(&paths[0]).unwrap() == tiny(1), "{paths:?}");
     world.forget();
     for name in ["ftp://host/m.gguf", "file:///etc/passwd", "http://host/m.bin"] {
         world.fails(&["pull", name], &[name, "give"]);
+    }
+    for name in ["https://host:65536/m.gguf", "http://a b/m.gguf", "http://[::1/m.gguf"] {
+        world.fails(&["pull", name], &[name, "no web address"]);
     }
     world.fails(&["pull", &world.address("/files/none.gguf")], &["/files/none.gguf", "nothing of this name"]);
 }
@@ -241,10 +246,9 @@ fn files_that_lead_out_of_a_folder_are_refused() {
         world.fails(&["pull", "hf:user/repo"], &["hf:user/repo", "evil", "leads out of its folder"]);
     }
     // A checkpoint's files.
-    let world = World::serving("../1_Pooling/config.json", b"{}");
-    let repository = world.hub.repository("user/repo").file("config.json", r#"{"model_type": "llama"}"#);
-    repository.file("model.safetensors", "").lfs().file("..\u{1b}/x.safetensors", "").lfs();
-    world.fails(&["pull", "hf:user/repo"], &["user/repo"]);
+    let world = World::serving("..\\x.safetensors", b"");
+    world.hub.repository("user/repo").file("config.json", r#"{"model_type": "llama"}"#);
+    world.fails(&["pull", "hf:user/repo"], &["user/repo", "x.safetensors", "leads out of its folder"]);
     // What a server says of a name is not heard.
     let world = World::new();
     world.hub.file_with("/m.gguf", tiny(1), Some("\"1\""), Some("attachment; filename=\"../../evil.gguf\""));

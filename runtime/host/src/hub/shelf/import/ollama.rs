@@ -1,7 +1,8 @@
 //! The cache of Ollama.
 
 use super::{Finding, Found, files_below, read_small, record};
-use serde_json::{Map, Value};
+use crate::hub::Defaults;
+use serde_json::Value;
 use std::path::{Path, PathBuf};
 
 /// The most bytes of a manifest, and of a layer that is not weights.
@@ -50,40 +51,19 @@ fn model(cache: &Path, place: &str, path: &Path) -> Result<Found, String> {
         }
     }
     let digest = weights.ok_or("it has no layer of weights")?;
-    // Where Ollama has a program for the model's conversations it does not use the template, which is the file's own then.
-    if let Some(config) = manifest.get("config").and_then(digest_of) {
-        let config: Value = json("config", &layer_text(cache, "config", config)?)?;
-        if config.get("renderer").and_then(Value::as_str).is_some_and(|renderer| !renderer.is_empty()) {
-            template = None;
-        }
-    }
+    let config = manifest.get("config").and_then(digest_of).map(|digest| layer_text(cache, "config", digest));
+    let config = config.transpose()?.unwrap_or_else(|| "{}".to_owned());
+    let (system, params, messages) = (system.as_deref(), params.as_deref(), messages.as_deref());
+    let defaults = Defaults::of_layers(template.as_deref(), system, params, messages);
+    let defaults = defaults.and_then(|defaults| defaults.with_config(&config));
     Ok(Found {
         path: blob(cache, digest),
         names,
         sha256: Some(digest.to_owned()),
         licence,
         source: format!("Ollama's cache {}", cache.display()),
-        defaults: defaults(template, system, params, messages)?,
+        defaults: defaults.map_err(|error| error.to_string())?.to_value(),
     })
-}
-
-/// The record's form of what the layers say.
-fn defaults(
-    template: Option<String>,
-    system: Option<String>,
-    params: Option<String>,
-    messages: Option<String>,
-) -> Result<Option<Value>, String> {
-    let mut found = Map::new();
-    found.extend(template.map(|text| ("template".to_owned(), text.into())));
-    found.extend(system.map(|text| ("system".to_owned(), text.into())));
-    if let Some(text) = params {
-        found.insert("parameters".into(), json("params", &text)?);
-    }
-    if let Some(text) = messages {
-        found.insert("messages".into(), json("messages", &text)?);
-    }
-    Ok((!found.is_empty()).then(|| found.into()))
 }
 
 fn digest_of(layer: &Value) -> Option<&str> {
@@ -93,10 +73,6 @@ fn digest_of(layer: &Value) -> Option<&str> {
 fn layer_text(cache: &Path, kind: &str, digest: &str) -> Result<String, String> {
     let text = String::from_utf8(read_small(&blob(cache, digest), MOST_BYTES)?);
     text.map_err(|_| format!("its layer {kind:?} is not UTF-8"))
-}
-
-fn json(kind: &str, text: &str) -> Result<Value, String> {
-    serde_json::from_str(text).map_err(|error| format!("its layer {kind:?} is not JSON: {error}"))
 }
 
 /// The file of a layer. Older versions have a colon in the name.

@@ -153,6 +153,7 @@ fn ollama_renderers() {
             (has_template, &json!("Be brief.")),
             "{tag}"
         );
+        assert_eq!(defaults.get("renderer"), (!has_template).then(|| json!("qwen3-coder")).as_ref(), "{tag}");
     }
 }
 
@@ -174,7 +175,7 @@ fn manifests_that_are_left() {
         ("many", vec![model.clone(), model.clone()], "several layers"),
         ("number", vec![json!(1)], "unknown"),
         ("odd", vec![model.clone(), odd], "oddity"),
-        ("params", vec![model.clone(), dir.layer("params", "{")], "not JSON"),
+        ("params", vec![model.clone(), dir.layer("params", "{")], "params is no JSON"),
         ("system", vec![model.clone(), dir.layer("system", b"\xff")], "not UTF-8"),
         ("tensors", vec![dir.layer("tensor", "x")], "safetensors"),
         ("text", vec![text], "not a usable GGUF file"),
