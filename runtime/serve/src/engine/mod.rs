@@ -133,6 +133,13 @@ pub struct Request {
     pub special: bool,
 }
 
+impl Request {
+    /// Whether the logits of every token of the prompt are wanted.
+    fn scores_prompt(&self) -> bool {
+        self.prompt_logprobs && self.logprobs.is_some()
+    }
+}
+
 /// A token with its log-probability by the model: of its logits as they are, before the request's bias, penalties, temperature and cuts.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scored {

@@ -168,16 +168,11 @@ impl<'e, 'm, 'a, 't> Scheduler<'e, 'm, 'a, 't> {
             let mut state = self.shared.state();
             let Some(first) = state.waiting.front() else { return };
             let prompt = &first.request.prompt;
-            let all = first.request.prompt_logprobs;
+            let most = prompt.len().saturating_sub(1);
             let same = |stream: &Stream| {
-                prompt
-                    .iter()
-                    .zip(&stream.request.prompt)
-                    .take_while(|(a, b)| a == b)
-                    .count()
-                    .min(prompt.len().saturating_sub(1))
+                prompt.iter().zip(&stream.request.prompt).take(most).take_while(|(a, b)| a == b).count()
             };
-            if !all && reading().any(|stream| same(stream) >= stream.read + SHARED) {
+            if !first.request.scores_prompt() && reading().any(|stream| same(stream) >= stream.read + SHARED) {
                 return;
             }
             let Some(waiting) = state.waiting.pop_front() else { return };
@@ -188,7 +183,7 @@ impl<'e, 'm, 'a, 't> Scheduler<'e, 'm, 'a, 't> {
 
     fn start(&mut self, waiting: Waiting) {
         let request = &waiting.request;
-        let most = if request.prompt_logprobs && request.logprobs.is_some() { 0 } else { usize::MAX };
+        let most = if request.scores_prompt() { 0 } else { usize::MAX };
         let context = self.session.options().context;
         let taken = self.cache.take(&mut self.session, &request.prompt, most);
         let (error, events) = match taken {
@@ -225,7 +220,7 @@ impl<'e, 'm, 'a, 't> Scheduler<'e, 'm, 'a, 't> {
                 continue;
             }
             let mut tokens = stream.unread().min(budget);
-            if stream.wants_all() {
+            if stream.request.scores_prompt() {
                 tokens = tokens.min(rows);
                 rows -= tokens;
             }
@@ -234,7 +229,7 @@ impl<'e, 'm, 'a, 't> Scheduler<'e, 'm, 'a, 't> {
             }
             budget -= tokens;
             let last = usize::from(tokens == stream.unread());
-            parts.push(part(tokens, if stream.wants_all() { tokens } else { last }));
+            parts.push(part(tokens, if stream.request.scores_prompt() { tokens } else { last }));
         }
         parts
     }
@@ -267,11 +262,7 @@ impl<'e, 'm, 'a, 't> Scheduler<'e, 'm, 'a, 't> {
         let mut entries = Vec::with_capacity(parts.iter().map(|part| part.tokens).sum());
         for part in parts {
             let Some(stream) = self.streams.get(part.stream) else { continue };
-            let piece = stream.request.prompt.iter().skip(stream.read).take(part.tokens);
-            let next = stream.next.iter();
-            let (piece, next) = if stream.next.is_some() { (None, Some(next)) } else { (Some(piece), None) };
-            let tokens = piece.into_iter().flatten().chain(next.into_iter().flatten());
-            entries.extend(tokens.enumerate().map(|(i, token)| {
+            entries.extend(stream.pending().iter().take(part.tokens).enumerate().map(|(i, token)| {
                 let want = if part.tokens - i <= part.rows { Want::Logits } else { Want::Nothing };
                 Entry::token(stream.sequence, *token).wanting(want)
             }));

@@ -58,7 +58,7 @@ impl<'t, 'a> Stream<'t, 'a> {
         let decoder = tokenizer.decoder_after(&request.prompt, request.special);
         let answer = Answer::new(decoder, std::mem::take(&mut request.stops));
         let mut scored = Vec::new();
-        if let (true, Some(_), Some(first)) = (request.prompt_logprobs, request.logprobs, request.prompt.first()) {
+        if let (true, Some(first)) = (request.scores_prompt(), request.prompt.first()) {
             let bytes = tokenizer.token_bytes(*first);
             scored.push(Scored { token: *first, bytes, logprob: None, top: Vec::new() });
         }
@@ -85,9 +85,12 @@ impl<'t, 'a> Stream<'t, 'a> {
         self.request.prompt.len().saturating_sub(self.read)
     }
 
-    /// Whether the logits of every token of the prompt are wanted.
-    pub(super) fn wants_all(&self) -> bool {
-        self.request.prompt_logprobs && self.request.logprobs.is_some()
+    /// Tokens that are to be computed: the rest of the prompt, and then one after another.
+    pub(super) fn pending(&self) -> &[u32] {
+        match &self.next {
+            Some(next) => std::slice::from_ref(next),
+            None => self.request.prompt.get(self.read..).unwrap_or_default(),
+        }
     }
 
     /// Whether its reader has to take something before it can go on.
