@@ -57,12 +57,7 @@ pub fn resolve(model: &Path, options: &Options, progress: &mut dyn Progress) -> 
     let known = model.to_str().filter(|name| models::known(name).is_some());
     let is_there = fs::metadata(model).is_ok_and(|found| known.is_none() || !found.is_dir());
     if is_there {
-        let entry = Shelf::open().ok().and_then(|shelf| {
-            let entry = shelf.of_file(model)?;
-            shelf.touch(&entry);
-            Some(entry)
-        });
-        return Ok(Resolved { path: model.to_owned(), entry });
+        return Ok(alone(model.to_owned()));
     }
     let of = |entry: Entry| {
         let path = entry.files.first().map(|file| file.path.clone()).unwrap_or_default();
@@ -87,6 +82,7 @@ pub fn resolve(model: &Path, options: &Options, progress: &mut dyn Progress) -> 
     crate::pull::resolve_known(model, progress).map(alone)
 }
 
+/// A file by its path, and what the shelf knows of it.
 fn alone(path: PathBuf) -> Resolved {
     let entry = Shelf::open().ok().and_then(|shelf| {
         let entry = shelf.of_file(&path)?;
