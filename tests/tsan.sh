@@ -46,3 +46,4 @@ run() { # name, arguments for cargo…, --, names
 run "parallel loops and zeros" -p smidgen-targets --lib -- schedule:: zeroed::
 run "the pool" -p smidgen-host --lib -- pool::
 run "handles" -p smidgen-capi --features language --test threads --
+run "the engine" -p smidgen-serve --lib -- engine::

@@ -184,6 +184,39 @@ fn prompts_are_resumed() {
     assert_eq!(session.resume(1, &[3, 5, 6]), 0);
 }
 
+/// The beginning of a sequence serves another as its own would.
+#[test]
+fn beginnings_are_copied() {
+    let bytes = all()[0].file.bytes();
+    let model = Model::parse(&[Gguf::parse(&bytes).unwrap()]).unwrap();
+    let tokens = seeded::tokens(60, model.vocabulary(), 5);
+    let other = [&tokens[..20], &seeded::tokens(25, model.vocabulary(), 6)].concat();
+    for kv in [KvType::F16, KvType::Q8_0, KvType::F32] {
+        let options = Options { sequences: 2, kv, ..Options::new(64) };
+        let expected = run(&model, &tokens, options, &scalar::KERNELS, &Serial);
+        let mut session = Session::new(&model, &options, &scalar::KERNELS).unwrap();
+        session.forward(0, &tokens, &Serial).unwrap();
+        // What the other holds already is a part of it, is longer, or has another end.
+        for (held, len, copied) in
+            [(0, 37, 37), (10, 16, 16), (20, 33, 33), (45, 1, 1), (45, 59, 59), (45, 99, 60), (45, 0, 0)]
+        {
+            session.truncate(1, 0);
+            if held > 0 {
+                session.append(1, &other[..held], &Serial).unwrap();
+            }
+            assert_eq!(session.copy_prefix(0, 1, len), Ok(copied));
+            assert!(session.tokens(1).eq(tokens[..copied].iter().map(|token| Some(*token))));
+            if let Some(next) = tokens.get(copied) {
+                let logits = bits(session.forward(1, &[*next], &Serial).unwrap());
+                assert!(logits == expected[copied], "{kv:?}, {copied} after {held}");
+            }
+        }
+        assert_eq!((session.copy_prefix(1, 1, 0), session.len(1), session.len(0)), (Ok(0), 0, 60));
+        let range = RunError::SequenceRange { sequence: 2, sequences: 2 };
+        assert_eq!([session.copy_prefix(0, 2, 1), session.copy_prefix(2, 0, 1)], [Err(range.clone()), Err(range)]);
+    }
+}
+
 /// What is not finite ends its own sequence, and what is asked beyond the session's means is refused before anything is done.
 #[test]
 fn errors_are_of_a_sequence_or_of_the_call() {

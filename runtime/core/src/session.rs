@@ -9,7 +9,7 @@ use crate::decoder::Decoder;
 use crate::exec::Precision;
 use crate::kv::{Cache, KvType, Shape};
 use crate::memory::{defaults, try_with_capacity, zeroed};
-use crate::{MAX_CONTEXT, Model, RunError};
+use crate::{MAX_CONTEXT, Model, RunError, TensorName};
 use alloc::vec::Vec;
 use entry::Piece;
 pub use entry::{Entry, Input, Want};
@@ -113,6 +113,8 @@ pub struct Session<'m, 'a> {
     /// `[rows × width]`
     hidden: Vec<f32>,
     results: Vec<run::Outcome>,
+    /// The first tensor with a weight that is not finite, once a number was not: to find it all weights are read.
+    not_finite: Option<Option<TensorName>>,
     batch: usize,
     rows: usize,
 }
@@ -164,6 +166,7 @@ impl<'m, 'a> Session<'m, 'a> {
             logits: zeroed(of(model.vocabulary())?)?,
             hidden: zeroed(of(model.width())?)?,
             results: try_with_capacity(rows)?,
+            not_finite: None,
             batch,
             rows,
         })
@@ -231,6 +234,31 @@ impl<'m, 'a> Session<'m, 'a> {
         let [source, target] = pair(&mut self.caches, from, to);
         target.copy(source, first, keys);
         Ok(())
+    }
+
+    /// Makes sequence `to` hold the first `len` tokens of sequence `from`, or all of them if there are fewer, and says how many. What both hold already
+    /// is not copied again.
+    ///
+    /// # Errors
+    /// [`RunError::SequenceRange`].
+    pub fn copy_prefix(&mut self, from: usize, to: usize, len: usize) -> Result<usize, RunError> {
+        for sequence in [from, to] {
+            self.sequence(sequence)?;
+        }
+        let len = len.min(self.len(from));
+        if from == to {
+            return Ok(self.truncate(to, len));
+        }
+        let [source, target] = pair(&mut self.sequences, from, to);
+        let source = &source.held[..len];
+        let first = source.iter().zip(&target.held).take_while(|(a, b)| a == b).count();
+        target.held.truncate(first);
+        target.held.extend_from_slice(&source[first..]);
+        if first < len {
+            let [source, target] = pair(&mut self.caches, from, to);
+            target.copy(source, first, len);
+        }
+        Ok(len)
     }
 
     /// A sequence that exists.

@@ -43,7 +43,7 @@ impl<'s> Rows<'s> {
         let session = self.session;
         let Outcome { sequence, want } = session.results.get(number).copied().ok_or(RunError::NoTokens)?;
         if session.sequences[sequence].broken {
-            return Err(RunError::NotFinite { tensor: session.model.first_not_finite() });
+            return Err(RunError::NotFinite { tensor: session.not_finite.flatten() });
         }
         let list = if want == Want::Hidden { &session.hidden } else { &session.logits };
         let width = session.width_of(want);
@@ -196,7 +196,7 @@ impl Session<'_, '_> {
     /// An error if a number of a sequence was not finite in the last call.
     fn sound(&self, sequence: usize) -> Result<(), RunError> {
         match self.sequences[sequence].broken {
-            true => Err(RunError::NotFinite { tensor: self.model.first_not_finite() }),
+            true => Err(RunError::NotFinite { tensor: self.not_finite.flatten() }),
             false => Ok(()),
         }
     }
@@ -219,6 +219,7 @@ impl Session<'_, '_> {
         for Sequence { held, before, broken, .. } in &mut self.sequences {
             if *broken {
                 held.truncate(*before);
+                self.not_finite.get_or_insert_with(|| self.model.first_not_finite());
             }
         }
         Ok(())
