@@ -26,6 +26,8 @@ mod perplexity;
 mod progress;
 mod pull;
 mod run;
+#[cfg(feature = "serve")]
+mod serve;
 #[cfg(feature = "hub")]
 mod shelf;
 mod signals;
@@ -68,6 +70,8 @@ const LEFT_OUT: &[(&str, &str)] = &[
     ("listen", "micro"),
     #[cfg(not(feature = "micro"))]
     ("infer", "micro"),
+    #[cfg(not(feature = "serve"))]
+    ("serve", "serve"),
 ];
 
 /// The result of a command; its error is printed as one line.
@@ -105,6 +109,8 @@ pub fn main() -> ExitCode {
         Command::Listen(args) => listen::listen(&args),
         #[cfg(feature = "micro")]
         Command::Infer(args) => infer::infer(&args),
+        #[cfg(feature = "serve")]
+        Command::Serve(args) => serve::serve(&args),
         Command::Pull(args) => pull::pull(&args),
         #[cfg(feature = "hub")]
         Command::List(args) => shelf::list(&args),

@@ -1,5 +1,16 @@
 //! Signals that end the program: what it has not finished writing goes first.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Whether SIGINT and SIGTERM are left to others.
+static LEFT: AtomicBool = AtomicBool::new(false);
+
+/// Leaves SIGINT and SIGTERM to a command that ends by itself then.
+#[cfg(feature = "serve")]
+pub(crate) fn leave() {
+    LEFT.store(true, Ordering::Relaxed);
+}
+
 #[cfg(unix)]
 pub(crate) fn catch() -> std::io::Result<()> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
@@ -14,6 +25,9 @@ pub(crate) fn catch() -> std::io::Result<()> {
     }
     std::thread::Builder::new().name("signals".into()).spawn(move || {
         for signal in signals.forever() {
+            if LEFT.load(Ordering::Relaxed) && signal != SIGHUP {
+                continue;
+            }
             smidgen_host::remove_temporaries();
             // Whoever waits for the program learns which signal it was.
             let _ = emulate_default_handler(signal);

@@ -2,7 +2,19 @@
 //!
 //! One thread, the *engine*, owns a model's session and decides what goes into each pass; one thread does all input and output. Between them
 //! are bounded queues, so a slow reader pauses its own stream and nobody else's.
+//!
+//! - [`engine`] computes;
+//! - [`serve`] binds an address, and answers there as OpenAI's interface does until a signal ends it;
+//! - [`Options`] are its limits, keys and names.
 
 #![forbid(unsafe_code)]
 
+mod api;
 pub mod engine;
+mod http;
+mod log;
+mod metrics;
+mod notify;
+mod server;
+
+pub use server::{Options, serve};

@@ -6,6 +6,8 @@ mod convert;
 mod encoders;
 #[cfg(feature = "micro")]
 mod micro;
+#[cfg(feature = "serve")]
+mod serve;
 #[cfg(feature = "hub")]
 mod shelf;
 
@@ -16,6 +18,8 @@ pub(crate) use convert::{ConvertArgs, PackArgs, QuantizeArgs};
 pub(crate) use encoders::{ClassifyArgs, EmbedArgs};
 #[cfg(feature = "micro")]
 pub(crate) use micro::{InferArgs, ListenArgs};
+#[cfg(feature = "serve")]
+pub(crate) use serve::ServeArgs;
 #[cfg(feature = "hub")]
 pub(crate) use shelf::{ImportArgs, ListArgs, PruneArgs, RemoveArgs, ShowArgs, VerifyArgs};
 use std::num::NonZeroUsize;
@@ -76,6 +80,9 @@ pub(crate) enum Command {
     #[cfg(feature = "micro")]
     /// Run a micro model (int8) on arrays from a file
     Infer(InferArgs),
+    #[cfg(feature = "serve")]
+    /// Serve a model over HTTP, to clients of OpenAI's interface
+    Serve(ServeArgs),
     /// Download models into the cache by their names, or list the short names
     Pull(PullArgs),
     #[cfg(feature = "hub")]

@@ -1,0 +1,236 @@
+//! The interfaces: which path is answered by what.
+
+mod chat;
+mod completions;
+mod embeddings;
+mod error;
+mod fields;
+mod form;
+mod generation;
+mod guard;
+mod models;
+mod sampling;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use error::Error;
+pub(crate) use guard::Guard;
+
+use crate::engine::{Engine, Facts, Refused};
+use crate::http::{self, Answer, Body};
+use crate::log::log;
+use crate::metrics::Metrics;
+use chat::Chat;
+use fields::Fields;
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::{Method, Request, StatusCode};
+use serde_json::json;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::sync::Semaphore;
+
+/// What all requests share.
+pub(crate) struct State {
+    pub(crate) engine: OnceLock<Engine>,
+    pub(crate) guard: Guard,
+    /// The name of the model.
+    pub(crate) id: String,
+    pub(crate) created: u64,
+    pub(crate) fingerprint: String,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) chat: Arc<OnceLock<Result<Chat, String>>>,
+    /// Streams that run and wait, at most.
+    pub(crate) streams: usize,
+    /// Bytes of a body, at most.
+    pub(crate) max_body: usize,
+    /// Room for bodies that are read, in KiB.
+    pub(crate) bodies: Semaphore,
+    pub(crate) started: Instant,
+    pub(crate) random: RandomState,
+    pub(crate) count: AtomicU64,
+}
+
+/// Bodies of the largest size that are read at once.
+pub(crate) const BODIES: usize = 4;
+/// The time within which a body must be there.
+const BODY_TIME: Duration = Duration::from_secs(30);
+
+/// Seconds since the start of 1970.
+pub(crate) fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+impl State {
+    /// The model's facts, once it is open.
+    fn facts(&self) -> Result<Facts, Refused> {
+        self.engine.get().and_then(Engine::facts).cloned().ok_or(Refused::Loading)
+    }
+
+    /// The facts of a model that writes text.
+    fn writer(&self) -> Result<Facts, Refused> {
+        let facts = self.facts()?;
+        let cannot = || Refused::Purpose(format!("this model of the architecture {} cannot write text", facts.architecture));
+        if facts.writes { Ok(facts) } else { Err(cannot()) }
+    }
+
+    fn engine(&self) -> Result<&Engine, Refused> {
+        self.engine.get().ok_or(Refused::Loading)
+    }
+
+    /// Checks the name of the model, if one is given.
+    fn model(&self, fields: &Fields) -> Result<(), Error> {
+        match fields.get::<String>("model")? {
+            Some(model) => self.known(&model),
+            None => Ok(()),
+        }
+    }
+
+    fn known(&self, model: &str) -> Result<(), Error> {
+        if model == self.id {
+            return Ok(());
+        }
+        let told: String = model.chars().take(100).collect();
+        let message = format!("there is no model {told:?} here, only {:?}", self.id);
+        Err(Error { param: Some("model".into()), ..Error::new(StatusCode::NOT_FOUND, message).code("model_not_found") })
+    }
+
+    /// Whether so many choices can run or wait at all.
+    fn room(&self, choices: usize) -> Result<(), Error> {
+        let most = self.streams;
+        if choices <= most {
+            return Ok(());
+        }
+        Err(Error::param("n", format!("{choices} answers are asked for at once, but there is room for {most}")))
+    }
+
+    /// A number that is another each time.
+    fn random(&self) -> u64 {
+        self.random.hash_one(self.count.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Answers a request.
+    pub(crate) async fn answer(&self, request: Request<Incoming>) -> Answer {
+        let started = Instant::now();
+        let id = format!("{:016x}", self.random());
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let cors = self.guard.cors(request.headers());
+        let mut answer = match self.route(request, started).await {
+            Ok(answer) => answer,
+            Err(error) => error.answer(),
+        };
+        if let Some(origin) = cors {
+            self.guard.allow(&mut answer, origin);
+        }
+        let headers = answer.headers_mut();
+        headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+        if let Ok(id) = HeaderValue::from_str(&id) {
+            headers.insert("x-request-id", id);
+        }
+        let seconds = (started.elapsed().as_secs_f64() * 1e6).round() / 1e6;
+        let path: String = path.chars().take(100).collect();
+        let status = answer.status().as_u16();
+        self.metrics.answered(status);
+        let fields = json!({"id": id, "method": method.as_str(), "path": path, "status": status, "seconds": seconds});
+        log("request", fields);
+        answer
+    }
+
+    async fn route(&self, request: Request<Incoming>, started: Instant) -> Result<Answer, Error> {
+        self.guard.host(&request)?;
+        self.guard.origin(request.headers())?;
+        if request.method() == Method::OPTIONS {
+            return Ok(http::empty(StatusCode::NO_CONTENT));
+        }
+        let path = request.uri().path().to_owned();
+        let path = path.strip_prefix("/v1").filter(|rest| rest.starts_with('/')).unwrap_or(&path);
+        let public = matches!(path, "/health" | "/livez" | "/readyz");
+        if !public {
+            self.guard.key(request.headers())?;
+        }
+        let model = path.strip_prefix("/models/");
+        let posted = match path {
+            "/health" | "/livez" | "/readyz" | "/metrics" | "/props" | "/models" => false,
+            _ if model.is_some() => false,
+            "/chat/completions" | "/completions" | "/embeddings" | "/tokenize" | "/detokenize" => true,
+            _ => {
+                let told: String = path.chars().take(100).collect();
+                return Err(Error::new(StatusCode::NOT_FOUND, format!("there is nothing at {told}")).code("not_found"));
+            }
+        };
+        let fits = match posted {
+            true => request.method() == Method::POST,
+            false => matches!(*request.method(), Method::GET | Method::HEAD),
+        };
+        if !fits {
+            let allowed = if posted { "POST" } else { "GET, HEAD" };
+            let message = format!("{} is not possible here; use {allowed}", request.method());
+            let mut answer = Error::new(StatusCode::METHOD_NOT_ALLOWED, message).answer();
+            answer.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+            return Ok(answer);
+        }
+        match path {
+            "/livez" => Ok(http::json(StatusCode::OK, &json!({"status": "ok"}))),
+            "/health" | "/readyz" => Ok(self.ready()),
+            "/metrics" => {
+                let text = self.metrics.text(self.engine.get());
+                let kind = "text/plain; version=0.0.4; charset=utf-8";
+                Ok(http::answer(StatusCode::OK, kind, Body::Whole(Some(text.into()))))
+            }
+            "/props" => models::props(self),
+            "/models" => Ok(models::list(self)),
+            _ if model.is_some() => models::retrieve(self, model.unwrap_or_default()),
+            _ => {
+                let path = path.to_owned();
+                self.posted(&path, request, started).await
+            }
+        }
+    }
+
+    async fn posted(&self, path: &str, request: Request<Incoming>, started: Instant) -> Result<Answer, Error> {
+        let kind = request.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        if kind != "application/json" {
+            let message = "the body must be JSON; send 'Content-Type: application/json'";
+            return Err(Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
+        }
+        let body = request.into_body();
+        // A body that does not tell its size may have the largest.
+        let bytes = body.size_hint().exact().map_or(self.max_body, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+        let room = u32::try_from(bytes.min(self.max_body).div_ceil(1024)).unwrap_or(u32::MAX);
+        let room = self.bodies.acquire_many(room).await.map_err(|_| Refused::Stopping)?;
+        let body = http::read(body, self.max_body, BODY_TIME).await?;
+        let answer = match path {
+            "/chat/completions" => chat::complete(self, &body, started).await,
+            "/completions" => completions::complete(self, &body, started).await,
+            "/embeddings" => embeddings::embed(self, &body).await,
+            "/tokenize" => models::tokenize(self, &body).await,
+            _ => models::detokenize(self, &body).await,
+        };
+        drop(room);
+        answer
+    }
+
+    fn ready(&self) -> Answer {
+        match (self.facts(), self.engine.get()) {
+            (Ok(_), Some(engine)) if !engine.is_over() => http::json(StatusCode::OK, &json!({"status": "ok"})),
+            (Ok(_), _) => Error::from(Refused::Stopping).answer(),
+            (Err(_), _) => {
+                let seconds = self.started.elapsed().as_secs_f64();
+                let progress = json!({"status": "loading", "seconds": (seconds * 1e3).round() / 1e3});
+                let mut answer = Error::from(Refused::Loading).answer();
+                let value = match Error::from(Refused::Loading).value() {
+                    serde_json::Value::Object(mut value) => {
+                        value.insert("progress".into(), progress);
+                        value.into()
+                    }
+                    other => other,
+                };
+                *answer.body_mut() = Body::Whole(Some(value.to_string().into()));
+                answer
+            }
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! What is known of the model, and its tokens.
+
+use super::fields::Fields;
+use super::{Error, State};
+use crate::http::{Answer, json};
+use hyper::StatusCode;
+use serde_json::{Value, json};
+use smidgen::tokenizer::Special;
+
+fn model(state: &State) -> Value {
+    let mut model = json!({"id": state.id, "object": "model", "created": state.created, "owned_by": "smidgen"});
+    if let (Some(model), Ok(facts)) = (model.as_object_mut(), state.facts()) {
+        let meta = json!({
+            "n_ctx": facts.context,
+            "n_ctx_train": facts.trained,
+            "n_vocab": facts.vocabulary,
+            "n_embd": facts.embedding,
+            "size": facts.file_bytes,
+        });
+        model.insert("meta".into(), meta);
+    }
+    model
+}
+
+/// `/v1/models`.
+pub(crate) fn list(state: &State) -> Answer {
+    json(StatusCode::OK, &json!({"object": "list", "data": [model(state)]}))
+}
+
+/// `/v1/models/{id}`.
+pub(crate) fn retrieve(state: &State, id: &str) -> Result<Answer, Error> {
+    state.known(&unescaped(id))?;
+    Ok(json(StatusCode::OK, &model(state)))
+}
+
+/// `/props`.
+pub(crate) fn props(state: &State) -> Result<Answer, Error> {
+    let facts = state.facts()?;
+    let props = json!({
+        "model": state.id,
+        "architecture": facts.architecture,
+        "name": facts.name,
+        "n_ctx": facts.context,
+        "n_ctx_train": facts.trained,
+        "total_slots": state.streams,
+        "chat_template": facts.template,
+        "bos_token": facts.bos,
+        "eos_token": facts.eos,
+        "kernels": facts.kernels,
+        "system_fingerprint": state.fingerprint,
+        "build_info": concat!("smidgen ", env!("CARGO_PKG_VERSION")),
+    });
+    Ok(json(StatusCode::OK, &props))
+}
+
+/// `/tokenize`: `content` as `tokens`; control tokens are parsed unless `parse_special` is false.
+pub(crate) async fn tokenize(state: &State, body: &[u8]) -> Result<Answer, Error> {
+    let fields = Fields::parse(body)?;
+    state.model(&fields)?;
+    let content: String = fields.required("content")?;
+    let begin = fields.get("add_special")?.unwrap_or(false);
+    let pieces = fields.get("with_pieces")?.unwrap_or(false);
+    let special = if fields.get("parse_special")?.unwrap_or(true) { Special::Parse } else { Special::Text };
+    drop(fields);
+    state.facts()?;
+    let job = state.engine()?.texts(move |texts| {
+        let tokenizer = texts.tokenizer;
+        let tokens = match begin {
+            true => tokenizer.encode_prompt(&content, special),
+            false => tokenizer.encode(&content, special),
+        };
+        let piece = |id: u32| {
+            let bytes = tokenizer.token_bytes(id);
+            let piece: Value = match std::str::from_utf8(&bytes) {
+                Ok(text) => text.into(),
+                Err(_) => bytes.into(),
+            };
+            json!({"id": id, "piece": piece})
+        };
+        if pieces { tokens.into_iter().map(piece).collect::<Vec<Value>>().into() } else { Value::from(tokens) }
+    });
+    Ok(json(StatusCode::OK, &json!({"tokens": job.await?})))
+}
+
+/// `/detokenize`: `tokens` as `content`.
+pub(crate) async fn detokenize(state: &State, body: &[u8]) -> Result<Answer, Error> {
+    let fields = Fields::parse(body)?;
+    state.model(&fields)?;
+    let tokens: Vec<u32> = fields.required("tokens")?;
+    drop(fields);
+    let vocabulary = state.facts()?.vocabulary;
+    if let Some(token) = tokens.iter().find(|token| **token as usize >= vocabulary) {
+        return Err(Error::param("tokens", format!("{token} is not in the vocabulary of {vocabulary} tokens")));
+    }
+    let text = state.engine()?.texts(move |texts| texts.tokenizer.decode(&tokens, true)).await?;
+    Ok(json(StatusCode::OK, &json!({"content": text})))
+}
+
+/// A part of a path with its escapes undone.
+fn unescaped(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let escaped = after.get(..2).filter(|_| *first == b'%').and_then(|digits| std::str::from_utf8(digits).ok());
+        match escaped.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = after.get(2..).unwrap_or_default();
+            }
+            None => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}

@@ -1,0 +1,276 @@
+//! The server: connections, limits, and its end.
+
+use crate::api::{BODIES, Guard, State};
+use crate::engine::{Config, Engine};
+use crate::http::Connection;
+use crate::log::log;
+use crate::metrics::Metrics;
+use crate::notify::notify;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde_json::json;
+use std::convert::Infallible;
+use std::fs::File;
+use std::future::{Future, poll_fn};
+use std::hash::RandomState;
+use std::io::Read;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::Poll;
+use std::time::{Duration, Instant};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::time::{sleep, timeout};
+
+/// Bytes of a request's head, at most.
+const HEAD: usize = 32 << 10;
+/// The time within which a head must be there, the first and those after it on one connection.
+const HEAD_TIME: Duration = Duration::from_secs(10);
+/// The time after which a client that reads nothing is given up.
+const WRITE_TIME: Duration = Duration::from_secs(60);
+/// The time that running streams have when the server stops.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// How a model is served over HTTP.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The model, and how it is computed.
+    pub engine: Config,
+    /// The name by which requests call the model.
+    pub id: String,
+    /// The address to bind.
+    pub address: SocketAddr,
+    /// Names of this host that requests may use, beside those of the loopback and addresses.
+    pub host_names: Vec<String>,
+    /// Origins of pages that may ask and read, such as `https://example.org`.
+    pub origins: Vec<String>,
+    /// Keys, of which a request must have one; anybody may ask if there are none.
+    pub keys: Vec<String>,
+    /// Whether others than this machine may ask without a key.
+    pub open: bool,
+    /// Bytes of a body, at most.
+    pub max_body: usize,
+    /// Connections at once, at most.
+    pub connections: usize,
+}
+
+impl Options {
+    /// A model on 127.0.0.1, without keys; bodies of 16 MiB, 256 connections.
+    pub fn new(engine: Config, id: impl Into<String>, port: u16) -> Options {
+        Options {
+            engine,
+            id: id.into(),
+            address: SocketAddr::new(IpAddr::from([127, 0, 0, 1]), port),
+            host_names: Vec::new(),
+            origins: Vec::new(),
+            keys: Vec::new(),
+            open: false,
+            max_body: 16 << 20,
+            connections: 256,
+        }
+    }
+}
+
+/// Serves until SIGTERM or SIGINT: then running streams have 30 s to end, and a second signal ends them at once.
+///
+/// # Errors
+/// One line that names the flag or the file: an address that cannot be bound or is too wide, a model that cannot be opened.
+pub fn serve(options: Options) -> Result<(), String> {
+    if !options.address.ip().is_loopback() && options.keys.is_empty() && !options.open {
+        return Err(format!(
+            "--host {}: others than this machine could use the server; give --api-key, or --open if that is meant",
+            options.address.ip()
+        ));
+    }
+    if options.keys.iter().any(String::is_empty) {
+        return Err("--api-key: a key is empty".into());
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
+    let runtime = runtime.map_err(|error| format!("the system refuses what input and output need: {error}"))?;
+    let outcome = runtime.block_on(run(options));
+    // Nothing that still runs there is waited for.
+    runtime.shutdown_background();
+    outcome
+}
+
+async fn run(options: Options) -> Result<(), String> {
+    let address = options.address;
+    let taken = |error: std::io::Error| format!("--host {} --port {}: the address cannot be bound: {error}", address.ip(), address.port());
+    let listener = TcpListener::bind(address).await.map_err(taken)?;
+    let bound = listener.local_addr().map_err(taken)?;
+    let mut signals = signals()?;
+    let fingerprint = fingerprint(&options.engine.path);
+    let max_body = options.max_body.min(usize::MAX / BODIES / 2);
+    let state = Arc::new(State {
+        engine: OnceLock::new(),
+        guard: Guard { names: options.host_names, origins: options.origins, keys: options.keys },
+        id: options.id,
+        created: crate::api::now(),
+        fingerprint,
+        metrics: Arc::new(Metrics::new()),
+        chat: Arc::default(),
+        streams: options.engine.parallel.get().saturating_add(options.engine.queue),
+        max_body,
+        bodies: Semaphore::new((max_body.div_ceil(1024) * BODIES).min(Semaphore::MAX_PERMITS)),
+        started: Instant::now(),
+        random: RandomState::new(),
+        count: AtomicU64::new(0),
+    });
+    let most = options.connections.clamp(1, Semaphore::MAX_PERMITS);
+    let connections = Arc::new(Semaphore::new(most));
+    let (stop, stopping) = watch::channel(false);
+    let accepting = tokio::spawn(accept(listener, Arc::clone(&state), Arc::clone(&connections), stopping));
+    log("listening", json!({"address": bound.to_string(), "model": state.id}));
+    let (sender, ready) = oneshot::channel();
+    let engine = Engine::start(options.engine, move |opened| drop(sender.send(opened)))?;
+    let _ = state.engine.set(engine.clone());
+    // A signal while the model is being opened ends the server as well.
+    match first(ready, signals.recv()).await {
+        First::Left(Ok(opened)) => {
+            let facts = opened?;
+            facts.warnings.iter().for_each(|warning| log("warning", json!({"text": warning})));
+            let seconds = state.started.elapsed().as_secs_f64();
+            log("ready", json!({"seconds": seconds, "context": facts.context, "kernels": facts.kernels}));
+            notify("READY=1");
+            signals.recv().await;
+        }
+        First::Left(Err(_)) => return Err("the engine has ended".into()),
+        First::Right(_) => {}
+    }
+    log("stopping", json!({}));
+    notify("STOPPING=1");
+    accepting.abort();
+    engine.stop(GRACE);
+    let _ = stop.send(true);
+    let all = u32::try_from(most).unwrap_or(u32::MAX);
+    let ended = timeout(GRACE + Duration::from_secs(1), connections.acquire_many(all));
+    match first(ended, signals.recv()).await {
+        First::Left(Ok(_)) => log("stopped", json!({})),
+        First::Left(Err(_)) => log("stopped", json!({"text": "connections were cut after the time to end them"})),
+        First::Right(_) => log("stopped", json!({"text": "a second signal cut what was running"})),
+    }
+    Ok(())
+}
+
+enum First<A, B> {
+    Left(A),
+    Right(B),
+}
+
+/// What comes first of two.
+async fn first<A, B>(left: impl Future<Output = A>, right: impl Future<Output = B>) -> First<A, B> {
+    let (mut left, mut right) = (pin!(left), pin!(right));
+    poll_fn(|context| {
+        if let Poll::Ready(left) = left.as_mut().poll(context) {
+            return Poll::Ready(First::Left(left));
+        }
+        right.as_mut().poll(context).map(First::Right)
+    })
+    .await
+}
+
+/// One message for each signal that asks for an end.
+fn signals() -> Result<mpsc::Receiver<()>, String> {
+    let (sender, signals) = mpsc::channel(2);
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
+            let mut signal = signal(kind).map_err(|error| format!("signals cannot be caught: {error}"))?;
+            let sender = sender.clone();
+            tokio::spawn(async move {
+                while signal.recv().await.is_some() && sender.send(()).await.is_ok() {}
+            });
+        }
+    }
+    #[cfg(not(unix))]
+    tokio::spawn(async move { while tokio::signal::ctrl_c().await.is_ok() && sender.send(()).await.is_ok() {} });
+    Ok(signals)
+}
+
+/// Takes connections.
+async fn accept(
+    listener: TcpListener,
+    state: Arc<State>,
+    connections: Arc<Semaphore>,
+    stopping: watch::Receiver<bool>,
+) {
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // There are no descriptors left, say: those that end soon give some back.
+                log("warning", json!({"text": format!("a connection cannot be taken: {error}")}));
+                sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        match Arc::clone(&connections).try_acquire_owned() {
+            Ok(permit) => {
+                tokio::spawn(connection(stream, Arc::clone(&state), permit, stopping.clone()));
+            }
+            Err(_) => {
+                state.metrics.refused.fetch_add(1, Ordering::Relaxed);
+                // Whoever does not get it sees the connection closed.
+                let _ = stream.try_write(
+                    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+                );
+            }
+        }
+    }
+}
+
+/// Answers what comes on a connection.
+async fn connection(
+    stream: TcpStream,
+    state: Arc<State>,
+    permit: OwnedSemaphorePermit,
+    mut stopping: watch::Receiver<bool>,
+) {
+    let _ = stream.set_nodelay(true);
+    let answer = |request| {
+        let state = Arc::clone(&state);
+        async move { Ok::<_, Infallible>(state.answer(request).await) }
+    };
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME)
+        .max_buf_size(HEAD)
+        .serve_connection(TokioIo::new(Connection::new(stream, WRITE_TIME)), service_fn(answer));
+    let mut connection = pin!(connection);
+    let mut stop: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(async move {
+        let _ = stopping.wait_for(|stopping| *stopping).await;
+    });
+    let mut stopped = false;
+    poll_fn(|context| {
+        if !stopped && stop.as_mut().poll(context).is_ready() {
+            stopped = true;
+            connection.as_mut().graceful_shutdown();
+        }
+        // A connection that fails is the client's to notice.
+        connection.as_mut().poll(context).map(drop)
+    })
+    .await;
+    drop(permit);
+}
+
+/// A digest of the model and the version: of the beginning of its file, its size, and this crate's version. FNV-1a of 64 bits.
+fn fingerprint(path: &Path) -> String {
+    let mut beginning = Vec::new();
+    let size = File::open(path).map_or(0, |file| {
+        let size = file.metadata().map_or(0, |metadata| metadata.len());
+        // What cannot be read the engine will tell.
+        let _ = file.take(1 << 20).read_to_end(&mut beginning);
+        size
+    });
+    let version = env!("CARGO_PKG_VERSION").bytes();
+    let bytes = beginning.into_iter().chain(size.to_le_bytes()).chain(version);
+    let digest = bytes.fold(0xCBF2_9CE4_8422_2325_u64, |digest, byte| {
+        (digest ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3)
+    });
+    format!("fp_{digest:016x}")
+}
