@@ -78,7 +78,8 @@ pub(crate) fn json(status: StatusCode, value: &serde_json::Value) -> Answer {
 /// 413, 408, and 400 for what is no body.
 pub(crate) async fn read(mut body: Incoming, most: usize, within: Duration) -> Result<Vec<u8>, Error> {
     let too_large = || {
-        let message = format!("the body is larger than {most} bytes; send less, or start the server with a larger --max-body");
+        let message =
+            format!("the body is larger than {most} bytes; send less, or start the server with a larger --max-body");
         Error::new(StatusCode::PAYLOAD_TOO_LARGE, message)
     };
     if body.size_hint().lower() > most as u64 {

@@ -52,7 +52,11 @@ impl Metrics {
     pub(crate) fn text(&self, engine: Option<&Engine>) -> String {
         let mut registry = Registry::default();
         let mut add = |name: &str, help: &str, histogram: &Histogram| registry.register(name, help, histogram.clone());
-        add("smidgen:time_to_first_token_seconds", "Time from a request to the first text of an answer", &self.first_token);
+        add(
+            "smidgen:time_to_first_token_seconds",
+            "Time from a request to the first text of an answer",
+            &self.first_token,
+        );
         add("smidgen:time_between_tokens_seconds", "Time between tokens of an answer", &self.between_tokens);
         add("smidgen:request_seconds", "Time from a request to the end of an answer", &self.whole);
         registry.register_collector(Box::new(self.numbers(engine)));
@@ -71,7 +75,12 @@ impl Metrics {
         count(&mut all, "llamacpp:prompt_tokens", "Tokens of prompts that were computed", stats.prompt_tokens);
         count(&mut all, "llamacpp:tokens_predicted", "Tokens that were generated", stats.generated_tokens);
         count(&mut all, "llamacpp:n_decode", "Passes that computed something", stats.passes);
-        count(&mut all, "smidgen:cached_tokens", "Tokens of prompts that were taken from the cache", stats.cached_tokens);
+        count(
+            &mut all,
+            "smidgen:cached_tokens",
+            "Tokens of prompts that were taken from the cache",
+            stats.cached_tokens,
+        );
         count(&mut all, "smidgen:requests", "Requests that were taken", stats.requests);
         count(&mut all, "smidgen:requests_refused", "Requests that were refused by the engine", stats.refused);
         count(&mut all, "smidgen:requests_cancelled", "Requests whose client went away", stats.cancelled);
@@ -116,7 +125,8 @@ fn machine(all: &mut Numbers) {
             all.counters.push(("smidgen:major_faults", "Page faults that read from a disk", faults));
         }
     }
-    if let Some(milli) = read("/sys/class/thermal/thermal_zone0/temp").and_then(|text| text.trim().parse::<f64>().ok()) {
+    if let Some(milli) = read("/sys/class/thermal/thermal_zone0/temp").and_then(|text| text.trim().parse::<f64>().ok())
+    {
         all.gauges.push(("smidgen:soc_celsius", "Temperature of the first thermal zone", milli / 1000.0));
     }
     // The firmware of a Raspberry Pi: undervoltage, a capped frequency, throttling, each now and since the start.
@@ -150,10 +160,8 @@ impl Collector for Numbers {
 
 /// From the form of OpenMetrics to that of Prometheus, where the name of a counter has its ending in every line.
 fn of_prometheus(text: &str) -> String {
-    let counters: Vec<&str> = text
-        .lines()
-        .filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter"))
-        .collect();
+    let counters: Vec<&str> =
+        text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter")).collect();
     let mut out = String::with_capacity(text.len());
     for line in text.lines().filter(|line| *line != "# EOF") {
         let mut words = line.splitn(4, ' ');

@@ -99,7 +99,9 @@ pub fn serve(options: Options) -> Result<(), String> {
 
 async fn run(options: Options) -> Result<(), String> {
     let address = options.address;
-    let taken = |error: std::io::Error| format!("--host {} --port {}: the address cannot be bound: {error}", address.ip(), address.port());
+    let taken = |error: std::io::Error| {
+        format!("--host {} --port {}: the address cannot be bound: {error}", address.ip(), address.port())
+    };
     let listener = TcpListener::bind(address).await.map_err(taken)?;
     let bound = listener.local_addr().map_err(taken)?;
     let mut signals = signals()?;
@@ -182,9 +184,7 @@ fn signals() -> Result<mpsc::Receiver<()>, String> {
         for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
             let mut signal = signal(kind).map_err(|error| format!("signals cannot be caught: {error}"))?;
             let sender = sender.clone();
-            tokio::spawn(async move {
-                while signal.recv().await.is_some() && sender.send(()).await.is_ok() {}
-            });
+            tokio::spawn(async move { while signal.recv().await.is_some() && sender.send(()).await.is_ok() {} });
         }
     }
     #[cfg(not(unix))]
@@ -269,8 +269,7 @@ fn fingerprint(path: &Path) -> String {
     });
     let version = env!("CARGO_PKG_VERSION").bytes();
     let bytes = beginning.into_iter().chain(size.to_le_bytes()).chain(version);
-    let digest = bytes.fold(0xCBF2_9CE4_8422_2325_u64, |digest, byte| {
-        (digest ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3)
-    });
+    let digest =
+        bytes.fold(0xCBF2_9CE4_8422_2325_u64, |digest, byte| (digest ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3));
     format!("fp_{digest:016x}")
 }

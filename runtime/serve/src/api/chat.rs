@@ -1,6 +1,6 @@
 //! `/v1/chat/completions`.
 
-use super::fields::Fields;
+use super::fields::{Fields, Shape, parse};
 use super::form::{Form, Kind};
 use super::generation::Generation;
 use super::sampling::Common;
@@ -8,7 +8,9 @@ use super::{Error, State};
 use crate::engine::{Facts, Request, Texts};
 use crate::http::Answer;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::Value;
+use serde_json::value::RawValue;
 use smidgen_host::{ChatTemplate, Data, Markers, Splitter, encode_chat_data};
 use std::sync::Arc;
 use std::time::Instant;
@@ -34,7 +36,8 @@ impl Chat {
     pub(crate) fn of(facts: &Facts, texts: &Texts) -> Result<Chat, String> {
         let tokenizer = texts.tokenizer;
         let source = facts.template.as_deref();
-        let source = source.ok_or("this model has no chat template; ask /v1/completions for the continuation of a text")?;
+        let source =
+            source.ok_or("this model has no chat template; ask /v1/completions for the continuation of a text")?;
         let spelled = |id: Option<u32>| id.and_then(|id| tokenizer.token_text(id)).unwrap_or_default();
         let template = ChatTemplate::parse(source, spelled(tokenizer.bos()), spelled(tokenizer.eos()));
         let template = template.map_err(|error| format!("the model's chat template cannot be used: {error}"))?;
@@ -51,18 +54,12 @@ impl Chat {
 }
 
 #[derive(Deserialize)]
-struct Message {
+struct Message<'b> {
     role: String,
-    content: Option<Content>,
+    #[serde(borrow)]
+    content: Option<&'b RawValue>,
     reasoning_content: Option<String>,
-    tool_calls: Option<Vec<Value>>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged, expecting = "the content of a message is neither a text nor a list of parts")]
-enum Content {
-    Text(String),
-    Parts(Vec<ContentPart>),
+    tool_calls: Option<Vec<IgnoredAny>>,
 }
 
 #[derive(Deserialize)]
@@ -71,14 +68,14 @@ struct ContentPart {
     text: Option<String>,
 }
 
-impl Content {
-    /// The text, with the parts one after another.
-    fn text(self, at: &str) -> Result<String, Error> {
-        match self {
-            Content::Text(text) => Ok(text),
-            Content::Parts(parts) => parts.into_iter().enumerate().map(|(number, part)| part.text(at, number)).collect(),
-        }
+/// The content of a message as a text, with its parts one after another.
+fn content(text: &str, at: &str) -> Result<String, Error> {
+    let name = format!("{at}.content");
+    if Shape::of(text) == Shape::Text {
+        return parse(&name, text);
     }
+    let parts: Vec<ContentPart> = parse(&name, text)?;
+    parts.into_iter().enumerate().map(|(number, part)| part.text(at, number)).collect()
 }
 
 impl ContentPart {
@@ -119,7 +116,7 @@ fn messages(fields: &Fields) -> Result<Data, Error> {
             return Err(Error::param(&format!("{at}.tool_calls"), "tools are not supported by this server"));
         }
         let content = match message.content {
-            Some(content) => content.text(&at)?,
+            Some(text) => content(text.get(), &at)?,
             None if role == "assistant" => String::new(),
             None => return Err(Error::param(&format!("{at}.content"), "this is required")),
         };
@@ -147,8 +144,14 @@ fn data(value: Value) -> Data {
     }
 }
 
+/// Bytes of `chat_template_kwargs`, at most.
+const VARIABLES: usize = 1 << 16;
+
 /// Variables of the template beside the conversation, by `chat_template_kwargs`.
 fn variables(fields: &Fields) -> Result<Vec<(String, Data)>, Error> {
+    if fields.raw("chat_template_kwargs").is_some_and(|text| text.len() > VARIABLES) {
+        return Err(Error::param("chat_template_kwargs", format!("this is longer than {VARIABLES} bytes")));
+    }
     let given: serde_json::Map<String, Value> = fields.get("chat_template_kwargs")?.unwrap_or_default();
     let own = ["messages", "tools", "documents", "add_generation_prompt", "bos_token", "eos_token"];
     if let Some(name) = own.iter().find(|name| given.contains_key(**name)) {
@@ -164,9 +167,10 @@ fn thinking(fields: &Fields) -> Result<Option<bool>, Error> {
         None => Ok(None),
         Some("none" | "minimal") => Ok(Some(false)),
         Some("low" | "medium" | "high" | "xhigh") => Ok(Some(true)),
-        Some(other) => {
-            Err(Error::param("reasoning_effort", format!("{other:?} is none of none, minimal, low, medium, high, xhigh")))
-        }
+        Some(other) => Err(Error::param(
+            "reasoning_effort",
+            format!("{other:?} is none of none, minimal, low, medium, high, xhigh"),
+        )),
     }
 }
 

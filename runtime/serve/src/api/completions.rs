@@ -1,13 +1,12 @@
 //! `/v1/completions`.
 
-use super::fields::Fields;
+use super::fields::{Fields, Shape, missing, parse};
 use super::form::{Form, Kind, Made};
 use super::generation::Generation;
 use super::sampling::Common;
 use super::{Error, State};
 use crate::engine::Request;
 use crate::http::Answer;
-use serde::Deserialize;
 use smidgen::tokenizer::Special;
 use std::time::Instant;
 
@@ -17,8 +16,6 @@ const TOKENS: u64 = 16;
 const TOP: u64 = 5;
 
 /// Prompts, in all forms that OpenAI has for them.
-#[derive(Deserialize)]
-#[serde(untagged, expecting = "neither a text, nor a list of texts, of ids of tokens, or of lists of such ids")]
 pub(super) enum Prompts {
     Text(String),
     Texts(Vec<String>),
@@ -27,6 +24,22 @@ pub(super) enum Prompts {
 }
 
 impl Prompts {
+    pub(super) fn of(fields: &Fields, name: &str) -> Result<Prompts, Error> {
+        let text = fields.raw(name).ok_or_else(|| missing(name))?;
+        Ok(match Shape::of(text) {
+            Shape::Text => Prompts::Text(parse(name, text)?),
+            Shape::Texts => Prompts::Texts(parse(name, text)?),
+            Shape::Lists => Prompts::AllIds(parse(name, text)?),
+            Shape::List => Prompts::Ids(parse(name, text)?),
+            Shape::Other => {
+                return Err(Error::param(
+                    name,
+                    "this is neither a text, nor a list of texts, of ids, or of lists of ids",
+                ));
+            }
+        })
+    }
+
     pub(super) fn len(&self) -> usize {
         match self {
             Prompts::Text(_) | Prompts::Ids(_) => 1,
@@ -52,7 +65,7 @@ pub(crate) async fn complete(state: &State, body: &[u8], started: Instant) -> Re
     if best_of > common.n && common.stream {
         return Err(Error::param("best_of", "the best cannot be streamed, as it is known at the end only"));
     }
-    let prompts: Prompts = fields.required("prompt")?;
+    let prompts: Prompts = Prompts::of(&fields, "prompt")?;
     drop(fields);
     let facts = state.writer()?;
     let count = prompts.len();

@@ -22,7 +22,7 @@ pub(crate) async fn embed(state: &State, body: &[u8]) -> Result<Answer, Error> {
         Some(other) => return Err(Error::param("encoding_format", format!("{other:?} is neither float nor base64"))),
     };
     let dimensions: Option<usize> = fields.get("dimensions")?;
-    let input: Prompts = fields.required("input")?;
+    let input: Prompts = Prompts::of(&fields, "input")?;
     drop(fields);
     let facts = state.facts()?;
     let Some(width) = facts.embedding else {

@@ -238,9 +238,7 @@ impl Pieces for Stream {
 }
 
 fn chat_logprob(scored: &Scored) -> Value {
-    let one = |bytes: &[u8], logprob: f64| {
-        json!({"token": String::from_utf8_lossy(bytes), "logprob": finite(logprob), "bytes": bytes})
-    };
+    let one = |bytes: &[u8], logprob: f64| json!({"token": String::from_utf8_lossy(bytes), "logprob": finite(logprob), "bytes": bytes});
     let top: Vec<Value> = scored.top.iter().map(|(_, bytes, logprob)| one(bytes, *logprob)).collect();
     let mut value = one(&scored.bytes, scored.logprob.unwrap_or(0.0));
     if let Some(value) = value.as_object_mut() {

@@ -33,7 +33,8 @@ impl Guard {
         match [host, authority].into_iter().flatten().find(|host| !self.is_host(host)) {
             None => Ok(()),
             Some(_) => {
-                let message = "this server has another name than the request's Host; start it with --host-name for that name";
+                let message =
+                    "this server has another name than the request's Host; start it with --host-name for that name";
                 Err(Error::new(StatusCode::MISDIRECTED_REQUEST, message))
             }
         }
@@ -100,5 +101,90 @@ impl Guard {
         }
         let message = "the key is missing or wrong; send 'Authorization: Bearer KEY'";
         Err(Error::new(StatusCode::UNAUTHORIZED, message).code("invalid_api_key"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn guard() -> Guard {
+        Guard {
+            names: vec!["pi.local".into()],
+            origins: vec!["https://page.example".into()],
+            keys: vec!["one".into(), "another".into()],
+        }
+    }
+
+    #[test]
+    fn only_own_hosts() {
+        for (host, status) in [
+            (Some("127.0.0.1"), None),
+            (Some("127.0.0.1:8080"), None),
+            (Some("[::1]:8080"), None),
+            (Some("LocalHost."), None),
+            (Some("a.localhost:1"), None),
+            (Some("192.168.1.2"), None),
+            (Some("PI.local:80"), None),
+            (Some("evil.example"), Some(421)),
+            (Some("localhost.evil.example"), Some(421)),
+            (Some("127.0.0.1.evil.example"), Some(421)),
+            (Some("notlocalhost"), Some(421)),
+            (Some(""), Some(421)),
+            (None, Some(400)),
+        ] {
+            let mut request = Request::builder().uri("/v1/models");
+            if let Some(host) = host {
+                request = request.header(HOST, host);
+            }
+            let found = guard().host(&request.body(()).unwrap()).err().map(|error| error.status.as_u16());
+            assert_eq!(found, status, "{host:?}");
+        }
+        let request =
+            Request::builder().uri("http://evil.example/v1/models").header(HOST, "localhost").body(()).unwrap();
+        assert_eq!(guard().host(&request).unwrap_err().status, 421);
+        let request = Request::builder().header(HOST, "localhost").header(HOST, "localhost").body(()).unwrap();
+        assert_eq!(guard().host(&request).unwrap_err().status, 400);
+        let request = Request::builder().version(Version::HTTP_10).body(()).unwrap();
+        assert!(guard().host(&request).is_ok());
+    }
+
+    #[test]
+    fn only_own_origins_and_known_ones() {
+        for (origin, fits, reads) in [
+            (None, true, false),
+            (Some("http://localhost:8080"), true, false),
+            (Some("https://page.example"), true, true),
+            (Some("http://page.example"), false, false),
+            (Some("https://page.example.evil.example"), false, false),
+            (Some("http://localhost"), false, false),
+            (Some("http://localhost:8081"), false, false),
+            (Some("null"), false, false),
+            (Some(""), false, false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(HOST, HeaderValue::from_static("localhost:8080"));
+            origin.map(|origin| headers.insert(ORIGIN, HeaderValue::from_static(origin)));
+            let found = guard().origin(&headers).err().map(|error| error.status.as_u16());
+            assert_eq!(found, (!fits).then_some(403), "{origin:?}");
+            assert_eq!(guard().cors(&headers).is_some(), reads, "{origin:?}");
+        }
+    }
+
+    #[test]
+    fn only_with_a_key() {
+        let with = |guard: &Guard, value: Option<&'static str>| {
+            let mut headers = HeaderMap::new();
+            value.map(|value| headers.insert(AUTHORIZATION, HeaderValue::from_static(value)));
+            guard.key(&headers).map_err(|error| error.status.as_u16())
+        };
+        for right in ["Bearer one", "bearer another"] {
+            assert_eq!(with(&guard(), Some(right)), Ok(()), "{right}");
+        }
+        for wrong in ["Bearer on", "Bearer onee", "Bearer ", "Bearer", "Basic one", "one", "Bearer  one", ""] {
+            assert_eq!(with(&guard(), Some(wrong)), Err(401), "{wrong:?}");
+        }
+        assert_eq!(with(&guard(), None), Err(401));
+        assert_eq!(with(&Guard::default(), None), Ok(()));
     }
 }

@@ -10,8 +10,6 @@ mod generation;
 mod guard;
 mod models;
 mod sampling;
-#[cfg(test)]
-mod tests;
 
 pub(crate) use error::Error;
 pub(crate) use guard::Guard;
@@ -72,7 +70,8 @@ impl State {
     /// The facts of a model that writes text.
     fn writer(&self) -> Result<Facts, Refused> {
         let facts = self.facts()?;
-        let cannot = || Refused::Purpose(format!("this model of the architecture {} cannot write text", facts.architecture));
+        let cannot =
+            || Refused::Purpose(format!("this model of the architecture {} cannot write text", facts.architecture));
         if facts.writes { Ok(facts) } else { Err(cannot()) }
     }
 
@@ -198,7 +197,8 @@ impl State {
         }
         let body = request.into_body();
         // A body that does not tell its size may have the largest.
-        let bytes = body.size_hint().exact().map_or(self.max_body, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+        let bytes =
+            body.size_hint().exact().map_or(self.max_body, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
         let room = u32::try_from(bytes.min(self.max_body).div_ceil(1024)).unwrap_or(u32::MAX);
         let room = self.bodies.acquire_many(room).await.map_err(|_| Refused::Stopping)?;
         let body = http::read(body, self.max_body, BODY_TIME).await?;

@@ -1,6 +1,6 @@
 //! What chat completions and completions have in common: how tokens are chosen, and when an answer ends.
 
-use super::fields::Fields;
+use super::fields::{Fields, Shape, parse};
 use super::{Error, State};
 use crate::engine::Request;
 use serde::Deserialize;
@@ -22,13 +22,6 @@ pub(crate) struct Common {
     pub(crate) stream: bool,
     /// Whether a stream tells its usage at its end.
     pub(crate) usage: bool,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged, expecting = "neither a text nor a list of texts")]
-enum Stops {
-    One(String),
-    Many(Vec<String>),
 }
 
 #[derive(Deserialize)]
@@ -95,10 +88,10 @@ fn bias(fields: &Fields) -> Result<Vec<(u32, f32)>, Error> {
 }
 
 fn stops(fields: &Fields) -> Result<Vec<String>, Error> {
-    let stops = match fields.get("stop")? {
+    let stops: Vec<String> = match fields.raw("stop").map(|text| (Shape::of(text), text)) {
         None => Vec::new(),
-        Some(Stops::One(stop)) => vec![stop],
-        Some(Stops::Many(stops)) => stops,
+        Some((Shape::Text, text)) => vec![parse("stop", text)?],
+        Some((_, text)) => parse("stop", text)?,
     };
     if stops.len() > STOPS {
         return Err(Error::param("stop", format!("{} texts are too many; give at most {STOPS}", stops.len())));
