@@ -1,21 +1,27 @@
 //! `smidgen serve`: a model over HTTP.
 
 use crate::args::ServeArgs;
+#[cfg(feature = "hub")]
+use crate::tell;
 use crate::{Outcome, open, signals};
 use smidgen_host::physical_cores;
 use smidgen_serve::engine::Config;
-use smidgen_serve::{Options, serve as run};
+use smidgen_serve::{Defaults, Options, serve as run};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+/// A model's file, what counts where requests say nothing, and tokens of context.
+type Opened = (PathBuf, Defaults, Option<NonZeroUsize>);
 
 pub(crate) fn serve(args: &ServeArgs) -> Outcome {
     open::kernels(&args.machine)?;
     let keys = keys(args)?;
-    let path = open::resolve(&args.model)?;
+    let (path, defaults, registry_context) = opened(args)?;
     let engine = Config {
         parallel: args.parallel,
         queue: args.queue,
-        context: args.context,
+        context: args.context.or(registry_context),
         kv_memory: args.kv_memory,
         threads: args.threads.threads.unwrap_or_else(physical_cores),
         kv: args.kv.into(),
@@ -27,6 +33,7 @@ pub(crate) fn serve(args: &ServeArgs) -> Outcome {
         address: SocketAddr::new(args.host, args.port),
         host_names: args.host_name.clone(),
         origins: args.cors.clone(),
+        defaults,
         keys,
         open: args.open,
         max_body: args.max_body.get(),
@@ -35,6 +42,31 @@ pub(crate) fn serve(args: &ServeArgs) -> Outcome {
     };
     signals::leave();
     Ok(run(options)?)
+}
+
+/// The path of the model's file, how its registry has it used, and with how many tokens of context.
+#[cfg(feature = "hub")]
+fn opened(args: &ServeArgs) -> Result<Opened, Box<dyn std::error::Error>> {
+    let (path, registry) = open::resolve_with_defaults(&args.model, args.context)?;
+    let Some(registry) = registry.filter(|_| !args.no_defaults) else { return Ok((path, Defaults::default(), None)) };
+    let named = |error: String| format!("{}: {error}; --no-defaults goes without", args.model.display());
+    let registry = smidgen_host::hub::Defaults::of_value(&registry).map_err(|error| named(error.to_string()))?;
+    for parameter in registry.unknown() {
+        let model = args.model.display();
+        let parameter = parameter.escape_debug();
+        tell(format_args!("smidgen: warning: {model}: the parameter {parameter:.100} of its registry is unknown and passed over\n"));
+    }
+    if let Some(renderer) = registry.renderer.as_ref().filter(|_| registry.template.is_none()) {
+        let model = args.model.display();
+        tell(format_args!("smidgen: warning: {model}: its registry has the prompts written by Ollama's renderer {renderer}; the file's own chat template is used\n"));
+    }
+    let context = registry.parameters.num_ctx.and_then(NonZeroUsize::new);
+    Ok((path, Defaults::of_registry(registry).map_err(named)?, context))
+}
+
+#[cfg(not(feature = "hub"))]
+fn opened(args: &ServeArgs) -> Result<Opened, Box<dyn std::error::Error>> {
+    Ok((open::resolve(&args.model)?, Defaults::default(), None))
 }
 
 /// The keys of the flags and of the file.

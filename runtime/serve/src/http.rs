@@ -12,6 +12,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Sleep, sleep, timeout};
 
 /// What a request is answered with.
@@ -72,31 +73,48 @@ pub(crate) fn json(status: StatusCode, value: &serde_json::Value) -> Answer {
     answer(status, "application/json", Body::Whole(Some(value.to_string().into())))
 }
 
-/// The whole body of a request, of so many bytes and within so much time.
+/// The whole body of a request, of so many bytes and within so much time, and its room among all bodies, whose KiB `room` counts.
 ///
 /// # Errors
-/// 413, 408, and 400 for what is no body.
-pub(crate) async fn read(mut body: Incoming, most: usize, within: Duration) -> Result<Vec<u8>, Error> {
+/// 413, 408, 503 if there is no room, and 400 for what is no body.
+pub(crate) async fn read(
+    mut body: Incoming,
+    most: usize,
+    room: &Semaphore,
+    within: Duration,
+) -> Result<(Vec<u8>, Option<SemaphorePermit<'_>>), Error> {
     let too_large = || {
         let message =
             format!("the body is larger than {most} bytes; send less, or start the server with a larger --max-body");
         Error::new(StatusCode::PAYLOAD_TOO_LARGE, message)
     };
+    let full = || {
+        let message = "the bodies of other requests leave no room for this one; try again later";
+        Error::new(StatusCode::SERVICE_UNAVAILABLE, message).code("overloaded")
+    };
     if body.size_hint().lower() > most as u64 {
         return Err(too_large());
     }
     let collected = async {
-        let mut bytes = Vec::new();
+        let (mut bytes, mut held): (Vec<u8>, Option<SemaphorePermit>) = (Vec::new(), None);
         while let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
             let frame = frame.map_err(|error| Error::bad(format!("the body cannot be read: {error}")))?;
             if let Ok(data) = frame.into_data() {
                 if bytes.len().saturating_add(data.len()) > most {
                     return Err(too_large());
                 }
+                // Room is taken for what has come, so that who announces much and sends nothing has none.
+                let has = held.as_ref().map_or(0, SemaphorePermit::num_permits);
+                let needs = (bytes.len() + data.len()).div_ceil(1024).saturating_sub(has);
+                let more = room.try_acquire_many(u32::try_from(needs).unwrap_or(u32::MAX)).map_err(|_| full())?;
+                match &mut held {
+                    Some(held) => held.merge(more),
+                    None => held = Some(more),
+                }
                 bytes.extend_from_slice(&data);
             }
         }
-        Ok(bytes)
+        Ok((bytes, held))
     };
     let late = || Error::new(StatusCode::REQUEST_TIMEOUT, format!("the body did not come within {within:?}"));
     timeout(within, collected).await.unwrap_or_else(|_| Err(late()))

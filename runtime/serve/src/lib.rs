@@ -5,11 +5,13 @@
 //!
 //! - [`engine`] computes;
 //! - [`serve`] binds an address, and answers there as OpenAI's interface does until a signal ends it;
-//! - [`Options`] are its limits, keys and names.
+//! - [`Options`] are its limits, keys and names;
+//! - [`Defaults`] count where a request says nothing.
 
 #![forbid(unsafe_code)]
 
 mod api;
+mod defaults;
 pub mod engine;
 mod http;
 mod log;
@@ -17,4 +19,5 @@ mod metrics;
 mod notify;
 mod server;
 
+pub use defaults::Defaults;
 pub use server::{Options, serve};

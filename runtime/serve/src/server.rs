@@ -1,11 +1,13 @@
 //! The server: connections, limits, and its end.
 
-use crate::api::{BODIES, Guard, State};
+use crate::api::{BODIES, Error, Guard, State};
+use crate::defaults::Defaults;
 use crate::engine::{Config, Engine};
 use crate::http::Connection;
 use crate::log::log;
 use crate::metrics::Metrics;
 use crate::notify::notify;
+use hyper::StatusCode;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -14,7 +16,7 @@ use std::convert::Infallible;
 use std::fs::File;
 use std::future::{Future, poll_fn};
 use std::hash::RandomState;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::pin::{Pin, pin};
@@ -42,6 +44,8 @@ pub struct Options {
     pub engine: Config,
     /// The name by which requests call the model.
     pub id: String,
+    /// What counts where a request says nothing.
+    pub defaults: Defaults,
     /// The address to bind.
     pub address: SocketAddr,
     /// Names of this host that requests may use, beside those of the loopback and addresses.
@@ -64,6 +68,7 @@ impl Options {
         Options {
             engine,
             id: id.into(),
+            defaults: Defaults::default(),
             address: SocketAddr::new(IpAddr::from([127, 0, 0, 1]), port),
             host_names: Vec::new(),
             origins: Vec::new(),
@@ -80,12 +85,6 @@ impl Options {
 /// # Errors
 /// One line that names the flag or the file: an address that cannot be bound or is too wide, a model that cannot be opened.
 pub fn serve(options: Options) -> Result<(), String> {
-    if !options.address.ip().is_loopback() && options.keys.is_empty() && !options.open {
-        return Err(format!(
-            "--host {}: others than this machine could use the server; give --api-key, or --open if that is meant",
-            options.address.ip()
-        ));
-    }
     if options.keys.iter().any(String::is_empty) {
         return Err("--api-key: a key is empty".into());
     }
@@ -98,12 +97,7 @@ pub fn serve(options: Options) -> Result<(), String> {
 }
 
 async fn run(options: Options) -> Result<(), String> {
-    let address = options.address;
-    let taken = |error: std::io::Error| {
-        format!("--host {} --port {}: the address cannot be bound: {error}", address.ip(), address.port())
-    };
-    let listener = TcpListener::bind(address).await.map_err(taken)?;
-    let bound = listener.local_addr().map_err(taken)?;
+    let (listener, bound) = listener(&options)?;
     let mut signals = signals()?;
     let fingerprint = fingerprint(&options.engine.path);
     let max_body = options.max_body.min(usize::MAX / BODIES / 2);
@@ -111,6 +105,7 @@ async fn run(options: Options) -> Result<(), String> {
         engine: OnceLock::new(),
         guard: Guard { names: options.host_names, origins: options.origins, keys: options.keys },
         id: options.id,
+        defaults: Arc::new(options.defaults),
         created: crate::api::now(),
         fingerprint,
         metrics: Arc::new(Metrics::new()),
@@ -158,6 +153,36 @@ async fn run(options: Options) -> Result<(), String> {
     Ok(())
 }
 
+/// The socket that systemd has bound for the server (`LISTEN_FDS`), or else one of its own.
+fn listener(options: &Options) -> Result<(TcpListener, SocketAddr), String> {
+    let narrow = |address: SocketAddr| match address.ip().is_loopback() || !options.keys.is_empty() || options.open {
+        true => Ok(()),
+        false => Err(format!(
+            "--host {}: others than this machine could use the server; give --api-key, or --open if that is meant",
+            address.ip()
+        )),
+    };
+    let given = listenfd::ListenFd::from_env().take_tcp_listener(0);
+    let given = given.map_err(|error| format!("LISTEN_FDS: the first socket is none that TCP connections come to: {error}"))?;
+    let asked = options.address;
+    let taken = |error: std::io::Error| match given.is_some() {
+        true => format!("LISTEN_FDS: the socket cannot be used: {error}"),
+        false => format!("--host {} --port {}: the address cannot be bound: {error}", asked.ip(), asked.port()),
+    };
+    let listener = match &given {
+        Some(given) => given.try_clone(),
+        None => {
+            narrow(asked)?;
+            std::net::TcpListener::bind(asked)
+        }
+    };
+    let listener = listener.map_err(taken)?;
+    let bound = listener.local_addr().map_err(taken)?;
+    narrow(bound)?;
+    listener.set_nonblocking(true).map_err(taken)?;
+    Ok((TcpListener::from_std(listener).map_err(taken)?, bound))
+}
+
 enum First<A, B> {
     Left(A),
     Right(B),
@@ -199,6 +224,12 @@ async fn accept(
     connections: Arc<Semaphore>,
     stopping: watch::Receiver<bool>,
 ) {
+    let error = Error::new(StatusCode::SERVICE_UNAVAILABLE, "there are too many connections; try again later");
+    let body = error.code("overloaded").value().to_string();
+    let refusal = format!(
+        "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: {}\r\nRetry-After: 1\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    );
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
@@ -215,10 +246,8 @@ async fn accept(
             }
             Err(_) => {
                 state.metrics.refused.fetch_add(1, Ordering::Relaxed);
-                // Whoever does not get it sees the connection closed.
-                let _ = stream.try_write(
-                    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
-                );
+                // A new connection has room for so little. Whoever does not get it sees the connection closed.
+                let _ = stream.into_std().and_then(|mut stream| stream.write_all(refusal.as_bytes()));
             }
         }
     }

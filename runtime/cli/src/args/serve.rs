@@ -15,7 +15,7 @@ use std::path::PathBuf;
 Clients of OpenAI's interface use http://127.0.0.1:8080/v1. /health, /metrics and /props tell of the server. SIGTERM and SIGINT let running
 answers end, for up to 30 seconds; a second one does not. Log lines are JSON on stderr, without texts of prompts or answers.")]
 pub(crate) struct ServeArgs {
-    /// Path or short name of the model
+    /// Path or name of the model
     pub(crate) model: PathBuf,
     /// Address to bind; others than this machine's own need a key
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
@@ -41,6 +41,10 @@ pub(crate) struct ServeArgs {
     /// Origin of pages that may use the server, such as https://example.org; may be given several times
     #[arg(long, value_name = "ORIGIN")]
     pub(crate) cors: Vec<String>,
+    /// Go without the template, system message, messages and parameters that the model's registry has for it
+    #[cfg(feature = "hub")]
+    #[arg(long)]
+    pub(crate) no_defaults: bool,
     /// Answers that are written at once
     #[arg(long, value_name = "N", default_value = "4", allow_negative_numbers = true, value_parser = count)]
     pub(crate) parallel: NonZeroUsize,

@@ -3,8 +3,9 @@
 use super::fields::{Fields, Shape, parse};
 use super::form::{Form, Kind};
 use super::generation::Generation;
-use super::sampling::Common;
-use super::{Error, State};
+use super::sampling::{Common, control_stops};
+use super::{Arrival, Error, State};
+use crate::defaults::Defaults;
 use crate::engine::{Facts, Request, Texts};
 use crate::http::Answer;
 use serde::Deserialize;
@@ -13,7 +14,6 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use smidgen_host::{ChatTemplate, Data, Markers, Splitter, encode_chat_data};
 use std::sync::Arc;
-use std::time::Instant;
 
 /// The most likely tokens of which log-probabilities are given, at most.
 const TOP: u64 = 20;
@@ -29,18 +29,13 @@ pub(crate) struct Chat {
 }
 
 impl Chat {
-    /// By the template that the model has.
+    /// By the template that the model's registry has, or else its file.
     ///
     /// # Errors
     /// A line of text, where there is none, or it cannot be used.
-    pub(crate) fn of(facts: &Facts, texts: &Texts) -> Result<Chat, String> {
+    pub(crate) fn of(facts: &Facts, defaults: &Defaults, texts: &Texts) -> Result<Chat, String> {
         let tokenizer = texts.tokenizer;
-        let source = facts.template.as_deref();
-        let source =
-            source.ok_or("this model has no chat template; ask /v1/completions for the continuation of a text")?;
-        let spelled = |id: Option<u32>| id.and_then(|id| tokenizer.token_text(id)).unwrap_or_default();
-        let template = ChatTemplate::parse(source, spelled(tokenizer.bos()), spelled(tokenizer.eos()));
-        let template = template.map_err(|error| format!("the model's chat template cannot be used: {error}"))?;
+        let template = template(facts, defaults, texts)?;
         let markers = Markers::find(&template, tokenizer);
         let controls = match &markers {
             Some(markers) if markers.are_control() => {
@@ -53,11 +48,29 @@ impl Chat {
     }
 }
 
+fn template(
+    facts: &Facts,
+    #[cfg_attr(not(feature = "hub"), expect(unused_variables, reason = "registries are of the hub"))]
+    defaults: &Defaults,
+    texts: &Texts,
+) -> Result<ChatTemplate, String> {
+    let told = |error| format!("the model's chat template cannot be used: {error}");
+    #[cfg(feature = "hub")]
+    if let Some(source) = &defaults.template {
+        return ChatTemplate::of_go(source).map_err(told);
+    }
+    let source = facts.template.as_deref();
+    let source = source.ok_or("this model has no chat template; ask /v1/completions for the continuation of a text")?;
+    let spelled = |id: Option<u32>| id.and_then(|id| texts.tokenizer.token_text(id)).unwrap_or_default();
+    ChatTemplate::parse(source, spelled(texts.tokenizer.bos()), spelled(texts.tokenizer.eos())).map_err(told)
+}
+
 #[derive(Deserialize)]
 struct Message<'b> {
     role: String,
     #[serde(borrow)]
     content: Option<&'b RawValue>,
+    name: Option<String>,
     reasoning_content: Option<String>,
     tool_calls: Option<Vec<IgnoredAny>>,
 }
@@ -66,6 +79,10 @@ struct Message<'b> {
 struct ContentPart {
     r#type: String,
     text: Option<String>,
+}
+
+fn is_system(message: &Message) -> bool {
+    matches!(message.role.as_str(), "system" | "developer")
 }
 
 /// The content of a message as a text, with its parts one after another.
@@ -93,15 +110,23 @@ impl ContentPart {
     }
 }
 
-/// The messages as a template takes them.
-fn messages(fields: &Fields) -> Result<Data, Error> {
+/// A message as a template takes it.
+fn message(role: &str, content: String) -> Vec<(String, Data)> {
+    vec![("role".to_owned(), role.into()), ("content".to_owned(), Data::Text(content))]
+}
+
+/// The messages as a template takes them: before those of the request come what the model's registry has.
+fn messages(fields: &Fields, defaults: &Defaults) -> Result<Data, Error> {
     let messages: Vec<Message> = fields.required("messages")?;
     if messages.is_empty() {
         return Err(Error::param("messages", "there are none; give at least one"));
     }
-    let each = |(number, message): (usize, Message)| {
+    let system = defaults.system.iter().filter(|_| !messages.first().is_some_and(is_system));
+    let first = defaults.messages.iter().map(|(role, content)| Data::Map(message(role, content.clone())));
+    let first: Vec<Data> = system.map(|content| Data::Map(message("system", content.clone()))).chain(first).collect();
+    let each = |(number, given): (usize, Message)| {
         let at = format!("messages[{number}]");
-        let role = match message.role.as_str() {
+        let role = match given.role.as_str() {
             "developer" => "system",
             role @ ("system" | "user" | "assistant") => role,
             "tool" | "function" => {
@@ -112,21 +137,23 @@ fn messages(fields: &Fields) -> Result<Data, Error> {
                 return Err(Error::param(&format!("{at}.role"), why));
             }
         };
-        if message.tool_calls.is_some_and(|calls| !calls.is_empty()) {
+        if given.tool_calls.is_some_and(|calls| !calls.is_empty()) {
             return Err(Error::param(&format!("{at}.tool_calls"), "tools are not supported by this server"));
         }
-        let content = match message.content {
+        let content = match given.content {
             Some(text) => content(text.get(), &at)?,
             None if role == "assistant" => String::new(),
             None => return Err(Error::param(&format!("{at}.content"), "this is required")),
         };
-        let mut entries = vec![("role".to_owned(), role.into()), ("content".to_owned(), Data::Text(content))];
-        if let Some(reasoning) = message.reasoning_content.filter(|_| role == "assistant") {
+        let mut entries = message(role, content);
+        entries.extend(given.name.map(|name| ("name".to_owned(), Data::Text(name))));
+        if let Some(reasoning) = given.reasoning_content.filter(|_| role == "assistant") {
             entries.push(("reasoning_content".to_owned(), Data::Text(reasoning)));
         }
         Ok(Data::Map(entries))
     };
-    Ok(Data::List(messages.into_iter().enumerate().map(each).collect::<Result<_, _>>()?))
+    let given = messages.into_iter().enumerate().map(each);
+    Ok(Data::List(first.into_iter().map(Ok).chain(given).collect::<Result<_, _>>()?))
 }
 
 /// A value as a template takes it.
@@ -160,17 +187,31 @@ fn variables(fields: &Fields) -> Result<Vec<(String, Data)>, Error> {
     Ok(given.into_iter().map(|(name, value)| (name, data(value))).collect())
 }
 
-/// Whether thinking is asked for, or not to be.
-fn thinking(fields: &Fields) -> Result<Option<bool>, Error> {
-    let effort: Option<String> = fields.get("reasoning_effort")?;
-    match effort.as_deref() {
-        None => Ok(None),
-        Some("none" | "minimal") => Ok(Some(false)),
-        Some("low" | "medium" | "high" | "xhigh") => Ok(Some(true)),
-        Some(other) => Err(Error::param(
-            "reasoning_effort",
-            format!("{other:?} is none of none, minimal, low, medium, high, xhigh"),
-        )),
+/// Words for how much a model is to think.
+const EFFORTS: &[&str] = &["none", "minimal", "low", "medium", "high", "xhigh"];
+
+/// How much the model is to think, if anything is said.
+fn effort(fields: &Fields) -> Result<Option<&'static str>, Error> {
+    let Some(given) = fields.get::<String>("reasoning_effort")? else { return Ok(None) };
+    match EFFORTS.iter().find(|known| **known == given) {
+        Some(known) => Ok(Some(known)),
+        None => Err(Error::param("reasoning_effort", format!("this is none of {}", EFFORTS.join(", ")))),
+    }
+}
+
+/// The variable of the template that says how much to think; none for a model that does not think and is not to.
+fn switch(chat: &Chat, effort: &'static str) -> Result<Option<(&'static str, Data)>, Error> {
+    let on = !matches!(effort, "none" | "minimal");
+    match chat.template.thinking(on) {
+        // A template that knows more or less thinking takes the word itself.
+        Some((name @ ("reasoning_effort" | "thinking_effort"), _)) if on => Ok(Some((name, effort.into()))),
+        Some(switch) => Ok(Some(switch)),
+        None if !on && chat.markers.is_none() => Ok(None),
+        None => {
+            let turn = if on { "on" } else { "off" };
+            let why = format!("the model's chat template cannot turn thinking {turn}; leave this out");
+            Err(Error::param("reasoning_effort", why))
+        }
     }
 }
 
@@ -201,19 +242,11 @@ fn prompt(
     texts: &Texts,
     messages: Data,
     more: Vec<(String, Data)>,
-    thinks: Option<bool>,
+    effort: Option<&'static str>,
 ) -> Result<Prompt, Error> {
     let mut variables = vec![("messages", messages), ("add_generation_prompt", Data::Bool(true))];
-    if let Some(on) = thinks {
-        match chat.template.thinking(on) {
-            Some(switch) => variables.push(switch),
-            None if !on && chat.markers.is_none() => {}
-            None => {
-                let turn = if on { "on" } else { "off" };
-                let why = format!("the model's chat template cannot turn thinking {turn}; leave this out");
-                return Err(Error::param("reasoning_effort", why));
-            }
-        }
+    if let Some(effort) = effort {
+        variables.extend(switch(chat, effort)?);
     }
     variables.extend(more.iter().map(|(name, value)| (name.as_str(), value.clone())));
     let tokens = encode_chat_data(texts.tokenizer, &chat.template, &variables)
@@ -228,7 +261,7 @@ fn prompt(
 }
 
 /// Answers a conversation.
-pub(crate) async fn complete(state: &State, body: &[u8], started: Instant) -> Result<Answer, Error> {
+pub(crate) async fn complete(state: &State, body: &[u8], arrival: &Arrival) -> Result<Answer, Error> {
     let fields = Fields::parse(body)?;
     state.model(&fields)?;
     refuse(&fields)?;
@@ -242,24 +275,33 @@ pub(crate) async fn complete(state: &State, body: &[u8], started: Instant) -> Re
     if top.is_some() && !logprobs {
         return Err(Error::param("top_logprobs", "this is only for 'logprobs': true"));
     }
-    let (messages, more, thinks) = (messages(&fields)?, variables(&fields)?, thinking(&fields)?);
+    let (messages, more, effort) = (messages(&fields, &state.defaults)?, variables(&fields)?, effort(&fields)?);
     drop(fields);
     let facts = state.writer()?;
     state.room(common.n)?;
-    let (shared, of_thread) = (Arc::clone(&state.chat), facts.clone());
+    let (shared, of_thread, defaults) = (Arc::clone(&state.chat), facts.clone(), Arc::clone(&state.defaults));
+    let stops = common.stops.clone();
     let prompt = state.engine()?.texts(move |texts| {
-        let chat = shared.get_or_init(|| Chat::of(&of_thread, texts)).as_ref().map_err(Error::bad)?;
-        prompt(chat, texts, messages, more, thinks)
+        let chat = shared.get_or_init(|| Chat::of(&of_thread, &defaults, texts)).as_ref().map_err(Error::bad)?;
+        let stops = control_stops(texts.tokenizer, &stops);
+        Ok::<_, Error>((prompt(chat, texts, messages, more, effort)?, stops))
     });
-    let Prompt { tokens, splitter, special } = prompt.await??;
+    let (Prompt { tokens, splitter, special }, stops) = prompt.await??;
+    let ends = [facts.ends, stops].concat();
+    // What nobody asked for takes what room there is.
+    let room = facts.context.saturating_sub(tokens.len()).max(1);
+    let most = match most {
+        Some(most) => Some(usize::try_from(most).unwrap_or(usize::MAX)),
+        None => state.defaults.max_tokens.map(|most| most.min(room)),
+    };
     let request = |choice| Request {
-        most: most.map(|most| usize::try_from(most).unwrap_or(usize::MAX)),
+        most,
         logprobs: logprobs.then_some(top.unwrap_or(0) as usize),
         special,
-        ..common.request(tokens.clone(), choice, &facts.ends)
+        ..common.request(tokens.clone(), choice, &ends)
     };
     let events = state.engine()?.submit_all((0..common.n).map(request).collect())?;
-    let generation = Generation::new(events, common.n, splitter.as_ref(), started, &state.metrics);
+    let generation = Generation::new(events, common.n, splitter.as_ref(), arrival, &state.metrics);
     let form = Form {
         kind: Kind::Chat,
         id: format!("chatcmpl-{:016x}", state.random()),

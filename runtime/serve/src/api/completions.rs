@@ -3,12 +3,11 @@
 use super::fields::{Fields, Shape, missing, parse};
 use super::form::{Form, Kind, Made};
 use super::generation::Generation;
-use super::sampling::Common;
-use super::{Error, State};
+use super::sampling::{Common, control_stops};
+use super::{Arrival, Error, State};
 use crate::engine::Request;
 use crate::http::Answer;
-use smidgen::tokenizer::Special;
-use std::time::Instant;
+use smidgen::tokenizer::{Special, Tokenizer};
 
 /// Tokens of an answer, if nothing is said.
 const TOKENS: u64 = 16;
@@ -50,10 +49,10 @@ impl Prompts {
 }
 
 /// Continues texts.
-pub(crate) async fn complete(state: &State, body: &[u8], started: Instant) -> Result<Answer, Error> {
+pub(crate) async fn complete(state: &State, body: &[u8], arrival: &Arrival) -> Result<Answer, Error> {
     let fields = Fields::parse(body)?;
     state.model(&fields)?;
-    fields.only("suffix", &["\"\""], "filling in the middle is not supported by this server; leave this out")?;
+    let suffix = fields.get::<String>("suffix")?.filter(|suffix| !suffix.is_empty());
     let common = Common::of(&fields, state)?;
     let most = fields.get::<u64>("max_tokens")?.unwrap_or(TOKENS);
     let top = fields.within("logprobs", 0..=TOP)?;
@@ -73,10 +72,25 @@ pub(crate) async fn complete(state: &State, body: &[u8], started: Instant) -> Re
         return Err(Error::param("prompt", "there are none; give at least one"));
     }
     state.room(count.saturating_mul(best_of))?;
+    let gap = match suffix {
+        None => None,
+        Some(_) if echo => return Err(Error::param("suffix", "this cannot be together with 'echo'")),
+        Some(suffix) => match facts.infill {
+            Some(marks) => Some((suffix, marks)),
+            None => {
+                let why = "this model was not made to fill in the middle of a text; leave this out";
+                return Err(Error::param("suffix", why));
+            }
+        },
+    };
+    let stops = common.stops.clone();
     let job = state.engine()?.texts(move |texts| {
         let tokenizer = texts.tokenizer;
         let of_text = |text: String| {
-            let tokens = tokenizer.encode_prompt(&text, Special::Parse);
+            let tokens = match &gap {
+                None => tokenizer.encode_prompt(&text, Special::Parse),
+                Some((suffix, marks)) => infilled(tokenizer, &text, suffix, *marks),
+            };
             (tokens, if echo { text } else { String::new() })
         };
         let of_ids = |ids: Vec<u32>| {
@@ -87,25 +101,31 @@ pub(crate) async fn complete(state: &State, body: &[u8], started: Instant) -> Re
             let echoed = if echo { tokenizer.decode(&ids, true) } else { String::new() };
             Ok((ids, echoed))
         };
-        match prompts {
-            Prompts::Text(text) => Ok(vec![of_text(text)]),
-            Prompts::Texts(all) => Ok(all.into_iter().map(of_text).collect()),
-            Prompts::Ids(ids) => Ok(vec![of_ids(ids)?]),
-            Prompts::AllIds(all) => all.into_iter().map(of_ids).collect::<Result<Vec<_>, Error>>(),
-        }
+        let made = match prompts {
+            Prompts::Text(text) => vec![of_text(text)],
+            Prompts::Texts(all) => all.into_iter().map(of_text).collect(),
+            Prompts::Ids(_) | Prompts::AllIds(_) if gap.is_some() => {
+                return Err(Error::param("suffix", "this is only for prompts that are texts"));
+            }
+            Prompts::Ids(ids) => vec![of_ids(ids)?],
+            Prompts::AllIds(all) => all.into_iter().map(of_ids).collect::<Result<Vec<_>, Error>>()?,
+        };
+        Ok((made, control_stops(tokenizer, &stops)))
     });
-    let (prompts, echoes): (Vec<Vec<u32>>, Vec<String>) = job.await??.into_iter().unzip();
+    let (made, stops) = job.await??;
+    let (prompts, echoes): (Vec<Vec<u32>>, Vec<String>) = made.into_iter().unzip();
+    let ends = [facts.ends, stops].concat();
     // The best is told by log-probabilities, so they are computed for that too.
     let logprobs = top.or((best_of > common.n).then_some(0)).map(|top| top as usize);
     let request = |choice: usize| Request {
         most: Some(usize::try_from(most).unwrap_or(usize::MAX)),
         logprobs,
         prompt_logprobs: echo && top.is_some(),
-        ..common.request(prompts.get(choice / best_of).cloned().unwrap_or_default(), choice % best_of, &facts.ends)
+        ..common.request(prompts.get(choice / best_of).cloned().unwrap_or_default(), choice % best_of, &ends)
     };
     let all = count * best_of;
     let events = state.engine()?.submit_all((0..all).map(request).collect())?;
-    let generation = Generation::new(events, best_of, None, started, &state.metrics);
+    let generation = Generation::new(events, best_of, None, arrival, &state.metrics);
     let form = Form {
         kind: Kind::Completion,
         id: format!("cmpl-{:016x}", state.random()),
@@ -121,6 +141,18 @@ pub(crate) async fn complete(state: &State, body: &[u8], started: Instant) -> Re
     }
     let (made, usage) = form.whole(generation, all).await?;
     Ok(form.answer(best(made, best_of, common.n), usage))
+}
+
+/// The tokens of a text with a gap, the text before it first. What users write cannot spell the marks.
+fn infilled(tokenizer: &Tokenizer, prefix: &str, suffix: &str, [before, after, amid]: [u32; 3]) -> Vec<u32> {
+    let begin = tokenizer.bos().filter(|_| tokenizer.adds_bos());
+    let text = |text: &str| tokenizer.encode(text, Special::Text);
+    let mut tokens: Vec<u32> = begin.into_iter().chain([before]).collect();
+    tokens.extend(text(prefix));
+    tokens.push(after);
+    tokens.extend(text(suffix));
+    tokens.push(amid);
+    tokens
 }
 
 /// The first so many of each group by the mean of their tokens' log-probabilities; of equals, the earlier.

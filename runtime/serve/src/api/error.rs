@@ -3,7 +3,7 @@
 use crate::engine::Refused;
 use crate::http::{Answer, json};
 use hyper::StatusCode;
-use hyper::header::{HeaderValue, RETRY_AFTER};
+use hyper::header::{HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 
 /// Why a request is not done: an HTTP status, and what OpenAI's form of errors has.
 #[derive(Clone, Debug, PartialEq)]
@@ -61,6 +61,9 @@ impl Error {
         let mut answer = json(self.status, &self.value());
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
             answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         answer
     }

@@ -1,7 +1,8 @@
 //! The choices of an answer as the engine makes them.
 
-use super::Error;
+use super::{Arrival, Error};
 use crate::engine::{Event, Events, Reason, Scored};
+use crate::log::log;
 use crate::metrics::Metrics;
 use hyper::StatusCode;
 use serde_json::{Value, json};
@@ -29,8 +30,23 @@ pub(crate) struct Generation {
     choices: Vec<Choice>,
     /// The choice that is asked first next, so that each has its turn.
     next: usize,
+    /// The name of its request.
+    id: String,
     started: Instant,
     metrics: Arc<Metrics>,
+}
+
+/// Tells the log of the answer's size, be it complete or given up.
+impl Drop for Generation {
+    fn drop(&mut self) {
+        let mut fields = self.usage();
+        if let Some(fields) = fields.as_object_mut() {
+            fields.insert("id".into(), self.id.as_str().into());
+            fields.insert("complete".into(), self.choices.iter().all(|choice| choice.ended).into());
+            fields.insert("seconds".into(), ((self.started.elapsed().as_secs_f64() * 1e6).round() / 1e6).into());
+        }
+        log("answer", fields);
+    }
 }
 
 /// A part of a choice.
@@ -58,7 +74,7 @@ impl Generation {
         all: Vec<Events>,
         each: usize,
         splitter: Option<&Splitter>,
-        started: Instant,
+        arrival: &Arrival,
         metrics: &Arc<Metrics>,
     ) -> Generation {
         let choice = |(number, events): (usize, Events)| Choice {
@@ -72,7 +88,7 @@ impl Generation {
             last: None,
         };
         let choices = all.into_iter().enumerate().map(choice).collect();
-        Generation { choices, next: 0, started, metrics: Arc::clone(metrics) }
+        Generation { choices, next: 0, id: arrival.id.clone(), started: arrival.at, metrics: Arc::clone(metrics) }
     }
 
     /// What comes next of any choice, and its number; none when all have ended.
@@ -128,6 +144,7 @@ impl Choice {
                     Some(last) => metrics.between_tokens.observe((now - last).as_secs_f64() / tokens.max(1) as f64),
                 }
                 self.last = Some(now);
+                self.tokens += tokens;
                 let mut delta = Delta { scored, ..Delta::default() };
                 match &mut self.splitter {
                     Some(splitter) => splitter.push(&text, &mut |part| delta.part(part)),

@@ -14,13 +14,14 @@ mod sampling;
 pub(crate) use error::Error;
 pub(crate) use guard::Guard;
 
+use crate::defaults::Defaults;
 use crate::engine::{Engine, Facts, Refused};
 use crate::http::{self, Answer, Body};
 use crate::log::log;
 use crate::metrics::Metrics;
 use chat::Chat;
 use fields::Fields;
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, StatusCode};
 use serde_json::json;
@@ -36,6 +37,7 @@ pub(crate) struct State {
     pub(crate) guard: Guard,
     /// The name of the model.
     pub(crate) id: String,
+    pub(crate) defaults: Arc<Defaults>,
     pub(crate) created: u64,
     pub(crate) fingerprint: String,
     pub(crate) metrics: Arc<Metrics>,
@@ -49,6 +51,13 @@ pub(crate) struct State {
     pub(crate) started: Instant,
     pub(crate) random: RandomState,
     pub(crate) count: AtomicU64,
+}
+
+/// A request as it came.
+pub(crate) struct Arrival {
+    /// Its name in the log, and in `x-request-id`.
+    pub(crate) id: String,
+    pub(crate) at: Instant,
 }
 
 /// Bodies of the largest size that are read at once.
@@ -112,11 +121,10 @@ impl State {
 
     /// Answers a request.
     pub(crate) async fn answer(&self, request: Request<Incoming>) -> Answer {
-        let started = Instant::now();
-        let id = format!("{:016x}", self.random());
+        let arrival = Arrival { id: format!("{:016x}", self.random()), at: Instant::now() };
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let cors = self.guard.cors(request.headers());
-        let mut answer = match self.route(request, started).await {
+        let mut answer = match self.route(request, &arrival).await {
             Ok(answer) => answer,
             Err(error) => error.answer(),
         };
@@ -125,19 +133,19 @@ impl State {
         }
         let headers = answer.headers_mut();
         headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
-        if let Ok(id) = HeaderValue::from_str(&id) {
+        if let Ok(id) = HeaderValue::from_str(&arrival.id) {
             headers.insert("x-request-id", id);
         }
-        let seconds = (started.elapsed().as_secs_f64() * 1e6).round() / 1e6;
+        let seconds = (arrival.at.elapsed().as_secs_f64() * 1e6).round() / 1e6;
         let path: String = path.chars().take(100).collect();
         let status = answer.status().as_u16();
         self.metrics.answered(status);
-        let fields = json!({"id": id, "method": method.as_str(), "path": path, "status": status, "seconds": seconds});
+        let fields = json!({"id": arrival.id, "method": method.as_str(), "path": path, "status": status, "seconds": seconds});
         log("request", fields);
         answer
     }
 
-    async fn route(&self, request: Request<Incoming>, started: Instant) -> Result<Answer, Error> {
+    async fn route(&self, request: Request<Incoming>, arrival: &Arrival) -> Result<Answer, Error> {
         self.guard.host(&request)?;
         self.guard.origin(request.headers())?;
         if request.method() == Method::OPTIONS {
@@ -183,28 +191,22 @@ impl State {
             _ if model.is_some() => models::retrieve(self, model.unwrap_or_default()),
             _ => {
                 let path = path.to_owned();
-                self.posted(&path, request, started).await
+                self.posted(&path, request, arrival).await
             }
         }
     }
 
-    async fn posted(&self, path: &str, request: Request<Incoming>, started: Instant) -> Result<Answer, Error> {
+    async fn posted(&self, path: &str, request: Request<Incoming>, arrival: &Arrival) -> Result<Answer, Error> {
         let kind = request.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         if kind != "application/json" {
             let message = "the body must be JSON; send 'Content-Type: application/json'";
             return Err(Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
         }
-        let body = request.into_body();
-        // A body that does not tell its size may have the largest.
-        let bytes =
-            body.size_hint().exact().map_or(self.max_body, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
-        let room = u32::try_from(bytes.min(self.max_body).div_ceil(1024)).unwrap_or(u32::MAX);
-        let room = self.bodies.acquire_many(room).await.map_err(|_| Refused::Stopping)?;
-        let body = http::read(body, self.max_body, BODY_TIME).await?;
+        let (body, room) = http::read(request.into_body(), self.max_body, &self.bodies, BODY_TIME).await?;
         let answer = match path {
-            "/chat/completions" => chat::complete(self, &body, started).await,
-            "/completions" => completions::complete(self, &body, started).await,
+            "/chat/completions" => chat::complete(self, &body, arrival).await,
+            "/completions" => completions::complete(self, &body, arrival).await,
             "/embeddings" => embeddings::embed(self, &body).await,
             "/tokenize" => models::tokenize(self, &body).await,
             _ => models::detokenize(self, &body).await,

@@ -5,6 +5,7 @@ use super::{Error, State};
 use crate::engine::Request;
 use serde::Deserialize;
 use smidgen::Sampling;
+use smidgen::tokenizer::Tokenizer;
 use std::collections::BTreeMap;
 
 /// Choices for each prompt, at most.
@@ -33,23 +34,26 @@ impl Common {
     pub(crate) fn of(fields: &Fields, state: &State) -> Result<Common, Error> {
         let seed = match fields.get::<i64>("seed")? {
             Some(seed) => seed.cast_unsigned(),
-            None => state.random(),
+            None => state.defaults.seed.unwrap_or_else(|| state.random()),
         };
-        let top_k = fields.within("top_k", -1..=i64::from(i32::MAX))?.unwrap_or(0).max(0);
+        let own = &state.defaults.sampling;
+        let top_k = fields.within("top_k", -1..=i64::from(i32::MAX))?;
+        let top_k = top_k.map(|tokens| usize::try_from(tokens).unwrap_or(0));
         let penalty = match fields.within("repetition_penalty", f32::MIN_POSITIVE..=10.0)? {
             Some(penalty) => penalty,
-            None => fields.within("repeat_penalty", f32::MIN_POSITIVE..=10.0)?.unwrap_or(1.0),
+            None => fields.within("repeat_penalty", f32::MIN_POSITIVE..=10.0)?.unwrap_or(own.repetition_penalty),
         };
         let sampling = Sampling {
-            temperature: fields.within("temperature", 0.0..=2.0)?.unwrap_or(1.0),
-            top_k: usize::try_from(top_k).unwrap_or(0),
-            top_p: fields.within("top_p", 0.0..=1.0)?.unwrap_or(1.0),
-            min_p: fields.within("min_p", 0.0..=1.0)?.unwrap_or(0.0),
+            temperature: fields.within("temperature", 0.0..=2.0)?.unwrap_or(own.temperature),
+            top_k: top_k.unwrap_or(own.top_k),
+            // The likeliest token is always kept.
+            top_p: fields.within("top_p", 0.0..=1.0)?.unwrap_or(own.top_p).max(f32::MIN_POSITIVE),
+            min_p: fields.within("min_p", 0.0..=1.0)?.unwrap_or(own.min_p),
             repetition_penalty: penalty,
-            frequency_penalty: fields.within("frequency_penalty", -2.0..=2.0)?.unwrap_or(0.0),
-            presence_penalty: fields.within("presence_penalty", -2.0..=2.0)?.unwrap_or(0.0),
+            frequency_penalty: fields.within("frequency_penalty", -2.0..=2.0)?.unwrap_or(own.frequency_penalty),
+            presence_penalty: fields.within("presence_penalty", -2.0..=2.0)?.unwrap_or(own.presence_penalty),
             seed,
-            ..Sampling::default()
+            window: own.window,
         };
         let n = fields.within("n", 1..=CHOICES)?.unwrap_or(1);
         let stream = fields.get("stream")?.unwrap_or(false);
@@ -58,7 +62,9 @@ impl Common {
             return Err(Error::param("stream_options", "this is only for 'stream': true"));
         }
         let usage = options.and_then(|options| options.include_usage).unwrap_or(false);
-        Ok(Common { sampling, bias: bias(fields)?, stops: stops(fields)?, n, stream, usage })
+        let mut stops = stops(fields)?;
+        stops.extend(state.defaults.stops.iter().cloned());
+        Ok(Common { sampling, bias: bias(fields)?, stops, n, stream, usage })
     }
 
     /// The request for the choice with this number after a prompt; each has a seed of its own.
@@ -73,6 +79,11 @@ impl Common {
             ..Request::default()
         }
     }
+}
+
+/// The control tokens whose spellings are stop texts: these are no part of a text, so that they end it as tokens.
+pub(crate) fn control_stops(tokenizer: &Tokenizer, stops: &[String]) -> Vec<u32> {
+    stops.iter().filter_map(|stop| tokenizer.id_of(stop)).filter(|id| tokenizer.is_control(*id)).collect()
 }
 
 fn bias(fields: &Fields) -> Result<Vec<(u32, f32)>, Error> {

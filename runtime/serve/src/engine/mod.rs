@@ -96,6 +96,8 @@ pub struct Facts {
     pub eot: Option<u32>,
     /// Tokens that end an answer: what [`Request::ends`] is as a rule.
     pub ends: Vec<u32>,
+    /// What frames a text to be filled in, if the model was made for that: tokens before what is before, after and amid the gap.
+    pub infill: Option<[u32; 3]>,
     /// Bytes of the file, all parts.
     pub file_bytes: u64,
     /// Bytes of the session beside the weights, the caches among them.

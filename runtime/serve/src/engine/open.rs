@@ -150,11 +150,39 @@ fn facts(
         eos: tokenizer.eos(),
         eot: tokenizer.eot(),
         ends: tokenizer.ends().to_vec(),
+        infill: infill(first, tokenizer),
         file_bytes: file.size(),
         kernels: kernels.name.to_owned(),
         warnings,
         ..Facts::default()
     }
+}
+
+/// The tokens that frame a text to be filled in: by the keys that llama.cpp has and had for them, or by their names in the families that know this.
+fn infill(first: &Gguf, tokenizer: &Tokenizer) -> Option<[u32; 3]> {
+    const KEYS: [[&str; 3]; 2] = [
+        ["tokenizer.ggml.fim_pre_token_id", "tokenizer.ggml.fim_suf_token_id", "tokenizer.ggml.fim_mid_token_id"],
+        ["tokenizer.ggml.prefix_token_id", "tokenizer.ggml.suffix_token_id", "tokenizer.ggml.middle_token_id"],
+    ];
+    const NAMES: [[&str; 3]; 7] = [
+        ["<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"],
+        ["<fim-prefix>", "<fim-suffix>", "<fim-middle>"],
+        ["<fim_prefix>", "<fim_suffix>", "<fim_middle>"],
+        ["<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>"],
+        ["<PRE>", "<SUF>", "<MID>"],
+        ["▁<PRE>", "▁<SUF>", "▁<MID>"],
+        ["<|code_prefix|>", "<|code_suffix|>", "<|code_middle|>"],
+    ];
+    let id = |key: &str| {
+        let id = u32::try_from(first.get(key)?.as_u64()?).ok()?;
+        ((id as usize) < tokenizer.vocab_len()).then_some(id)
+    };
+    let all = |names: &[&str; 3], of: &dyn Fn(&str) -> Option<u32>| {
+        let [before, after, amid] = names.map(of);
+        Some([before?, after?, amid?])
+    };
+    let keyed = KEYS.iter().find_map(|keys| all(keys, &id));
+    keyed.or_else(|| NAMES.iter().find_map(|names| all(names, &|name| tokenizer.id_of(name))))
 }
 
 /// The session's extents: as many sequences as streams, and more for the beginnings of texts as memory allows.
