@@ -43,7 +43,7 @@ impl Metrics {
 
     /// Counts an answer.
     pub(crate) fn answered(&self, status: u16) {
-        if let Some(count) = self.answers.get(usize::from(status / 100).saturating_sub(2)) {
+        if let Some(count) = usize::from(status / 100).checked_sub(2).and_then(|class| self.answers.get(class)) {
             count.fetch_add(1, Ordering::Relaxed);
         }
     }

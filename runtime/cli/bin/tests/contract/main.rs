@@ -13,6 +13,7 @@ mod interrupted;
 mod metadata;
 mod micro;
 mod run;
+mod serve;
 mod shelf;
 mod think;
 mod tools;

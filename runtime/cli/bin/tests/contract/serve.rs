@@ -1,0 +1,397 @@
+//! `smidgen serve`.
+
+use crate::files::instruct;
+use crate::{Scratch, fails, smidgen, stdout};
+use serde_json::{Value, json};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+/// A running server, and the lines that it logs.
+struct Server {
+    child: Child,
+    address: String,
+    lines: mpsc::Receiver<String>,
+    _dir: Scratch,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// An answer: its status, its head and its body, put together from its chunks.
+struct Answer {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl Answer {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
+    }
+
+    /// The error, whose status is this one.
+    fn error(&self, status: u16) -> Value {
+        assert_eq!(self.status, status, "{}", self.body);
+        let error = self.json()["error"].clone();
+        assert!(error["message"].as_str().is_some_and(|message| message.lines().count() == 1), "{error}");
+        assert!(error["type"].is_string() && error.get("param").is_some() && error.get("code").is_some(), "{error}");
+        error
+    }
+
+    /// The values of a stream of events, which has its end.
+    fn events(&self) -> Vec<Value> {
+        let events = self.body.strip_suffix("data: [DONE]\n\n").unwrap_or_else(|| panic!("no end: {}", self.body));
+        let events = events.split_terminator("\n\n").map(|event| event.strip_prefix("data: ").unwrap());
+        events.map(|event| serde_json::from_str(event).unwrap()).collect()
+    }
+}
+
+impl Server {
+    fn start(flags: &[&str]) -> Server {
+        let (dir, model) = Scratch::with(&instruct());
+        let words = [&["serve", &model, "--port", "0", "--threads", "1"], flags].concat();
+        let mut child = smidgen(&words).stderr(Stdio::piped()).spawn().unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let (sender, lines) = mpsc::channel();
+        std::thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        let mut server = Server { child, address: String::new(), lines, _dir: dir };
+        server.address = server.logged("listening")["address"].as_str().unwrap().to_owned();
+        server.logged("ready");
+        server
+    }
+
+    /// The next line of this event.
+    fn logged(&self, event: &str) -> Value {
+        loop {
+            let line = self.lines.recv_timeout(Duration::from_secs(60)).unwrap();
+            let line: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
+            if line["event"] == event {
+                return line;
+            }
+        }
+    }
+
+    /// Sends bytes, and reads until the server closes.
+    fn raw(&self, request: &[u8]) -> Answer {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        stream.write_all(request).unwrap();
+        read(stream)
+    }
+
+    fn with(&self, method: &str, path: &str, headers: &str, body: &str) -> Answer {
+        let length = body.len();
+        self.raw(
+            format!(
+                "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n{body}"
+            )
+            .as_bytes(),
+        )
+    }
+
+    fn get(&self, path: &str) -> Answer {
+        self.with("GET", path, "", "")
+    }
+
+    fn post(&self, path: &str, body: &Value) -> Answer {
+        self.with("POST", path, "Content-Type: application/json\r\n", &body.to_string())
+    }
+
+    fn chat(&self, more: &[(&str, Value)]) -> Answer {
+        let mut body = json!({"model": "model", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 6, "temperature": 0});
+        more.iter().for_each(|(name, value)| body[*name] = value.clone());
+        self.post("/v1/chat/completions", &body)
+    }
+
+    #[cfg(unix)]
+    fn signal(&self) {
+        let kill = std::process::Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
+        assert!(kill.unwrap().success());
+    }
+}
+
+fn read(mut stream: TcpStream) -> Answer {
+    let mut bytes = Vec::new();
+    let _ = stream.read_to_end(&mut bytes);
+    let text = String::from_utf8(bytes).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no head: {text:?}"));
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    let head = head.to_lowercase();
+    let mut whole = String::new();
+    let mut rest = body;
+    if head.contains("transfer-encoding: chunked") {
+        while let Some((size, after)) = rest.split_once("\r\n") {
+            let size = usize::from_str_radix(size, 16).unwrap();
+            whole.push_str(&after[..size]);
+            rest = &after[size + 2..];
+        }
+    } else {
+        whole.push_str(rest);
+    }
+    Answer { status, head, body: whole }
+}
+
+#[test]
+fn a_conversation_is_answered_as_by_the_command_and_streamed_the_same() {
+    let server = Server::start(&[]);
+    let model = server._dir.path("model.gguf");
+    let expected = stdout(&["run", &model, "-p", "hello", "--temp", "0", "-n", "6"]);
+    let expected = expected.as_str();
+
+    let whole = server.chat(&[]);
+    assert_eq!(whole.status, 200, "{}", whole.body);
+    let whole = whole.json();
+    let choice = &whole["choices"][0];
+    assert_eq!(choice["message"]["content"], expected);
+    assert_eq!((&choice["finish_reason"], &choice["message"]["role"]), (&"length".into(), &"assistant".into()));
+    let usage = &whole["usage"];
+    assert_eq!(usage["completion_tokens"], 6);
+    assert_eq!(usage["total_tokens"].as_u64().unwrap(), usage["prompt_tokens"].as_u64().unwrap() + 6);
+    assert!(whole["system_fingerprint"].as_str().unwrap().starts_with("fp_"));
+    let again = server.chat(&[]).json();
+    assert!(again["usage"]["prompt_tokens_details"]["cached_tokens"].as_u64().unwrap() > 0, "{again}");
+
+    let streamed = server.chat(&[("stream", true.into()), ("stream_options", json!({"include_usage": true}))]);
+    assert!(streamed.head.contains("content-type: text/event-stream") && streamed.head.contains("no-cache"));
+    let events = streamed.events();
+    let (last, parts) = events.split_last().unwrap();
+    assert_eq!((&last["choices"], &last["usage"]["completion_tokens"]), (&json!([]), &6.into()));
+    assert_eq!(parts[0]["choices"][0]["delta"]["role"], "assistant");
+    let text = parts.iter().filter_map(|part| part["choices"][0]["delta"]["content"].as_str());
+    assert_eq!(text.collect::<String>(), expected);
+    let reasons = parts.iter().filter_map(|part| part["choices"][0]["finish_reason"].as_str());
+    assert_eq!(reasons.collect::<Vec<_>>(), ["length"]);
+
+    let stop = &expected[2..4];
+    let stopped = server.chat(&[("stop", json!([stop]))]).json();
+    assert_eq!(stopped["choices"][0]["message"]["content"], expected[..expected.find(stop).unwrap()]);
+    assert_eq!(stopped["choices"][0]["finish_reason"], "stop");
+}
+
+#[test]
+fn choices_and_log_probabilities() {
+    let server = Server::start(&["--alias", "a name"]);
+    let more = [
+        ("model", "a name".into()),
+        ("n", 3.into()),
+        ("seed", 5.into()),
+        ("temperature", 1.5.into()),
+        ("logprobs", true.into()),
+        ("top_logprobs", 2.into()),
+    ];
+    let sampled = server.chat(&more).json();
+    let choices = sampled["choices"].as_array().unwrap();
+    assert_eq!(choices.iter().map(|choice| choice["index"].as_u64().unwrap()).collect::<Vec<_>>(), [0, 1, 2]);
+    assert_ne!(choices[0]["message"], choices[1]["message"]);
+    assert_eq!(server.chat(&more).json()["choices"], sampled["choices"]);
+    for choice in choices {
+        let content = choice["logprobs"]["content"].as_array().unwrap();
+        let bytes = content.iter().flat_map(|token| token["bytes"].as_array().unwrap());
+        let bytes: Vec<u8> = bytes.map(|byte| byte.as_u64().unwrap() as u8).collect();
+        assert_eq!(String::from_utf8_lossy(&bytes), choice["message"]["content"].as_str().unwrap());
+        for token in content {
+            let top = token["top_logprobs"].as_array().unwrap();
+            assert_eq!(top.len(), 2);
+            assert!(top[0]["logprob"].as_f64() >= top[1]["logprob"].as_f64());
+            assert!(top[0]["logprob"].as_f64() >= token["logprob"].as_f64());
+        }
+    }
+
+    let body = json!({"prompt": ["hello", "user"], "temperature": 0, "echo": true, "logprobs": 1, "max_tokens": 3});
+    let whole = server.post("/v1/completions", &body).json();
+    let streamed = server.post("/v1/completions", &{
+        let mut body = body.clone();
+        body["stream"] = true.into();
+        body
+    });
+    for index in 0..2 {
+        let choice = &whole["choices"][index];
+        let text = choice["text"].as_str().unwrap();
+        assert!(text.starts_with(["hello", "user"][index]), "{text}");
+        let logprobs = &choice["logprobs"];
+        assert!(logprobs["token_logprobs"][0].is_null() && logprobs["top_logprobs"][0].is_null(), "{logprobs}");
+        let tokens = logprobs["tokens"].as_array().unwrap();
+        assert_eq!(tokens.iter().map(|token| token.as_str().unwrap()).collect::<String>(), text);
+        let offsets = logprobs["text_offset"].as_array().unwrap();
+        for (token, offset) in tokens.iter().zip(offsets) {
+            assert!(text[offset.as_u64().unwrap() as usize..].starts_with(token.as_str().unwrap()));
+        }
+        let events = streamed.events();
+        let parts = events.iter().map(|event| &event["choices"][0]).filter(|choice| choice["index"] == index);
+        assert_eq!(parts.map(|part| part["text"].as_str().unwrap()).collect::<String>(), text);
+    }
+    let best = server.post("/v1/completions", &json!({"prompt": "hello", "n": 1, "best_of": 3, "seed": 1})).json();
+    assert_eq!(best["choices"].as_array().unwrap().len(), 1);
+    assert_eq!(best["usage"]["completion_tokens"], 3 * 16);
+}
+
+#[test]
+fn what_is_wrong_is_refused_by_its_name() {
+    let server = Server::start(&["--parallel", "2", "--queue", "2", "--max-body", "100000"]);
+    for (name, value) in [
+        ("temperature", json!(-1)),
+        ("temperature", json!("hot")),
+        ("top_p", json!(1.5)),
+        ("min_p", json!(-0.1)),
+        ("top_k", json!(-2)),
+        ("repetition_penalty", json!(0)),
+        ("max_tokens", json!(0)),
+        ("max_tokens", json!(1.5)),
+        ("max_completion_tokens", json!(-1)),
+        ("n", json!(0)),
+        ("n", json!(5)),
+        ("presence_penalty", json!(3)),
+        ("frequency_penalty", json!(-3)),
+        ("stop", json!(["a", "b", "c", "d", "e"])),
+        ("stop", json!([""])),
+        ("stop", json!({})),
+        ("seed", json!("x")),
+        ("stream", json!("yes")),
+        ("stream_options", json!({"include_usage": true})),
+        ("logit_bias", json!({"x": 1})),
+        ("logit_bias", json!({"1": 101})),
+        ("top_logprobs", json!(2)),
+        ("tools", json!([{"type": "function"}])),
+        ("tool_choice", json!("required")),
+        ("response_format", json!({"type": "json_object"})),
+        ("modalities", json!(["audio"])),
+        ("reasoning_effort", json!("high")),
+        ("messages", json!([])),
+        ("messages", json!("hello")),
+        ("chat_template_kwargs", json!({"messages": []})),
+    ] {
+        let error = server.chat(&[(name, value.clone())]).error(400);
+        assert_eq!(error["param"], name, "{value}: {error}");
+    }
+    for (message, param) in [
+        (json!({"role": "wizard", "content": "a"}), "messages[0].role"),
+        (json!({"role": "user"}), "messages[0].content"),
+        (json!({"role": "user", "content": 5}), "messages[0].content"),
+        (json!({"role": "user", "content": [{"type": "image_url"}]}), "messages[0].content[0].type"),
+        (json!({"role": "user", "content": [{"type": "text"}]}), "messages[0].content[0].text"),
+    ] {
+        assert_eq!(server.chat(&[("messages", json!([message]))]).error(400)["param"], param);
+    }
+    assert_eq!(server.chat(&[("logit_bias", json!({"99999": 1}))]).status, 400);
+    assert_eq!(server.chat(&[("model", "another".into())]).error(404)["code"], "model_not_found");
+    assert_eq!(server.chat(&[("max_tokens", 1_000_000.into())]).error(400)["code"], "context_length_exceeded");
+    let ignored = [("x", json!([1])), ("stop", json!(null)), ("n", json!(null)), ("tools", json!([]))];
+    assert_eq!(server.chat(&ignored).status, 200);
+
+    let json = "Content-Type: application/json\r\n";
+    for (method, path, headers, body, status) in [
+        ("GET", "/v1/nothing", "", "", 404),
+        ("GET", "/v1/models/another", "", "", 404),
+        ("GET", "/v1/models/model", "", "", 200),
+        ("GET", "/v1/chat/completions", "", "", 405),
+        ("DELETE", "/v1/models", "", "", 405),
+        ("OPTIONS", "/v1/models", "Origin: http://evil.example\r\n", "", 403),
+        ("GET", "/v1/models", "Origin: http://localhost\r\n", "", 200),
+        ("GET", "/v1/models", "X-Forwarded-Host: evil.example\r\n", "", 200),
+        ("POST", "/v1/completions", "", "{\"prompt\":\"a\"}", 415),
+        ("POST", "/v1/completions", "Content-Type: text/plain\r\n", "{\"prompt\":\"a\"}", 415),
+        ("POST", "/v1/completions", json, "{\"prompt\":", 400),
+        ("POST", "/v1/completions", json, "{}", 400),
+        ("POST", "/v1/completions", json, "{\"prompt\":[99999]}", 400),
+        ("POST", "/v1/completions", json, "{\"prompt\":\"a\",\"suffix\":\"b\"}", 400),
+        ("POST", "/v1/completions", json, "{\"prompt\":\"a\",\"best_of\":2,\"stream\":true}", 400),
+        ("POST", "/v1/embeddings", json, "{\"input\":\"a\"}", 400),
+        ("POST", "/v1/completions", json, &"a".repeat(100_001), 413),
+    ] {
+        let answer = server.with(method, path, headers, body);
+        assert_eq!(answer.status, status, "{method} {path} {}", answer.body);
+        assert!(!answer.head.contains("access-control"), "{}", answer.head);
+        if status != 200 {
+            answer.error(status);
+        }
+    }
+    server.raw(b"GET /v1/models HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n").error(421);
+    let bomb = [&b"GET /health HTTP/1.1\r\nHost: localhost\r\nX: "[..], &[b'a'; 256 << 10], b"\r\n\r\n"].concat();
+    assert_eq!(server.raw(&bomb).status, 431);
+}
+
+#[test]
+fn tokens_and_what_is_told_of_the_server() {
+    let server = Server::start(&["--cors", "https://page.example"]);
+    let tokens = server.post("/tokenize", &json!({"content": "hello<|im_end|>"})).json()["tokens"].clone();
+    assert_eq!(tokens.as_array().unwrap().last().unwrap(), 2);
+    assert_eq!(server.post("/detokenize", &json!({"tokens": tokens})).json()["content"], "hello<|im_end|>");
+    assert_eq!(server.get("/health").json()["status"], "ok");
+    assert_eq!(server.get("/readyz").status, 200);
+    assert_eq!(server.get("/props").json()["model"], "model");
+    assert_eq!(server.get("/v1/models").json()["data"][0]["id"], "model");
+    assert_eq!(server.chat(&[]).status, 200);
+    let metrics = server.get("/metrics").body;
+    assert!(metrics.lines().any(|line| line.starts_with("llamacpp:tokens_predicted_total 6")), "{metrics}");
+    assert!(metrics.lines().any(|line| line == "smidgen:time_to_first_token_seconds_count 1"), "{metrics}");
+    let page = server.with("OPTIONS", "/v1/models", "Origin: https://page.example\r\n", "");
+    assert!(page.status == 204 && page.head.contains("access-control-allow-origin: https://page.example"));
+}
+
+#[test]
+fn only_with_a_key() {
+    let (dir, _) = Scratch::with(&instruct());
+    let file = dir.write("keys", "first-key\n\n second-key \n");
+    let server = Server::start(&["--api-key", "third-key", "--api-key-file", &file]);
+    for path in ["/v1/models", "/metrics", "/props"] {
+        server.get(path).error(401);
+        server.with("GET", path, "Authorization: Bearer first-ke\r\n", "").error(401);
+        for key in ["first-key", "second-key", "third-key"] {
+            assert_eq!(server.with("GET", path, &format!("Authorization: Bearer {key}\r\n"), "").status, 200);
+        }
+    }
+    assert_eq!(server.get("/health").status, 200);
+    // A body is not waited for.
+    let head = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000000\r\n\r\n{";
+    assert_eq!(server.raw(head).status, 401);
+    let logged: String = server.lines.try_iter().collect();
+    assert!(logged.contains("/v1/models") && !logged.contains("-key"), "{logged}");
+}
+
+#[test]
+fn a_server_that_cannot_be_is_refused() {
+    let (dir, model) = Scratch::with(&instruct());
+    fails(&["serve", &model, "--host", "0.0.0.0", "--port", "0"], &["--host 0.0.0.0", "--api-key", "--open"]);
+    fails(&["serve", &model, "--api-key-file", &dir.write("none", "\n")], &["none", "no key"]);
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    fails(&["serve", &model, "--port", &port], &["--port", &port, "in use"]);
+    fails(&["serve", &model, "--parallel", "0"], &["--parallel", "from 1"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_signal_lets_running_answers_end_and_a_second_does_not() {
+    let begin = |server: &Server, most: u32| {
+        let mut stream = TcpStream::connect(&server.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        let body = json!({"prompt": "hello", "max_tokens": most, "temperature": 0, "stream": true}).to_string();
+        let length = body.len();
+        let head = "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n";
+        write!(stream, "{head}Content-Length: {length}\r\n\r\n{body}").unwrap();
+        server.logged("request");
+        stream
+    };
+    let mut server = Server::start(&["--context", "4000"]);
+    let stream = begin(&server, 1500);
+    server.signal();
+    server.logged("stopping");
+    let answer = read(stream);
+    assert_eq!(answer.events().last().unwrap()["choices"][0]["finish_reason"], "length");
+    assert!(server.child.wait().unwrap().success());
+
+    let mut server = Server::start(&["--context", "200000", "--parallel", "1"]);
+    let _stream = begin(&server, 150_000);
+    server.signal();
+    server.logged("stopping");
+    server.signal();
+    server.logged("stopped");
+    assert!(server.child.wait().unwrap().success());
+}
