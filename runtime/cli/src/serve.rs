@@ -1,8 +1,6 @@
 //! `smidgen serve`: a model over HTTP.
 
 use crate::args::ServeArgs;
-#[cfg(feature = "hub")]
-use crate::tell;
 use crate::{Outcome, open, signals};
 use smidgen_host::physical_cores;
 use smidgen_serve::engine::Config;
@@ -11,17 +9,31 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-/// A model's file, what counts where requests say nothing, and tokens of context.
-type Opened = (PathBuf, Defaults, Option<NonZeroUsize>);
+/// A model's file, and how its registry has it used.
+struct Opened {
+    path: PathBuf,
+    defaults: Defaults,
+    /// Tokens of context.
+    context: Option<NonZeroUsize>,
+    /// What is passed over.
+    warnings: Vec<String>,
+}
+
+impl Opened {
+    /// A file of which no registry says anything.
+    fn alone(path: PathBuf) -> Opened {
+        Opened { path, defaults: Defaults::default(), context: None, warnings: Vec::new() }
+    }
+}
 
 pub(crate) fn serve(args: &ServeArgs) -> Outcome {
     open::kernels(&args.machine)?;
     let keys = keys(args)?;
-    let (path, defaults, registry_context) = opened(args)?;
+    let Opened { path, defaults, context, warnings } = opened(args)?;
     let engine = Config {
         parallel: args.parallel,
         queue: args.queue,
-        context: args.context.or(registry_context),
+        context: args.context.or(context),
         kv_memory: args.kv_memory,
         threads: args.threads.threads.unwrap_or_else(physical_cores),
         kv: args.kv.into(),
@@ -34,6 +46,7 @@ pub(crate) fn serve(args: &ServeArgs) -> Outcome {
         host_names: args.host_name.clone(),
         origins: args.cors.clone(),
         defaults,
+        warnings,
         keys,
         open: args.open,
         max_body: args.max_body.get(),
@@ -44,29 +57,29 @@ pub(crate) fn serve(args: &ServeArgs) -> Outcome {
     Ok(run(options)?)
 }
 
-/// The path of the model's file, how its registry has it used, and with how many tokens of context.
+/// The model's file, and how its registry has it used.
 #[cfg(feature = "hub")]
 fn opened(args: &ServeArgs) -> Result<Opened, Box<dyn std::error::Error>> {
     let (path, registry) = open::resolve_with_defaults(&args.model, args.context)?;
-    let Some(registry) = registry.filter(|_| !args.no_defaults) else { return Ok((path, Defaults::default(), None)) };
+    let Some(registry) = registry.filter(|_| !args.no_defaults) else { return Ok(Opened::alone(path)) };
     let named = |error: String| format!("{}: {error}; --no-defaults goes without", args.model.display());
     let registry = smidgen_host::hub::Defaults::of_value(&registry).map_err(|error| named(error.to_string()))?;
-    for parameter in registry.unknown() {
-        let model = args.model.display();
+    let unknown = registry.unknown().map(|parameter| {
         let parameter = parameter.escape_debug();
-        tell(format_args!("smidgen: warning: {model}: the parameter {parameter:.100} of its registry is unknown and passed over\n"));
-    }
-    if let Some(renderer) = registry.renderer.as_ref().filter(|_| registry.template.is_none()) {
-        let model = args.model.display();
-        tell(format_args!("smidgen: warning: {model}: its registry has the prompts written by Ollama's renderer {renderer}; the file's own chat template is used\n"));
-    }
+        format!("the parameter {parameter:.100} of the model's registry is unknown and passed over")
+    });
+    let renderer = registry.renderer.iter().filter(|_| registry.template.is_none()).map(|renderer| {
+        format!("the model's registry has its prompts written by Ollama's renderer {renderer}; the file's own chat template is used")
+    });
+    let warnings = unknown.chain(renderer).collect();
     let context = registry.parameters.num_ctx.and_then(NonZeroUsize::new);
-    Ok((path, Defaults::of_registry(registry).map_err(named)?, context))
+    let defaults = Defaults::of_registry(registry).map_err(named)?;
+    Ok(Opened { path, defaults, context, warnings })
 }
 
 #[cfg(not(feature = "hub"))]
 fn opened(args: &ServeArgs) -> Result<Opened, Box<dyn std::error::Error>> {
-    Ok((open::resolve(&args.model)?, Defaults::default(), None))
+    Ok(Opened::alone(open::resolve(&args.model)?))
 }
 
 /// The keys of the flags and of the file.

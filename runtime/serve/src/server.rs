@@ -46,6 +46,8 @@ pub struct Options {
     pub id: String,
     /// What counts where a request says nothing.
     pub defaults: Defaults,
+    /// What people are told at the start: a line each.
+    pub warnings: Vec<String>,
     /// The address to bind.
     pub address: SocketAddr,
     /// Names of this host that requests may use, beside those of the loopback and addresses.
@@ -69,6 +71,7 @@ impl Options {
             engine,
             id: id.into(),
             defaults: Defaults::default(),
+            warnings: Vec::new(),
             address: SocketAddr::new(IpAddr::from([127, 0, 0, 1]), port),
             host_names: Vec::new(),
             origins: Vec::new(),
@@ -98,6 +101,7 @@ pub fn serve(options: Options) -> Result<(), String> {
 
 async fn run(options: Options) -> Result<(), String> {
     let (listener, bound) = listener(&options)?;
+    options.warnings.iter().for_each(|warning| log("warning", json!({"text": warning})));
     let mut signals = signals()?;
     let fingerprint = fingerprint(&options.engine.path);
     let max_body = options.max_body.min(usize::MAX / BODIES / 2);
@@ -163,7 +167,8 @@ fn listener(options: &Options) -> Result<(TcpListener, SocketAddr), String> {
         )),
     };
     let given = listenfd::ListenFd::from_env().take_tcp_listener(0);
-    let given = given.map_err(|error| format!("LISTEN_FDS: the first socket is none that TCP connections come to: {error}"))?;
+    let given =
+        given.map_err(|error| format!("LISTEN_FDS: the first socket is none that TCP connections come to: {error}"))?;
     let asked = options.address;
     let taken = |error: std::io::Error| match given.is_some() {
         true => format!("LISTEN_FDS: the socket cannot be used: {error}"),

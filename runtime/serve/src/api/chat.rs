@@ -280,10 +280,10 @@ pub(crate) async fn complete(state: &State, body: &[u8], arrival: &Arrival) -> R
     let facts = state.writer()?;
     state.room(common.n)?;
     let (shared, of_thread, defaults) = (Arc::clone(&state.chat), facts.clone(), Arc::clone(&state.defaults));
-    let stops = common.stops.clone();
+    let (stops, given) = (common.stops.clone(), common.given);
     let prompt = state.engine()?.texts(move |texts| {
         let chat = shared.get_or_init(|| Chat::of(&of_thread, &defaults, texts)).as_ref().map_err(Error::bad)?;
-        let stops = control_stops(texts.tokenizer, &stops);
+        let stops = control_stops(texts.tokenizer, &stops, given)?;
         Ok::<_, Error>((prompt(chat, texts, messages, more, effort)?, stops))
     });
     let (Prompt { tokens, splitter, special }, stops) = prompt.await??;

@@ -83,7 +83,7 @@ pub(crate) async fn complete(state: &State, body: &[u8], arrival: &Arrival) -> R
             }
         },
     };
-    let stops = common.stops.clone();
+    let (stops, given) = (common.stops.clone(), common.given);
     let job = state.engine()?.texts(move |texts| {
         let tokenizer = texts.tokenizer;
         let of_text = |text: String| {
@@ -110,7 +110,7 @@ pub(crate) async fn complete(state: &State, body: &[u8], arrival: &Arrival) -> R
             Prompts::Ids(ids) => vec![of_ids(ids)?],
             Prompts::AllIds(all) => all.into_iter().map(of_ids).collect::<Result<Vec<_>, Error>>()?,
         };
-        Ok((made, control_stops(tokenizer, &stops)))
+        Ok((made, control_stops(tokenizer, &stops, given)?))
     });
     let (made, stops) = job.await??;
     let (prompts, echoes): (Vec<Vec<u32>>, Vec<String>) = made.into_iter().unzip();

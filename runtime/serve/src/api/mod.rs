@@ -9,6 +9,7 @@ mod form;
 mod generation;
 mod guard;
 mod models;
+mod rerank;
 mod sampling;
 
 pub(crate) use error::Error;
@@ -140,7 +141,8 @@ impl State {
         let path: String = path.chars().take(100).collect();
         let status = answer.status().as_u16();
         self.metrics.answered(status);
-        let fields = json!({"id": arrival.id, "method": method.as_str(), "path": path, "status": status, "seconds": seconds});
+        let fields =
+            json!({"id": arrival.id, "method": method.as_str(), "path": path, "status": status, "seconds": seconds});
         log("request", fields);
         answer
     }
@@ -161,7 +163,7 @@ impl State {
         let posted = match path {
             "/health" | "/livez" | "/readyz" | "/metrics" | "/props" | "/models" => false,
             _ if model.is_some() => false,
-            "/chat/completions" | "/completions" | "/embeddings" | "/tokenize" | "/detokenize" => true,
+            "/chat/completions" | "/completions" | "/embeddings" | "/rerank" | "/tokenize" | "/detokenize" => true,
             _ => {
                 let told: String = path.chars().take(100).collect();
                 return Err(Error::new(StatusCode::NOT_FOUND, format!("there is nothing at {told}")).code("not_found"));
@@ -208,6 +210,7 @@ impl State {
             "/chat/completions" => chat::complete(self, &body, arrival).await,
             "/completions" => completions::complete(self, &body, arrival).await,
             "/embeddings" => embeddings::embed(self, &body).await,
+            "/rerank" => rerank::rank(self, &body).await,
             "/tokenize" => models::tokenize(self, &body).await,
             _ => models::detokenize(self, &body).await,
         };

@@ -5,7 +5,7 @@ use super::{Error, State};
 use crate::engine::Request;
 use serde::Deserialize;
 use smidgen::Sampling;
-use smidgen::tokenizer::Tokenizer;
+use smidgen::tokenizer::{Special, Tokenizer};
 use std::collections::BTreeMap;
 
 /// Choices for each prompt, at most.
@@ -17,7 +17,9 @@ const STOPS: usize = 4;
 pub(crate) struct Common {
     pub(crate) sampling: Sampling,
     pub(crate) bias: Vec<(u32, f32)>,
+    /// Texts that end an answer: those of the request, and after so many those of the model's registry.
     pub(crate) stops: Vec<String>,
+    pub(crate) given: usize,
     /// Choices for each prompt.
     pub(crate) n: usize,
     pub(crate) stream: bool,
@@ -63,8 +65,9 @@ impl Common {
         }
         let usage = options.and_then(|options| options.include_usage).unwrap_or(false);
         let mut stops = stops(fields)?;
+        let given = stops.len();
         stops.extend(state.defaults.stops.iter().cloned());
-        Ok(Common { sampling, bias: bias(fields)?, stops, n, stream, usage })
+        Ok(Common { sampling, bias: bias(fields)?, stops, given, n, stream, usage })
     }
 
     /// The request for the choice with this number after a prompt; each has a seed of its own.
@@ -82,8 +85,23 @@ impl Common {
 }
 
 /// The control tokens whose spellings are stop texts: these are no part of a text, so that they end it as tokens.
-pub(crate) fn control_stops(tokenizer: &Tokenizer, stops: &[String]) -> Vec<u32> {
-    stops.iter().filter_map(|stop| tokenizer.id_of(stop)).filter(|id| tokenizer.is_control(*id)).collect()
+///
+/// # Errors
+/// One of the first so many texts has such a spelling and more, and would end nothing.
+pub(crate) fn control_stops(tokenizer: &Tokenizer, stops: &[String], given: usize) -> Result<Vec<u32>, Error> {
+    let mut ends = Vec::new();
+    for (number, stop) in stops.iter().enumerate() {
+        let control = tokenizer.encode(stop, Special::Parse).into_iter().filter(|id| tokenizer.is_control(*id));
+        for id in control {
+            if tokenizer.token_text(id) == Some(stop) {
+                ends.push(id);
+            } else if number < given {
+                let why = format!("the text {stop:?} has a control token and more, so it would end no answer");
+                return Err(Error::param("stop", why));
+            }
+        }
+    }
+    Ok(ends)
 }
 
 fn bias(fields: &Fields) -> Result<Vec<(u32, f32)>, Error> {

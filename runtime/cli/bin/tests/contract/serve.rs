@@ -1,11 +1,16 @@
 //! `smidgen serve`.
 
+mod models;
+#[cfg(unix)]
+mod system;
+
 use crate::files::instruct;
 use crate::{Scratch, fails, smidgen, stdout};
 use serde_json::{Value, json};
+use smidgen_tests::seeded::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -55,9 +60,19 @@ impl Answer {
 
 impl Server {
     fn start(flags: &[&str]) -> Server {
-        let (dir, model) = Scratch::with(&instruct());
+        Server::of(&instruct(), flags)
+    }
+
+    /// A server of this model.
+    fn of(file: &File, flags: &[&str]) -> Server {
+        let (dir, model) = Scratch::with(file);
         let words = [&["serve", &model, "--port", "0", "--threads", "1"], flags].concat();
-        let mut child = smidgen(&words).stderr(Stdio::piped()).spawn().unwrap();
+        Server::by(smidgen(&words), dir)
+    }
+
+    /// A server that a command starts.
+    fn by(mut command: Command, dir: Scratch) -> Server {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let (sender, lines) = mpsc::channel();
         std::thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
@@ -112,7 +127,7 @@ impl Server {
 
     #[cfg(unix)]
     fn signal(&self) {
-        let kill = std::process::Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
+        let kill = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
         assert!(kill.unwrap().success());
     }
 }

@@ -1,0 +1,53 @@
+//! What the system has to do with it: sockets that it binds, what it is told, connections beyond the bound.
+
+use super::*;
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixDatagram;
+
+#[test]
+fn a_socket_that_systemd_has_bound_is_used() {
+    let (dir, model) = Scratch::with(&instruct());
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let of_command = smidgen(&["serve", &model, "--threads", "1", "--port", "1"]);
+    let mut command = Command::new("sh");
+    command.args(["-c", "exec 3<&0 0</dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$@\"", "sh"]);
+    command.arg(of_command.get_program()).args(of_command.get_args()).stdin(OwnedFd::from(listener));
+    let server = Server::by(command, dir);
+    assert_eq!(server.address, address);
+    assert_eq!(server.get("/health").status, 200);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn systemd_is_told_when_the_server_is_ready_and_when_it_stops() {
+    let (dir, model) = Scratch::with(&instruct());
+    let path = dir.path("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let mut command = smidgen(&["serve", &model, "--port", "0", "--threads", "1"]);
+    command.env("NOTIFY_SOCKET", &path);
+    let mut server = Server::by(command, dir);
+    let told = || {
+        let mut bytes = [0; 100];
+        let count = socket.recv(&mut bytes).unwrap();
+        String::from_utf8(bytes[..count].to_vec()).unwrap()
+    };
+    assert_eq!(told(), "READY=1");
+    server.signal();
+    assert_eq!(told(), "STOPPING=1");
+    assert!(server.child.wait().unwrap().success());
+}
+
+#[test]
+fn connections_beyond_the_bound_are_told_to_come_again() {
+    let server = Server::start(&["--connections", "1"]);
+    let kept = TcpStream::connect(&server.address).unwrap();
+    // The first is surely taken once it has an answer.
+    (&kept).write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    assert!((&kept).read(&mut [0; 1000]).unwrap() > 0);
+    let refused = read(TcpStream::connect(&server.address).unwrap());
+    assert_eq!(refused.error(503)["code"], "overloaded");
+    assert!(refused.head.contains("retry-after: "), "{}", refused.head);
+}
