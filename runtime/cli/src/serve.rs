@@ -33,8 +33,7 @@ pub(crate) fn serve(args: &ServeArgs) -> Outcome {
         connections: args.connections.get(),
         ..Options::new(engine, id, args.port)
     };
-    signals::leave();
-    Ok(run(options)?)
+    Ok(run(options, signals::leave)?)
 }
 
 /// The keys of the flags and of the file.

@@ -75,15 +75,18 @@ impl Options {
     }
 }
 
-/// Serves until SIGTERM or SIGINT: then running streams have 30 s to end, and a second signal ends them at once.
+/// Serves until SIGTERM or SIGINT: then running streams have 30 s to end, and a second signal ends them at once. `caught` is called when these signals
+/// are caught here. A socket that systemd has bound (`LISTEN_FDS`) is taken instead of the address.
 ///
 /// # Errors
 /// One line that names the flag or the file: an address that cannot be bound or is too wide, a model that cannot be opened.
-pub fn serve(options: Options) -> Result<(), String> {
-    if !options.address.ip().is_loopback() && options.keys.is_empty() && !options.open {
+pub fn serve(options: Options, caught: impl FnOnce()) -> Result<(), String> {
+    let listener = listener(options.address)?;
+    let bound = listener.local_addr().map_err(|error| format!("the address of the socket is not known: {error}"))?;
+    if !bound.ip().is_loopback() && options.keys.is_empty() && !options.open {
         return Err(format!(
             "--host {}: others than this machine could use the server; give --api-key, or --open if that is meant",
-            options.address.ip()
+            bound.ip()
         ));
     }
     if options.keys.iter().any(String::is_empty) {
@@ -91,20 +94,33 @@ pub fn serve(options: Options) -> Result<(), String> {
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
     let runtime = runtime.map_err(|error| format!("the system refuses what input and output need: {error}"))?;
-    let outcome = runtime.block_on(run(options));
+    let outcome = runtime.block_on(run(options, listener, bound, caught));
     // Nothing that still runs there is waited for.
     runtime.shutdown_background();
     outcome
 }
 
-async fn run(options: Options) -> Result<(), String> {
-    let address = options.address;
+/// The socket that systemd has bound, or one for the address.
+fn listener(address: SocketAddr) -> Result<std::net::TcpListener, String> {
+    let given = listenfd::ListenFd::from_env().take_tcp_listener(0);
+    let given = given.map_err(|error| format!("LISTEN_FDS: the first socket cannot be used: {error}"))?;
     let taken = |error: std::io::Error| {
         format!("--host {} --port {}: the address cannot be bound: {error}", address.ip(), address.port())
     };
-    let listener = TcpListener::bind(address).await.map_err(taken)?;
-    let bound = listener.local_addr().map_err(taken)?;
+    let listener = given.map_or_else(|| std::net::TcpListener::bind(address), Ok).map_err(taken)?;
+    listener.set_nonblocking(true).map_err(taken)?;
+    Ok(listener)
+}
+
+async fn run(
+    options: Options,
+    listener: std::net::TcpListener,
+    bound: SocketAddr,
+    caught: impl FnOnce(),
+) -> Result<(), String> {
+    let listener = TcpListener::from_std(listener).map_err(|error| format!("the socket cannot be used: {error}"))?;
     let mut signals = signals()?;
+    caught();
     let fingerprint = fingerprint(&options.engine.path);
     let max_body = options.max_body.min(usize::MAX / BODIES / 2);
     let state = Arc::new(State {

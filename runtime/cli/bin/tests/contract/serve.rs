@@ -55,9 +55,13 @@ impl Answer {
 
 impl Server {
     fn start(flags: &[&str]) -> Server {
+        Server::start_with(flags, &[])
+    }
+
+    fn start_with(flags: &[&str], environment: &[(&str, &str)]) -> Server {
         let (dir, model) = Scratch::with(&instruct());
         let words = [&["serve", &model, "--port", "0", "--threads", "1"], flags].concat();
-        let mut child = smidgen(&words).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = smidgen(&words).envs(environment.iter().copied()).stderr(Stdio::piped()).spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let (sender, lines) = mpsc::channel();
         std::thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
@@ -393,5 +397,24 @@ fn a_signal_lets_running_answers_end_and_a_second_does_not() {
     server.logged("stopping");
     server.signal();
     server.logged("stopped");
+    assert!(server.child.wait().unwrap().success());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn systemd_is_told() {
+    let dir = Scratch::new();
+    let path = dir.path("notify");
+    let socket = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let told = || {
+        let mut bytes = [0; 100];
+        let count = socket.recv(&mut bytes).unwrap();
+        String::from_utf8_lossy(&bytes[..count]).into_owned()
+    };
+    let mut server = Server::start_with(&[], &[("NOTIFY_SOCKET", &path)]);
+    assert_eq!(told(), "READY=1");
+    server.signal();
+    assert_eq!(told(), "STOPPING=1");
     assert!(server.child.wait().unwrap().success());
 }
