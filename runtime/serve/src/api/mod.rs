@@ -153,7 +153,7 @@ impl State {
         let posted = match path {
             "/health" | "/livez" | "/readyz" | "/metrics" | "/props" | "/models" => false,
             _ if model.is_some() => false,
-            "/chat/completions" | "/completions" | "/embeddings" | "/tokenize" | "/detokenize" => true,
+            "/chat/completions" | "/completions" | "/embeddings" | "/rerank" | "/tokenize" | "/detokenize" => true,
             _ => {
                 let told: String = path.chars().take(100).collect();
                 return Err(Error::new(StatusCode::NOT_FOUND, format!("there is nothing at {told}")).code("not_found"));
@@ -200,12 +200,15 @@ impl State {
         let bytes =
             body.size_hint().exact().map_or(self.max_body, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
         let room = u32::try_from(bytes.min(self.max_body).div_ceil(1024)).unwrap_or(u32::MAX);
-        let room = self.bodies.acquire_many(room).await.map_err(|_| Refused::Stopping)?;
+        let mut room = self.bodies.acquire_many(room).await.map_err(|_| Refused::Stopping)?;
         let body = http::read(body, self.max_body, BODY_TIME).await?;
+        let unused = room.num_permits().saturating_sub(body.len().div_ceil(1024));
+        drop(room.split(unused));
         let answer = match path {
             "/chat/completions" => chat::complete(self, &body, started).await,
             "/completions" => completions::complete(self, &body, started).await,
             "/embeddings" => embeddings::embed(self, &body).await,
+            "/rerank" => embeddings::rerank(self, &body).await,
             "/tokenize" => models::tokenize(self, &body).await,
             _ => models::detokenize(self, &body).await,
         };
