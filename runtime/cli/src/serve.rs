@@ -53,8 +53,7 @@ pub(crate) fn serve(args: &ServeArgs) -> Outcome {
         connections: args.connections.get(),
         ..Options::new(engine, id, args.port)
     };
-    signals::leave();
-    Ok(run(options)?)
+    Ok(run(options, signals::leave)?)
 }
 
 /// The model's file, and how its registry has it used.

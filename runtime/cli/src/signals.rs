@@ -1,13 +1,16 @@
 //! Signals that end the program: what it has not finished writing goes first.
 
+#[cfg(unix)]
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Whether SIGINT and SIGTERM are left to others.
+#[cfg(unix)]
 static LEFT: AtomicBool = AtomicBool::new(false);
 
 /// Leaves SIGINT and SIGTERM to a command that ends by itself then.
 #[cfg(feature = "serve")]
 pub(crate) fn leave() {
+    #[cfg(unix)]
     LEFT.store(true, Ordering::Relaxed);
 }
 

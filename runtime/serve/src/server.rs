@@ -83,26 +83,28 @@ impl Options {
     }
 }
 
-/// Serves until SIGTERM or SIGINT: then running streams have 30 s to end, and a second signal ends them at once.
+/// Serves until SIGTERM or SIGINT: then running streams have 30 s to end, and a second signal ends them at once. `caught` is called when these signals
+/// are caught here. A socket that systemd has bound (`LISTEN_FDS`) is taken instead of the address.
 ///
 /// # Errors
 /// One line that names the flag or the file: an address that cannot be bound or is too wide, a model that cannot be opened.
-pub fn serve(options: Options) -> Result<(), String> {
+pub fn serve(options: Options, caught: impl FnOnce()) -> Result<(), String> {
     if options.keys.iter().any(String::is_empty) {
         return Err("--api-key: a key is empty".into());
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
     let runtime = runtime.map_err(|error| format!("the system refuses what input and output need: {error}"))?;
-    let outcome = runtime.block_on(run(options));
+    let outcome = runtime.block_on(run(options, caught));
     // Nothing that still runs there is waited for.
     runtime.shutdown_background();
     outcome
 }
 
-async fn run(options: Options) -> Result<(), String> {
+async fn run(options: Options, caught: impl FnOnce()) -> Result<(), String> {
     let (listener, bound) = listener(&options)?;
     options.warnings.iter().for_each(|warning| log("warning", json!({"text": warning})));
     let mut signals = signals()?;
+    caught();
     let fingerprint = fingerprint(&options.engine.path);
     let max_body = options.max_body.min(usize::MAX / BODIES / 2);
     let state = Arc::new(State {

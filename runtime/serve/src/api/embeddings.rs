@@ -1,12 +1,14 @@
-//! `/v1/embeddings`.
+//! `/v1/embeddings` and `/v1/rerank`: texts that are read as a whole.
 
 use super::completions::Prompts;
 use super::fields::Fields;
 use super::{Error, State};
 use crate::http::{Answer, json};
 use hyper::StatusCode;
+use serde::de::{self, Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Value, json};
 use smidgen::encoder::text::Text;
+use std::fmt::{self, Formatter};
 
 /// Texts of a request, at most.
 const TEXTS: usize = 2048;
@@ -42,20 +44,7 @@ pub(crate) async fn embed(state: &State, body: &[u8]) -> Result<Answer, Error> {
             return Err(Error::param("input", "ids of tokens are not supported; give the text itself"));
         }
     };
-    let job = state.engine()?.texts(move |context| {
-        let encoder = context.encoder.ok_or_else(|| Error::bad("this model cannot embed text"))?;
-        let each = |(number, text): (usize, String)| {
-            let text = encoder.text(context.tokenizer, &text, None);
-            let text = text.map_err(|error| Error::param("input", format!("text {number}: {error}")))?;
-            if text.is_cut() {
-                let why = format!("text {number} has {} tokens, more than fit the context; shorten it", text.uncut);
-                return Err(Error::param("input", why).code("context_length_exceeded"));
-            }
-            Ok(text)
-        };
-        texts.into_iter().enumerate().map(each).collect::<Result<Vec<Text>, Error>>()
-    });
-    let texts = job.await??;
+    let texts = framed(state, "input", texts.into_iter().map(|text| (text, None)).collect()).await?;
     let tokens: usize = texts.iter().map(|text| text.tokens.len()).sum();
     let vectors = state.engine()?.embed(texts)?.await;
     let vectors = vectors.map_err(|_| Error::new(StatusCode::INTERNAL_SERVER_ERROR, "the engine has ended"))?;
@@ -73,6 +62,101 @@ pub(crate) async fn embed(state: &State, body: &[u8]) -> Result<Answer, Error> {
     }
     let usage = json!({"prompt_tokens": tokens, "total_tokens": tokens});
     Ok(json(StatusCode::OK, &json!({"object": "list", "data": data, "model": state.id, "usage": usage})))
+}
+
+/// Texts, or pairs, with their frame; what is too long is refused.
+async fn framed(state: &State, param: &'static str, texts: Vec<(String, Option<String>)>) -> Result<Vec<Text>, Error> {
+    let job = state.engine()?.texts(move |context| {
+        let encoder = context.encoder.ok_or_else(|| Error::bad("this model does not read texts as a whole"))?;
+        let each = |(number, (first, second)): (usize, (String, Option<String>))| {
+            let text = encoder.text(context.tokenizer, &first, second.as_deref());
+            let text = text.map_err(|error| Error::param(param, format!("text {number}: {error}")))?;
+            if text.is_cut() {
+                let why = format!("text {number} has {} tokens, more than fit the context; shorten it", text.uncut);
+                return Err(Error::param(param, why).code("context_length_exceeded"));
+            }
+            Ok(text)
+        };
+        texts.into_iter().enumerate().map(each).collect::<Result<Vec<Text>, Error>>()
+    });
+    job.await?
+}
+
+/// A document: a text, or an object that has one.
+struct Document(String);
+
+impl<'de> Deserialize<'de> for Document {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Document, D::Error> {
+        struct OfText;
+        impl<'de> Visitor<'de> for OfText {
+            type Value = Document;
+            fn expecting(&self, f: &mut Formatter) -> fmt::Result {
+                f.write_str("a text, or an object with one as 'text'")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Document, E> {
+                Ok(Document(text.to_owned()))
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Document, A::Error> {
+                let mut found = None;
+                while let Some(key) = map.next_key::<String>()? {
+                    match key.as_str() {
+                        "text" => found = Some(map.next_value()?),
+                        _ => drop(map.next_value::<IgnoredAny>()?),
+                    }
+                }
+                found.map(Document).ok_or_else(|| de::Error::missing_field("text"))
+            }
+        }
+        deserializer.deserialize_any(OfText)
+    }
+}
+
+/// Ranks documents by how they answer a query: `relevance_score` is the logit of the model's head.
+pub(crate) async fn rerank(state: &State, body: &[u8]) -> Result<Answer, Error> {
+    let fields = Fields::parse(body)?;
+    state.model(&fields)?;
+    let query: String = fields.required("query")?;
+    let documents: Vec<Document> = fields.required("documents")?;
+    let top: Option<usize> = fields.within("top_n", 1..=usize::MAX)?;
+    let told = fields.get("return_documents")?.unwrap_or(false);
+    drop(fields);
+    let facts = state.facts()?;
+    if facts.scores != Some(1) {
+        return Err(Error::bad(format!(
+            "this model of the architecture {} has no head that ranks",
+            facts.architecture
+        )));
+    }
+    let count = documents.len();
+    if count == 0 || count > TEXTS {
+        return Err(Error::param("documents", format!("{count} texts are not possible; give 1 to {TEXTS}")));
+    }
+    // Each pair has its query; together they take no more than the largest body.
+    if query.len().saturating_mul(count) > state.max_body {
+        return Err(Error::param("query", "this is too long for so many documents; shorten it, or give fewer"));
+    }
+    let pairs = documents.iter().map(|document| (query.clone(), Some(document.0.clone()))).collect();
+    let texts = framed(state, "documents", pairs).await?;
+    let tokens: usize = texts.iter().map(|text| text.tokens.len()).sum();
+    let failed = |error: String| Error::new(StatusCode::INTERNAL_SERVER_ERROR, error);
+    let scores = state.engine()?.score(texts)?.await.map_err(|_| failed("the engine has ended".into()))?;
+    let mut ranked = Vec::with_capacity(count);
+    for (index, score) in scores.into_iter().enumerate() {
+        let score = score.map_err(failed)?.first().copied().unwrap_or(f32::NAN);
+        ranked.push((index, score));
+    }
+    // Of equals the earlier comes first.
+    ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let result = |(index, score): (usize, f32)| {
+        let mut result = json!({"index": index, "relevance_score": score});
+        if let (Some(result), Some(document), true) = (result.as_object_mut(), documents.get(index), told) {
+            result.insert("document".into(), json!({"text": document.0}));
+        }
+        result
+    };
+    let results: Vec<Value> = ranked.into_iter().take(top.unwrap_or(count)).map(result).collect();
+    let usage = json!({"prompt_tokens": tokens, "total_tokens": tokens});
+    Ok(json(StatusCode::OK, &json!({"object": "list", "model": state.id, "usage": usage, "results": results})))
 }
 
 /// Bytes in base64 (RFC 4648, section 4).

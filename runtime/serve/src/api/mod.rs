@@ -9,7 +9,6 @@ mod form;
 mod generation;
 mod guard;
 mod models;
-mod rerank;
 mod sampling;
 
 pub(crate) use error::Error;
@@ -210,7 +209,7 @@ impl State {
             "/chat/completions" => chat::complete(self, &body, arrival).await,
             "/completions" => completions::complete(self, &body, arrival).await,
             "/embeddings" => embeddings::embed(self, &body).await,
-            "/rerank" => rerank::rank(self, &body).await,
+            "/rerank" => embeddings::rerank(self, &body).await,
             "/tokenize" => models::tokenize(self, &body).await,
             _ => models::detokenize(self, &body).await,
         };

@@ -7,7 +7,9 @@ mod system;
 use crate::files::instruct;
 use crate::{Scratch, fails, smidgen, stdout};
 use serde_json::{Value, json};
+use smidgen_quant::Format;
 use smidgen_tests::seeded::File;
+use smidgen_tests::seeded_bert;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
@@ -60,14 +62,19 @@ impl Answer {
 
 impl Server {
     fn start(flags: &[&str]) -> Server {
-        Server::of(&instruct(), flags)
+        Server::start_with(flags, &[])
     }
 
-    /// A server of this model.
-    fn of(file: &File, flags: &[&str]) -> Server {
+    fn start_with(flags: &[&str], environment: &[(&str, &str)]) -> Server {
+        Server::of(&instruct(), flags, environment)
+    }
+
+    fn of(file: &File, flags: &[&str], environment: &[(&str, &str)]) -> Server {
         let (dir, model) = Scratch::with(file);
         let words = [&["serve", &model, "--port", "0", "--threads", "1"], flags].concat();
-        Server::by(smidgen(&words), dir)
+        let mut command = smidgen(&words);
+        command.envs(environment.iter().copied());
+        Server::by(command, dir)
     }
 
     /// A server that a command starts.
@@ -351,6 +358,58 @@ fn tokens_and_what_is_told_of_the_server() {
 }
 
 #[test]
+fn texts_are_embedded_and_ranked_each_as_if_alone() {
+    let shape = seeded_bert::Shape { outputs: 1, ..seeded_bert::Shape::default() };
+    let server = Server::of(&seeded_bert::with_words(seeded_bert::model(&shape, Format::Q8_0)), &[], &[]);
+    let embed = |input: Value| {
+        let answer = server.post("/v1/embeddings", &json!({"model": "model", "input": input}));
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        let data = answer.json()["data"].as_array().unwrap().clone();
+        data.into_iter().map(|one| one["embedding"].clone()).collect::<Vec<_>>()
+    };
+    let together = embed(json!(["a b", "ab ! a", "b"]));
+    assert_eq!(together.len(), 3);
+    for (text, vector) in ["a b", "ab ! a", "b"].into_iter().zip(&together) {
+        assert_eq!(vector.as_array().unwrap().len(), 256);
+        assert_eq!(embed(text.into()), [vector.clone()]);
+        let body = json!({"input": text, "encoding_format": "base64", "dimensions": 256});
+        let encoded = server.post("/v1/embeddings", &body).json()["data"][0]["embedding"].clone();
+        assert_eq!(encoded.as_str().unwrap().len(), (256usize * 4).div_ceil(3) * 4);
+    }
+    for (name, value) in [
+        ("input", json!([])),
+        ("input", json!(5)),
+        ("input", json!([[1]])),
+        ("input", json!("a ".repeat(200))),
+        ("dimensions", json!(64)),
+        ("encoding_format", json!("int8")),
+    ] {
+        let mut body = json!({"input": "a"});
+        body[name] = value;
+        assert_eq!(server.post("/v1/embeddings", &body).error(400)["param"], name);
+    }
+    server.post("/v1/completions", &json!({"prompt": "a"})).error(400);
+
+    let rank = |documents: Value| {
+        let body = json!({"query": "a", "documents": documents, "return_documents": true});
+        let answer = server.post("/v1/rerank", &body);
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        answer.json()["results"].as_array().unwrap().clone()
+    };
+    let all = rank(json!(["a b", {"x": [1], "text": "ab ! a"}, "b"]));
+    let scores: Vec<f64> = all.iter().map(|one| one["relevance_score"].as_f64().unwrap()).collect();
+    assert!(scores.is_sorted_by(|a, b| a > b), "{scores:?}");
+    for one in &all {
+        assert_eq!(rank(json!([one["document"]]))[0]["relevance_score"], one["relevance_score"]);
+    }
+    for (name, value) in [("documents", json!([])), ("documents", json!([{"x": "a"}])), ("top_n", json!(0))] {
+        let mut body = json!({"query": "a", "documents": ["a"]});
+        body[name] = value;
+        assert_eq!(server.post("/v1/rerank", &body).error(400)["param"], name);
+    }
+}
+
+#[test]
 fn only_with_a_key() {
     let (dir, _) = Scratch::with(&instruct());
     let file = dir.write("keys", "first-key\n\n second-key \n");
@@ -408,5 +467,24 @@ fn a_signal_lets_running_answers_end_and_a_second_does_not() {
     server.logged("stopping");
     server.signal();
     server.logged("stopped");
+    assert!(server.child.wait().unwrap().success());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn systemd_is_told() {
+    let dir = Scratch::new();
+    let path = dir.path("notify");
+    let socket = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let told = || {
+        let mut bytes = [0; 100];
+        let count = socket.recv(&mut bytes).unwrap();
+        String::from_utf8_lossy(&bytes[..count]).into_owned()
+    };
+    let mut server = Server::start_with(&[], &[("NOTIFY_SOCKET", &path)]);
+    assert_eq!(told(), "READY=1");
+    server.signal();
+    assert_eq!(told(), "STOPPING=1");
     assert!(server.child.wait().unwrap().success());
 }

@@ -1,9 +1,7 @@
-//! What depends on the model: gaps to fill in, control tokens, reasoning, embeddings, ranks.
+//! What depends on the model: gaps to fill in, control tokens, reasoning.
 
 use super::*;
-use smidgen_quant::Format;
 use smidgen_tests::seeded::Meta;
-use smidgen_tests::seeded_bert;
 
 #[test]
 fn gaps_are_filled_in_between_the_models_own_marks() {
@@ -11,7 +9,7 @@ fn gaps_are_filled_in_between_the_models_own_marks() {
     for (key, id) in [("pre", 1), ("suf", 2), ("mid", 0)] {
         file = file.set(&format!("tokenizer.ggml.fim_{key}_token_id"), Meta::U32(id));
     }
-    let server = Server::of(&file, &[]);
+    let server = Server::of(&file, &[], &[]);
     let tokens = |text: &str| server.post("/tokenize", &json!({"content": text, "parse_special": false})).json();
     let tokens = |text: &str| tokens(text)["tokens"].as_array().unwrap().clone();
     let begin = server.post("/tokenize", &json!({"content": "", "add_special": true})).json()["tokens"].clone();
@@ -50,7 +48,7 @@ fn stop_texts_that_spell_control_tokens_end_an_answer_as_tokens() {
 fn reasoning_is_told_from_the_answer() {
     const TEMPLATE: &str = "{% for m in messages %}{{ m.content }}\n{% endfor %}<think>{% if enable_thinking is defined and not \
          enable_thinking %}</think>{% endif %}";
-    let server = Server::of(&instruct().set("tokenizer.chat_template", Meta::Str(TEMPLATE)), &[]);
+    let server = Server::of(&instruct().set("tokenizer.chat_template", Meta::Str(TEMPLATE)), &[], &[]);
     let raw = |prompt: &str| {
         let body = json!({"prompt": prompt, "max_tokens": 6, "temperature": 0});
         server.post("/v1/completions", &body).json()["choices"][0]["text"].as_str().unwrap().to_owned()
@@ -79,7 +77,7 @@ fn reasoning_is_told_from_the_answer() {
 fn the_word_for_an_effort_is_the_requests() {
     const TEMPLATE: &str =
         "{{ messages[0].content }}<think>{{ reasoning_effort if reasoning_effort is defined else 'medium' }}";
-    let server = Server::of(&instruct().set("tokenizer.chat_template", Meta::Str(TEMPLATE)), &[]);
+    let server = Server::of(&instruct().set("tokenizer.chat_template", Meta::Str(TEMPLATE)), &[], &[]);
     let tokens = |more: &[(&str, Value)]| server.chat(more).json()["usage"]["prompt_tokens"].as_u64().unwrap();
     let count = |text: &str| {
         server.post("/tokenize", &json!({"content": format!("hello<think>{text}")})).json()["tokens"]
@@ -92,77 +90,4 @@ fn the_word_for_an_effort_is_the_requests() {
     }
     assert_ne!(count("low"), count("high"));
     assert_eq!(server.chat(&[("reasoning_effort", json!("none"))]).error(400)["param"], "reasoning_effort");
-}
-
-fn reader(outputs: usize) -> File {
-    let shape = seeded_bert::Shape { vocabulary: 12, outputs, ..Default::default() };
-    seeded_bert::with_words(seeded_bert::model(&shape, Format::Q8_0))
-}
-
-#[test]
-fn embeddings_are_the_same_alone_and_in_a_batch() {
-    let server = Server::of(&reader(0), &[]);
-    let embed = |more: Value| {
-        let mut body = json!({"model": "model"});
-        more.as_object().unwrap().iter().for_each(|(name, value)| body[name] = value.clone());
-        server.post("/v1/embeddings", &body)
-    };
-    let texts = ["a b", "b a a", "", "é!"];
-    let all = embed(json!({"input": texts})).json();
-    for (index, text) in texts.iter().enumerate() {
-        let alone = embed(json!({"input": text})).json();
-        assert_eq!(alone["data"][0]["embedding"], all["data"][index]["embedding"], "{text}");
-        assert_eq!(all["data"][index]["index"], index);
-    }
-    assert_ne!(all["data"][0]["embedding"], all["data"][1]["embedding"]);
-    assert_eq!(all["usage"], json!({"prompt_tokens": 4 + 5 + 2 + 4, "total_tokens": 15}));
-    assert_eq!(all["data"][0]["embedding"].as_array().unwrap().len(), 256);
-    let coded = embed(json!({"input": "a", "encoding_format": "base64", "dimensions": 256})).json();
-    assert_eq!(coded["data"][0]["embedding"].as_str().unwrap().len(), (4 * 256_usize).div_ceil(3) * 4);
-    for (more, param) in [
-        (json!({}), "input"),
-        (json!({"input": []}), "input"),
-        (json!({"input": 5}), "input"),
-        (json!({"input": [{"a": 1}]}), "input"),
-        (json!({"input": [1, 2]}), "input"),
-        (json!({"input": "a ".repeat(100)}), "input"),
-        (json!({"input": "a", "dimensions": 64}), "dimensions"),
-        (json!({"input": "a", "encoding_format": "hex"}), "encoding_format"),
-    ] {
-        assert_eq!(embed(more.clone()).error(400)["param"], param, "{more}");
-    }
-    server.post("/v1/chat/completions", &json!({"messages": [{"role": "user", "content": "a"}]})).error(400);
-    server.post("/v1/completions", &json!({"prompt": "a"})).error(400);
-    server.post("/v1/rerank", &json!({"query": "a", "documents": ["b"]})).error(400);
-}
-
-#[test]
-fn documents_are_ranked_by_a_model_that_reads_pairs() {
-    let server = Server::of(&reader(1), &[]);
-    let documents = ["a", "b b", "a b é", "!"];
-    let body = json!({"query": "a b", "documents": documents, "return_documents": true});
-    let all = server.post("/v1/rerank", &body).json();
-    let results = all["results"].as_array().unwrap();
-    let score = |result: &Value| result["relevance_score"].as_f64().unwrap();
-    assert!(results.len() == 4 && results.windows(2).all(|two| score(&two[0]) >= score(&two[1])), "{all}");
-    for result in results {
-        let text = documents[result["index"].as_u64().unwrap() as usize];
-        assert_eq!(result["document"]["text"], text);
-        let alone = server.post("/rerank", &json!({"query": "a b", "documents": [{"text": text}]})).json();
-        assert_eq!(score(&alone["results"][0]), score(result), "{text}");
-    }
-    assert_ne!(score(&results[0]), score(&results[3]));
-    let best = server.post("/v1/rerank", &json!({"query": "a b", "documents": documents, "top_n": 1})).json();
-    assert_eq!(best["results"].as_array().unwrap().len(), 1);
-    assert_eq!(best["results"][0]["index"], results[0]["index"]);
-    for (more, param) in [
-        (json!({"query": "a"}), "documents"),
-        (json!({"documents": ["a"]}), "query"),
-        (json!({"query": "a", "documents": []}), "documents"),
-        (json!({"query": "a", "documents": [5]}), "documents"),
-        (json!({"query": "a", "documents": ["b"], "top_n": 0}), "top_n"),
-        (json!({"query": "a", "documents": ["b ".repeat(100)]}), "documents"),
-    ] {
-        assert_eq!(server.post("/v1/rerank", &more).error(400)["param"], param, "{more}");
-    }
 }

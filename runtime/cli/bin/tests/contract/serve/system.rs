@@ -1,9 +1,8 @@
-//! What the system has to do with it: sockets that it binds, what it is told, connections beyond the bound.
+//! What the system has to do with it: sockets that it binds, connections beyond the bound.
 
 use super::*;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixDatagram;
 
 #[test]
 fn a_socket_that_systemd_has_bound_is_used() {
@@ -17,27 +16,6 @@ fn a_socket_that_systemd_has_bound_is_used() {
     let server = Server::by(command, dir);
     assert_eq!(server.address, address);
     assert_eq!(server.get("/health").status, 200);
-}
-
-#[cfg(target_os = "linux")]
-#[test]
-fn systemd_is_told_when_the_server_is_ready_and_when_it_stops() {
-    let (dir, model) = Scratch::with(&instruct());
-    let path = dir.path("notify");
-    let socket = UnixDatagram::bind(&path).unwrap();
-    socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-    let mut command = smidgen(&["serve", &model, "--port", "0", "--threads", "1"]);
-    command.env("NOTIFY_SOCKET", &path);
-    let mut server = Server::by(command, dir);
-    let told = || {
-        let mut bytes = [0; 100];
-        let count = socket.recv(&mut bytes).unwrap();
-        String::from_utf8(bytes[..count].to_vec()).unwrap()
-    };
-    assert_eq!(told(), "READY=1");
-    server.signal();
-    assert_eq!(told(), "STOPPING=1");
-    assert!(server.child.wait().unwrap().success());
 }
 
 #[test]
