@@ -247,16 +247,17 @@ pub(crate) async fn complete(state: &State, body: &[u8], started: Instant) -> Re
     let facts = state.writer()?;
     state.room(common.n)?;
     let (shared, of_thread) = (Arc::clone(&state.chat), facts.clone());
+    let ends = common.ends(&facts);
     let prompt = state.engine()?.texts(move |texts| {
         let chat = shared.get_or_init(|| Chat::of(&of_thread, texts)).as_ref().map_err(Error::bad)?;
-        prompt(chat, texts, messages, more, thinks)
+        prompt(chat, texts, messages, more, thinks).map(|prompt| (prompt, ends(texts.tokenizer)))
     });
-    let Prompt { tokens, splitter, special } = prompt.await??;
+    let (Prompt { tokens, splitter, special }, ends) = prompt.await??;
     let request = |choice| Request {
         most: most.map(|most| usize::try_from(most).unwrap_or(usize::MAX)),
         logprobs: logprobs.then_some(top.unwrap_or(0) as usize),
         special,
-        ..common.request(tokens.clone(), choice, &facts.ends)
+        ..common.request(tokens.clone(), choice, &ends)
     };
     let events = state.engine()?.submit_all((0..common.n).map(request).collect())?;
     let generation = Generation::new(events, common.n, splitter.as_ref(), started, &state.metrics);

@@ -73,6 +73,7 @@ pub(crate) async fn complete(state: &State, body: &[u8], started: Instant) -> Re
         return Err(Error::param("prompt", "there are none; give at least one"));
     }
     state.room(count.saturating_mul(best_of))?;
+    let ends = common.ends(&facts);
     let job = state.engine()?.texts(move |texts| {
         let tokenizer = texts.tokenizer;
         let of_text = |text: String| {
@@ -87,21 +88,23 @@ pub(crate) async fn complete(state: &State, body: &[u8], started: Instant) -> Re
             let echoed = if echo { tokenizer.decode(&ids, true) } else { String::new() };
             Ok((ids, echoed))
         };
-        match prompts {
-            Prompts::Text(text) => Ok(vec![of_text(text)]),
-            Prompts::Texts(all) => Ok(all.into_iter().map(of_text).collect()),
-            Prompts::Ids(ids) => Ok(vec![of_ids(ids)?]),
-            Prompts::AllIds(all) => all.into_iter().map(of_ids).collect::<Result<Vec<_>, Error>>(),
-        }
+        let prompts = match prompts {
+            Prompts::Text(text) => vec![of_text(text)],
+            Prompts::Texts(all) => all.into_iter().map(of_text).collect(),
+            Prompts::Ids(ids) => vec![of_ids(ids)?],
+            Prompts::AllIds(all) => all.into_iter().map(of_ids).collect::<Result<_, _>>()?,
+        };
+        Ok::<_, Error>((prompts, ends(tokenizer)))
     });
-    let (prompts, echoes): (Vec<Vec<u32>>, Vec<String>) = job.await??.into_iter().unzip();
+    let (prompts, ends) = job.await??;
+    let (prompts, echoes): (Vec<Vec<u32>>, Vec<String>) = prompts.into_iter().unzip();
     // The best is told by log-probabilities, so they are computed for that too.
     let logprobs = top.or((best_of > common.n).then_some(0)).map(|top| top as usize);
     let request = |choice: usize| Request {
         most: Some(usize::try_from(most).unwrap_or(usize::MAX)),
         logprobs,
         prompt_logprobs: echo && top.is_some(),
-        ..common.request(prompts.get(choice / best_of).cloned().unwrap_or_default(), choice % best_of, &facts.ends)
+        ..common.request(prompts.get(choice / best_of).cloned().unwrap_or_default(), choice % best_of, &ends)
     };
     let all = count * best_of;
     let events = state.engine()?.submit_all((0..all).map(request).collect())?;

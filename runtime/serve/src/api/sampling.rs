@@ -2,9 +2,10 @@
 
 use super::fields::{Fields, Shape, parse};
 use super::{Error, State};
-use crate::engine::Request;
+use crate::engine::{Facts, Request};
 use serde::Deserialize;
 use smidgen::Sampling;
+use smidgen::tokenizer::Tokenizer;
 use std::collections::BTreeMap;
 
 /// Choices for each prompt, at most.
@@ -59,6 +60,16 @@ impl Common {
         }
         let usage = options.and_then(|options| options.include_usage).unwrap_or(false);
         Ok(Common { sampling, bias: bias(fields)?, stops: stops(fields)?, n, stream, usage })
+    }
+
+    /// What ends an answer, for a thread that has the tokenizer: the model's own ends, and control tokens whose spellings are stop texts.
+    pub(crate) fn ends(&self, facts: &Facts) -> impl FnOnce(&Tokenizer) -> Vec<u32> + Send + 'static {
+        let (mut ends, stops) = (facts.ends.clone(), self.stops.clone());
+        move |tokenizer| {
+            let ids = stops.iter().filter_map(|stop| tokenizer.id_of(stop));
+            ends.extend(ids.filter(|id| tokenizer.is_control(*id)));
+            ends
+        }
     }
 
     /// The request for the choice with this number after a prompt; each has a seed of its own.
