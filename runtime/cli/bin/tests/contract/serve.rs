@@ -5,6 +5,7 @@ mod models;
 mod system;
 
 use crate::files::instruct;
+use crate::think::{PROMPT, TEMPLATE, both, ending, with_template};
 use crate::{Scratch, fails, smidgen, stdout};
 use serde_json::{Value, json};
 use smidgen_quant::Format;
@@ -195,6 +196,10 @@ fn a_conversation_is_answered_as_by_the_command_and_streamed_the_same() {
     let stopped = server.chat(&[("stop", json!([stop]))]).json();
     assert_eq!(stopped["choices"][0]["message"]["content"], expected[..expected.find(stop).unwrap()]);
     assert_eq!(stopped["choices"][0]["finish_reason"], "stop");
+    // A control token has no text, but its spelling ends an answer all the same.
+    let marked = server.chat(&[("stop", "<|im_start|>".into()), ("logit_bias", json!({"1": 100}))]).json();
+    assert_eq!(marked["choices"][0]["finish_reason"], "stop");
+    assert_eq!(marked["usage"]["completion_tokens"], 1);
 }
 
 #[test]
@@ -252,6 +257,35 @@ fn choices_and_log_probabilities() {
     let best = server.post("/v1/completions", &json!({"prompt": "hello", "n": 1, "best_of": 3, "seed": 1})).json();
     assert_eq!(best["choices"].as_array().unwrap().len(), 1);
     assert_eq!(best["usage"]["completion_tokens"], 3 * 16);
+}
+
+#[test]
+fn reasoning_is_told_from_the_answer_as_by_the_command() {
+    for kind in [4, 3] {
+        let server = Server::of(&ending(with_template(TEMPLATE), PROMPT, "</think>", kind), &[], &[]);
+        let model = server._dir.path("model.gguf");
+        let words = ["run", &model, "-p", "hello", "--temp", "0", "-n", "30"];
+        let (answer, reasoning) = both(&words, "");
+        assert!(!answer.is_empty() && !reasoning.trim().is_empty(), "{answer:?} {reasoning:?}");
+        let more = [("max_tokens", 30.into())];
+        let whole = server.chat(&more).json()["choices"][0]["message"].clone();
+        assert_eq!(whole["content"], answer.trim_end_matches('\n'));
+        assert_eq!(whole["reasoning_content"], reasoning.trim());
+        let events = server.chat(&[("max_tokens", 30.into()), ("stream", true.into())]).events();
+        let joined = |name: &str| {
+            let texts = events.iter().filter_map(|event| event["choices"][0]["delta"][name].as_str());
+            texts.collect::<String>()
+        };
+        assert_eq!(whole["content"], joined("content"));
+        assert_eq!(whole["reasoning_content"], joined("reasoning_content").trim());
+
+        let (answer, _) = both(&[&words[..], &["--think", "off"]].concat(), "");
+        for off in [("reasoning_effort", json!("none")), ("chat_template_kwargs", json!({"enable_thinking": false}))] {
+            let whole = server.chat(&[more[0].clone(), off]).json()["choices"][0]["message"].clone();
+            assert_eq!(whole["content"], answer.trim_end_matches('\n'));
+            assert!(whole.get("reasoning_content").is_none(), "{whole}");
+        }
+    }
 }
 
 #[test]
@@ -371,7 +405,7 @@ fn texts_are_embedded_and_ranked_each_as_if_alone() {
     assert_eq!(together.len(), 3);
     for (text, vector) in ["a b", "ab ! a", "b"].into_iter().zip(&together) {
         assert_eq!(vector.as_array().unwrap().len(), 256);
-        assert_eq!(embed(text.into()), [vector.clone()]);
+        assert_eq!(embed(text.into()).as_slice(), std::slice::from_ref(vector));
         let body = json!({"input": text, "encoding_format": "base64", "dimensions": 256});
         let encoded = server.post("/v1/embeddings", &body).json()["data"][0]["embedding"].clone();
         assert_eq!(encoded.as_str().unwrap().len(), (256usize * 4).div_ceil(3) * 4);

@@ -5,13 +5,13 @@ use crate::{Scratch, fails, smidgen, stdout, with_stdin};
 use smidgen_tests::seeded::{File, Meta};
 
 /// Opens reasoning in the prompt, or an empty one where thinking is switched off, and repeats reasoning in brackets.
-const TEMPLATE: &str = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}{% if m.reasoning_content %}[{{ m.reasoning_content }}]\
+pub(crate) const TEMPLATE: &str = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}{% if m.reasoning_content %}[{{ m.reasoning_content }}]\
      {% endif %}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n\
      {% if enable_thinking is defined and not enable_thinking %}\n</think>\n\n{% endif %}{% endif %}";
-const PROMPT: &str = "<|im_start|>user\nhello<|im_end|>\n<|im_start|>assistant\n<think>\n";
+pub(crate) const PROMPT: &str = "<|im_start|>user\nhello<|im_end|>\n<|im_start|>assistant\n<think>\n";
 const FLAGS: [&str; 4] = ["--temp", "0", "-n", "30"];
 
-fn with_template(template: &'static str) -> File {
+pub(crate) fn with_template(template: &'static str) -> File {
     instruct().set("tokenizer.chat_template", Meta::Str(template)).set("llama.context_length", Meta::U32(1_000))
 }
 
@@ -22,7 +22,7 @@ fn ids(model: &str, prompt: &str) -> Vec<u32> {
 }
 
 /// A model whose reasoning ends somewhere after `prompt`: a token that it writes there is spelled as the end.
-fn ending(file: File, prompt: &str, close: &'static str, kind: i32) -> File {
+pub(crate) fn ending(file: File, prompt: &str, close: &'static str, kind: i32) -> File {
     let (_dir, model) = Scratch::with(&file);
     let written = ids(&model, prompt);
     // A byte that no prompt here has.
@@ -42,7 +42,7 @@ fn ending(file: File, prompt: &str, close: &'static str, kind: i32) -> File {
 }
 
 /// Stdout and stderr of a command that succeeds.
-fn both(words: &[&str], input: &str) -> (String, String) {
+pub(crate) fn both(words: &[&str], input: &str) -> (String, String) {
     let output = with_stdin(words, input.as_bytes());
     let told = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success(), "{words:?}: {told}");

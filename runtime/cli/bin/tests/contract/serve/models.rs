@@ -1,4 +1,4 @@
-//! What depends on the model: gaps to fill in, control tokens, reasoning.
+//! What depends on the model: gaps to fill in, control tokens, how much it thinks.
 
 use super::*;
 use smidgen_tests::seeded::Meta;
@@ -42,34 +42,6 @@ fn stop_texts_that_spell_control_tokens_end_an_answer_as_tokens() {
     assert_eq!(ended["usage"]["completion_tokens"], 1);
     let error = server.chat(&[("stop", json!("\n<|im_start|>user"))]).error(400);
     assert_eq!(error["param"], "stop");
-}
-
-#[test]
-fn reasoning_is_told_from_the_answer() {
-    const TEMPLATE: &str = "{% for m in messages %}{{ m.content }}\n{% endfor %}<think>{% if enable_thinking is defined and not \
-         enable_thinking %}</think>{% endif %}";
-    let server = Server::of(&instruct().set("tokenizer.chat_template", Meta::Str(TEMPLATE)), &[], &[]);
-    let raw = |prompt: &str| {
-        let body = json!({"prompt": prompt, "max_tokens": 6, "temperature": 0});
-        server.post("/v1/completions", &body).json()["choices"][0]["text"].as_str().unwrap().to_owned()
-    };
-    let (thought, said) = (raw("hello\n<think>"), raw("hello\n<think></think>"));
-    assert_ne!(thought, said);
-    let message = |more: &[(&str, Value)]| server.chat(more).json()["choices"][0]["message"].clone();
-    for more in [&[][..], &[("reasoning_effort", json!("high"))]] {
-        let thinking = message(more);
-        assert_eq!((&thinking["content"], thinking["reasoning_content"].as_str()), (&"".into(), Some(thought.trim())));
-    }
-    for more in [("reasoning_effort", json!("none")), ("chat_template_kwargs", json!({"enable_thinking": false}))] {
-        let plain = message(&[more]);
-        assert_eq!((plain["content"].as_str(), plain.get("reasoning_content")), (Some(said.as_str()), None));
-    }
-    let streamed = server.chat(&[("stream", true.into())]).events();
-    let of = |name: &str| {
-        streamed.iter().filter_map(|event| event["choices"][0]["delta"][name].as_str()).collect::<String>()
-    };
-    assert_eq!((of("reasoning_content").trim(), of("content")), (thought.trim(), String::new()));
-    assert_eq!(server.chat(&[("reasoning_effort", json!("much"))]).error(400)["param"], "reasoning_effort");
 }
 
 /// A template that knows more or less thinking gets the word itself.
