@@ -206,7 +206,7 @@ fn switch(chat: &Chat, effort: &'static str) -> Result<Option<(&'static str, Dat
         // A template that knows more or less thinking takes the word itself.
         Some((name @ ("reasoning_effort" | "thinking_effort"), _)) if on => Ok(Some((name, effort.into()))),
         Some(switch) => Ok(Some(switch)),
-        None if !on && chat.markers.is_none() => Ok(None),
+        None if !on && chat.markers.is_none() && chat.template.thinking(true).is_none() => Ok(None),
         None => {
             let turn = if on { "on" } else { "off" };
             let why = format!("the model's chat template cannot turn thinking {turn}; leave this out");

@@ -1,6 +1,7 @@
 //! `smidgen serve`.
 
 mod models;
+mod registry;
 #[cfg(unix)]
 mod system;
 
@@ -80,14 +81,20 @@ impl Server {
 
     /// A server that a command starts.
     fn by(mut command: Command, dir: Scratch) -> Server {
+        let mut server = Server::unready(&mut command);
+        server._dir = dir;
+        server.address = server.logged("listening")["address"].as_str().unwrap().to_owned();
+        server.logged("ready");
+        server
+    }
+
+    /// The same, as soon as its process is there.
+    fn unready(command: &mut Command) -> Server {
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let (sender, lines) = mpsc::channel();
         std::thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
-        let mut server = Server { child, address: String::new(), lines, _dir: dir };
-        server.address = server.logged("listening")["address"].as_str().unwrap().to_owned();
-        server.logged("ready");
-        server
+        Server { child, address: String::new(), lines, _dir: Scratch::new() }
     }
 
     /// The next line of this event.

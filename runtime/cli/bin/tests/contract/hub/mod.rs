@@ -46,13 +46,13 @@ const CLEARED: [&str; 16] = [
 ];
 
 /// A hub, and a folder with the cache and the home of its clients.
-struct World {
-    hub: Hub,
+pub(crate) struct World {
+    pub(crate) hub: Hub,
     dir: Scratch,
 }
 
 impl World {
-    fn new() -> World {
+    pub(crate) fn new() -> World {
         World::of(Hub::start().unwrap())
     }
 
@@ -78,7 +78,7 @@ impl World {
     }
 
     /// A command that knows the hub, and how fast this machine's memory is, if another found that out.
-    fn command(&self, words: &[&str]) -> Command {
+    pub(crate) fn command(&self, words: &[&str]) -> Command {
         static MACHINE: OnceLock<Vec<u8>> = OnceLock::new();
         let kept = self.dir.path("cache/machine.json");
         match (MACHINE.get(), fs::read(&kept)) {
@@ -99,7 +99,7 @@ impl World {
         command
     }
 
-    fn run(&self, words: &[&str]) -> Output {
+    pub(crate) fn run(&self, words: &[&str]) -> Output {
         self.command(words).output().unwrap()
     }
 
