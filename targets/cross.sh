@@ -78,7 +78,7 @@ else
     features=()
     if ! has_c_compiler; then
         echo "cross.sh: no C compiler for $target, so the command is built without TLS" >&2
-        features=(--no-default-features --features completions,convert,encoders,hub,micro)
+        features=(--no-default-features --features "completions,convert,encoders,hub,micro")
     fi
     build build --release -p smidgen-bin "${features[@]}"
     wc -c "$CARGO_TARGET_DIR/$target/release/smidgen"

@@ -92,10 +92,8 @@ pub(crate) fn show(args: &ShowArgs) -> Outcome {
     rows.push(("chat template", if about.has_template { "yes" } else { "no" }.into()));
     let fit = fit(entry, &parts);
     rows.extend(fit.map(|fit| ("memory", fit.to_string())));
-    let most = || fit?.tokens_per_second(kept_bandwidth(shelf.cache())?.bytes_per_second);
-    rows.extend(
-        most().map(|rate| ("speed", format!("at most {rate:.1} tokens per second, by the bandwidth of memory"))),
-    );
+    let limit = || fit?.limit(kept_bandwidth(shelf.cache())?.bytes_per_second);
+    rows.extend(limit().map(|limit| ("speed", format!("{limit}, by the bandwidth of memory"))));
     for (key, value) in entry.defaults.as_ref().and_then(Value::as_object).into_iter().flatten() {
         rows.push(("default", format!("{} = {}", key.escape_debug(), shown(value))));
     }

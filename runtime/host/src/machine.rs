@@ -248,11 +248,25 @@ impl Fit {
         }
     }
 
-    /// The most tokens per second that one sequence can be decoded with at a bandwidth in bytes per second: each token reads all weights, and
-    /// with a full context the whole cache. None for a model of no bytes.
-    pub fn tokens_per_second(&self, bandwidth: f64) -> Option<f64> {
-        let bytes = self.file.saturating_add(self.cache);
-        (bytes > 0).then(|| bandwidth / bytes as f64)
+    /// How fast one sequence can be decoded at most at a bandwidth in bytes per second. None for a model of no bytes.
+    pub fn limit(&self, bandwidth: f64) -> Option<Limit> {
+        let rate = |bytes: u64| bandwidth / bytes as f64;
+        (self.file > 0).then(|| Limit { first: rate(self.file), last: rate(self.file.saturating_add(self.cache)) })
+    }
+}
+
+/// The most tokens per second, as far as the bandwidth of memory allows: each token reads all weights, and the cache as far as it is full.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Limit {
+    /// With an empty context.
+    pub first: f64,
+    /// With a full one.
+    pub last: f64,
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "at most {:.1} tokens per second, and {:.1} with a full context", self.first, self.last)
     }
 }
 
@@ -306,8 +320,8 @@ mod tests {
             let shown = fit.to_string();
             assert!(shown.starts_with(words) && !shown.contains('\n'), "{shown}");
         }
-        assert_eq!(fit(300, 100, 50, None).tokens_per_second(4000.0), Some(10.0));
-        assert_eq!(fit(0, 0, 50, None).tokens_per_second(4000.0), None);
+        assert_eq!(fit(200, 200, 50, None).limit(4000.0), Some(Limit { first: 20.0, last: 10.0 }));
+        assert_eq!(fit(0, 0, 50, None).limit(4000.0), None);
     }
 
     #[test]

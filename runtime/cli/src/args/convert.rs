@@ -45,7 +45,7 @@ Types: F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, IQ4_NL, Q2_K, Q2_K_S, Q3_K_
 Q6_K. A type chooses the format of each tensor, as llama.cpp does for files of that name. Quantizing a quantized file loses more quality
 than quantizing the original.")]
 pub(crate) struct QuantizeArgs {
-    /// Path or short name of the model
+    /// Path or name of the model
     pub(crate) input: PathBuf,
     /// GGUF file to write
     pub(crate) output: PathBuf,

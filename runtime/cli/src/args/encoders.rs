@@ -16,7 +16,7 @@ A file or stdin holds one text per line. Embeddings are printed in the order of 
 --json if stdout is a terminal. For a text that cannot be embedded, an error is printed on stderr and NaN or null takes its place; the
 exit code is then 1.")]
 pub(crate) struct EmbedArgs {
-    /// Path or short name of the model
+    /// Path or name of the model
     pub(crate) model: PathBuf,
     /// The texts; '-' or nothing reads the lines of stdin
     #[arg(value_name = "TEXT", conflicts_with = "file")]

@@ -42,8 +42,8 @@ const MAX_BEAMS: usize = 256;
   smidgen inspect model.gguf
   smidgen bench smollm2 --threads 1,2
 
-MODEL is the path of a GGUF file (any part of a split model) or a short name. The file of a short name is downloaded at first use;
-'smidgen pull' lists the names."
+MODEL is the path of a GGUF file (any part of a split model) or a name ('smidgen pull --help' tells which there are), whose file is
+downloaded at first use."
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]
@@ -83,7 +83,7 @@ pub(crate) enum Command {
     #[cfg(feature = "serve")]
     /// Serve a model over HTTP, to clients of OpenAI's interface
     Serve(ServeArgs),
-    /// Download models into the cache by their short names, or list the names
+    /// Download models into the cache by their names, or list the short names
     Pull(PullArgs),
     #[cfg(feature = "hub")]
     /// List the models that are here
@@ -193,7 +193,7 @@ If the model has a chat template, the prompt becomes the user's message in it, u
 stderr, its answer to stdout. The same seed gives the same text on any machine and with any number of threads. A model from an Ollama
 registry has its template, system message and parameters from there; flags win.")]
 pub(crate) struct RunArgs {
-    /// Path or short name of the model
+    /// Path or name of the model
     pub(crate) model: PathBuf,
     #[command(flatten)]
     pub(crate) text: TextArgs,
@@ -278,7 +278,7 @@ pub(crate) struct RunArgs {
   smidgen bench smollm2
   smidgen bench model.gguf -p 128 -n 32 --threads 1,2,4 --json")]
 pub(crate) struct BenchArgs {
-    /// Path or short name of the model
+    /// Path or name of the model
     #[cfg_attr(feature = "hub", arg(required_unless_present = "bandwidth"))]
     #[cfg_attr(not(feature = "hub"), arg(required = true))]
     pub(crate) model: Option<PathBuf>,
@@ -313,7 +313,7 @@ pub(crate) struct BenchArgs {
   smidgen inspect model.gguf
   smidgen inspect model.gguf --json > model.json")]
 pub(crate) struct InspectArgs {
-    /// Path or short name of the model
+    /// Path or name of the model
     pub(crate) model: PathBuf,
     /// Print JSON, with arrays in full
     #[arg(long)]
@@ -327,7 +327,7 @@ pub(crate) struct InspectArgs {
   smidgen tokenize smollm2 -p \"Hello world\"
   echo '[19556, 905]' | smidgen tokenize smollm2 --decode")]
 pub(crate) struct TokenizeArgs {
-    /// Path or short name of the model
+    /// Path or name of the model
     pub(crate) model: PathBuf,
     #[command(flatten)]
     pub(crate) text: TextArgs,
@@ -346,7 +346,7 @@ pub(crate) struct TokenizeArgs {
   smidgen perplexity smollm2 book.txt --tokens 2000
   smidgen perplexity model.gguf book.txt --json")]
 pub(crate) struct PerplexityArgs {
-    /// Path or short name of the model
+    /// Path or name of the model
     pub(crate) model: PathBuf,
     /// File with the text
     pub(crate) file: PathBuf,
@@ -375,7 +375,7 @@ pub(crate) struct PerplexityArgs {
 
 The array is [positions x vocabulary] of float32. Without --npy and --json the five largest logits at each position are printed.")]
 pub(crate) struct LogitsArgs {
-    /// Path or short name of the model
+    /// Path or name of the model
     pub(crate) model: PathBuf,
     /// Token ids, separated by commas
     #[arg(long, value_name = "ID,...", value_parser = ids)]
@@ -429,13 +429,28 @@ impl Positions {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:
+#[cfg_attr(
+    feature = "hub",
+    command(after_help = "Examples:
+  smidgen pull
+  smidgen pull smollm2
+  smidgen pull hf:USER/REPO:Q4_K_M
+  smidgen pull ollama:NAME:TAG
+
+A name is hf:USER/REPO[:QUANT], hf:USER/REPO/FILE.gguf, the web address of a repository or of a .gguf file, ollama:NAME[:TAG], or a short
+name. HF_TOKEN, HF_ENDPOINT, SMIDGEN_REGISTRY, NETRC and the usual variables of proxies and certificates are honoured.
+The cache is the directory $SMIDGEN_CACHE, or else smidgen in $XDG_CACHE_HOME or in the platform's cache directory.")
+)]
+#[cfg_attr(
+    not(feature = "hub"),
+    command(after_help = "Examples:
   smidgen pull
   smidgen pull smollm2
 
-The cache is the directory $SMIDGEN_CACHE, or else smidgen in $XDG_CACHE_HOME or in the platform's cache directory.")]
+The cache is the directory $SMIDGEN_CACHE, or else smidgen in $XDG_CACHE_HOME or in the platform's cache directory.")
+)]
 pub(crate) struct PullArgs {
-    /// Short names; without any, the known names are listed
+    /// Names; without any, the short names are listed
     pub(crate) model: Vec<String>,
     /// Keep the file as it was published, without packing it
     #[arg(long)]

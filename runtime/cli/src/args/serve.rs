@@ -15,7 +15,7 @@ use std::path::PathBuf;
 Clients of OpenAI's interface use http://127.0.0.1:8080/v1. /health, /metrics and /props tell of the server. SIGTERM and SIGINT let running
 answers end, for up to 30 seconds; a second one does not. Log lines are JSON on stderr, without texts of prompts or answers.")]
 pub(crate) struct ServeArgs {
-    /// Path or short name of the model
+    /// Path or name of the model
     pub(crate) model: PathBuf,
     /// Address to bind; others than this machine's own need a key
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
@@ -23,7 +23,7 @@ pub(crate) struct ServeArgs {
     /// Port to bind; 0 takes one that is free
     #[arg(long, value_name = "N", default_value = "8080")]
     pub(crate) port: u16,
-    /// Name by which requests call the model [default: its short name, or the file's name without its ending]
+    /// Name by which requests call the model [default: its name as it is given, or the file's name without its ending]
     #[arg(long, value_name = "NAME")]
     pub(crate) alias: Option<String>,
     /// Key that requests must have; may be given several times

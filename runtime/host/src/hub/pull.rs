@@ -297,10 +297,8 @@ impl Work<'_> {
         }
         if let Some((fit, context)) = fit(downloads, total, self.options.context) {
             self.progress.note(&format!("with a context of {context} tokens it {fit}"));
-            if let Some(rate) =
-                machine::known_bandwidth(self.shelf.cache()).and_then(|rate| fit.tokens_per_second(rate))
-            {
-                self.progress.note(&format!("this machine's memory allows at most {rate:.1} tokens per second"));
+            if let Some(limit) = machine::known_bandwidth(self.shelf.cache()).and_then(|rate| fit.limit(rate)) {
+                self.progress.note(&format!("this machine's memory allows {limit}"));
             }
         }
         Ok(())
