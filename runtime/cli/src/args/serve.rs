@@ -23,7 +23,7 @@ pub(crate) struct ServeArgs {
     /// Port to bind; 0 takes one that is free
     #[arg(long, value_name = "N", default_value = "8080")]
     pub(crate) port: u16,
-    /// Name by which requests call the model [default: its short name, or the file's name without its ending]
+    /// Name by which requests call the model [default: its name as it is given, or the file's name without its ending]
     #[arg(long, value_name = "NAME")]
     pub(crate) alias: Option<String>,
     /// Key that requests must have; may be given several times
