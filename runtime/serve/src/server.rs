@@ -139,6 +139,12 @@ async fn run(options: Options, caught: impl FnOnce()) -> Result<(), String> {
             let seconds = state.started.elapsed().as_secs_f64();
             log("ready", json!({"seconds": seconds, "context": facts.context, "kernels": facts.kernels}));
             notify("READY=1");
+            let prepared = Arc::clone(&state);
+            tokio::spawn(async move {
+                for warning in prepared.prepare().await {
+                    log("warning", json!({"text": warning}));
+                }
+            });
             signals.recv().await;
         }
         First::Left(Err(_)) => return Err("the engine has ended".into()),

@@ -29,6 +29,19 @@ pub(crate) struct Chat {
 }
 
 impl Chat {
+    /// Whether there is a template at all.
+    pub(crate) fn has_template(
+        facts: &Facts,
+        #[cfg_attr(not(feature = "hub"), expect(unused_variables, reason = "registries are of the hub"))]
+        defaults: &Defaults,
+    ) -> bool {
+        #[cfg(feature = "hub")]
+        if defaults.template.is_some() {
+            return true;
+        }
+        facts.template.is_some()
+    }
+
     /// By the template that the model's registry has, or else its file.
     ///
     /// # Errors
@@ -115,9 +128,18 @@ fn message(role: &str, content: String) -> Vec<(String, Data)> {
     vec![("role".to_owned(), role.into()), ("content".to_owned(), Data::Text(content))]
 }
 
-/// The messages as a template takes them: before those of the request come what the model's registry has.
-fn messages(fields: &Fields, defaults: &Defaults) -> Result<Data, Error> {
-    let messages: Vec<Message> = fields.required("messages")?;
+fn parsed<'b>((number, message): (usize, &'b RawValue)) -> Result<Message<'b>, Error> {
+    parse(&format!("messages[{number}]"), message.get())
+}
+
+/// The messages as a template takes them, at most so many: before those of the request come what the model's registry has.
+fn messages(fields: &Fields, defaults: &Defaults, most: usize) -> Result<Data, Error> {
+    let messages: Vec<&RawValue> = fields.required("messages")?;
+    if messages.len() > most {
+        let why = format!("{} messages do not fit the context, which holds {most} tokens", messages.len());
+        return Err(Error::param("messages", why).code("context_length_exceeded"));
+    }
+    let messages = messages.into_iter().enumerate().map(parsed).collect::<Result<Vec<Message>, Error>>()?;
     if messages.is_empty() {
         return Err(Error::param("messages", "there are none; give at least one"));
     }
@@ -264,6 +286,7 @@ fn prompt(
 pub(crate) async fn complete(state: &State, body: &[u8], arrival: &Arrival) -> Result<Answer, Error> {
     let fields = Fields::parse(body)?;
     state.model(&fields)?;
+    let facts = state.writer()?;
     refuse(&fields)?;
     let common = Common::of(&fields, state)?;
     let most = match fields.within("max_completion_tokens", 1..=u64::MAX)? {
@@ -275,9 +298,9 @@ pub(crate) async fn complete(state: &State, body: &[u8], arrival: &Arrival) -> R
     if top.is_some() && !logprobs {
         return Err(Error::param("top_logprobs", "this is only for 'logprobs': true"));
     }
-    let (messages, more, effort) = (messages(&fields, &state.defaults)?, variables(&fields)?, effort(&fields)?);
+    let (messages, more, effort) =
+        (messages(&fields, &state.defaults, facts.context)?, variables(&fields)?, effort(&fields)?);
     drop(fields);
-    let facts = state.writer()?;
     state.room(common.n)?;
     let (shared, of_thread, defaults) = (Arc::clone(&state.chat), facts.clone(), Arc::clone(&state.defaults));
     let (stops, given) = (common.stops.clone(), common.given);

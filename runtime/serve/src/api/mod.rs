@@ -119,6 +119,24 @@ impl State {
         self.random.hash_one(self.count.fetch_add(1, Ordering::Relaxed))
     }
 
+    /// Reads the chat template before the first conversation needs it. Tells what is wrong with it, and with stop texts of the model's registry.
+    pub(crate) async fn prepare(&self) -> Vec<String> {
+        let (Ok(facts), Ok(engine)) = (self.writer(), self.engine()) else { return Vec::new() };
+        let (chat, defaults) = (Arc::clone(&self.chat), Arc::clone(&self.defaults));
+        let job = engine.texts(move |texts| {
+            let chat = match Chat::has_template(&facts, &defaults) {
+                true => chat.get_or_init(|| Chat::of(&facts, &defaults, texts)).as_ref().err().cloned(),
+                false => None,
+            };
+            let stops = defaults.stops.iter().filter_map(|stop| {
+                let error = sampling::control_stops(texts.tokenizer, std::slice::from_ref(stop), 1).err()?;
+                Some(format!("of the model's registry: {}", error.message))
+            });
+            chat.into_iter().chain(stops).collect()
+        });
+        job.await.unwrap_or_default()
+    }
+
     /// Answers a request.
     pub(crate) async fn answer(&self, request: Request<Incoming>) -> Answer {
         let arrival = Arrival { id: format!("{:016x}", self.random()), at: Instant::now() };
