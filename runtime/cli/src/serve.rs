@@ -1,17 +1,19 @@
 //! `smidgen serve`: a model over HTTP.
 
 use crate::args::ServeArgs;
+#[cfg(feature = "hub")]
+use crate::tell;
 use crate::{Outcome, open, signals};
 use smidgen_host::physical_cores;
 use smidgen_serve::engine::Config;
 use smidgen_serve::{Options, serve as run};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub(crate) fn serve(args: &ServeArgs) -> Outcome {
     open::kernels(&args.machine)?;
     let keys = keys(args)?;
-    let path = open::resolve(&args.model)?;
+    let path = path(args)?;
     let engine = Config {
         parallel: args.parallel,
         queue: args.queue,
@@ -34,6 +36,24 @@ pub(crate) fn serve(args: &ServeArgs) -> Outcome {
         ..Options::new(engine, id, args.port)
     };
     Ok(run(options, signals::leave)?)
+}
+
+/// The model's file. What its registry has for it is not used, which is told.
+#[cfg(feature = "hub")]
+fn path(args: &ServeArgs) -> Result<PathBuf, smidgen_host::Error> {
+    let (path, defaults) = open::resolve_with_defaults(&args.model, args.context)?;
+    if defaults.is_some() {
+        let model = args.model.display();
+        tell(format_args!(
+            "smidgen: warning: {model}: its registry's template, messages and parameters are not used by serve, the file's template is\n"
+        ));
+    }
+    Ok(path)
+}
+
+#[cfg(not(feature = "hub"))]
+fn path(args: &ServeArgs) -> Result<PathBuf, smidgen_host::Error> {
+    open::resolve(&args.model)
 }
 
 /// The keys of the flags and of the file.
