@@ -193,6 +193,16 @@ fn data(value: Value) -> Data {
     }
 }
 
+/// Bytes of the texts in a value, but for roles.
+fn size(value: &Data) -> usize {
+    match value {
+        Data::Text(text) => text.len(),
+        Data::List(items) => items.iter().map(size).sum(),
+        Data::Map(entries) => entries.iter().filter(|(key, _)| key != "role").map(|(_, value)| size(value)).sum(),
+        Data::None | Data::Bool(_) | Data::Int(_) | Data::Float(_) => 0,
+    }
+}
+
 /// Bytes of `chat_template_kwargs`, at most.
 const VARIABLES: usize = 1 << 16;
 
@@ -304,7 +314,9 @@ pub(crate) async fn complete(state: &State, body: &[u8], arrival: &Arrival) -> R
     state.room(common.n)?;
     let (shared, of_thread, defaults) = (Arc::clone(&state.chat), facts.clone(), Arc::clone(&state.defaults));
     let (stops, given) = (common.stops.clone(), common.given);
-    let prompt = state.engine()?.texts(move |texts| {
+    let bytes = size(&messages);
+    state.fits(&facts, "messages", bytes)?;
+    let prompt = state.engine()?.texts(bytes, move |texts| {
         let chat = shared.get_or_init(|| Chat::of(&of_thread, &defaults, texts)).as_ref().map_err(Error::bad)?;
         let stops = control_stops(texts.tokenizer, &stops, given)?;
         Ok::<_, Error>((prompt(chat, texts, messages, more, effort)?, stops))

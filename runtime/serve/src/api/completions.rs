@@ -84,7 +84,15 @@ pub(crate) async fn complete(state: &State, body: &[u8], arrival: &Arrival) -> R
         },
     };
     let (stops, given) = (common.stops.clone(), common.given);
-    let job = state.engine()?.texts(move |texts| {
+    let beside = gap.as_ref().map_or(0, |(suffix, _)| suffix.len());
+    let bytes = match &prompts {
+        Prompts::Text(text) => text.len() + beside,
+        Prompts::Texts(all) => all.iter().map(String::len).max().unwrap_or(0) + beside,
+        // Tokens are turned into text only to be echoed.
+        Prompts::Ids(_) | Prompts::AllIds(_) => 0,
+    };
+    state.fits(&facts, "prompt", bytes)?;
+    let job = state.engine()?.texts(bytes.saturating_mul(count), move |texts| {
         let tokenizer = texts.tokenizer;
         let of_text = |text: String| {
             let tokens = match &gap {

@@ -66,7 +66,11 @@ pub(crate) async fn embed(state: &State, body: &[u8]) -> Result<Answer, Error> {
 
 /// Texts, or pairs, with their frame; what is too long is refused.
 async fn framed(state: &State, param: &'static str, texts: Vec<(String, Option<String>)>) -> Result<Vec<Text>, Error> {
-    let job = state.engine()?.texts(move |context| {
+    let facts = state.facts()?;
+    let size = |(first, second): &(String, Option<String>)| first.len() + second.as_ref().map_or(0, String::len);
+    texts.iter().try_for_each(|text| state.fits(&facts, param, size(text)))?;
+    let bytes = texts.iter().map(size).sum();
+    let job = state.engine()?.texts(bytes, move |context| {
         let encoder = context.encoder.ok_or_else(|| Error::bad("this model does not read texts as a whole"))?;
         let each = |(number, (first, second)): (usize, (String, Option<String>))| {
             let text = encoder.text(context.tokenizer, &first, second.as_deref());

@@ -62,6 +62,8 @@ pub(crate) struct Arrival {
 
 /// Bodies of the largest size that are read at once.
 pub(crate) const BODIES: usize = 4;
+/// Bytes of a text whose tokens are counted in any case, as some tokenizers make few of many.
+const BYTES: usize = 1 << 18;
 /// The time within which a body must be there.
 const BODY_TIME: Duration = Duration::from_secs(30);
 
@@ -105,6 +107,17 @@ impl State {
         Err(Error { param: Some("model".into()), ..Error::new(StatusCode::NOT_FOUND, message).code("model_not_found") })
     }
 
+    /// Refuses a text that cannot fit the context, by its bytes: to find out how many tokens it has would take long.
+    fn fits(&self, facts: &Facts, param: &str, bytes: usize) -> Result<(), Error> {
+        let most = facts.context.saturating_mul(facts.longest_token).max(BYTES);
+        if bytes <= most {
+            return Ok(());
+        }
+        let context = facts.context;
+        let why = format!("{bytes} bytes are more than fit the context, which holds {context} tokens; shorten it");
+        Err(Error::param(param, why).code("context_length_exceeded"))
+    }
+
     /// Whether so many choices can run or wait at all.
     fn room(&self, choices: usize) -> Result<(), Error> {
         let most = self.streams;
@@ -123,7 +136,7 @@ impl State {
     pub(crate) async fn prepare(&self) -> Vec<String> {
         let (Ok(facts), Ok(engine)) = (self.writer(), self.engine()) else { return Vec::new() };
         let (chat, defaults) = (Arc::clone(&self.chat), Arc::clone(&self.defaults));
-        let job = engine.texts(move |texts| {
+        let job = engine.texts(0, move |texts| {
             let chat = match Chat::has_template(&facts, &defaults) {
                 true => chat.get_or_init(|| Chat::of(&facts, &defaults, texts)).as_ref().err().cloned(),
                 false => None,

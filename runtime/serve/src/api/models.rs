@@ -7,6 +7,9 @@ use hyper::StatusCode;
 use serde_json::{Value, json};
 use smidgen::tokenizer::Special;
 
+/// Bytes of a text to be turned into tokens, at most.
+const BYTES: usize = 4 << 20;
+
 fn model(state: &State) -> Value {
     let mut model = json!({"id": state.id, "object": "model", "created": state.created, "owned_by": "smidgen"});
     if let (Some(model), Ok(facts)) = (model.as_object_mut(), state.facts()) {
@@ -63,7 +66,11 @@ pub(crate) async fn tokenize(state: &State, body: &[u8]) -> Result<Answer, Error
     let special = if fields.get("parse_special")?.unwrap_or(true) { Special::Parse } else { Special::Text };
     drop(fields);
     state.facts()?;
-    let job = state.engine()?.texts(move |texts| {
+    let bytes = content.len();
+    if bytes > BYTES {
+        return Err(Error::param("content", format!("{bytes} bytes are too many; give at most {BYTES}")));
+    }
+    let job = state.engine()?.texts(bytes, move |texts| {
         let tokenizer = texts.tokenizer;
         let tokens = match begin {
             true => tokenizer.encode_prompt(&content, special),
@@ -92,7 +99,7 @@ pub(crate) async fn detokenize(state: &State, body: &[u8]) -> Result<Answer, Err
     if let Some(token) = tokens.iter().find(|token| **token as usize >= vocabulary) {
         return Err(Error::param("tokens", format!("{token} is not in the vocabulary of {vocabulary} tokens")));
     }
-    let text = state.engine()?.texts(move |texts| texts.tokenizer.decode(&tokens, true)).await?;
+    let text = state.engine()?.texts(tokens.len(), move |texts| texts.tokenizer.decode(&tokens, true)).await?;
     Ok(json(StatusCode::OK, &json!({"content": text})))
 }
 

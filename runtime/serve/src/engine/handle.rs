@@ -14,6 +14,8 @@ use tokio::sync::{mpsc, oneshot};
 const EVENTS: usize = 16;
 /// Texts that wait to be turned into tokens, at most; who brings more waits.
 const TEXTS: usize = 16;
+/// Texts of more bytes have a thread of their own, since others are not to wait for them.
+const LONG: usize = 1 << 15;
 
 /// A running engine, shared by whoever asks it. When the last handle is dropped its streams are cancelled.
 #[derive(Clone)]
@@ -68,8 +70,8 @@ pub(super) type Job = Box<dyn FnOnce(&Texts) + Send>;
 pub(super) struct Shared {
     facts: OnceLock<Facts>,
     state: Mutex<State>,
-    /// None when the engine has ended.
-    texts: Mutex<Option<mpsc::Sender<Job>>>,
+    /// Of short texts and of long ones; none when the engine has ended.
+    texts: Mutex<Option<[mpsc::Sender<Job>; 2]>>,
     /// Requests that run and wait, at most.
     most: usize,
 }
@@ -136,11 +138,11 @@ impl Engine {
     /// # Errors
     /// A line of text if the system refuses a thread.
     pub fn start(config: Config, ready: impl FnOnce(Result<Facts, String>) + Send + 'static) -> Result<Engine, String> {
-        let (sender, texts) = mpsc::channel(TEXTS);
+        let ((short, of_short), (long, of_long)) = (mpsc::channel(TEXTS), mpsc::channel(TEXTS));
         let shared = Arc::new(Shared {
             facts: OnceLock::new(),
             state: Mutex::default(),
-            texts: Mutex::new(Some(sender)),
+            texts: Mutex::new(Some([short, long])),
             most: config.parallel.get().saturating_add(config.queue),
         });
         let of_thread = Arc::clone(&shared);
@@ -148,7 +150,7 @@ impl Engine {
             .name("smidgen-engine".into())
             .spawn(move || {
                 let _closed = Closed(&of_thread);
-                open::run(&config, &of_thread, texts, ready);
+                open::run(&config, &of_thread, [of_short, of_long], ready);
             })
             .map_err(|error| format!("the system refuses a thread: {error}"))?;
         let thread = join.thread().clone();
@@ -225,11 +227,16 @@ impl Engine {
         Ok(receiver)
     }
 
-    /// Calls `job` with the model's tokenizer, on a thread that does so for one after another, and gives what it returns.
+    /// Calls `job` with the model's tokenizer, on a thread that does so for one after another, and gives what it returns. `bytes` is the size of its
+    /// texts: short ones do not wait for long ones.
     ///
     /// # Errors
     /// [`Refused::Stopping`].
-    pub async fn texts<R: Send + 'static>(&self, job: impl FnOnce(&Texts) -> R + Send + 'static) -> Result<R, Refused> {
+    pub async fn texts<R: Send + 'static>(
+        &self,
+        bytes: usize,
+        job: impl FnOnce(&Texts) -> R + Send + 'static,
+    ) -> Result<R, Refused> {
         let sender = self.handle.shared.texts.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let (reply, receiver) = oneshot::channel();
         let job: Job = Box::new(move |texts| {
@@ -237,7 +244,9 @@ impl Engine {
                 let _ = reply.send(job(texts));
             }
         });
-        sender.ok_or(Refused::Stopping)?.send(job).await.map_err(|_| Refused::Stopping)?;
+        let [short, long] = sender.ok_or(Refused::Stopping)?;
+        let sender = if bytes > LONG { long } else { short };
+        sender.send(job).await.map_err(|_| Refused::Stopping)?;
         receiver.await.map_err(|_| Refused::Stopping)
     }
 

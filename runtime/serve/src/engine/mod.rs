@@ -1,7 +1,7 @@
 //! Streams of one model, scheduled into passes.
 //!
-//! [`Engine::start`] starts two threads for a model's file: one owns its session, chooses what goes into each pass and samples; one turns texts into
-//! tokens for whoever asks ([`Engine::texts`]). A pass is one token of every running stream and a piece of the oldest prompts, so a long prompt stalls
+//! [`Engine::start`] starts three threads for a model's file: one owns its session, chooses what goes into each pass and samples; two turn texts into
+//! tokens for whoever asks ([`Engine::texts`]), short ones and long ones. A pass is one token of every running stream and a piece of the oldest prompts, so a long prompt stalls
 //! nobody and a cancelled request costs one pass at most. The same request gives the same bits alone, beside others and from the cache.
 
 mod answer;
@@ -98,6 +98,8 @@ pub struct Facts {
     pub ends: Vec<u32>,
     /// What frames a text to be filled in, if the model was made for that: tokens before what is before, after and amid the gap.
     pub infill: Option<[u32; 3]>,
+    /// Bytes of the longest token's spelling.
+    pub longest_token: usize,
     /// Bytes of the file, all parts.
     pub file_bytes: u64,
     /// Bytes of the session beside the weights, the caches among them.

@@ -32,7 +32,7 @@ const LOGITS: usize = 1 << 20;
 pub(super) fn run(
     config: &Config,
     shared: &Shared,
-    texts: mpsc::Receiver<Job>,
+    texts: [mpsc::Receiver<Job>; 2],
     ready: impl FnOnce(Result<Facts, String>),
 ) {
     let mut ready = Some(ready);
@@ -49,7 +49,7 @@ pub(super) fn run(
 fn serve(
     config: &Config,
     shared: &Shared,
-    texts: mpsc::Receiver<Job>,
+    texts: [mpsc::Receiver<Job>; 2],
     tell: &mut dyn FnMut(Result<Facts, String>),
 ) -> Result<(), String> {
     let kernels = kernels(config)?;
@@ -66,18 +66,20 @@ fn serve(
     }
     let mut facts = facts(config, &file, first, &model, &tokenizer, kernels);
     thread::scope(|scope| {
-        // The thread of texts ends when nobody can ask it any more.
+        // The threads of texts end when nobody can ask it any more.
         let _closed = Closed(shared);
         // Both ends are there before anybody is told, so that what fails is told instead.
         let texts_of = Texts { tokenizer: &tokenizer, encoder };
-        let start = |mut texts: mpsc::Receiver<Job>| {
-            let job = move || {
-                while let Some(job) = texts.blocking_recv() {
-                    job(&texts_of);
-                }
-            };
-            let thread = thread::Builder::new().name("smidgen-texts".into()).spawn_scoped(scope, job);
-            thread.map_err(|error| format!("the system refuses a thread: {error}"))
+        let start = |texts: [mpsc::Receiver<Job>; 2]| {
+            texts.into_iter().try_for_each(|mut texts| {
+                let job = move || {
+                    while let Some(job) = texts.blocking_recv() {
+                        job(&texts_of);
+                    }
+                };
+                let thread = thread::Builder::new().name("smidgen-texts".into()).spawn_scoped(scope, job);
+                thread.map(drop).map_err(|error| format!("the system refuses a thread: {error}"))
+            })
         };
         if model.decoder.is_some() {
             let options = options(config, &model)?;
@@ -136,6 +138,7 @@ fn facts(
     };
     let (name, template) = (text("general.name"), text("tokenizer.chat_template"));
     let stem = || config.path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    let tokens = (0..tokenizer.vocab_len() as u32).filter_map(|id| tokenizer.token_text(id));
     Facts {
         architecture: model.architecture.to_owned(),
         name: name.filter(|name| !name.is_empty()).unwrap_or_else(stem),
@@ -151,6 +154,7 @@ fn facts(
         eot: tokenizer.eot(),
         ends: tokenizer.ends().to_vec(),
         infill: infill(first, tokenizer),
+        longest_token: tokens.map(str::len).max().unwrap_or(0),
         file_bytes: file.size(),
         kernels: kernels.name.to_owned(),
         warnings,

@@ -345,6 +345,15 @@ fn what_is_wrong_is_refused_by_its_name() {
     assert_eq!(server.chat(&[("logit_bias", json!({"99999": 1}))]).status, 400);
     assert_eq!(server.chat(&[("model", "another".into())]).error(404)["code"], "model_not_found");
     assert_eq!(server.chat(&[("max_tokens", 1_000_000.into())]).error(400)["code"], "context_length_exceeded");
+    // What cannot fit by its bytes is refused before its tokens are counted.
+    let long =
+        json!([{"role": "user", "content": "hello ".repeat(100)}, {"role": "user", "content": "a".repeat(300_000)}]);
+    let roomy = Server::start(&[]);
+    let error = roomy.chat(&[("messages", long)]).error(400);
+    assert_eq!((&error["param"], &error["code"]), (&"messages".into(), &"context_length_exceeded".into()));
+    assert!(error["message"].as_str().unwrap().contains("300600 bytes"), "{error}");
+    let error = roomy.post("/v1/completions", &json!({"prompt": ["a", "b".repeat(300_000)]})).error(400);
+    assert_eq!((&error["param"], &error["code"]), (&"prompt".into(), &"context_length_exceeded".into()));
     let ignored = [("x", json!([1])), ("stop", json!(null)), ("n", json!(null)), ("tools", json!([]))];
     assert_eq!(server.chat(&ignored).status, 200);
 

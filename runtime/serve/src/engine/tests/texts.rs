@@ -89,15 +89,36 @@ fn embeddings_wait_in_a_bounded_queue_and_end() {
 fn tokenizers_are_asked_on_their_own_thread() {
     let (engine, ..) = start(|_| ());
     let own = std::thread::current().id();
-    let job = engine.texts(move |texts| {
+    let job = engine.texts(0, move |texts| {
         let tokens = texts.tokenizer.encode("hello world", smidgen::tokenizer::Special::Text);
         (texts.tokenizer.decode(&tokens, false), texts.encoder.is_some(), std::thread::current().id() != own)
     });
     assert_eq!(wait(job).unwrap(), ("hello world".to_owned(), false, true));
     let (reader, ..) = reader();
-    let text = wait(reader.texts(|texts| texts.encoder.unwrap().text(texts.tokenizer, "ab", None).unwrap()));
+    let text = wait(reader.texts(0, |texts| texts.encoder.unwrap().text(texts.tokenizer, "ab", None).unwrap()));
     assert_eq!(text.unwrap().tokens.first(), Some(&2));
     engine.stop(Duration::ZERO);
     engine.join();
-    assert_eq!(wait(engine.texts(|_| ())), Err(Refused::Stopping));
+    assert_eq!(wait(engine.texts(0, |_| ())), Err(Refused::Stopping));
+}
+
+#[test]
+fn short_texts_do_not_wait_for_long_ones() {
+    let (engine, ..) = start(|_| ());
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let (sender, begun) = std::sync::mpsc::channel();
+    let long = std::thread::spawn({
+        let engine = engine.clone();
+        move || {
+            wait(engine.texts(1 << 20, move |_| {
+                sender.send(()).unwrap();
+                released.recv().unwrap();
+                "long"
+            }))
+        }
+    });
+    begun.recv().unwrap();
+    assert_eq!(wait(engine.texts(10, |_| "short")), Ok("short"));
+    release.send(()).unwrap();
+    assert_eq!(long.join().unwrap(), Ok("long"));
 }
