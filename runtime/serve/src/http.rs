@@ -4,6 +4,7 @@ use crate::api::Error;
 use hyper::body::{Body as _, Bytes, Frame, Incoming, SizeHint};
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Response, StatusCode};
+use serde::Serialize;
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
@@ -69,8 +70,10 @@ pub(crate) fn empty(status: StatusCode) -> Answer {
 }
 
 /// An answer of JSON.
-pub(crate) fn json(status: StatusCode, value: &serde_json::Value) -> Answer {
-    answer(status, "application/json", Body::Whole(Some(value.to_string().into())))
+pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Answer {
+    // Values whose keys are texts have a form in JSON.
+    let text = serde_json::to_string(value).unwrap_or_default();
+    answer(status, "application/json", Body::Whole(Some(text.into())))
 }
 
 /// The whole body of a request, of so many bytes and within so much time, and its room among all bodies, whose KiB `room` counts.

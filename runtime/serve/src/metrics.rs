@@ -101,6 +101,9 @@ impl Metrics {
         gauge(&mut all, "llamacpp:requests_processing", "Streams that run", running);
         gauge(&mut all, "llamacpp:requests_deferred", "Requests that wait", waiting);
         gauge(&mut all, "llamacpp:kv_cache_tokens", "Tokens that the caches hold", stats.held_tokens);
+        let room = (facts.sequences as u64).saturating_mul(facts.context as u64);
+        let share = if room == 0 { 0.0 } else { stats.held_tokens as f64 / room as f64 };
+        all.gauges.push(("llamacpp:kv_cache_usage_ratio", "Share of the caches that is held", share));
         gauge(&mut all, "smidgen:streams_paused", "Streams that wait for their reader", stats.paused);
         gauge(&mut all, "smidgen:kv_cache_bytes", "Bytes of the caches", facts.cache_bytes as u64);
         gauge(&mut all, "smidgen:session_bytes", "Bytes of the session beside the weights", facts.session_bytes as u64);

@@ -5,6 +5,7 @@ use super::fields::Fields;
 use super::{Error, State};
 use crate::http::{Answer, json};
 use hyper::StatusCode;
+use serde::Serialize;
 use serde::de::{self, Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Value, json};
 use smidgen::encoder::text::Text;
@@ -48,20 +49,43 @@ pub(crate) async fn embed(state: &State, body: &[u8]) -> Result<Answer, Error> {
     let tokens: usize = texts.iter().map(|text| text.tokens.len()).sum();
     let vectors = state.engine()?.embed(texts)?.await;
     let vectors = vectors.map_err(|_| Error::new(StatusCode::INTERNAL_SERVER_ERROR, "the engine has ended"))?;
-    let mut data: Vec<Value> = Vec::with_capacity(vectors.len());
+    let mut data = Vec::with_capacity(vectors.len());
     for (index, vector) in vectors.into_iter().enumerate() {
         let vector = vector.map_err(|error| Error::new(StatusCode::INTERNAL_SERVER_ERROR, error))?;
         if vector.len() != width {
             return Err(Error::bad("this model gives a vector for each token, not one for a text"));
         }
-        let values: Value = match base64 {
-            true => encoded(&vector.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>()).into(),
-            false => vector.into(),
+        let embedding = match base64 {
+            true => Values::Text(encoded(&vector.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>())),
+            false => Values::Numbers(vector),
         };
-        data.push(json!({"object": "embedding", "index": index, "embedding": values}));
+        data.push(Embedding { object: "embedding", index, embedding });
     }
     let usage = json!({"prompt_tokens": tokens, "total_tokens": tokens});
-    Ok(json(StatusCode::OK, &json!({"object": "list", "data": data, "model": state.id, "usage": usage})))
+    Ok(json(StatusCode::OK, &Embeddings { object: "list", data, model: &state.id, usage }))
+}
+
+/// The answer's form. Numbers are written as what they are, with fewer digits than those of 64 bits have.
+#[derive(Serialize)]
+struct Embeddings<'s> {
+    object: &'static str,
+    data: Vec<Embedding>,
+    model: &'s str,
+    usage: Value,
+}
+
+#[derive(Serialize)]
+struct Embedding {
+    object: &'static str,
+    index: usize,
+    embedding: Values,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Values {
+    Numbers(Vec<f32>),
+    Text(String),
 }
 
 /// Texts, or pairs, with their frame; what is too long is refused.

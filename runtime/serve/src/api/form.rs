@@ -112,7 +112,7 @@ impl Form {
         };
         let mut object = self.with(false, all.into_iter().enumerate().map(choice).collect());
         object.insert("usage".into(), usage);
-        json(StatusCode::OK, &object.into())
+        json(StatusCode::OK, &object)
     }
 
     /// The choices as they come. Nothing is answered before the first of them has begun, so that what fails has its status.

@@ -19,6 +19,36 @@ fn a_socket_that_systemd_has_bound_is_used() {
 }
 
 #[test]
+fn bodies_take_room_as_they_come_and_not_as_they_are_announced() {
+    const BODY: usize = 100_000;
+    let server = Server::start(&["--max-body", &BODY.to_string()]);
+    let head = format!(
+        "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {BODY}\r\n\r\n"
+    );
+    let begin = |bytes: usize| {
+        let mut stream = TcpStream::connect(&server.address).unwrap();
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(&vec![b' '; bytes]).unwrap();
+        stream
+    };
+    let whole = || server.with("POST", "/v1/completions", "Content-Type: application/json\r\n", &" ".repeat(BODY));
+    let announced: Vec<_> = (0..40).map(|_| begin(0)).collect();
+    whole().error(400);
+    drop(announced);
+    // There is room for four of the largest. When the server has read what it was sent is not known, and it may be refused, so more are sent.
+    let mut sent = Vec::new();
+    let mut tries = (0..100).map(|_| {
+        sent.push(begin(BODY - 1000));
+        whole()
+    });
+    let refused = tries.find(|answer| answer.status != 400).expect("there is always room");
+    assert_eq!(refused.error(503)["code"], "overloaded");
+    assert!(refused.head.contains("retry-after: "), "{}", refused.head);
+    drop(sent);
+    assert!((0..1000).any(|_| whole().status == 400), "the room is not given back");
+}
+
+#[test]
 fn connections_beyond_the_bound_are_told_to_come_again() {
     let server = Server::start(&["--connections", "1"]);
     let kept = TcpStream::connect(&server.address).unwrap();
