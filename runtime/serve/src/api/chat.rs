@@ -24,8 +24,6 @@ const PROMPT_END: usize = 32;
 pub(crate) struct Chat {
     template: ChatTemplate,
     markers: Option<Markers>,
-    /// Spellings of control tokens, where they are among the markers.
-    controls: Vec<String>,
 }
 
 impl Chat {
@@ -50,14 +48,7 @@ impl Chat {
         let tokenizer = texts.tokenizer;
         let template = template(facts, defaults, texts)?;
         let markers = Markers::find(&template, tokenizer);
-        let controls = match &markers {
-            Some(markers) if markers.are_control() => {
-                let control = (0..tokenizer.vocab_len() as u32).filter(|id| tokenizer.is_control(*id));
-                control.filter_map(|id| tokenizer.token_text(id)).map(str::to_owned).collect()
-            }
-            _ => Vec::new(),
-        };
-        Ok(Chat { template, markers, controls })
+        Ok(Chat { template, markers })
     }
 }
 
@@ -284,12 +275,9 @@ fn prompt(
     let tokens = encode_chat_data(texts.tokenizer, &chat.template, &variables)
         .map_err(|error| Error::param("messages", error.to_string()))?;
     let end = tokens.get(tokens.len().saturating_sub(PROMPT_END)..).unwrap_or_default();
-    let splitter = chat.markers.as_ref().map(|markers| {
-        let mut splitter = Splitter::after(markers.clone(), &texts.tokenizer.decode(end, true));
-        chat.controls.iter().for_each(|control| splitter.control(control));
-        splitter
-    });
-    Ok(Prompt { tokens, splitter, special: !chat.controls.is_empty() })
+    let splitter =
+        chat.markers.as_ref().map(|markers| Splitter::after(markers.clone(), &texts.tokenizer.decode(end, true)));
+    Ok(Prompt { tokens, splitter, special: chat.markers.as_ref().is_some_and(Markers::are_control) })
 }
 
 /// Answers a conversation.

@@ -137,7 +137,7 @@ impl Choice {
                 (self.prompt_tokens, self.cached) = (prompt, cached);
                 Ok(Step::Began(scored))
             }
-            Event::Piece { text, scored, tokens } => {
+            Event::Piece { text, controls, scored, tokens } => {
                 let now = Instant::now();
                 match self.last {
                     None => metrics.first_token.observe((now - started).as_secs_f64()),
@@ -147,7 +147,10 @@ impl Choice {
                 self.tokens += tokens;
                 let mut delta = Delta { scored, ..Delta::default() };
                 match &mut self.splitter {
-                    Some(splitter) => splitter.push(&text, &mut |part| delta.part(part)),
+                    Some(splitter) => {
+                        controls.iter().for_each(|control| splitter.control(control));
+                        splitter.push(&text, &mut |part| delta.part(part));
+                    }
                     None => delta.content = text,
                 }
                 Ok(Step::More(delta))

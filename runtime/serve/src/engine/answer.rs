@@ -14,17 +14,20 @@ pub(super) struct Answer<'t, 'a> {
     held: String,
     /// Tokens that have not been given out: where the text of each begins in the answer, and what is known of it.
     tokens: VecDeque<(usize, Option<Scored>)>,
+    /// Spellings of control tokens that have not been given out.
+    controls: Vec<String>,
 }
 
 impl<'t, 'a> Answer<'t, 'a> {
     pub(super) fn new(decoder: Decoder<'t, 'a>, mut stops: Vec<String>) -> Answer<'t, 'a> {
         stops.retain(|stop| !stop.is_empty());
-        Answer { decoder, stops, given: 0, held: String::new(), tokens: VecDeque::new() }
+        Answer { decoder, stops, given: 0, held: String::new(), tokens: VecDeque::new(), controls: Vec::new() }
     }
 
-    /// Takes the next token. Returns what is certain of the text by now, if it is something, and whether a stop text is complete, which the text then
+    /// Takes the next token, with its spelling if it is a control token that is written in the text. Returns what is certain of the text by now, if it is something, and whether a stop text is complete, which the text then
     /// ends before.
-    pub(super) fn push(&mut self, token: u32, scored: Option<Scored>) -> (Option<Event>, bool) {
+    pub(super) fn push(&mut self, token: u32, scored: Option<Scored>, control: Option<&str>) -> (Option<Event>, bool) {
+        self.controls.extend(control.map(str::to_owned));
         self.tokens.push_back((self.given + self.held.len(), scored));
         self.held.push_str(self.decoder.push(token));
         self.certain()
@@ -62,7 +65,7 @@ impl<'t, 'a> Answer<'t, 'a> {
         self.given += bytes;
         let tokens = self.tokens.iter().take_while(|(start, _)| all || *start < self.given).count();
         let scored = self.tokens.drain(..tokens).filter_map(|(_, scored)| scored).collect();
-        Some(Event::Piece { text, scored, tokens })
+        Some(Event::Piece { text, controls: std::mem::take(&mut self.controls), scored, tokens })
     }
 }
 
@@ -70,12 +73,13 @@ impl<'t, 'a> Answer<'t, 'a> {
 fn join(first: Option<Event>, second: Option<Event>) -> Option<Event> {
     match (first, second) {
         (
-            Some(Event::Piece { mut text, mut scored, tokens }),
-            Some(Event::Piece { text: more, scored: others, tokens: further }),
+            Some(Event::Piece { mut text, mut controls, mut scored, tokens }),
+            Some(Event::Piece { text: more, controls: later, scored: others, tokens: further }),
         ) => {
             text.push_str(&more);
+            controls.extend(later);
             scored.extend(others);
-            Some(Event::Piece { text, scored, tokens: tokens + further })
+            Some(Event::Piece { text, controls, scored, tokens: tokens + further })
         }
         (first, second) => first.or(second),
     }

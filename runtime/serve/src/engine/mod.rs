@@ -174,6 +174,8 @@ pub enum Event {
     Piece {
         /// The text; empty only for tokens at the end of an answer that have none.
         text: String,
+        /// Spellings of control tokens that were generated since the last piece, where they are written in the text.
+        controls: Vec<String>,
         /// The tokens, if log-probabilities were asked for. A token that ends the answer is not among them.
         scored: Vec<Scored>,
         /// How many tokens.

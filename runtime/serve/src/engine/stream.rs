@@ -130,7 +130,9 @@ impl<'t, 'a> Stream<'t, 'a> {
         }
         self.sampler.accept(token);
         let of_token = self.request.logprobs.map(|top| scored(self.tokenizer, logits, token, top));
-        let (piece, stopped) = self.answer.push(token, of_token);
+        let is_written = self.request.special && self.tokenizer.is_control(token);
+        let control = self.tokenizer.token_text(token).filter(|_| is_written);
+        let (piece, stopped) = self.answer.push(token, of_token, control);
         // What is held back at the end comes with the last piece.
         if stopped || self.generated < self.most {
             piece.into_iter().for_each(|piece| self.send(piece));

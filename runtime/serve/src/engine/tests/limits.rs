@@ -3,6 +3,8 @@
 use super::*;
 use crate::engine::Refused;
 
+const START: &str = smidgen_tests::chat::CONTROLS[1];
+
 fn request(most: usize) -> Request {
     Request { prompt: prompt("hello world"), most: Some(most), logprobs: Some(1), ..Request::default() }
 }
@@ -68,6 +70,26 @@ fn characters_are_whole() {
     assert_eq!(pieces.iter().map(|(_, tokens)| tokens).sum::<usize>(), 3);
     assert!(pieces.iter().all(|(text, _)| text.chars().all(|c| c == char::REPLACEMENT_CHARACTER)));
     assert_eq!(facts.ends, [0, 2]);
+}
+
+/// Control tokens are told where their spellings are in the text, so that these can be told from text that is spelled alike.
+#[test]
+fn control_tokens_that_are_written_are_told() {
+    let (engine, ..) = start(|_| ());
+    for (special, stops) in [(true, vec![]), (true, vec![format!("{START}x")]), (false, vec![])] {
+        let marks = Request { bias: vec![(1, 100.0)], special, stops, ..request(3) };
+        let mut events = engine.submit(marks).unwrap();
+        let (mut whole, mut told) = (String::new(), Vec::new());
+        while let Some(event) = events.blocking_recv() {
+            if let Event::Piece { text, controls, .. } = event {
+                told.extend(controls);
+                whole.push_str(&text);
+                assert!(whole.is_empty() || !told.is_empty(), "the text comes before it is told what is in it");
+            }
+        }
+        let count = if special { 3 } else { 0 };
+        assert_eq!((whole, told), (START.repeat(count), vec![START.to_owned(); count]));
+    }
 }
 
 #[test]
