@@ -21,12 +21,12 @@ use crate::log::log;
 use crate::metrics::Metrics;
 use chat::Chat;
 use fields::Fields;
-use hyper::body::Incoming;
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, StatusCode};
 use serde_json::json;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::Semaphore;
@@ -58,6 +58,8 @@ pub(crate) struct Arrival {
     /// Its name in the log, and in `x-request-id`.
     pub(crate) id: String,
     pub(crate) at: Instant,
+    /// Whether it has a body that is not read: then nothing else can come on its connection.
+    unread: AtomicBool,
 }
 
 /// Bodies of the largest size that are read at once.
@@ -152,7 +154,8 @@ impl State {
 
     /// Answers a request.
     pub(crate) async fn answer(&self, request: Request<Incoming>) -> Answer {
-        let arrival = Arrival { id: format!("{:016x}", self.random()), at: Instant::now() };
+        let unread = AtomicBool::new(!request.body().is_end_stream());
+        let arrival = Arrival { id: format!("{:016x}", self.random()), at: Instant::now(), unread };
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let cors = self.guard.cors(request.headers());
         let mut answer = match self.route(request, &arrival).await {
@@ -163,6 +166,9 @@ impl State {
             self.guard.allow(&mut answer, origin);
         }
         let headers = answer.headers_mut();
+        if arrival.unread.into_inner() {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
         if let Ok(id) = HeaderValue::from_str(&arrival.id) {
             headers.insert("x-request-id", id);
@@ -236,6 +242,7 @@ impl State {
             return Err(Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
         }
         let (body, room) = http::read(request.into_body(), self.max_body, &self.bodies, BODY_TIME).await?;
+        arrival.unread.store(false, Ordering::Relaxed);
         let answer = match path {
             "/chat/completions" => chat::complete(self, &body, arrival).await,
             "/completions" => completions::complete(self, &body, arrival).await,

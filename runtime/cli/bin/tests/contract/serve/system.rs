@@ -18,6 +18,33 @@ fn a_socket_that_systemd_has_bound_is_used() {
     assert_eq!(server.get("/health").status, 200);
 }
 
+/// A client learns by the head that its connection ends, where the server has not read all that came on it.
+#[test]
+fn a_body_that_is_not_read_ends_its_connection() {
+    let server = Server::start(&["--max-body", "1000"]);
+    for (request, status) in [
+        ("POST /v1/nothing HTTP/1.1\r\nHost: localhost\r\nContent-Length: 500000\r\n\r\n{", 404),
+        ("GET /health HTTP/1.1\r\nHost: localhost\r\nContent-Length: 500000\r\n\r\n{", 200),
+        (
+            "POST /tokenize HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 500000\r\n\r\n{",
+            413,
+        ),
+    ] {
+        let answer = server.raw(request.as_bytes());
+        assert_eq!(answer.status, status);
+        assert!(answer.head.contains("connection: close"), "{}", answer.head);
+    }
+    let mut kept = TcpStream::connect(&server.address).unwrap();
+    let body = "{\"content\":\"a\"}";
+    let head = "POST /tokenize HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n";
+    for last in ["", "Connection: close\r\n"] {
+        write!(kept, "{head}{last}Content-Length: {}\r\n\r\n{body}", body.len()).unwrap();
+    }
+    let both = std::io::read_to_string(kept).unwrap();
+    assert_eq!(both.matches("HTTP/1.1 200 OK").count(), 2, "{both}");
+    assert_eq!(both.to_lowercase().matches("connection: close").count(), 1, "{both}");
+}
+
 #[test]
 fn bodies_take_room_as_they_come_and_not_as_they_are_announced() {
     const BODY: usize = 100_000;
