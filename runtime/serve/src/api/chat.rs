@@ -246,11 +246,10 @@ fn refuse(fields: &Fields) -> Result<(), Error> {
     fields.only("tool_choice", &["\"none\"", "\"auto\""], tools)?;
     fields.only("function_call", &["\"none\"", "\"auto\""], tools)?;
     let text = "this server answers with text only";
-    fields.only("response_format", &["{\"type\":\"text\"}"], "only {\"type\": \"text\"} is supported")?;
     fields.only("modalities", &["[\"text\"]"], text)?;
     fields.only("audio", &[], text)?;
-    fields.only("web_search_options", &[], "this server does not search")?;
-    fields.only("grammar", &["\"\""], "grammars are not supported by this server")
+    fields.only("verbosity", &["\"medium\""], "this is not supported by this server; leave this out")?;
+    fields.only("web_search_options", &[], "this server does not search")
 }
 
 /// The tokens of a conversation, and what tells reasoning from the answer.
@@ -310,7 +309,7 @@ pub(crate) async fn complete(state: &State, body: &[u8], arrival: &Arrival) -> R
         Ok::<_, Error>((prompt(chat, texts, messages, more, effort)?, stops))
     });
     let (Prompt { tokens, splitter, special }, stops) = prompt.await??;
-    let ends = [facts.ends, stops].concat();
+    let ends = common.ends(facts.ends, stops);
     // What nobody asked for takes what room there is.
     let room = facts.context.saturating_sub(tokens.len()).max(1);
     let most = match most {

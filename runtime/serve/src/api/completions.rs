@@ -122,7 +122,7 @@ pub(crate) async fn complete(state: &State, body: &[u8], arrival: &Arrival) -> R
     });
     let (made, stops) = job.await??;
     let (prompts, echoes): (Vec<Vec<u32>>, Vec<String>) = made.into_iter().unzip();
-    let ends = [facts.ends, stops].concat();
+    let ends = common.ends(facts.ends, stops);
     // The best is told by log-probabilities, so they are computed for that too.
     let logprobs = top.or((best_of > common.n).then_some(0)).map(|top| top as usize);
     let request = |choice: usize| Request {

@@ -13,6 +13,36 @@ const CHOICES: usize = 128;
 /// Texts that end an answer, at most.
 const STOPS: usize = 4;
 
+/// Parameters of other servers that change the answer and are not supported, and the number with which each does nothing.
+const OTHERS: &[(&str, f64)] = &[
+    ("mirostat", 0.0),
+    ("typical_p", 1.0),
+    ("tfs_z", 1.0),
+    ("top_a", 0.0),
+    ("dynatemp_range", 0.0),
+    ("xtc_probability", 0.0),
+    ("dry_multiplier", 0.0),
+    ("length_penalty", 1.0),
+    ("min_tokens", 0.0),
+];
+
+/// Refuses what would change the answer and is not supported, each by its name.
+fn refuse(fields: &Fields) -> Result<(), Error> {
+    for (name, neutral) in OTHERS {
+        if fields.get::<f64>(name)?.is_some_and(|value| value != *neutral) {
+            return Err(Error::param(name, format!("only {neutral} is supported")).code("unsupported_value"));
+        }
+    }
+    fields.only("use_beam_search", &["false"], "beam search is not supported by this server")?;
+    let shaped = "answers of a given form are not supported by this server; leave this out";
+    for name in ["json_schema", "guided_json", "guided_regex", "guided_choice", "guided_grammar", "structured_outputs"]
+    {
+        fields.only(name, &["{}"], shaped)?;
+    }
+    fields.only("response_format", &["{\"type\":\"text\"}"], "only {\"type\": \"text\"} is supported")?;
+    fields.only("grammar", &["\"\""], "grammars are not supported by this server")
+}
+
 /// Parameters of both interfaces.
 pub(crate) struct Common {
     pub(crate) sampling: Sampling,
@@ -20,6 +50,8 @@ pub(crate) struct Common {
     /// Texts that end an answer: those of the request, and after so many those of the model's registry.
     pub(crate) stops: Vec<String>,
     pub(crate) given: usize,
+    /// Whether the model's own ends end no answer.
+    endless: bool,
     /// Choices for each prompt.
     pub(crate) n: usize,
     pub(crate) stream: bool,
@@ -34,6 +66,7 @@ struct StreamOptions {
 
 impl Common {
     pub(crate) fn of(fields: &Fields, state: &State) -> Result<Common, Error> {
+        refuse(fields)?;
         let seed = match fields.get::<i64>("seed")? {
             Some(seed) => seed.cast_unsigned(),
             None => state.defaults.seed.unwrap_or_else(|| state.random()),
@@ -55,7 +88,11 @@ impl Common {
             frequency_penalty: fields.within("frequency_penalty", -2.0..=2.0)?.unwrap_or(own.frequency_penalty),
             presence_penalty: fields.within("presence_penalty", -2.0..=2.0)?.unwrap_or(own.presence_penalty),
             seed,
-            window: own.window,
+            window: match fields.within("repeat_last_n", -1..=i64::from(i32::MAX))? {
+                None => own.window,
+                // -1 is the whole text.
+                Some(tokens) => usize::try_from(tokens).unwrap_or(usize::MAX),
+            },
         };
         let n = fields.within("n", 1..=CHOICES)?.unwrap_or(1);
         let stream = fields.get("stream")?.unwrap_or(false);
@@ -67,7 +104,13 @@ impl Common {
         let mut stops = stops(fields)?;
         let given = stops.len();
         stops.extend(state.defaults.stops.iter().cloned());
-        Ok(Common { sampling, bias: bias(fields)?, stops, given, n, stream, usage })
+        let endless = fields.get("ignore_eos")?.unwrap_or(false);
+        Ok(Common { sampling, bias: bias(fields)?, stops, given, endless, n, stream, usage })
+    }
+
+    /// Tokens that end an answer: the model's own, and those of stop texts.
+    pub(crate) fn ends(&self, own: Vec<u32>, stops: Vec<u32>) -> Vec<u32> {
+        if self.endless { stops } else { [own, stops].concat() }
     }
 
     /// The request for the choice with this number after a prompt; each has a seed of its own.

@@ -326,6 +326,14 @@ fn what_is_wrong_is_refused_by_its_name() {
         ("tool_choice", json!("required")),
         ("response_format", json!({"type": "json_object"})),
         ("modalities", json!(["audio"])),
+        ("verbosity", json!("low")),
+        ("grammar", json!("root ::= \"a\"")),
+        ("json_schema", json!({"type": "object"})),
+        ("mirostat", json!(2)),
+        ("min_tokens", json!(1)),
+        ("typical_p", json!("x")),
+        ("repeat_last_n", json!(-2)),
+        ("ignore_eos", json!(1)),
         ("reasoning_effort", json!("high")),
         ("messages", json!([])),
         ("messages", json!("hello")),
@@ -355,7 +363,16 @@ fn what_is_wrong_is_refused_by_its_name() {
     assert!(error["message"].as_str().unwrap().contains("300600 bytes"), "{error}");
     let error = roomy.post("/v1/completions", &json!({"prompt": ["a", "b".repeat(300_000)]})).error(400);
     assert_eq!((&error["param"], &error["code"]), (&"prompt".into(), &"context_length_exceeded".into()));
-    let ignored = [("x", json!([1])), ("stop", json!(null)), ("n", json!(null)), ("tools", json!([]))];
+    let ignored = [
+        ("x", json!([1])),
+        ("stop", json!(null)),
+        ("n", json!(null)),
+        ("tools", json!([])),
+        ("mirostat", json!(0)),
+        ("typical_p", json!(1.0)),
+        ("grammar", json!("")),
+        ("min_tokens", json!(null)),
+    ];
     assert_eq!(server.chat(&ignored).status, 200);
 
     let json = "Content-Type: application/json\r\n";

@@ -40,6 +40,13 @@ fn stop_texts_that_spell_control_tokens_end_an_answer_as_tokens() {
     let ended = server.chat(&[bias, ("stop", json!(["x", "<|im_start|>"]))]).json();
     assert_eq!(ended["choices"][0]["finish_reason"], "stop");
     assert_eq!(ended["usage"]["completion_tokens"], 1);
+    // The model's own end ends nothing if that is asked for, but a stop text does.
+    let own = ("logit_bias", json!({"2": 100}));
+    let reason = |more: &[(&str, Value)]| server.chat(more).json()["choices"][0]["finish_reason"].clone();
+    assert_eq!(reason(std::slice::from_ref(&own)), "stop");
+    let endless = [own, ("ignore_eos", json!(true)), ("stop", json!(null))];
+    assert_eq!(reason(&endless), "length");
+    assert_eq!(reason(&[&endless[..2], &[("stop", json!("<|im_end|>"))]].concat()), "stop");
     let error = server.chat(&[("stop", json!("\n<|im_start|>user"))]).error(400);
     assert_eq!(error["param"], "stop");
 }
