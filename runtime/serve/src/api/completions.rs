@@ -3,11 +3,12 @@
 use super::fields::{Fields, Shape, missing, parse};
 use super::form::{Form, Kind, Made};
 use super::generation::Generation;
+use super::infill::{self, CANNOT};
 use super::sampling::{Common, control_stops};
 use super::{Arrival, Error, State};
 use crate::engine::Request;
 use crate::http::Answer;
-use smidgen::tokenizer::{Special, Tokenizer};
+use smidgen::tokenizer::Special;
 
 /// Tokens of an answer, if nothing is said.
 const TOKENS: u64 = 16;
@@ -75,15 +76,13 @@ pub(crate) async fn complete(state: &State, body: &[u8], arrival: &Arrival) -> R
     let gap = match suffix {
         None => None,
         Some(_) if echo => return Err(Error::param("suffix", "this cannot be together with 'echo'")),
-        Some(suffix) => match facts.infill {
+        Some(suffix) => match facts.infill.clone() {
             Some(marks) => Some((suffix, marks)),
-            None => {
-                let why = "this model was not made to fill in the middle of a text; leave this out";
-                return Err(Error::param("suffix", why));
-            }
+            None => return Err(Error::param("suffix", format!("{CANNOT}; leave this out"))),
         },
     };
     let (stops, given) = (common.stops.clone(), common.given);
+    let gap_ends: Vec<u32> = gap.iter().flat_map(|(_, marks)| marks.ends()).collect();
     let beside = gap.as_ref().map_or(0, |(suffix, _)| suffix.len());
     let bytes = match &prompts {
         Prompts::Text(text) => text.len() + beside,
@@ -97,7 +96,7 @@ pub(crate) async fn complete(state: &State, body: &[u8], arrival: &Arrival) -> R
         let of_text = |text: String| {
             let tokens = match &gap {
                 None => tokenizer.encode_prompt(&text, Special::Parse),
-                Some((suffix, marks)) => infilled(tokenizer, &text, suffix, *marks),
+                Some((suffix, marks)) => infill::tokens(tokenizer, marks, [&text, suffix], &[]),
             };
             (tokens, if echo { text } else { String::new() })
         };
@@ -122,7 +121,8 @@ pub(crate) async fn complete(state: &State, body: &[u8], arrival: &Arrival) -> R
     });
     let (made, stops) = job.await??;
     let (prompts, echoes): (Vec<Vec<u32>>, Vec<String>) = made.into_iter().unzip();
-    let ends = common.ends(facts.ends, stops);
+    let mut ends = common.ends(facts.ends, stops);
+    ends.extend(gap_ends);
     // The best is told by log-probabilities, so they are computed for that too.
     let logprobs = top.or((best_of > common.n).then_some(0)).map(|top| top as usize);
     let request = |choice: usize| Request {
@@ -149,18 +149,6 @@ pub(crate) async fn complete(state: &State, body: &[u8], arrival: &Arrival) -> R
     }
     let (made, usage) = form.whole(generation, all).await?;
     Ok(form.answer(best(made, best_of, common.n), usage))
-}
-
-/// The tokens of a text with a gap, the text before it first. What users write cannot spell the marks.
-fn infilled(tokenizer: &Tokenizer, prefix: &str, suffix: &str, [before, after, amid]: [u32; 3]) -> Vec<u32> {
-    let begin = tokenizer.bos().filter(|_| tokenizer.adds_bos());
-    let text = |text: &str| tokenizer.encode(text, Special::Text);
-    let mut tokens: Vec<u32> = begin.into_iter().chain([before]).collect();
-    tokens.extend(text(prefix));
-    tokens.push(after);
-    tokens.extend(text(suffix));
-    tokens.push(amid);
-    tokens
 }
 
 /// The first so many of each group by the mean of their tokens' log-probabilities; of equals, the earlier.

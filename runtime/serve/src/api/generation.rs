@@ -108,8 +108,16 @@ impl Generation {
         if open { Poll::Pending } else { Poll::Ready(None) }
     }
 
-    /// `usage` in OpenAI's form. Prompts count once for all their choices.
-    pub(crate) fn usage(&self) -> Value {
+    /// Ends all choices as they are: nothing more of them is wanted.
+    pub(crate) fn end(&mut self) {
+        for choice in &mut self.choices {
+            choice.ended = true;
+            choice.events.close();
+        }
+    }
+
+    /// Tokens of the prompts, of these from the cache, and of the answers. Prompts count once for all their choices.
+    pub(crate) fn counts(&self) -> (usize, usize, usize) {
         let (mut prompt, mut cached, mut completion) = (0, 0, 0);
         let mut last: Option<&Choice> = None;
         for choice in &self.choices {
@@ -121,6 +129,12 @@ impl Generation {
             }
             last = Some(choice);
         }
+        (prompt, cached, completion)
+    }
+
+    /// `usage` in OpenAI's form.
+    pub(crate) fn usage(&self) -> Value {
+        let (prompt, cached, completion) = self.counts();
         json!({
             "prompt_tokens": prompt,
             "completion_tokens": completion,

@@ -8,6 +8,7 @@ mod fields;
 mod form;
 mod generation;
 mod guard;
+mod infill;
 mod models;
 mod sampling;
 
@@ -199,7 +200,8 @@ impl State {
         let posted = match path {
             "/health" | "/livez" | "/readyz" | "/metrics" | "/props" | "/models" => false,
             _ if model.is_some() => false,
-            "/chat/completions" | "/completions" | "/embeddings" | "/rerank" | "/tokenize" | "/detokenize" => true,
+            "/chat/completions" | "/completions" | "/infill" | "/embeddings" | "/rerank" | "/tokenize"
+            | "/detokenize" => true,
             _ => {
                 let told: String = path.chars().take(100).collect();
                 return Err(Error::new(StatusCode::NOT_FOUND, format!("there is nothing at {told}")).code("not_found"));
@@ -246,6 +248,7 @@ impl State {
         let answer = match path {
             "/chat/completions" => chat::complete(self, &body, arrival).await,
             "/completions" => completions::complete(self, &body, arrival).await,
+            "/infill" => infill::complete(self, &body, arrival).await,
             "/embeddings" => embeddings::embed(self, &body).await,
             "/rerank" => embeddings::rerank(self, &body).await,
             "/tokenize" => models::tokenize(self, &body).await,

@@ -96,8 +96,8 @@ pub struct Facts {
     pub eot: Option<u32>,
     /// Tokens that end an answer: what [`Request::ends`] is as a rule.
     pub ends: Vec<u32>,
-    /// What frames a text to be filled in, if the model was made for that: tokens before what is before, after and amid the gap.
-    pub infill: Option<[u32; 3]>,
+    /// What frames a text to be filled in, if the model was made for that.
+    pub infill: Option<Infill>,
     /// Bytes of the longest token's spelling.
     pub longest_token: usize,
     /// Bytes of the file, all parts.
@@ -112,6 +112,30 @@ pub struct Facts {
     pub kernels: String,
     /// What was passed over in the file, for people: a line each.
     pub warnings: Vec<String>,
+}
+
+/// The tokens that frame a text with a gap.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Infill {
+    /// Before what is before the gap.
+    pub prefix: u32,
+    /// Before what is after the gap.
+    pub suffix: u32,
+    /// Before what fills the gap.
+    pub middle: u32,
+    /// Before the name of a repository.
+    pub repository: Option<u32>,
+    /// Before the name and text of a file.
+    pub file: Option<u32>,
+    /// After what fills the gap, in some models.
+    pub padding: Option<u32>,
+}
+
+impl Infill {
+    /// The tokens that end what fills a gap, beside the model's own ends.
+    pub fn ends(&self) -> impl Iterator<Item = u32> {
+        [self.repository, self.file, self.padding].into_iter().flatten()
+    }
 }
 
 /// A text to be continued.

@@ -2,7 +2,7 @@
 
 use super::handle::{Closed, Job, Shared};
 use super::scheduler::Scheduler;
-use super::{CONTEXT, Config, Facts, embed};
+use super::{CONTEXT, Config, Facts, Infill, embed};
 use smidgen::encoder::text::{self, TextEncoder};
 use smidgen::tokenizer::Tokenizer;
 use smidgen::{Model, Options, RunError, Session};
@@ -163,7 +163,7 @@ fn facts(
 }
 
 /// The tokens that frame a text to be filled in: by the keys that llama.cpp has and had for them, or by their names in the families that know this.
-fn infill(first: &Gguf, tokenizer: &Tokenizer) -> Option<[u32; 3]> {
+fn infill(first: &Gguf, tokenizer: &Tokenizer) -> Option<Infill> {
     const KEYS: [[&str; 3]; 2] = [
         ["tokenizer.ggml.fim_pre_token_id", "tokenizer.ggml.fim_suf_token_id", "tokenizer.ggml.fim_mid_token_id"],
         ["tokenizer.ggml.prefix_token_id", "tokenizer.ggml.suffix_token_id", "tokenizer.ggml.middle_token_id"],
@@ -186,7 +186,18 @@ fn infill(first: &Gguf, tokenizer: &Tokenizer) -> Option<[u32; 3]> {
         Some([before?, after?, amid?])
     };
     let keyed = KEYS.iter().find_map(|keys| all(keys, &id));
-    keyed.or_else(|| NAMES.iter().find_map(|names| all(names, &|name| tokenizer.id_of(name))))
+    let [prefix, suffix, middle] =
+        keyed.or_else(|| NAMES.iter().find_map(|names| all(names, &|name| tokenizer.id_of(name))))?;
+    let other = |key: &str, names: &[&str]| id(key).or_else(|| names.iter().find_map(|name| tokenizer.id_of(name)));
+    let repository = ["<|repo_name|>", "<reponame>", "<|reponame|>", "<repo_name>"];
+    Some(Infill {
+        prefix,
+        suffix,
+        middle,
+        repository: other("tokenizer.ggml.fim_rep_token_id", &repository),
+        file: other("tokenizer.ggml.fim_sep_token_id", &["<|file_sep|>", "<file_sep>", "<file_separator>"]),
+        padding: other("tokenizer.ggml.fim_pad_token_id", &["<|fim_pad|>", "<fim-pad>", "<fim_pad>"]),
+    })
 }
 
 /// The session's extents: as many sequences as streams, and more for the beginnings of texts as memory allows.

@@ -29,6 +29,58 @@ fn gaps_are_filled_in_between_the_models_own_marks() {
     }
 }
 
+/// What editors ask of llama.cpp's server.
+#[test]
+fn gaps_are_filled_in_for_editors() {
+    let mut file = instruct();
+    for (key, id) in [("pre", 1), ("suf", 2), ("mid", 0)] {
+        file = file.set(&format!("tokenizer.ggml.fim_{key}_token_id"), Meta::U32(id));
+    }
+    let server = Server::of(&file, &[], &[]);
+    let filled = json!({"prompt": "hello", "suffix": "user", "max_tokens": 6, "temperature": 0});
+    let filled = server.post("/v1/completions", &filled).json();
+    let body = json!({"input_prefix": "hel", "prompt": "lo", "input_suffix": "user", "n_predict": 6, "temperature": 0});
+    let with = |name: &str, value: Value| {
+        let mut body = body.clone();
+        body[name] = value;
+        body
+    };
+    let whole = server.post("/infill", &body).json();
+    assert_eq!(whole["content"], filled["choices"][0]["text"]);
+    assert_eq!((&whole["stop"], &whole["stop_type"]), (&json!(true), &json!("limit")));
+    assert_eq!(whole["tokens_evaluated"], filled["usage"]["prompt_tokens"]);
+    assert_eq!((&whole["tokens_predicted"], &whole["timings"]["predicted_n"]), (&json!(6), &json!(6.0)));
+    // The same in a stream, in the fields that are asked for.
+    let answer = server.post("/infill", &with("stream", json!(true)));
+    let events = answer.body.split_terminator("\n\n").map(|event| event.strip_prefix("data: ").unwrap());
+    let events: Vec<Value> = events.map(|event| serde_json::from_str(event).unwrap()).collect();
+    let text: String = events.iter().map(|event| event["content"].as_str().unwrap()).collect();
+    assert_eq!(text, whole["content"]);
+    assert!(events.iter().rev().skip(1).all(|event| event["stop"] == false));
+    assert_eq!(events.last().unwrap()["stop"], true);
+    let some = server.post("/infill", &with("response_fields", json!(["content", "timings/prompt_n", "x"]))).json();
+    let names: Vec<&String> = some.as_object().unwrap().keys().collect();
+    assert_eq!(names, ["content", "timings/prompt_n"]);
+    // Nothing is written where the prompt is only to be read, and other files are read before it.
+    let nothing = server.post("/infill", &with("n_predict", json!(0))).json();
+    assert_eq!((&nothing["content"], &nothing["tokens_predicted"]), (&json!(""), &json!(0)));
+    let extra = json!([{"filename": "a.rs", "text": "hello hello"}, {"text": "user"}]);
+    let more = server.post("/infill", &with("input_extra", extra)).json();
+    assert!(more["tokens_evaluated"].as_u64() > whole["tokens_evaluated"].as_u64().map(|tokens| tokens + 5));
+    for (name, value) in
+        [("n", json!(2)), ("n_probs", json!(1)), ("samplers", json!(["x"])), ("input_extra", json!([{}]))]
+    {
+        assert_eq!(server.post("/infill", &with(name, value)).error(400)["param"], name);
+    }
+    let long = "hello ".repeat(10_000);
+    assert_eq!(
+        server.post("/infill", &with("input_prefix", json!(long))).error(400)["code"],
+        "context_length_exceeded"
+    );
+    let error = Server::start(&[]).post("/infill", &body).error(400);
+    assert!(error["message"].as_str().unwrap().contains("not made to fill"));
+}
+
 #[test]
 fn stop_texts_that_spell_control_tokens_end_an_answer_as_tokens() {
     let server = Server::start(&[]);
