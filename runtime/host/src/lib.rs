@@ -6,6 +6,7 @@
 //! - [`Splitter`] tells a thinking model's reasoning from its answer;
 //! - [`pull`], [`find`] and [`resolve`] turn a model's short name into a file in the user's cache;
 //! - [`hub`] has any model by name, and the models that are here; [`machine`] tells what this machine has for one;
+//! - [`digest_of`] makes the digest of a model's file, once;
 //! - [`convert`], [`quantize`] and [`pack`] write files in other forms;
 //! - [`remove_temporaries`] removes what is not finished, when a signal ends the process;
 //! - [`Picture`] decodes image files;
@@ -20,6 +21,8 @@ mod archive;
 mod chat;
 #[cfg(feature = "convert")]
 mod convert;
+#[cfg(feature = "pull")]
+mod digest;
 mod error;
 #[cfg(feature = "pull")]
 mod fetch;
@@ -52,6 +55,8 @@ pub use chat::thinking::{Markers, Part, Splitter};
 pub use chat::{ChatTemplate, Data, Message};
 #[cfg(feature = "convert")]
 pub use convert::{convert, explain, is_tflite, quantize};
+#[cfg(feature = "pull")]
+pub use digest::digest_of;
 pub use error::Error;
 pub use files::ModelFile;
 #[cfg(feature = "image")]
