@@ -11,6 +11,10 @@
 #[cfg(feature = "alloc")]
 extern crate alloc;
 
+/// The version of the law of bits. The same model, prompt and parameters give the same bits wherever this is the same: a release that changes any of them
+/// counts it up, and says so in CHANGELOG.md.
+pub const LAW: u32 = 1;
+
 #[cfg(feature = "alloc")]
 mod activations;
 #[cfg(feature = "alloc")]
