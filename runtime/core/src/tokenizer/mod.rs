@@ -376,6 +376,11 @@ impl<'a> Tokenizer<'a> {
         self.vocab.len()
     }
 
+    /// Bytes of the longest token's spelling.
+    pub fn longest_token(&self) -> usize {
+        self.vocab.longest()
+    }
+
     /// How the file spells a token: byte-level BPE writes a space as `Ġ`, SentencePiece, Unigram and WordPiece as `▁`; CLIP ends words
     /// in `</w>`.
     pub fn token_text(&self, id: u32) -> Option<&'a str> {

@@ -56,9 +56,15 @@ fn serve(
     let file = ModelFile::open(&config.path).map_err(|error| error.to_string())?;
     let parts = file.parts().map_err(|error| error.to_string())?;
     let named = |error: &dyn std::fmt::Display| format!("{}: {error}", config.path.display());
-    let model = Model::parse(&parts).map_err(|error| named(&error))?;
     let first = parts.first().ok_or_else(|| named(&"there are no parts"))?;
-    let tokenizer = Tokenizer::parse(first).map_err(|error| named(&error))?;
+    // Each takes as long as the other where there are many tokens.
+    let (model, tokenizer) = thread::scope(|scope| {
+        let start = thread::Builder::new().spawn_scoped(scope, || Tokenizer::parse(first));
+        let start = start.map_err(|error| format!("the system refuses a thread: {error}"))?;
+        let model = Model::parse(&parts).map_err(|error| named(&error))?;
+        let tokenizer = start.join().map_err(|_| named(&"the tokenizer cannot be read"))?;
+        Ok::<_, String>((model, tokenizer.map_err(|error| named(&error))?))
+    })?;
     let pool = ThreadPool::new(config.threads).map_err(|error| format!("--threads {}: {error}", config.threads))?;
     let encoder = model.text_encoder.as_deref();
     if model.decoder.is_none() && encoder.is_none() {
@@ -138,7 +144,6 @@ fn facts(
     };
     let (name, template) = (text("general.name"), text("tokenizer.chat_template"));
     let stem = || config.path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-    let tokens = (0..tokenizer.vocab_len() as u32).filter_map(|id| tokenizer.token_text(id));
     Facts {
         architecture: model.architecture.to_owned(),
         name: name.filter(|name| !name.is_empty()).unwrap_or_else(stem),
@@ -154,7 +159,7 @@ fn facts(
         eot: tokenizer.eot(),
         ends: tokenizer.ends().to_vec(),
         infill: infill(first, tokenizer),
-        longest_token: tokens.map(str::len).max().unwrap_or(0),
+        longest_token: tokenizer.longest_token(),
         file_bytes: file.size(),
         kernels: kernels.name.to_owned(),
         warnings,
