@@ -41,7 +41,7 @@ pub(crate) fn list(args: &ListArgs) -> Outcome {
 }
 
 /// What is said of an entry of which a file is gone or has changed.
-fn missing(entry: &Entry) -> Option<String> {
+pub(crate) fn missing(entry: &Entry) -> Option<String> {
     let (name, file) = (entry.name(), entry.missing()?);
     let (path, bytes) = (file.path.display(), file.bytes);
     Some(format!("{name}: {path} is not there with its {bytes} bytes; remove it with 'smidgen remove {name}'"))

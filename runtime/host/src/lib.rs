@@ -8,6 +8,7 @@
 //! - [`hub`] has any model by name, and the models that are here; [`machine`] tells what this machine has for one;
 //! - [`digest_of`] makes the digest of a model's file, once;
 //! - [`convert`], [`quantize`] and [`pack`] write files in other forms;
+//! - [`give_freed_memory_back`] lets the allocator keep little;
 //! - [`remove_temporaries`] removes what is not finished, when a signal ends the process;
 //! - [`Picture`] decodes image files;
 //! - [`Sound`] reads sound from files and streams.
@@ -27,6 +28,7 @@ mod error;
 #[cfg(feature = "pull")]
 mod fetch;
 mod files;
+mod heap;
 #[cfg(feature = "hub")]
 pub mod hub;
 #[cfg(feature = "image")]
@@ -59,6 +61,7 @@ pub use convert::{convert, explain, is_tflite, quantize};
 pub use digest::digest_of;
 pub use error::Error;
 pub use files::ModelFile;
+pub use heap::give_freed_memory_back;
 #[cfg(feature = "image")]
 pub use image::{Picture, is_image};
 #[cfg(feature = "pull")]

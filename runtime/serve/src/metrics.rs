@@ -1,6 +1,7 @@
 //! `/metrics` in Prometheus' text form. What llama.cpp's server counts has its names.
 
-use crate::engine::{Engine, Stats};
+use crate::engine::Stats;
+use crate::models::Totals;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
@@ -49,7 +50,7 @@ impl Metrics {
     }
 
     /// All numbers as text.
-    pub(crate) fn text(&self, engine: Option<&Engine>) -> String {
+    pub(crate) fn text(&self, totals: &Totals) -> String {
         let mut registry = Registry::default();
         let mut add = |name: &str, help: &str, histogram: &Histogram| registry.register(name, help, histogram.clone());
         add(
@@ -59,17 +60,16 @@ impl Metrics {
         );
         add("smidgen:time_between_tokens_seconds", "Time between tokens of an answer", &self.between_tokens);
         add("smidgen:request_seconds", "Time from a request to the end of an answer", &self.whole);
-        registry.register_collector(Box::new(self.numbers(engine)));
+        registry.register_collector(Box::new(self.numbers(totals)));
         let mut text = String::new();
         // Writing into memory does not fail.
         let _ = encode(&mut text, &registry);
         of_prometheus(&text)
     }
 
-    fn numbers(&self, engine: Option<&Engine>) -> Numbers {
-        let stats = engine.map(Engine::stats).unwrap_or_default();
-        let facts = engine.and_then(Engine::facts).cloned().unwrap_or_default();
-        let Stats { running, waiting, .. } = stats;
+    fn numbers(&self, totals: &Totals) -> Numbers {
+        let stats = &totals.stats;
+        let &Stats { running, waiting, .. } = stats;
         let mut all = Numbers::default();
         let count = |all: &mut Numbers, name, help, value: u64| all.counters.push((name, help, value as f64));
         count(&mut all, "llamacpp:prompt_tokens", "Tokens of prompts that were computed", stats.prompt_tokens);
@@ -101,12 +101,13 @@ impl Metrics {
         gauge(&mut all, "llamacpp:requests_processing", "Streams that run", running);
         gauge(&mut all, "llamacpp:requests_deferred", "Requests that wait", waiting);
         gauge(&mut all, "llamacpp:kv_cache_tokens", "Tokens that the caches hold", stats.held_tokens);
-        let room = (facts.sequences as u64).saturating_mul(facts.context as u64);
+        let room = totals.room;
         let share = if room == 0 { 0.0 } else { stats.held_tokens as f64 / room as f64 };
         all.gauges.push(("llamacpp:kv_cache_usage_ratio", "Share of the caches that is held", share));
         gauge(&mut all, "smidgen:streams_paused", "Streams that wait for their reader", stats.paused);
-        gauge(&mut all, "smidgen:kv_cache_bytes", "Bytes of the caches", facts.cache_bytes as u64);
-        gauge(&mut all, "smidgen:session_bytes", "Bytes of the session beside the weights", facts.session_bytes as u64);
+        gauge(&mut all, "smidgen:kv_cache_bytes", "Bytes of the caches", totals.cache_bytes);
+        gauge(&mut all, "smidgen:session_bytes", "Bytes of the session beside the weights", totals.session_bytes);
+        gauge(&mut all, "smidgen:models_loaded", "Models that are open", totals.loaded);
         machine(&mut all);
         all
     }
@@ -193,7 +194,7 @@ mod tests {
         metrics.answered(200);
         metrics.answered(404);
         metrics.answered(99);
-        let text = metrics.text(None);
+        let text = metrics.text(&Totals::default());
         for line in [
             "# HELP llamacpp:tokens_predicted_total Tokens that were generated",
             "# TYPE llamacpp:tokens_predicted_total counter",

@@ -1,11 +1,11 @@
 //! The server: connections, limits, and its end.
 
 use crate::api::{BODIES, Error, Guard, State};
-use crate::defaults::Defaults;
-use crate::engine::{Config, Engine};
+use crate::engine::Config;
 use crate::http::Connection;
 use crate::log::log;
 use crate::metrics::Metrics;
+use crate::models::{Models, Selection};
 use crate::notify::notify;
 use hyper::StatusCode;
 use hyper::server::conn::http1;
@@ -13,19 +13,17 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
 use std::convert::Infallible;
-use std::fs::File;
 use std::future::{Future, poll_fn};
 use std::hash::RandomState;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::{sleep, timeout};
 
 /// Bytes of a request's head, at most.
@@ -35,17 +33,15 @@ const HEAD_TIME: Duration = Duration::from_secs(10);
 /// The time after which a client that reads nothing is given up.
 const WRITE_TIME: Duration = Duration::from_secs(60);
 /// The time that running streams have when the server stops.
-const GRACE: Duration = Duration::from_secs(30);
+pub(crate) const GRACE: Duration = Duration::from_secs(30);
 
-/// How a model is served over HTTP.
+/// How models are served over HTTP.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The model, and how it is computed.
+    /// How each model is computed. Its path is that of the model's own [`Source`](crate::Source), whose context counts where this has none.
     pub engine: Config,
-    /// The name by which requests call the model.
-    pub id: String,
-    /// What counts where a request says nothing.
-    pub defaults: Defaults,
+    /// Which models are served.
+    pub models: Selection,
     /// What people are told at the start: a line each.
     pub warnings: Vec<String>,
     /// The address to bind.
@@ -65,12 +61,11 @@ pub struct Options {
 }
 
 impl Options {
-    /// A model on 127.0.0.1, without keys; bodies of 16 MiB, 256 connections.
-    pub fn new(engine: Config, id: impl Into<String>, port: u16) -> Options {
+    /// Models on 127.0.0.1, without keys; bodies of 16 MiB, 256 connections.
+    pub fn new(engine: Config, models: Selection, port: u16) -> Options {
         Options {
             engine,
-            id: id.into(),
-            defaults: Defaults::default(),
+            models,
             warnings: Vec::new(),
             address: SocketAddr::new(IpAddr::from([127, 0, 0, 1]), port),
             host_names: Vec::new(),
@@ -105,18 +100,13 @@ async fn run(options: Options, caught: impl FnOnce()) -> Result<(), String> {
     options.warnings.iter().for_each(|warning| log("warning", json!({"text": warning})));
     let mut signals = signals()?;
     caught();
-    let fingerprint = fingerprint(&options.engine.path);
     let max_body = options.max_body.min(usize::MAX / BODIES / 2);
+    let models = Arc::new(Models::new(options.models, options.engine));
     let state = Arc::new(State {
-        engine: OnceLock::new(),
+        models: Arc::clone(&models),
         guard: Guard { names: options.host_names, origins: options.origins, keys: options.keys },
-        id: options.id,
-        defaults: Arc::new(options.defaults),
         created: crate::api::now(),
-        fingerprint,
         metrics: Arc::new(Metrics::new()),
-        chat: Arc::default(),
-        streams: options.engine.parallel.get().saturating_add(options.engine.queue),
         max_body,
         bodies: Semaphore::new((max_body.div_ceil(1024) * BODIES).min(Semaphore::MAX_PERMITS)),
         started: Instant::now(),
@@ -127,33 +117,26 @@ async fn run(options: Options, caught: impl FnOnce()) -> Result<(), String> {
     let connections = Arc::new(Semaphore::new(most));
     let (stop, stopping) = watch::channel(false);
     let accepting = tokio::spawn(accept(listener, Arc::clone(&state), Arc::clone(&connections), stopping));
-    log("listening", json!({"address": bound.to_string(), "model": state.id}));
-    let (sender, ready) = oneshot::channel();
-    let engine = Engine::start(options.engine, move |opened| drop(sender.send(opened)))?;
-    let _ = state.engine.set(engine.clone());
-    // A signal while the model is being opened ends the server as well.
-    match first(ready, signals.recv()).await {
-        First::Left(Ok(opened)) => {
-            let facts = opened?;
-            facts.warnings.iter().for_each(|warning| log("warning", json!({"text": warning})));
-            let seconds = state.started.elapsed().as_secs_f64();
-            log("ready", json!({"seconds": seconds, "context": facts.context, "kernels": facts.kernels}));
-            notify("READY=1");
-            let prepared = Arc::clone(&state);
-            tokio::spawn(async move {
-                for warning in prepared.prepare().await {
-                    log("warning", json!({"text": warning}));
-                }
-            });
-            signals.recv().await;
+    let mut listening = json!({"address": bound.to_string()});
+    if let (Some(fixed), Some(listening)) = (models.fixed(), listening.as_object_mut()) {
+        listening.insert("model".into(), fixed.into());
+    }
+    log("listening", listening);
+    // A signal while the only model is being opened ends the server as well.
+    if let First::Left(opened) = first(models.begin(), signals.recv()).await {
+        let mut ready = json!({"seconds": state.started.elapsed().as_secs_f64()});
+        if let (Some(facts), Some(ready)) = (opened?, ready.as_object_mut()) {
+            ready.insert("context".into(), facts.context.into());
+            ready.insert("kernels".into(), facts.kernels.into());
         }
-        First::Left(Err(_)) => return Err("the engine has ended".into()),
-        First::Right(_) => {}
+        log("ready", ready);
+        notify("READY=1");
+        signals.recv().await;
     }
     log("stopping", json!({}));
     notify("STOPPING=1");
     accepting.abort();
-    engine.stop(GRACE);
+    models.stop(GRACE);
     let _ = stop.send(true);
     let all = u32::try_from(most).unwrap_or(u32::MAX);
     let ended = timeout(GRACE + Duration::from_secs(1), connections.acquire_many(all));
@@ -196,13 +179,13 @@ fn listener(options: &Options) -> Result<(TcpListener, SocketAddr), String> {
     Ok((TcpListener::from_std(listener).map_err(taken)?, bound))
 }
 
-enum First<A, B> {
+pub(crate) enum First<A, B> {
     Left(A),
     Right(B),
 }
 
 /// What comes first of two.
-async fn first<A, B>(left: impl Future<Output = A>, right: impl Future<Output = B>) -> First<A, B> {
+pub(crate) async fn first<A, B>(left: impl Future<Output = A>, right: impl Future<Output = B>) -> First<A, B> {
     let (mut left, mut right) = (pin!(left), pin!(right));
     poll_fn(|context| {
         if let Poll::Ready(left) = left.as_mut().poll(context) {
@@ -298,20 +281,4 @@ async fn connection(
     })
     .await;
     drop(permit);
-}
-
-/// A digest of the model and the version: of the beginning of its file, its size, and this crate's version. FNV-1a of 64 bits.
-fn fingerprint(path: &Path) -> String {
-    let mut beginning = Vec::new();
-    let size = File::open(path).map_or(0, |file| {
-        let size = file.metadata().map_or(0, |metadata| metadata.len());
-        // What cannot be read the engine will tell.
-        let _ = file.take(1 << 20).read_to_end(&mut beginning);
-        size
-    });
-    let version = env!("CARGO_PKG_VERSION").bytes();
-    let bytes = beginning.into_iter().chain(size.to_le_bytes()).chain(version);
-    let digest =
-        bytes.fold(0xCBF2_9CE4_8422_2325_u64, |digest, byte| (digest ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3));
-    format!("fp_{digest:016x}")
 }

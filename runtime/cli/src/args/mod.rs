@@ -81,7 +81,7 @@ pub(crate) enum Command {
     /// Run a micro model (int8) on arrays from a file
     Infer(InferArgs),
     #[cfg(feature = "serve")]
-    /// Serve a model over HTTP, to clients of OpenAI's interface
+    /// Serve models over HTTP, to clients of OpenAI's interface
     Serve(ServeArgs),
     /// Download models into the cache by their names, or list the short names
     Pull(PullArgs),

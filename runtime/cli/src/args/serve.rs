@@ -5,18 +5,45 @@ use clap::Args;
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::time::Duration;
+
+/// How long a model that nobody uses stays open; none is for ever.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct KeepAlive(pub(crate) Option<Duration>);
+
+fn keep_alive(text: &str) -> Result<KeepAlive, String> {
+    match text {
+        "-1" => Ok(KeepAlive(None)),
+        _ => match text.parse() {
+            Ok(seconds) => Ok(KeepAlive(Some(Duration::from_secs(seconds)))),
+            Err(_) => Err("must be a whole number of seconds, or -1".into()),
+        },
+    }
+}
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   smidgen serve smollm2
   smidgen serve model.gguf --port 8081 --alias assistant --parallel 8
+  smidgen serve --models-dir /var/lib/models --models-loaded 1
   smidgen serve smollm2 --host 0.0.0.0 --host-name pi.local --api-key-file keys.txt
 
 Clients of OpenAI's interface use http://127.0.0.1:8080/v1. /health, /metrics and /props tell of the server. SIGTERM and SIGINT let running
 answers end, for up to 30 seconds; a second one does not. Log lines are JSON on stderr, without texts of prompts or answers.")]
 pub(crate) struct ServeArgs {
-    /// Path or name of the model
-    pub(crate) model: PathBuf,
+    /// Path or name of the only model; without it models are served by their names
+    #[cfg_attr(not(feature = "hub"), arg(required_unless_present = "models_dir"))]
+    pub(crate) model: Option<PathBuf>,
+    /// Folder whose GGUF files are served, by their names without .gguf; may be given several times
+    #[cfg_attr(feature = "hub", doc = "[default: the shelf]")]
+    #[arg(long, value_name = "DIR", conflicts_with = "model")]
+    pub(crate) models_dir: Vec<PathBuf>,
+    /// Seconds after its last request after which one of several models is unloaded; 0 at once, -1 never
+    #[arg(long, value_name = "SECONDS", default_value = "300", allow_negative_numbers = true, value_parser = keep_alive, conflicts_with = "model")]
+    pub(crate) keep_alive: KeepAlive,
+    /// Models of several that are open at once, at most; who needs another has the one unloaded that is unused for longest
+    #[arg(long, value_name = "N", default_value = "2", allow_negative_numbers = true, value_parser = count, conflicts_with = "model")]
+    pub(crate) models_loaded: NonZeroUsize,
     /// Address to bind; others than this machine's own need a key
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
     pub(crate) host: IpAddr,

@@ -8,12 +8,12 @@ use super::{Arrival, Error, State};
 use crate::defaults::Defaults;
 use crate::engine::{Facts, Request, Texts};
 use crate::http::Answer;
+use crate::models::Served;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use smidgen_host::{ChatTemplate, Data, Markers, Splitter, encode_chat_data};
-use std::sync::Arc;
 
 /// The most likely tokens of which log-probabilities are given, at most.
 const TOP: u64 = 20;
@@ -282,10 +282,10 @@ fn prompt(
 /// Answers a conversation.
 pub(crate) async fn complete(state: &State, body: &[u8], arrival: &Arrival) -> Result<Answer, Error> {
     let fields = Fields::parse(body)?;
-    state.model(&fields)?;
-    let facts = state.writer()?;
+    let served = state.model(&fields).await?;
+    let facts = served.writer()?;
     refuse(&fields)?;
-    let common = Common::of(&fields, state)?;
+    let common = Common::of(&fields, state, &served)?;
     let most = match fields.within("max_completion_tokens", 1..=u64::MAX)? {
         Some(most) => Some(most),
         None => fields.within("max_tokens", 1..=u64::MAX)?,
@@ -296,25 +296,26 @@ pub(crate) async fn complete(state: &State, body: &[u8], arrival: &Arrival) -> R
         return Err(Error::param("top_logprobs", "this is only for 'logprobs': true"));
     }
     let (messages, more, effort) =
-        (messages(&fields, &state.defaults, facts.context)?, variables(&fields)?, effort(&fields)?);
+        (messages(&fields, &served.defaults, facts.context)?, variables(&fields)?, effort(&fields)?);
     drop(fields);
-    state.room(common.n)?;
-    let (shared, of_thread, defaults) = (Arc::clone(&state.chat), facts.clone(), Arc::clone(&state.defaults));
+    served.room(common.n)?;
+    let of_thread = served.clone();
     let (stops, given) = (common.stops.clone(), common.given);
     let bytes = size(&messages);
-    state.fits(&facts, "messages", bytes)?;
-    let prompt = state.engine()?.texts(bytes, move |texts| {
-        let chat = shared.get_or_init(|| Chat::of(&of_thread, &defaults, texts)).as_ref().map_err(Error::bad)?;
+    served.fits("messages", bytes)?;
+    let prompt = served.engine.texts(bytes, move |texts| {
+        let Served { facts, defaults, chat, .. } = &*of_thread;
+        let chat = chat.get_or_init(|| Chat::of(facts, defaults, texts)).as_ref().map_err(Error::bad)?;
         let stops = control_stops(texts.tokenizer, &stops, given)?;
         Ok::<_, Error>((prompt(chat, texts, messages, more, effort)?, stops))
     });
     let (Prompt { tokens, splitter, special }, stops) = prompt.await??;
-    let ends = common.ends(facts.ends, stops);
+    let ends = common.ends(&facts.ends, stops);
     // What nobody asked for takes what room there is.
     let room = facts.context.saturating_sub(tokens.len()).max(1);
     let most = match most {
         Some(most) => Some(usize::try_from(most).unwrap_or(usize::MAX)),
-        None => state.defaults.max_tokens.map(|most| most.min(room)),
+        None => served.defaults.max_tokens.map(|most| most.min(room)),
     };
     let request = |choice| Request {
         most,
@@ -322,14 +323,14 @@ pub(crate) async fn complete(state: &State, body: &[u8], arrival: &Arrival) -> R
         special,
         ..common.request(tokens.clone(), choice, &ends)
     };
-    let events = state.engine()?.submit_all((0..common.n).map(request).collect())?;
-    let generation = Generation::new(events, common.n, splitter.as_ref(), arrival, &state.metrics);
+    let events = served.engine.submit_all((0..common.n).map(request).collect())?;
+    let generation = Generation::new(events, common.n, splitter.as_ref(), arrival, &state.metrics, &served);
     let form = Form {
         kind: Kind::Chat,
         id: format!("chatcmpl-{:016x}", state.random()),
         created: super::now(),
-        model: state.id.clone(),
-        fingerprint: state.fingerprint.clone(),
+        model: served.id.clone(),
+        fingerprint: served.fingerprint(),
         logprobs,
         echoes: Vec::new(),
         each: common.n,

@@ -52,9 +52,9 @@ impl Prompts {
 /// Continues texts.
 pub(crate) async fn complete(state: &State, body: &[u8], arrival: &Arrival) -> Result<Answer, Error> {
     let fields = Fields::parse(body)?;
-    state.model(&fields)?;
+    let served = state.model(&fields).await?;
     let suffix = fields.get::<String>("suffix")?.filter(|suffix| !suffix.is_empty());
-    let common = Common::of(&fields, state)?;
+    let common = Common::of(&fields, state, &served)?;
     let most = fields.get::<u64>("max_tokens")?.unwrap_or(TOKENS);
     let top = fields.within("logprobs", 0..=TOP)?;
     let echo = fields.get("echo")?.unwrap_or(false);
@@ -67,12 +67,12 @@ pub(crate) async fn complete(state: &State, body: &[u8], arrival: &Arrival) -> R
     }
     let prompts: Prompts = Prompts::of(&fields, "prompt")?;
     drop(fields);
-    let facts = state.writer()?;
+    let facts = served.writer()?;
     let count = prompts.len();
     if count == 0 {
         return Err(Error::param("prompt", "there are none; give at least one"));
     }
-    state.room(count.saturating_mul(best_of))?;
+    served.room(count.saturating_mul(best_of))?;
     let gap = match suffix {
         None => None,
         Some(_) if echo => return Err(Error::param("suffix", "this cannot be together with 'echo'")),
@@ -90,8 +90,8 @@ pub(crate) async fn complete(state: &State, body: &[u8], arrival: &Arrival) -> R
         // Tokens are turned into text only to be echoed.
         Prompts::Ids(_) | Prompts::AllIds(_) => 0,
     };
-    state.fits(&facts, "prompt", bytes)?;
-    let job = state.engine()?.texts(bytes.saturating_mul(count), move |texts| {
+    served.fits("prompt", bytes)?;
+    let job = served.engine.texts(bytes.saturating_mul(count), move |texts| {
         let tokenizer = texts.tokenizer;
         let of_text = |text: String| {
             let tokens = match &gap {
@@ -121,7 +121,7 @@ pub(crate) async fn complete(state: &State, body: &[u8], arrival: &Arrival) -> R
     });
     let (made, stops) = job.await??;
     let (prompts, echoes): (Vec<Vec<u32>>, Vec<String>) = made.into_iter().unzip();
-    let mut ends = common.ends(facts.ends, stops);
+    let mut ends = common.ends(&facts.ends, stops);
     ends.extend(gap_ends);
     // The best is told by log-probabilities, so they are computed for that too.
     let logprobs = top.or((best_of > common.n).then_some(0)).map(|top| top as usize);
@@ -132,14 +132,14 @@ pub(crate) async fn complete(state: &State, body: &[u8], arrival: &Arrival) -> R
         ..common.request(prompts.get(choice / best_of).cloned().unwrap_or_default(), choice % best_of, &ends)
     };
     let all = count * best_of;
-    let events = state.engine()?.submit_all((0..all).map(request).collect())?;
-    let generation = Generation::new(events, best_of, None, arrival, &state.metrics);
+    let events = served.engine.submit_all((0..all).map(request).collect())?;
+    let generation = Generation::new(events, best_of, None, arrival, &state.metrics, &served);
     let form = Form {
         kind: Kind::Completion,
         id: format!("cmpl-{:016x}", state.random()),
         created: super::now(),
-        model: state.id.clone(),
-        fingerprint: state.fingerprint.clone(),
+        model: served.id.clone(),
+        fingerprint: served.fingerprint(),
         logprobs: top.is_some(),
         echoes,
         each: common.n,

@@ -4,6 +4,7 @@ use super::completions::Prompts;
 use super::fields::Fields;
 use super::{Error, State};
 use crate::http::{Answer, json};
+use crate::models::Served;
 use hyper::StatusCode;
 use serde::Serialize;
 use serde::de::{self, Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
@@ -17,7 +18,7 @@ const TEXTS: usize = 2048;
 /// Embeds texts.
 pub(crate) async fn embed(state: &State, body: &[u8]) -> Result<Answer, Error> {
     let fields = Fields::parse(body)?;
-    state.model(&fields)?;
+    let served = state.model(&fields).await?;
     let format: Option<String> = fields.get("encoding_format")?;
     let base64 = match format.as_deref() {
         None | Some("float") => false,
@@ -27,7 +28,7 @@ pub(crate) async fn embed(state: &State, body: &[u8]) -> Result<Answer, Error> {
     let dimensions: Option<usize> = fields.get("dimensions")?;
     let input: Prompts = Prompts::of(&fields, "input")?;
     drop(fields);
-    let facts = state.facts()?;
+    let facts = &served.facts;
     let Some(width) = facts.embedding else {
         return Err(Error::bad(format!("this model of the architecture {} cannot embed text", facts.architecture)));
     };
@@ -45,9 +46,9 @@ pub(crate) async fn embed(state: &State, body: &[u8]) -> Result<Answer, Error> {
             return Err(Error::param("input", "ids of tokens are not supported; give the text itself"));
         }
     };
-    let texts = framed(state, "input", texts.into_iter().map(|text| (text, None)).collect()).await?;
+    let texts = framed(&served, "input", texts.into_iter().map(|text| (text, None)).collect()).await?;
     let tokens: usize = texts.iter().map(|text| text.tokens.len()).sum();
-    let vectors = state.engine()?.embed(texts)?.await;
+    let vectors = served.engine.embed(texts)?.await;
     let vectors = vectors.map_err(|_| Error::new(StatusCode::INTERNAL_SERVER_ERROR, "the engine has ended"))?;
     let mut data = Vec::with_capacity(vectors.len());
     for (index, vector) in vectors.into_iter().enumerate() {
@@ -62,7 +63,7 @@ pub(crate) async fn embed(state: &State, body: &[u8]) -> Result<Answer, Error> {
         data.push(Embedding { object: "embedding", index, embedding });
     }
     let usage = json!({"prompt_tokens": tokens, "total_tokens": tokens});
-    Ok(json(StatusCode::OK, &Embeddings { object: "list", data, model: &state.id, usage }))
+    Ok(json(StatusCode::OK, &Embeddings { object: "list", data, model: &served.id, usage }))
 }
 
 /// The answer's form. Numbers are written as what they are, with fewer digits than those of 64 bits have.
@@ -89,12 +90,15 @@ enum Values {
 }
 
 /// Texts, or pairs, with their frame; what is too long is refused.
-async fn framed(state: &State, param: &'static str, texts: Vec<(String, Option<String>)>) -> Result<Vec<Text>, Error> {
-    let facts = state.facts()?;
+async fn framed(
+    served: &Served,
+    param: &'static str,
+    texts: Vec<(String, Option<String>)>,
+) -> Result<Vec<Text>, Error> {
     let size = |(first, second): &(String, Option<String>)| first.len() + second.as_ref().map_or(0, String::len);
-    texts.iter().try_for_each(|text| state.fits(&facts, param, size(text)))?;
+    texts.iter().try_for_each(|text| served.fits(param, size(text)))?;
     let bytes = texts.iter().map(size).sum();
-    let job = state.engine()?.texts(bytes, move |context| {
+    let job = served.engine.texts(bytes, move |context| {
         let encoder = context.encoder.ok_or_else(|| Error::bad("this model does not read texts as a whole"))?;
         let each = |(number, (first, second)): (usize, (String, Option<String>))| {
             let text = encoder.text(context.tokenizer, &first, second.as_deref());
@@ -142,13 +146,13 @@ impl<'de> Deserialize<'de> for Document {
 /// Ranks documents by how they answer a query: `relevance_score` is the logit of the model's head.
 pub(crate) async fn rerank(state: &State, body: &[u8]) -> Result<Answer, Error> {
     let fields = Fields::parse(body)?;
-    state.model(&fields)?;
+    let served = state.model(&fields).await?;
     let query: String = fields.required("query")?;
     let documents: Vec<Document> = fields.required("documents")?;
     let top: Option<usize> = fields.within("top_n", 1..=usize::MAX)?;
     let told = fields.get("return_documents")?.unwrap_or(false);
     drop(fields);
-    let facts = state.facts()?;
+    let facts = &served.facts;
     if facts.scores != Some(1) {
         return Err(Error::bad(format!(
             "this model of the architecture {} has no head that ranks",
@@ -164,10 +168,10 @@ pub(crate) async fn rerank(state: &State, body: &[u8]) -> Result<Answer, Error> 
         return Err(Error::param("query", "this is too long for so many documents; shorten it, or give fewer"));
     }
     let pairs = documents.iter().map(|document| (query.clone(), Some(document.0.clone()))).collect();
-    let texts = framed(state, "documents", pairs).await?;
+    let texts = framed(&served, "documents", pairs).await?;
     let tokens: usize = texts.iter().map(|text| text.tokens.len()).sum();
     let failed = |error: String| Error::new(StatusCode::INTERNAL_SERVER_ERROR, error);
-    let scores = state.engine()?.score(texts)?.await.map_err(|_| failed("the engine has ended".into()))?;
+    let scores = served.engine.score(texts)?.await.map_err(|_| failed("the engine has ended".into()))?;
     let mut ranked = Vec::with_capacity(count);
     for (index, score) in scores.into_iter().enumerate() {
         let score = score.map_err(failed)?.first().copied().unwrap_or(f32::NAN);
@@ -184,7 +188,7 @@ pub(crate) async fn rerank(state: &State, body: &[u8]) -> Result<Answer, Error> 
     };
     let results: Vec<Value> = ranked.into_iter().take(top.unwrap_or(count)).map(result).collect();
     let usage = json!({"prompt_tokens": tokens, "total_tokens": tokens});
-    Ok(json(StatusCode::OK, &json!({"object": "list", "model": state.id, "usage": usage, "results": results})))
+    Ok(json(StatusCode::OK, &json!({"object": "list", "model": served.id, "usage": usage, "results": results})))
 }
 
 /// Bytes in base64 (RFC 4648, section 4).

@@ -4,6 +4,7 @@ use super::{Arrival, Error};
 use crate::engine::{Event, Events, Reason, Scored};
 use crate::log::log;
 use crate::metrics::Metrics;
+use crate::models::Lease;
 use hyper::StatusCode;
 use serde_json::{Value, json};
 use smidgen_host::{Part, Splitter};
@@ -34,6 +35,8 @@ pub(crate) struct Generation {
     id: String,
     started: Instant,
     metrics: Arc<Metrics>,
+    /// The model, which stays open for it.
+    _lease: Lease,
 }
 
 /// Tells the log of the answer's size, be it complete or given up.
@@ -76,6 +79,7 @@ impl Generation {
         splitter: Option<&Splitter>,
         arrival: &Arrival,
         metrics: &Arc<Metrics>,
+        served: &Lease,
     ) -> Generation {
         let choice = |(number, events): (usize, Events)| Choice {
             events,
@@ -88,7 +92,8 @@ impl Generation {
             last: None,
         };
         let choices = all.into_iter().enumerate().map(choice).collect();
-        Generation { choices, next: 0, id: arrival.id.clone(), started: arrival.at, metrics: Arc::clone(metrics) }
+        let (id, metrics, lease) = (arrival.id.clone(), Arc::clone(metrics), served.clone());
+        Generation { choices, next: 0, id, started: arrival.at, metrics, _lease: lease }
     }
 
     /// What comes next of any choice, and its number; none when all have ended.

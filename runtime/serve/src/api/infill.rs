@@ -64,8 +64,8 @@ pub(super) fn tokens(tokenizer: &Tokenizer, marks: &Infill, [prefix, suffix]: [&
 /// Fills a gap.
 pub(crate) async fn complete(state: &State, body: &[u8], arrival: &Arrival) -> Result<Answer, Error> {
     let fields = Fields::parse(body)?;
-    state.model(&fields)?;
-    let mut common = Common::of(&fields, state)?;
+    let served = state.model(&fields).await?;
+    let mut common = Common::of(&fields, state, &served)?;
     if common.n != 1 {
         return Err(Error::param("n", "a gap is filled once; ask several times"));
     }
@@ -87,29 +87,29 @@ pub(crate) async fn complete(state: &State, body: &[u8], arrival: &Arrival) -> R
     let limit = fields.get::<u32>("t_max_predict_ms")?.filter(|limit| *limit > 0);
     let told = fields.get::<Vec<String>>("response_fields")?;
     drop(fields);
-    let facts = state.writer()?;
+    let facts = served.writer()?;
     let Some(marks) = facts.infill.clone() else { return Err(Error::bad(CANNOT)) };
     let files = extra.iter().map(|file| file.text.len() + file.filename.as_ref().map_or(0, String::len));
     let bytes = files.sum::<usize>() + prefix.len() + suffix.len();
-    state.fits(&facts, "input_prefix", bytes)?;
+    served.fits("input_prefix", bytes)?;
     let (stops, given) = (common.stops.clone(), common.given);
     let framing = marks.clone();
-    let job = state.engine()?.texts(bytes, move |texts| {
+    let job = served.engine.texts(bytes, move |texts| {
         let stops = control_stops(texts.tokenizer, &stops, given)?;
         Ok::<_, Error>((tokens(texts.tokenizer, &framing, [&prefix, &suffix], &extra), stops))
     });
     let (prompt, stops) = job.await??;
-    let mut ends = common.ends(facts.ends, stops);
+    let mut ends = common.ends(&facts.ends, stops);
     ends.extend(marks.ends());
     let request = Request { most, ..common.request(prompt, 0, &ends) };
-    let events = state.engine()?.submit(request)?;
+    let events = served.engine.submit(request)?;
     let mut filling = Filling {
-        generation: Generation::new(vec![events], 1, None, arrival, &state.metrics),
+        generation: Generation::new(vec![events], 1, None, arrival, &state.metrics, &served),
         lines: Lines { least, indent: None, several: false },
         limit: limit.map(|milliseconds| Duration::from_millis(milliseconds.into())),
         asked: arrival.at,
         began: arrival.at,
-        model: state.id.clone(),
+        model: served.id.clone(),
         told,
         over: false,
     };

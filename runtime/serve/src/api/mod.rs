@@ -12,39 +12,34 @@ mod infill;
 mod models;
 mod sampling;
 
+pub(crate) use chat::Chat;
 pub(crate) use error::Error;
 pub(crate) use guard::Guard;
+pub(crate) use sampling::control_stops;
 
-use crate::defaults::Defaults;
-use crate::engine::{Engine, Facts, Refused};
+use crate::engine::Refused;
 use crate::http::{self, Answer, Body};
 use crate::log::log;
 use crate::metrics::Metrics;
-use chat::Chat;
+use crate::models::{Lease, Models};
 use fields::Fields;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, StatusCode};
 use serde_json::json;
 use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::Semaphore;
 
 /// What all requests share.
 pub(crate) struct State {
-    pub(crate) engine: OnceLock<Engine>,
+    pub(crate) models: Arc<Models>,
     pub(crate) guard: Guard,
-    /// The name of the model.
-    pub(crate) id: String,
-    pub(crate) defaults: Arc<Defaults>,
+    /// When the server began, in seconds since 1970.
     pub(crate) created: u64,
-    pub(crate) fingerprint: String,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) chat: Arc<OnceLock<Result<Chat, String>>>,
-    /// Streams that run and wait, at most.
-    pub(crate) streams: usize,
     /// Bytes of a body, at most.
     pub(crate) max_body: usize,
     /// Room for bodies that are read, in KiB.
@@ -65,8 +60,6 @@ pub(crate) struct Arrival {
 
 /// Bodies of the largest size that are read at once.
 pub(crate) const BODIES: usize = 4;
-/// Bytes of a text whose tokens are counted in any case, as some tokenizers make few of many.
-const BYTES: usize = 1 << 18;
 /// The time within which a body must be there.
 const BODY_TIME: Duration = Duration::from_secs(30);
 
@@ -76,81 +69,15 @@ pub(crate) fn now() -> u64 {
 }
 
 impl State {
-    /// The model's facts, once it is open.
-    fn facts(&self) -> Result<Facts, Refused> {
-        self.engine.get().and_then(Engine::facts).cloned().ok_or(Refused::Loading)
-    }
-
-    /// The facts of a model that writes text.
-    fn writer(&self) -> Result<Facts, Refused> {
-        let facts = self.facts()?;
-        let cannot =
-            || Refused::Purpose(format!("this model of the architecture {} cannot write text", facts.architecture));
-        if facts.writes { Ok(facts) } else { Err(cannot()) }
-    }
-
-    fn engine(&self) -> Result<&Engine, Refused> {
-        self.engine.get().ok_or(Refused::Loading)
-    }
-
-    /// Checks the name of the model, if one is given.
-    fn model(&self, fields: &Fields) -> Result<(), Error> {
-        match fields.get::<String>("model")? {
-            Some(model) => self.known(&model),
-            None => Ok(()),
-        }
-    }
-
-    fn known(&self, model: &str) -> Result<(), Error> {
-        if model == self.id {
-            return Ok(());
-        }
-        let told: String = model.chars().take(100).collect();
-        let message = format!("there is no model {told:?} here, only {:?}", self.id);
-        Err(Error { param: Some("model".into()), ..Error::new(StatusCode::NOT_FOUND, message).code("model_not_found") })
-    }
-
-    /// Refuses a text that cannot fit the context, by its bytes: to find out how many tokens it has would take long.
-    fn fits(&self, facts: &Facts, param: &str, bytes: usize) -> Result<(), Error> {
-        let most = facts.context.saturating_mul(facts.longest_token).max(BYTES);
-        if bytes <= most {
-            return Ok(());
-        }
-        let context = facts.context;
-        let why = format!("{bytes} bytes are more than fit the context, which holds {context} tokens; shorten it");
-        Err(Error::param(param, why).code("context_length_exceeded"))
-    }
-
-    /// Whether so many choices can run or wait at all.
-    fn room(&self, choices: usize) -> Result<(), Error> {
-        let most = self.streams;
-        if choices <= most {
-            return Ok(());
-        }
-        Err(Error::param("n", format!("{choices} answers are asked for at once, but there is room for {most}")))
+    /// The model that a request names, once it is open. Without a name it is the only one that there is.
+    async fn model(&self, fields: &Fields<'_>) -> Result<Lease, Error> {
+        let name = fields.get::<String>("model")?;
+        self.models.lease(name.as_deref()).await
     }
 
     /// A number that is another each time.
     fn random(&self) -> u64 {
         self.random.hash_one(self.count.fetch_add(1, Ordering::Relaxed))
-    }
-
-    /// Reads the chat template before the first conversation needs it. Tells what is wrong with it, and with stop texts of the model's registry.
-    pub(crate) async fn prepare(&self) -> Vec<String> {
-        let (Ok(facts), Ok(engine)) = (self.writer(), self.engine()) else { return Vec::new() };
-        let (chat, defaults) = (Arc::clone(&self.chat), Arc::clone(&self.defaults));
-        let job = engine.texts(0, move |texts| {
-            let chat = match Chat::has_template(&facts, &defaults) {
-                true => chat.get_or_init(|| Chat::of(&facts, &defaults, texts)).as_ref().err().cloned(),
-                false => None,
-            };
-            let stops = defaults.stops.iter().filter_map(|stop| {
-                let error = sampling::control_stops(texts.tokenizer, std::slice::from_ref(stop), 1).err()?;
-                Some(format!("of the model's registry: {}", error.message))
-            });
-            chat.into_iter().chain(stops).collect()
-        });
-        job.await.unwrap_or_default()
     }
 
     /// Answers a request.
@@ -198,6 +125,8 @@ impl State {
         }
         let model = path.strip_prefix("/models/");
         let posted = match path {
+            // A model may have such a name.
+            "/models/load" | "/models/unload" => request.method() == Method::POST,
             "/health" | "/livez" | "/readyz" | "/metrics" | "/props" | "/models" => false,
             _ if model.is_some() => false,
             "/chat/completions" | "/completions" | "/infill" | "/embeddings" | "/rerank" | "/tokenize"
@@ -222,13 +151,13 @@ impl State {
             "/livez" => Ok(http::json(StatusCode::OK, &json!({"status": "ok"}))),
             "/health" | "/readyz" => Ok(self.ready()),
             "/metrics" => {
-                let text = self.metrics.text(self.engine.get());
+                let text = self.metrics.text(&self.models.totals());
                 let kind = "text/plain; version=0.0.4; charset=utf-8";
                 Ok(http::answer(StatusCode::OK, kind, Body::Whole(Some(text.into()))))
             }
-            "/props" => models::props(self),
-            "/models" => Ok(models::list(self)),
-            _ if model.is_some() => models::retrieve(self, model.unwrap_or_default()),
+            "/props" => models::props(self, request.uri().query().unwrap_or_default()).await,
+            "/models" => models::list(self).await,
+            _ if model.is_some() && !posted => models::retrieve(self, model.unwrap_or_default()).await,
             _ => {
                 let path = path.to_owned();
                 self.posted(&path, request, arrival).await
@@ -251,6 +180,8 @@ impl State {
             "/infill" => infill::complete(self, &body, arrival).await,
             "/embeddings" => embeddings::embed(self, &body).await,
             "/rerank" => embeddings::rerank(self, &body).await,
+            "/models/load" => models::load(self, &body).await,
+            "/models/unload" => models::unload(self, &body).await,
             "/tokenize" => models::tokenize(self, &body).await,
             _ => models::detokenize(self, &body).await,
         };
@@ -259,10 +190,10 @@ impl State {
     }
 
     fn ready(&self) -> Answer {
-        match (self.facts(), self.engine.get()) {
-            (Ok(_), Some(engine)) if !engine.is_over() => http::json(StatusCode::OK, &json!({"status": "ok"})),
-            (Ok(_), _) => Error::from(Refused::Stopping).answer(),
-            (Err(_), _) => {
+        match self.models.ready() {
+            Ok(()) => http::json(StatusCode::OK, &json!({"status": "ok"})),
+            Err(refused) if refused != Refused::Loading => Error::from(refused).answer(),
+            Err(_) => {
                 let seconds = self.started.elapsed().as_secs_f64();
                 let progress = json!({"status": "loading", "seconds": (seconds * 1e3).round() / 1e3});
                 let mut answer = Error::from(Refused::Loading).answer();

@@ -1,8 +1,9 @@
-//! What is known of the model, and its tokens.
+//! The models, what is known of them, and their tokens.
 
 use super::fields::Fields;
 use super::{Error, State};
 use crate::http::{Answer, json};
+use crate::models::Status;
 use hyper::StatusCode;
 use serde_json::{Value, json};
 use smidgen::tokenizer::Special;
@@ -10,9 +11,12 @@ use smidgen::tokenizer::Special;
 /// Bytes of a text to be turned into tokens, at most.
 const BYTES: usize = 4 << 20;
 
-fn model(state: &State) -> Value {
-    let mut model = json!({"id": state.id, "object": "model", "created": state.created, "owned_by": "smidgen"});
-    if let (Some(model), Ok(facts)) = (model.as_object_mut(), state.facts()) {
+/// A model of the list, and what is known of it where it is open.
+fn model(state: &State, id: &str, status: &Status) -> Value {
+    let mut model =
+        json!({"id": id, "object": "model", "created": state.created, "owned_by": "smidgen", "status": status.value()});
+    if let (Some(model), Status::Loaded(served)) = (model.as_object_mut(), status) {
+        let facts = &served.facts;
         let meta = json!({
             "n_ctx": facts.context,
             "n_ctx_train": facts.trained,
@@ -26,31 +30,52 @@ fn model(state: &State) -> Value {
 }
 
 /// `/v1/models`.
-pub(crate) fn list(state: &State) -> Answer {
-    json(StatusCode::OK, &json!({"object": "list", "data": [model(state)]}))
+pub(crate) async fn list(state: &State) -> Result<Answer, Error> {
+    let listed = state.models.list().await?;
+    let data: Vec<Value> = listed.iter().map(|(id, status)| model(state, id, status)).collect();
+    Ok(json(StatusCode::OK, &json!({"object": "list", "data": data})))
 }
 
 /// `/v1/models/{id}`.
-pub(crate) fn retrieve(state: &State, id: &str) -> Result<Answer, Error> {
-    state.known(&unescaped(id))?;
-    Ok(json(StatusCode::OK, &model(state)))
+pub(crate) async fn retrieve(state: &State, id: &str) -> Result<Answer, Error> {
+    let id = unescaped(id);
+    let listed = state.models.list().await?;
+    let (id, status) = listed.into_iter().find(|(own, _)| *own == id).ok_or_else(|| state.models.unknown(&id))?;
+    Ok(json(StatusCode::OK, &model(state, &id, &status)))
 }
 
-/// `/props`.
-pub(crate) fn props(state: &State) -> Result<Answer, Error> {
-    let facts = state.facts()?;
+/// `/models/load`: opens `model`.
+pub(crate) async fn load(state: &State, body: &[u8]) -> Result<Answer, Error> {
+    let name: String = Fields::parse(body)?.required("model")?;
+    state.models.load(&name).await?;
+    Ok(json(StatusCode::OK, &json!({"success": true})))
+}
+
+/// `/models/unload`: gives back the memory of `model`.
+pub(crate) async fn unload(state: &State, body: &[u8]) -> Result<Answer, Error> {
+    let name: String = Fields::parse(body)?.required("model")?;
+    state.models.unload(&name).await?;
+    Ok(json(StatusCode::OK, &json!({"success": true})))
+}
+
+/// `/props`, of the model that the query names.
+pub(crate) async fn props(state: &State, query: &str) -> Result<Answer, Error> {
+    let name = query.split('&').find_map(|pair| pair.strip_prefix("model="));
+    let name = name.map(|name| unescaped(&name.replace('+', " ")));
+    let served = state.models.lease(name.as_deref()).await?;
+    let facts = &served.facts;
     let props = json!({
-        "model": state.id,
+        "model": served.id,
         "architecture": facts.architecture,
         "name": facts.name,
         "n_ctx": facts.context,
         "n_ctx_train": facts.trained,
-        "total_slots": state.streams,
+        "total_slots": served.streams,
         "chat_template": facts.template,
         "bos_token": facts.bos,
         "eos_token": facts.eos,
         "kernels": facts.kernels,
-        "system_fingerprint": state.fingerprint,
+        "system_fingerprint": served.fingerprint(),
         "build_info": concat!("smidgen ", env!("CARGO_PKG_VERSION")),
     });
     Ok(json(StatusCode::OK, &props))
@@ -59,18 +84,17 @@ pub(crate) fn props(state: &State) -> Result<Answer, Error> {
 /// `/tokenize`: `content` as `tokens`; control tokens are parsed unless `parse_special` is false.
 pub(crate) async fn tokenize(state: &State, body: &[u8]) -> Result<Answer, Error> {
     let fields = Fields::parse(body)?;
-    state.model(&fields)?;
+    let served = state.model(&fields).await?;
     let content: String = fields.required("content")?;
     let begin = fields.get("add_special")?.unwrap_or(false);
     let pieces = fields.get("with_pieces")?.unwrap_or(false);
     let special = if fields.get("parse_special")?.unwrap_or(true) { Special::Parse } else { Special::Text };
     drop(fields);
-    state.facts()?;
     let bytes = content.len();
     if bytes > BYTES {
         return Err(Error::param("content", format!("{bytes} bytes are too many; give at most {BYTES}")));
     }
-    let job = state.engine()?.texts(bytes, move |texts| {
+    let job = served.engine.texts(bytes, move |texts| {
         let tokenizer = texts.tokenizer;
         let tokens = match begin {
             true => tokenizer.encode_prompt(&content, special),
@@ -92,14 +116,14 @@ pub(crate) async fn tokenize(state: &State, body: &[u8]) -> Result<Answer, Error
 /// `/detokenize`: `tokens` as `content`.
 pub(crate) async fn detokenize(state: &State, body: &[u8]) -> Result<Answer, Error> {
     let fields = Fields::parse(body)?;
-    state.model(&fields)?;
+    let served = state.model(&fields).await?;
     let tokens: Vec<u32> = fields.required("tokens")?;
     drop(fields);
-    let vocabulary = state.facts()?.vocabulary;
+    let vocabulary = served.facts.vocabulary;
     if let Some(token) = tokens.iter().find(|token| **token as usize >= vocabulary) {
         return Err(Error::param("tokens", format!("{token} is not in the vocabulary of {vocabulary} tokens")));
     }
-    let text = state.engine()?.texts(tokens.len(), move |texts| texts.tokenizer.decode(&tokens, true)).await?;
+    let text = served.engine.texts(tokens.len(), move |texts| texts.tokenizer.decode(&tokens, true)).await?;
     Ok(json(StatusCode::OK, &json!({"content": text})))
 }
 

@@ -3,6 +3,7 @@
 use super::fields::{Fields, Shape, parse};
 use super::{Error, State};
 use crate::engine::Request;
+use crate::models::Served;
 use serde::Deserialize;
 use smidgen::Sampling;
 use smidgen::tokenizer::{Special, Tokenizer};
@@ -65,13 +66,14 @@ struct StreamOptions {
 }
 
 impl Common {
-    pub(crate) fn of(fields: &Fields, state: &State) -> Result<Common, Error> {
+    pub(crate) fn of(fields: &Fields, state: &State, served: &Served) -> Result<Common, Error> {
         refuse(fields)?;
+        let defaults = &served.defaults;
         let seed = match fields.get::<i64>("seed")? {
             Some(seed) => seed.cast_unsigned(),
-            None => state.defaults.seed.unwrap_or_else(|| state.random()),
+            None => defaults.seed.unwrap_or_else(|| state.random()),
         };
-        let own = &state.defaults.sampling;
+        let own = &defaults.sampling;
         let top_k = fields.within("top_k", -1..=i64::from(i32::MAX))?;
         let top_k = top_k.map(|tokens| usize::try_from(tokens).unwrap_or(0));
         let penalty = match fields.within("repetition_penalty", f32::MIN_POSITIVE..=10.0)? {
@@ -103,14 +105,14 @@ impl Common {
         let usage = options.and_then(|options| options.include_usage).unwrap_or(false);
         let mut stops = stops(fields)?;
         let given = stops.len();
-        stops.extend(state.defaults.stops.iter().cloned());
+        stops.extend(defaults.stops.iter().cloned());
         let endless = fields.get("ignore_eos")?.unwrap_or(false);
         Ok(Common { sampling, bias: bias(fields)?, stops, given, endless, n, stream, usage })
     }
 
     /// Tokens that end an answer: the model's own, and those of stop texts.
-    pub(crate) fn ends(&self, own: Vec<u32>, stops: Vec<u32>) -> Vec<u32> {
-        if self.endless { stops } else { [own, stops].concat() }
+    pub(crate) fn ends(&self, own: &[u32], stops: Vec<u32>) -> Vec<u32> {
+        if self.endless { stops } else { [own, &stops].concat() }
     }
 
     /// The request for the choice with this number after a prompt; each has a seed of its own.

@@ -305,3 +305,18 @@ pub struct Stats {
     /// Seconds that passes took.
     pub busy_seconds: f64,
 }
+
+impl Stats {
+    /// Adds what another engine has counted; what it does at the moment is left out.
+    pub(crate) fn count(&mut self, other: &Stats) {
+        self.prompt_tokens += other.prompt_tokens;
+        self.cached_tokens += other.cached_tokens;
+        self.generated_tokens += other.generated_tokens;
+        self.passes += other.passes;
+        self.requests += other.requests;
+        self.refused += other.refused;
+        self.cancelled += other.cancelled;
+        self.failures += other.failures;
+        self.busy_seconds += other.busy_seconds;
+    }
+}

@@ -2,6 +2,7 @@
 
 mod models;
 mod registry;
+mod several;
 #[cfg(unix)]
 mod system;
 

@@ -89,3 +89,58 @@ fn what_cannot_be_honoured_is_named() {
     let named = ["ollama:tiny", "mirostat 2", "not supported", "--no-defaults"];
     crate::refused(&words, &world.run(&words), &named);
 }
+
+/// Without a model all of the shelf are served, each as its registry says.
+#[test]
+fn models_of_the_shelf_are_served_by_the_names_that_it_lists() {
+    let params = json!({"temperature": 0, "num_predict": 7, "num_ctx": 300, "novelty": 1}).to_string();
+    let world = world(&[("template", TEMPLATE), ("params", &params)]);
+    world.hub.image("library/other:latest").layer("model", instruct().bytes()).layer("params", r#"{"mirostat": 2}"#);
+    assert!(world.run(&["pull", "ollama:other"]).status.success());
+    let list: Value = serde_json::from_slice(&world.run(&["list", "--json"]).stdout).unwrap();
+    let names: Vec<&str> = list.as_array().unwrap().iter().map(|entry| entry["name"].as_str().unwrap()).collect();
+    let [other, tiny] = names[..] else { panic!("{names:?}") };
+    let words = ["serve", "--port", "0", "--threads", "1"];
+    let server = Server::by(world.command(&words), Scratch::new());
+    let listed = server.get("/v1/models").json();
+    let listed: Vec<&Value> = listed["data"].as_array().unwrap().iter().map(|model| &model["id"]).collect();
+    assert_eq!(listed, names);
+    let chat = |server: &Server, name: &str| {
+        let body = json!({"model": name, "messages": [{"role": "user", "content": "hello"}]});
+        server.post("/v1/chat/completions", &body)
+    };
+    assert_eq!(chat(&server, tiny).json()["usage"]["completion_tokens"], 7);
+    assert!(server.logged("warning")["text"].as_str().unwrap().contains("the parameter novelty of"));
+    let props = |server: &Server, name: &str| server.get(&format!("/props?model={name}")).json();
+    assert_eq!(props(&server, tiny)["n_ctx"], 300);
+    // What cannot be honoured stops only its own model.
+    let error = chat(&server, other).error(500);
+    let message = error["message"].as_str().unwrap();
+    assert!(message.contains("mirostat 2") && message.contains(other), "{message}");
+    assert_eq!(server.get(&format!("/v1/models/{other}")).json()["status"]["error"], message);
+    // Names that nobody has pulled are not pulled now.
+    assert_eq!(chat(&server, "hf:user/repo").error(404)["code"], "model_not_found");
+    drop(server);
+    let server = Server::by(world.command(&[&words[..], &["--no-defaults"]].concat()), Scratch::new());
+    assert_eq!(props(&server, tiny)["n_ctx"], 256);
+    assert_eq!(chat(&server, other).status, 200);
+    // A model whose file is gone is told of by its name.
+    let file = list[1]["files"][0]["path"].as_str().unwrap();
+    server.post("/models/unload", &json!({"model": tiny}));
+    std::fs::remove_file(file).unwrap();
+    let error = chat(&server, tiny).error(500);
+    assert!(error["message"].as_str().unwrap().contains(file), "{error}");
+    assert_eq!(chat(&server, other).status, 200);
+    drop(server);
+    // A folder's links to files of the shelf are used as its records say.
+    #[cfg(unix)]
+    {
+        let folder = Scratch::new();
+        let file = list[0]["files"][0]["path"].as_str().unwrap();
+        std::os::unix::fs::symlink(file, folder.path("link.gguf")).unwrap();
+        let words = ["serve", "--models-dir", &folder.path(""), "--port", "0", "--threads", "1"];
+        let server = Server::by(world.command(&words), folder);
+        let error = chat(&server, "link").error(500);
+        assert!(error["message"].as_str().unwrap().contains("mirostat 2"), "{error}");
+    }
+}
