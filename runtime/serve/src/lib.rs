@@ -14,6 +14,7 @@
 mod api;
 mod defaults;
 pub mod engine;
+mod fingerprint;
 mod http;
 mod log;
 mod metrics;

@@ -25,7 +25,7 @@ pub(crate) struct Form {
     pub(crate) id: String,
     pub(crate) created: u64,
     pub(crate) model: String,
-    pub(crate) fingerprint: String,
+    pub(crate) fingerprint: Option<String>,
     /// Whether log-probabilities were asked for.
     pub(crate) logprobs: bool,
     /// Texts before those of the choices: those of the prompts, where they are to be echoed, each with so many choices.
@@ -59,7 +59,7 @@ impl Form {
         object.insert("object".into(), self.object(streamed).into());
         object.insert("created".into(), self.created.into());
         object.insert("model".into(), self.model.as_str().into());
-        object.insert("system_fingerprint".into(), self.fingerprint.as_str().into());
+        object.insert("system_fingerprint".into(), self.fingerprint.clone().into());
         object.insert("choices".into(), choices.into());
         object
     }

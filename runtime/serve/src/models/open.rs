@@ -3,12 +3,10 @@
 use super::served::Uses;
 use super::{Lease, Models, Served, Slot, Source, Used};
 use crate::engine::{Config, Engine, Facts};
+use crate::fingerprint::{Fingerprint, Now};
 use crate::log::log;
 use crate::server::{GRACE, first};
 use serde_json::json;
-use std::fs::File;
-use std::io::Read;
-use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
@@ -80,7 +78,13 @@ impl Models {
                 return Err(error);
             }
         };
-        let fingerprint = apart(move || fingerprint(&path)).await?;
+        let (asked, kv) = (engine.clone(), self.engine.kv);
+        let now = move || match asked.is_over() {
+            true => Now::Over,
+            false if asked.stats().running > 0 => Now::Busy,
+            false => Now::Idle,
+        };
+        let fingerprint = apart(move || Fingerprint::of(path, kv, now)).await?;
         let streams = self.engine.parallel.get().saturating_add(self.engine.queue);
         let (id, chat) = (name.to_owned(), OnceLock::new());
         Ok(Arc::new(Served { id, engine, facts, chat, defaults, streams, fingerprint }))
@@ -159,20 +163,4 @@ async fn join(engine: Engine) {
     if apart(move || of_thread.join()).await.is_err() {
         engine.join();
     }
-}
-
-/// A digest of the model and the version: of the beginning of its file, its size, and this crate's version. FNV-1a of 64 bits.
-fn fingerprint(path: &Path) -> String {
-    let mut beginning = Vec::new();
-    let size = File::open(path).map_or(0, |file| {
-        let size = file.metadata().map_or(0, |metadata| metadata.len());
-        // What cannot be read the engine will tell.
-        let _ = file.take(1 << 20).read_to_end(&mut beginning);
-        size
-    });
-    let version = env!("CARGO_PKG_VERSION").bytes();
-    let bytes = beginning.into_iter().chain(size.to_le_bytes()).chain(version);
-    let digest =
-        bytes.fold(0xCBF2_9CE4_8422_2325_u64, |digest, byte| (digest ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3));
-    format!("fp_{digest:016x}")
 }

@@ -3,6 +3,7 @@
 use crate::api::{Chat, Error, control_stops};
 use crate::defaults::Defaults;
 use crate::engine::{Engine, Facts, Refused};
+use crate::fingerprint::Fingerprint;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -22,13 +23,13 @@ pub(crate) struct Served {
     pub(crate) defaults: Defaults,
     /// Streams that run and wait, at most.
     pub(crate) streams: usize,
-    pub(super) fingerprint: String,
+    pub(super) fingerprint: Fingerprint,
 }
 
 impl Served {
-    /// What tells this model and this program from others.
-    pub(crate) fn fingerprint(&self) -> String {
-        self.fingerprint.clone()
+    /// See [`Fingerprint`]; none before it is known.
+    pub(crate) fn fingerprint(&self) -> Option<String> {
+        self.fingerprint.get().map(str::to_owned)
     }
 
     /// The facts of a model that writes text.

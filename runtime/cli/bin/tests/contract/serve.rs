@@ -25,6 +25,7 @@ struct Server {
     address: String,
     lines: mpsc::Receiver<String>,
     _dir: Scratch,
+    _cache: Scratch,
 }
 
 impl Drop for Server {
@@ -91,11 +92,15 @@ impl Server {
 
     /// The same, as soon as its process is there.
     fn unready(command: &mut Command) -> Server {
+        let cache = Scratch::new();
+        if !command.get_envs().any(|(name, _)| name == "SMIDGEN_CACHE") {
+            command.env("SMIDGEN_CACHE", cache.path(""));
+        }
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let (sender, lines) = mpsc::channel();
         std::thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
-        Server { child, address: String::new(), lines, _dir: Scratch::new() }
+        Server { child, address: String::new(), lines, _dir: Scratch::new(), _cache: cache }
     }
 
     /// The next line of this event.
@@ -126,6 +131,19 @@ impl Server {
             )
             .as_bytes(),
         )
+    }
+
+    /// The fingerprint of a model that is open, once it is known.
+    fn fingerprint(&self, model: &str) -> Value {
+        let path = format!("/props?model={model}");
+        for _ in 0..2000 {
+            let found = self.get(&path).json()["system_fingerprint"].clone();
+            if found.is_string() {
+                return found;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!("{model} has no fingerprint");
     }
 
     fn get(&self, path: &str) -> Answer {
@@ -177,6 +195,7 @@ fn a_conversation_is_answered_as_by_the_command_and_streamed_the_same() {
     let expected = stdout(&["run", &model, "-p", "hello", "--temp", "0", "-n", "6"]);
     let expected = expected.as_str();
 
+    let fingerprint = server.fingerprint("model");
     let whole = server.chat(&[]);
     assert_eq!(whole.status, 200, "{}", whole.body);
     let whole = whole.json();
@@ -186,7 +205,8 @@ fn a_conversation_is_answered_as_by_the_command_and_streamed_the_same() {
     let usage = &whole["usage"];
     assert_eq!(usage["completion_tokens"], 6);
     assert_eq!(usage["total_tokens"].as_u64().unwrap(), usage["prompt_tokens"].as_u64().unwrap() + 6);
-    assert!(whole["system_fingerprint"].as_str().unwrap().starts_with("fp_"));
+    assert!(fingerprint.as_str().unwrap().starts_with("fp_"));
+    assert_eq!(whole["system_fingerprint"], fingerprint);
     let again = server.chat(&[]).json();
     assert!(again["usage"]["prompt_tokens_details"]["cached_tokens"].as_u64().unwrap() > 0, "{again}");
 
