@@ -264,6 +264,7 @@ impl Models {
         Error::new(StatusCode::SERVICE_UNAVAILABLE, message).code("models_busy")
     }
 
+    /// What comes next for a request that needs the model of this name.
     fn step(&self, name: &str, waiting: &mut Waiting) -> Step {
         let mut inner = self.inner();
         if inner.stopping {
@@ -275,7 +276,11 @@ impl Models {
                 *waiting = Waiting { opening: Some(Hold::new(uses)), turn: None };
                 return Step::Wait;
             }
-            Some(Slot::Closing(..)) => return Step::Wait,
+            Some(Slot::Closing(..)) => {
+                // Those behind it need not wait for that.
+                waiting.turn = None;
+                return Step::Wait;
+            }
             // It failed while this request waited for it; one that comes later tries anew.
             Some(Slot::Failed(error)) if waiting.opening.is_some() => return Step::Refuse(failed(error.clone())),
             Some(Slot::Failed(_)) | None => {}
