@@ -90,8 +90,14 @@ fn a_request_that_goes_away_does_not_stop_what_it_began() {
             _ => panic!("it is open already"),
         };
         assert_eq!(uses.count(), 1);
+        // Who waits for it is among its uses, so that it does not give way before.
+        let mut waiting = Waiting::default();
+        assert!(matches!(models.step("a", &mut waiting), Step::Wait));
+        assert_eq!(uses.count(), 2);
         first.abort();
-        until(|| uses.count() == 0).await;
+        until(|| uses.count() == 1).await;
+        drop(waiting);
+        assert_eq!(uses.count(), 0);
         // What another waits for is the same opening.
         let second = models.lease(Some("a")).await.unwrap();
         let slot =
