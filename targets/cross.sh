@@ -9,6 +9,7 @@
 #   aarch64-unknown-linux-musl      nothing but rustup's target; for TLS a C compiler too, aarch64-linux-musl-gcc or the one in
 #                                   CC_aarch64_unknown_linux_musl
 #   armv7-unknown-linux-gnueabihf   gcc-arm-linux-gnueabihf; to run tests: qemu-user
+#   x86_64-unknown-linux-gnu        nothing there; elsewhere gcc-x86-64-linux-gnu, to run tests qemu-user
 #   aarch64-linux-android           Android's NDK in ANDROID_NDK_HOME (without it libraries can be built, not linked)
 #   any other                       what cargo asks for
 #
@@ -31,6 +32,10 @@ case $target in
 aarch64-unknown-linux-gnu) linker=aarch64-linux-gnu-gcc flags='-C target-feature=+crt-static' qemu=qemu-aarch64 ;;
 aarch64-unknown-linux-musl) linker=rust-lld flags='-C target-feature=+crt-static' qemu=qemu-aarch64 ;;
 armv7-unknown-linux-gnueabihf) linker=arm-linux-gnueabihf-gcc flags='-C target-feature=+crt-static' qemu=qemu-arm ;;
+x86_64-unknown-linux-gnu)
+    flags='-C target-feature=+crt-static'
+    [ "$(uname -m)" = x86_64 ] || { linker=x86_64-linux-gnu-gcc qemu=qemu-x86_64; }
+    ;;
 aarch64-linux-android)
     if [ -n "${ANDROID_NDK_HOME:-}" ]; then
         linker=$(ls "$ANDROID_NDK_HOME"/toolchains/llvm/prebuilt/*/bin/aarch64-linux-android24-clang)
