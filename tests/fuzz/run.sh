@@ -41,7 +41,7 @@ cargo build -q --manifest-path "$here/Cargo.toml" --target "$machine" "${bins[@]
 echo "built in $SECONDS s"
 programs=$out/$machine/debug
 # Leaks are no danger from input, and what Rust's borrows forbid need not be looked for at every call.
-export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=0:detect_stack_use_after_return=0} RAYON_NUM_THREADS=1
+export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=0:detect_stack_use_after_return=0} RAYON_NUM_THREADS=1 SMIDGEN_CACHE=$out/cache
 "$programs/corpus" "$out/corpus"
 
 failed=0
@@ -51,9 +51,12 @@ for target in "${targets[@]}"; do
     image) most=700 all=2048 patience=60 ;;
     *) most=48 all=1024 patience=10 ;;
     esac
+    # What the server logs is not kept: a line for each request.
+    more=()
+    [ "$target" != serve ] || more=(-close_fd_mask=2)
     mkdir -p "$out/artifacts/$target" "$out/found/$target"
     log=$out/$target.log
-    if ! "$programs/$target" "$out/found/$target" "$out/corpus/$target" -max_total_time="$seconds" -timeout=$patience -malloc_limit_mb=$most -rss_limit_mb=$all \
+    if ! "$programs/$target" "$out/found/$target" "$out/corpus/$target" -max_total_time="$seconds" -timeout=$patience -malloc_limit_mb=$most -rss_limit_mb=$all "${more[@]}" \
         -artifact_prefix="$out/artifacts/$target/" -print_final_stats=1 >"$log" 2>&1; then
         failed=1
         tail -60 "$log" >&2

@@ -15,6 +15,8 @@ mod api;
 mod defaults;
 pub mod engine;
 mod fingerprint;
+#[doc(hidden)]
+pub mod fuzz;
 mod http;
 mod log;
 mod metrics;

@@ -100,19 +100,8 @@ async fn run(options: Options, caught: impl FnOnce()) -> Result<(), String> {
     options.warnings.iter().for_each(|warning| log("warning", json!({"text": warning})));
     let mut signals = signals()?;
     caught();
-    let max_body = options.max_body.min(usize::MAX / BODIES / 2);
-    let models = Arc::new(Models::new(options.models, options.engine));
-    let state = Arc::new(State {
-        models: Arc::clone(&models),
-        guard: Guard { names: options.host_names, origins: options.origins, keys: options.keys },
-        created: crate::api::now(),
-        metrics: Arc::new(Metrics::new()),
-        max_body,
-        bodies: Semaphore::new((max_body.div_ceil(1024) * BODIES).min(Semaphore::MAX_PERMITS)),
-        started: Instant::now(),
-        random: RandomState::new(),
-        count: AtomicU64::new(0),
-    });
+    let state = Arc::new(State::new(&options));
+    let models = Arc::clone(&state.models);
     let most = options.connections.clamp(1, Semaphore::MAX_PERMITS);
     let connections = Arc::new(Semaphore::new(most));
     let (stop, stopping) = watch::channel(false);
@@ -146,6 +135,25 @@ async fn run(options: Options, caught: impl FnOnce()) -> Result<(), String> {
         First::Right(_) => log("stopped", json!({"text": "a second signal cut what was running"})),
     }
     Ok(())
+}
+
+impl State {
+    /// What all requests share; no model is open.
+    pub(crate) fn new(options: &Options) -> State {
+        let Options { engine, models, host_names: names, origins, keys, .. } = options.clone();
+        let max_body = options.max_body.min(usize::MAX / BODIES / 2);
+        State {
+            models: Arc::new(Models::new(models, engine)),
+            guard: Guard { names, origins, keys },
+            created: crate::api::now(),
+            metrics: Arc::new(Metrics::new()),
+            max_body,
+            bodies: Semaphore::new((max_body.div_ceil(1024) * BODIES).min(Semaphore::MAX_PERMITS)),
+            started: Instant::now(),
+            random: RandomState::new(),
+            count: AtomicU64::new(0),
+        }
+    }
 }
 
 /// The socket that systemd has bound for the server (`LISTEN_FDS`), or else one of its own.
@@ -250,7 +258,7 @@ async fn accept(
 }
 
 /// Answers what comes on a connection.
-async fn connection(
+pub(crate) async fn connection(
     stream: TcpStream,
     state: Arc<State>,
     permit: OwnedSemaphorePermit,

@@ -1,5 +1,7 @@
 //! What fuzz targets and the program that makes their first inputs share.
 
+pub mod serve;
+
 use libfuzzer_sys::fuzzer_mutate;
 use smidgen::{KvType, Model, Options, Session};
 use smidgen_gguf::Gguf;

@@ -1,5 +1,6 @@
 //! Writes the first inputs of every fuzz target, small files of each kind, to DIR/TARGET:  corpus DIR
 
+mod serve;
 mod tflite;
 
 use image::codecs::jpeg::JpegEncoder;
@@ -40,6 +41,8 @@ fn main() -> io::Result<()> {
     images(&Corpus::new(&root, "image")?)?;
     sounds(&Corpus::new(&root, "wav")?)?;
     states(&Corpus::new(&root, "state")?)?;
+    let corpus = Corpus::new(&root, "serve")?;
+    serve::connections().iter().try_for_each(|(name, bytes)| corpus.put(name, bytes))?;
     let corpus = Corpus::new(&root, "tflite")?;
     tflite::files().iter().try_for_each(|(name, bytes)| corpus.put(name, bytes))
 }
