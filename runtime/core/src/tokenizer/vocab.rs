@@ -180,9 +180,12 @@ impl Index {
     /// For at most `capacity` (≤ [`MAX_ENTRIES`]) numbers, each below it.
     pub(super) fn new(capacity: usize) -> Result<Index, Error> {
         let bits = usize::BITS - capacity.leading_zeros();
-        let slots = (capacity * 2).next_power_of_two();
-        let refused = Error::OutOfMemory { bytes: slots.saturating_mul(size_of::<u32>()) };
-        Ok(Index { slots: smidgen_targets::zeroed(slots).ok_or(refused)?, bits })
+        let len = (capacity * 2).next_power_of_two();
+        let mut slots = try_with_capacity(len)?;
+        // Zeros are written, since a slot is read before it is: the system's page of zeros would be mapped first and replaced then, of which it tells all
+        // processors that run a thread of this process.
+        slots.resize(len, 0);
+        Ok(Index { slots, bits })
     }
 
     fn tag(&self, hash: u64) -> u32 {
