@@ -45,6 +45,7 @@ pub(crate) fn serve(args: &ServeArgs) -> Outcome {
         keys,
         open: args.open,
         max_body: args.max_body.get(),
+        log_bodies: args.log_bodies,
         connections: args.connections.get(),
         ..Options::new(engine, models, args.port)
     };

@@ -1,4 +1,4 @@
-//! Lines of JSON on stderr. Nothing of prompts and answers is among them.
+//! Lines of JSON on stderr. Nothing of prompts and answers is among them unless that is asked for.
 
 use serde_json::{Value, json};
 use std::io::Write;

@@ -56,6 +56,8 @@ pub struct Options {
     pub open: bool,
     /// Bytes of a body, at most.
     pub max_body: usize,
+    /// Whether the bodies of requests are written to the log.
+    pub log_bodies: bool,
     /// Connections at once, at most.
     pub connections: usize,
 }
@@ -73,6 +75,7 @@ impl Options {
             keys: Vec::new(),
             open: false,
             max_body: 16 << 20,
+            log_bodies: false,
             connections: 256,
         }
     }
@@ -148,6 +151,7 @@ impl State {
             created: crate::api::now(),
             metrics: Arc::new(Metrics::new()),
             max_body,
+            log_bodies: options.log_bodies,
             bodies: Semaphore::new((max_body.div_ceil(1024) * BODIES).min(Semaphore::MAX_PERMITS)),
             started: Instant::now(),
             random: RandomState::new(),

@@ -90,6 +90,9 @@ pub(crate) struct ServeArgs {
     /// Bytes of a request's body, at most
     #[arg(long, value_name = "BYTES", default_value = "16777216", allow_negative_numbers = true, value_parser = count)]
     pub(crate) max_body: NonZeroUsize,
+    /// Write the bodies of requests to the log, with all that people have written
+    #[arg(long)]
+    pub(crate) log_bodies: bool,
     /// Connections at once, at most
     #[arg(long, value_name = "N", default_value = "256", allow_negative_numbers = true, value_parser = count)]
     pub(crate) connections: NonZeroUsize,

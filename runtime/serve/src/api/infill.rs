@@ -226,13 +226,13 @@ impl Filling {
         let mut timings = Map::new();
         for (name, tokens, milliseconds) in [("prompt", prompt - cached, reading), ("predicted", generated, writing)] {
             let each = milliseconds / tokens.max(1) as f64;
-            let all = [
-                ("n", tokens as f64),
-                ("ms", milliseconds),
-                ("per_token_ms", each),
-                ("per_second", if each > 0.0 { 1e3 / each } else { 0.0 }),
+            let all: [(&str, Value); 4] = [
+                ("n", tokens.into()),
+                ("ms", milliseconds.into()),
+                ("per_token_ms", each.into()),
+                ("per_second", if each > 0.0 { 1e3 / each } else { 0.0 }.into()),
             ];
-            timings.extend(all.into_iter().map(|(of, value)| (format!("{name}_{of}"), value.into())));
+            timings.extend(all.into_iter().map(|(of, value)| (format!("{name}_{of}"), value)));
         }
         let rest = json!({
             "model": self.model, "stop_type": why, "truncated": false, "tokens_evaluated": prompt, "tokens_cached": cached,

@@ -42,6 +42,8 @@ pub(crate) struct State {
     pub(crate) metrics: Arc<Metrics>,
     /// Bytes of a body, at most.
     pub(crate) max_body: usize,
+    /// Whether bodies are written to the log.
+    pub(crate) log_bodies: bool,
     /// Room for bodies that are read, in KiB.
     pub(crate) bodies: Semaphore,
     pub(crate) started: Instant,
@@ -174,6 +176,9 @@ impl State {
         }
         let (body, room) = http::read(request.into_body(), self.max_body, &self.bodies, BODY_TIME).await?;
         arrival.unread.store(false, Ordering::Relaxed);
+        if self.log_bodies {
+            log("body", json!({"id": arrival.id, "text": String::from_utf8_lossy(&body)}));
+        }
         let answer = match path {
             "/chat/completions" => chat::complete(self, &body, arrival).await,
             "/completions" => completions::complete(self, &body, arrival).await,

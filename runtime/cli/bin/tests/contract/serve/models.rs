@@ -49,7 +49,7 @@ fn gaps_are_filled_in_for_editors() {
     assert_eq!(whole["content"], filled["choices"][0]["text"]);
     assert_eq!((&whole["stop"], &whole["stop_type"]), (&json!(true), &json!("limit")));
     assert_eq!(whole["tokens_evaluated"], filled["usage"]["prompt_tokens"]);
-    assert_eq!((&whole["tokens_predicted"], &whole["timings"]["predicted_n"]), (&json!(6), &json!(6.0)));
+    assert_eq!((&whole["tokens_predicted"], &whole["timings"]["predicted_n"]), (&json!(6), &json!(6)));
     // The same in a stream, in the fields that are asked for.
     let answer = server.post("/infill", &with("stream", json!(true)));
     let events = answer.body.split_terminator("\n\n").map(|event| event.strip_prefix("data: ").unwrap());
@@ -121,4 +121,30 @@ fn the_word_for_an_effort_is_the_requests() {
     }
     assert_ne!(count("low"), count("high"));
     assert_eq!(server.chat(&[("reasoning_effort", json!("none"))]).error(400)["param"], "reasoning_effort");
+}
+
+/// What people write is in the log only if that is asked for.
+#[test]
+fn texts_are_logged_on_demand() {
+    for (flags, told) in [(&[][..], 0), (&["--log-bodies"], 1)] {
+        let server = Server::start(flags);
+        let body = json!({"messages": [{"role": "user", "content": "hello, diary"}], "max_tokens": 2});
+        assert_eq!(server.post("/v1/chat/completions", &body).status, 200);
+        let mut found = Vec::new();
+        // The last line of a request is that of its answer.
+        loop {
+            let line: Value =
+                serde_json::from_str(&server.lines.recv_timeout(Duration::from_secs(60)).unwrap()).unwrap();
+            if line.to_string().contains("diary") {
+                found.push(line.clone());
+            }
+            if line["event"] == "answer" {
+                break;
+            }
+        }
+        assert_eq!(found.len(), told);
+        for line in found {
+            assert_eq!((&line["event"], &line["text"]), (&json!("body"), &json!(body.to_string())));
+        }
+    }
 }
