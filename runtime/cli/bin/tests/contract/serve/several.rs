@@ -332,7 +332,7 @@ fn models_are_loaded_and_unloaded_by_request() {
     assert!(error["message"].as_str().unwrap().contains("not loaded"), "{error}");
     let first = server.of_model("a");
     // Running answers end before.
-    let stream = server.begin("a", 1500);
+    let stream = server.begin("a", server.lasting("a"));
     assert_eq!(server.model("/v1/models/unload", "a").json(), success);
     assert_eq!(server.states(), pairs(&[("a", "unloaded"), ("b", "unloaded")]));
     assert_eq!(read(stream).events().last().unwrap()["choices"][0]["finish_reason"], "length");
@@ -380,7 +380,8 @@ fn requests_that_come_at_once_open_a_model_once() {
 #[test]
 fn a_signal_lets_the_answers_of_all_models_end() {
     let mut server = serve(folder(), &["--context", "4000"]);
-    let streams = ["a", "b"].map(|name| server.begin(name, 1500));
+    let most = server.lasting("a").min(server.lasting("b"));
+    let streams = ["a", "b"].map(|name| server.begin(name, most));
     server.signal();
     server.logged("stopping");
     for stream in streams {
