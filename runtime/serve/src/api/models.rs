@@ -70,7 +70,7 @@ pub(crate) async fn props(state: &State, query: &str) -> Result<Answer, Error> {
         "name": facts.name,
         "n_ctx": facts.context,
         "n_ctx_train": facts.trained,
-        "total_slots": served.streams,
+        "total_slots": served.parallel,
         "chat_template": facts.template,
         "bos_token": facts.bos,
         "eos_token": facts.eos,

@@ -85,9 +85,10 @@ impl Models {
             false => Now::Idle,
         };
         let fingerprint = apart(move || Fingerprint::of(path, kv, now)).await?;
-        let streams = self.engine.parallel.get().saturating_add(self.engine.queue);
+        let parallel = self.engine.parallel.get();
+        let streams = parallel.saturating_add(self.engine.queue);
         let (id, chat) = (name.to_owned(), OnceLock::new());
-        Ok(Arc::new(Served { id, engine, facts, chat, defaults, streams, fingerprint }))
+        Ok(Arc::new(Served { id, engine, facts, chat, defaults, parallel, streams, fingerprint }))
     }
 
     /// Unloads a model that is marked for it: requests that use it have some time to end. Its place is free when its memory is given back.

@@ -21,6 +21,8 @@ pub(crate) struct Served {
     pub(crate) facts: Facts,
     pub(crate) chat: OnceLock<Result<Chat, String>>,
     pub(crate) defaults: Defaults,
+    /// Streams that run, at most.
+    pub(crate) parallel: usize,
     /// Streams that run and wait, at most.
     pub(crate) streams: usize,
     pub(super) fingerprint: Fingerprint,

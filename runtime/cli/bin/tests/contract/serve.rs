@@ -451,7 +451,8 @@ fn tokens_and_what_is_told_of_the_server() {
     assert_eq!(server.post("/detokenize", &json!({"tokens": tokens})).json()["content"], "hello<|im_end|>");
     assert_eq!(server.get("/health").json()["status"], "ok");
     assert_eq!(server.get("/readyz").status, 200);
-    assert_eq!(server.get("/props").json()["model"], "model");
+    let props = server.get("/props").json();
+    assert_eq!((&props["model"], &props["total_slots"]), (&json!("model"), &json!(4)));
     assert_eq!(server.get("/v1/models").json()["data"][0]["id"], "model");
     assert_eq!(server.chat(&[]).status, 200);
     let metrics = server.get("/metrics").body;

@@ -3,13 +3,18 @@
 use super::*;
 use smidgen_tests::seeded::Meta;
 
+/// A server of a model that fills gaps in.
+fn with_marks() -> Server {
+    let marks = [("pre", 1), ("suf", 2), ("mid", 0)];
+    let file = marks
+        .iter()
+        .fold(instruct(), |file, (key, id)| file.set(&format!("tokenizer.ggml.fim_{key}_token_id"), Meta::U32(*id)));
+    Server::of(&file, &[], &[])
+}
+
 #[test]
 fn gaps_are_filled_in_between_the_models_own_marks() {
-    let mut file = instruct();
-    for (key, id) in [("pre", 1), ("suf", 2), ("mid", 0)] {
-        file = file.set(&format!("tokenizer.ggml.fim_{key}_token_id"), Meta::U32(id));
-    }
-    let server = Server::of(&file, &[], &[]);
+    let server = with_marks();
     let tokens = |text: &str| server.post("/tokenize", &json!({"content": text, "parse_special": false})).json();
     let tokens = |text: &str| tokens(text)["tokens"].as_array().unwrap().clone();
     let begin = server.post("/tokenize", &json!({"content": "", "add_special": true})).json()["tokens"].clone();
@@ -32,11 +37,7 @@ fn gaps_are_filled_in_between_the_models_own_marks() {
 /// What editors ask of llama.cpp's server.
 #[test]
 fn gaps_are_filled_in_for_editors() {
-    let mut file = instruct();
-    for (key, id) in [("pre", 1), ("suf", 2), ("mid", 0)] {
-        file = file.set(&format!("tokenizer.ggml.fim_{key}_token_id"), Meta::U32(id));
-    }
-    let server = Server::of(&file, &[], &[]);
+    let server = with_marks();
     let filled = json!({"prompt": "hello", "suffix": "user", "max_tokens": 6, "temperature": 0});
     let filled = server.post("/v1/completions", &filled).json();
     let body = json!({"input_prefix": "hel", "prompt": "lo", "input_suffix": "user", "n_predict": 6, "temperature": 0});
